@@ -1,0 +1,3 @@
+"""sfss: a small-file storage service. HTTP in front, memcache-protocol stores behind."""
+
+__version__ = "1.0.0"

@@ -1,0 +1,209 @@
+"""The ``sfss`` command: serves, and works against a running server.
+
+The only place that wires the floors together.
+"""
+
+import argparse
+import asyncio
+import logging
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from sfss import __version__, logs, transfers
+from sfss.client import DEFAULT_URL
+from sfss.errors import SettingsError, SfssError
+from sfss.memcache.proxy import Limits
+from sfss.service import FileService
+from sfss.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, FIELDS, Settings, load, split_address
+from sfss.stores.base import Store
+from sfss.stores.proxies import ProxyStore
+from sfss.stores.sqlite import SqliteStore
+from sfss.web.access import access_logger
+from sfss.web.app import make_app
+from sfss.web.server import LINGERING_TIME, Runner
+from sfss.web.telemetry import Telemetry
+
+try:
+    import uvloop
+except ImportError:  # it does not exist for every platform
+    uvloop = None
+
+log = logging.getLogger("sfss")
+
+EXIT_FAILED = 1
+EXIT_USAGE = 2
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command; returns its exit code: 0, 1 if something failed, 2 if it was called wrong."""
+    options = vars(_parser().parse_args(arguments))
+    command = options.pop("command")
+    try:
+        if command is None:
+            config = options.pop("config", None)
+            return _run(_serve(load(options, config=config)))
+        return _run(transfers.COMMANDS[command](**options))
+    except SettingsError as error:
+        print(f"sfss: {error}", file=sys.stderr)
+        return EXIT_USAGE
+    except (SfssError, OSError) as error:
+        print(f"sfss: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return 128 + signal.SIGINT
+
+
+def _run(coroutine) -> int:
+    if uvloop is not None:
+        return uvloop.run(coroutine)
+    return asyncio.run(coroutine)
+
+
+# Serving.
+
+
+def make_store(settings: Settings) -> Store:
+    """The store that the settings ask for, not yet started."""
+    if not settings.proxy:
+        return SqliteStore(Path(settings.data), request_timeout=settings.request_timeout)
+    return ProxyStore(
+        [split_address(address) for address in settings.proxy],
+        limits=Limits(
+            settings.connections, settings.connect_timeout, settings.operation_timeout
+        ),
+        request_timeout=settings.request_timeout,
+        nodes=[split_address(address) for address in settings.node],
+    )
+
+
+async def _serve(settings: Settings) -> int:
+    """Serve until SIGTERM or SIGINT, then end what is under way."""
+    logs.set_up(settings.log_level)
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+
+    store = make_store(settings)
+    await store.start()
+    telemetry = Telemetry()
+    service = FileService(store, max_file_size=settings.max_file_size)
+    runner = Runner(
+        make_app(service, settings, telemetry),
+        access_log_class=access_logger(telemetry, settings.access_log),
+        keepalive_timeout=settings.keepalive_timeout,
+        shutdown_timeout=settings.drain_timeout,
+        lingering_time=LINGERING_TIME,
+        auto_decompress=False,
+    )
+    try:
+        await runner.setup()
+        site = web.TCPSite(runner, settings.host, settings.port, backlog=1024)
+        try:
+            await site.start()
+        except OSError as error:
+            log.error(
+                "cannot listen",
+                extra={"host": settings.host, "port": settings.port, "reason": str(error)},
+            )
+            return EXIT_FAILED
+        host, port = runner.addresses[0][:2]
+        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+        log.info(
+            "listening", extra={"url": url, "store": store.description, "version": __version__}
+        )
+        await stop.wait()
+        log.info("stopping", extra={"drain_timeout_s": settings.drain_timeout})
+    finally:
+        await runner.cleanup()
+        await store.close()
+    log.info("stopped")
+    return 0
+
+
+# The command line.
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="sfss",
+        description="A small-file storage service. Without a command it serves.",
+        epilog=f"Each setting may also stand in a TOML file (port = 8255) or in the environment "
+        f"({ENVIRONMENT_PREFIX}PORT=8255); flags win over the environment, and that over the file.",
+    )
+    parser.add_argument("--version", action="version", version=f"sfss {__version__}")
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        default=argparse.SUPPRESS,
+        help=f"TOML file with settings (default: ${CONFIG_VARIABLE})",
+    )
+    settings = parser.add_argument_group("settings of the server")
+    for name, part in FIELDS.items():
+        _add_setting(settings, name, part)
+
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    server = argparse.ArgumentParser(add_help=False)
+    server.add_argument("--url", default=DEFAULT_URL, help="the server (default: %(default)s)")
+    many = argparse.ArgumentParser(add_help=False, parents=[server])
+    many.add_argument(
+        "--parallel", type=_positive, default=16, metavar="N",
+        help="how many at once (default: %(default)s)",
+    )
+
+    put = commands.add_parser("put", parents=[many], help="upload files")
+    put.add_argument("files", nargs="+", metavar="FILE")
+    put.add_argument("--to", default="", metavar="PREFIX", help="folder to put them under")
+    put.add_argument(
+        "-r", "--recursive", action="store_true", help="upload folders with all that is in them"
+    )
+    get = commands.add_parser("get", parents=[many], help="download files")
+    get.add_argument("paths", nargs="+", metavar="PATH")
+    get.add_argument(
+        "-o", "--output", default=".", metavar="FOLDER",
+        help="folder to keep them in, each under its path; - is standard output (default: .)",
+    )
+    rm = commands.add_parser("rm", parents=[many], help="delete files")
+    rm.add_argument("paths", nargs="+", metavar="PATH")
+    status = commands.add_parser("status", parents=[server], help="show the figures of the server")
+    status.add_argument("--full", action="store_true", help="of the nodes and the web server")
+    return parser
+
+
+def _add_setting(group: Any, name: str, part: Any) -> None:
+    flag = "--" + name.replace("_", "-")
+    help = part.metadata["help"].replace("%", "%%")
+    if part.type is bool:
+        group.add_argument(
+            flag,
+            action=argparse.BooleanOptionalAction,
+            default=argparse.SUPPRESS,
+            help=f"{help} (default: {'yes' if part.default else 'no'})",
+        )
+        return
+    many = part.type not in (int, float, str)
+    group.add_argument(
+        flag,
+        type=str if many else part.type,
+        action=_Repeated if many else "store",
+        metavar=part.metadata["unit"],
+        default=argparse.SUPPRESS,
+        help=help if many else f"{help} (default: {part.default})",
+    )
+
+
+class _Repeated(argparse.Action):
+    """Collects the values of a flag that is given several times into a tuple."""
+
+    def __call__(self, parser, namespace, value, option_string=None):
+        setattr(namespace, self.dest, (*getattr(namespace, self.dest, ()), value))
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
+    return number

@@ -1,0 +1,171 @@
+"""An HTTP client for sfss, for asyncio::
+
+    async with Client("http://127.0.0.1:8255") as client:
+        await client.put("avatars/ann.png", content)
+        content = await client.get("avatars/ann.png")
+
+Files are small, so it streams nothing. What may go well the next time (a connection that
+fails, 502, 503, 504, 408) is tried again, with growing, jittered pauses: every operation
+of the service is idempotent. One client may be used by many tasks at once.
+"""
+
+import asyncio
+import json
+import random
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+from yarl import URL
+
+from sfss.errors import (
+    FileTooLarge,
+    InvalidRequest,
+    NoStoreAvailable,
+    NotFound,
+    PreconditionFailed,
+    SfssError,
+    StoreFull,
+    StoreRefused,
+)
+from sfss.models import FileInfo
+
+DEFAULT_URL = "http://127.0.0.1:8255"
+
+_ERRORS: dict[int, type[SfssError]] = {
+    400: InvalidRequest,
+    404: NotFound,
+    412: PreconditionFailed,
+    413: FileTooLarge,
+    502: StoreRefused,
+    504: NoStoreAvailable,
+    507: StoreFull,
+}
+_WORTH_A_RETRY = frozenset({408, 502, 503, 504})
+_FIRST_PAUSE = 0.1  # seconds; doubled each time
+
+
+class ServerUnreachable(SfssError):
+    """No answer from the server: no connection, or none in time."""
+
+
+class UnexpectedAnswer(SfssError):
+    """The server answered with a status that this client does not know."""
+
+
+class Client:
+    """A client of the server at *url*.
+
+    *timeout*: seconds for one try. *retries*: how often an operation is tried again.
+    *connections*: how many are open at once, at most.
+    """
+
+    def __init__(
+        self,
+        url: str = DEFAULT_URL,
+        *,
+        timeout: float = 60.0,
+        retries: int = 3,
+        connections: int = 100,
+    ):
+        if not url.startswith(("http://", "https://")):
+            raise InvalidRequest(f"{url!r} is not an http:// or https:// URL.")
+        self._url = url.rstrip("/")
+        self._retries = retries
+        self._timeout = aiohttp.ClientTimeout(total=timeout)
+        self._connections = connections
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> "Client":
+        self._session = aiohttp.ClientSession(
+            timeout=self._timeout,
+            connector=aiohttp.TCPConnector(limit=self._connections),
+            auto_decompress=False,
+        )
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+
+    # All operations raise ServerUnreachable when there is no answer after the last try, and the
+    # SfssError of the status (NotFound, NoStoreAvailable, ...) when the server says no.
+
+    async def put(
+        self,
+        path: str,
+        content: bytes,
+        *,
+        if_match: str | None = None,
+        only_if_new: bool = False,
+    ) -> FileInfo:
+        """Keep *content* under *path*.
+
+        *if_match*: only if the file's ETag is this one. *only_if_new*: only if there is no file.
+
+        :raises PreconditionFailed: if that does not hold. After a retry it may be the first
+            try's own success that is in the way.
+        """
+        headers = {"Content-Type": "application/octet-stream"}
+        if if_match is not None:
+            headers["If-Match"] = f'"{if_match}"'
+        if only_if_new:
+            headers["If-None-Match"] = "*"
+        body, _ = await self._request("PUT", self.url_of(path), content, headers)
+        document = json.loads(body)
+        return FileInfo(document["size"], document["etag"])
+
+    async def get(self, path: str) -> bytes:
+        """:raises NotFound:"""
+        body, _ = await self._request("GET", self.url_of(path))
+        return body
+
+    async def stat(self, path: str) -> FileInfo:
+        """:raises NotFound:"""
+        _, headers = await self._request("HEAD", self.url_of(path))
+        return FileInfo(int(headers["Content-Length"]), headers["ETag"].strip('"'))
+
+    async def delete(self, path: str) -> None:
+        """:raises NotFound: if there was no file (not when a retry finds it gone)."""
+        await self._request("DELETE", self.url_of(path))
+
+    async def status(self, *, full: bool = False) -> dict[str, Any]:
+        """The figures of ``GET /status``."""
+        body, _ = await self._request("GET", f"{self._url}/status?full={int(full)}")
+        return json.loads(body)
+
+    def url_of(self, path: str) -> str:
+        """The URL of the file."""
+        # Encoded here, all of it: nothing on the way shall decode or normalize it.
+        return f"{self._url}/file?path={quote(path, safe='/')}"
+
+    async def _request(
+        self, method: str, url: str, content: bytes | None = None, headers: dict | None = None
+    ) -> tuple[bytes, Any]:
+        for tries in range(self._retries + 1):
+            last = tries == self._retries
+            try:
+                async with self._session.request(
+                    method, URL(url, encoded=True), data=content, headers=headers
+                ) as response:
+                    body = await response.read()
+            except (aiohttp.ClientError, TimeoutError, OSError) as error:
+                if last:
+                    reason = "no answer in time" if isinstance(error, TimeoutError) else error
+                    raise ServerUnreachable(f"{self._url}: {reason}") from error
+            else:
+                if response.status < 400:
+                    return body, response.headers
+                if method == "DELETE" and response.status == 404 and tries:
+                    return body, response.headers
+                if last or response.status not in _WORTH_A_RETRY:
+                    raise _error(response.status, body, method)
+            await asyncio.sleep(_FIRST_PAUSE * 2**tries * random.uniform(0.5, 1.5))
+        raise AssertionError("the last try returns or raises")
+
+
+def _error(status: int, body: bytes, method: str) -> SfssError:
+    try:
+        detail = json.loads(body)["detail"]
+    except (ValueError, KeyError, TypeError):
+        detail = f"{method} was answered with status {status}."
+    return _ERRORS.get(status, UnexpectedAnswer)(detail)

@@ -1,0 +1,87 @@
+"""Every way in which sfss can say no, by what went wrong and not by HTTP status.
+
+A store answers with one of four outcomes that are never confused: *here it is*, *there is
+none* (:class:`NotFound`), *nobody can say* (:class:`NoStoreAvailable`), *the store refused*
+(:class:`StoreRefused`, :class:`FileTooLarge`, :class:`StoreFull`).
+
+The message of an error is one sentence for the person who made the request.
+"""
+
+
+class SfssError(Exception):
+    """The root of all errors that sfss raises on purpose."""
+
+
+# The request is at fault.
+
+
+class InvalidRequest(SfssError):
+    """An argument is missing, repeated or malformed."""
+
+
+class InvalidPath(InvalidRequest):
+    """The path cannot name a file."""
+
+
+class UnsupportedEncoding(SfssError):
+    """The body has a Content-Encoding; files are kept exactly as they are sent."""
+
+
+class UploadTimeout(SfssError):
+    """The body did not arrive in time."""
+
+
+class FileTooLarge(SfssError):
+    """The content is over the service's limit, or over the store's own."""
+
+
+class PreconditionFailed(SfssError):
+    """``If-Match`` or ``If-None-Match`` does not hold for the file as it is."""
+
+
+class RangeNotSatisfiable(SfssError):
+    """The range that was asked for begins behind the end of the file.
+
+    ``size`` is the file's size in bytes, for ``Content-Range: bytes */size``.
+    """
+
+    def __init__(self, size: int):
+        super().__init__(f"The range begins behind the end of the file, which has {size} bytes.")
+        self.size = size
+
+
+# The store's answer.
+
+
+class NotFound(SfssError):
+    """There is no file of that path: the store was asked and knows."""
+
+
+class NoStoreAvailable(SfssError):
+    """Nobody can say: no store was reached in time.
+
+    After a write the file may have changed all the same.
+    """
+
+
+class StoreRefused(SfssError):
+    """Stores were reached, and every one of them refused.
+
+    After a write the file may have changed all the same (stores.md: a Beansdb cluster that
+    misses its write quorum has already written to the nodes that live).
+    """
+
+
+class StoreFull(StoreRefused):
+    """The store has no room left."""
+
+
+# The operator's side.
+
+
+class SettingsError(SfssError):
+    """A setting is unknown or invalid. The message names the source and the setting."""
+
+
+class StoreUnusable(SfssError):
+    """The embedded store cannot be opened: wrong folder, wrong file, wrong rights."""

@@ -1,0 +1,1 @@
+"""A memcache client for a gateway: pipelined, never confused about which reply is whose."""

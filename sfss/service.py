@@ -1,0 +1,97 @@
+"""The rules between HTTP and a store: which paths, how large, what type.
+
+Whoever speaks for a client (HTTP now) comes through here; nobody but this module calls a store.
+"""
+
+import mimetypes
+from functools import lru_cache
+
+from sfss.errors import FileTooLarge
+from sfss.models import FileInfo, Precondition, StoredFile
+from sfss.paths import check_path
+from sfss.stores.base import HasNodes, Stats, Store
+
+
+class FileService:
+    """Files of at most *max_file_size* bytes in *store*."""
+
+    def __init__(self, store: Store, *, max_file_size: int):
+        self.max_file_size = max_file_size
+        self._store = store
+
+    async def get(self, path: str) -> StoredFile:
+        """:raises InvalidPath, NotFound, NoStoreAvailable, StoreRefused:"""
+        return await self._store.get(check_path(path))
+
+    async def stat(self, path: str) -> FileInfo:
+        """Raises as :meth:`get` does."""
+        return await self._store.stat(check_path(path))
+
+    async def put(
+        self, path: str, content: bytes | bytearray, precondition: Precondition | None = None
+    ) -> FileInfo:
+        """Keep *content* under *path*, whatever was there.
+
+        :raises InvalidPath, FileTooLarge, PreconditionFailed: and nothing has changed.
+        :raises NoStoreAvailable, StoreRefused: and it may have happened all the same.
+        """
+        check_path(path)
+        self.check_size(len(content))
+        return await self._store.put(path, content, precondition)
+
+    async def delete(self, path: str, precondition: Precondition | None = None) -> None:
+        """:raises InvalidPath, NotFound, PreconditionFailed, NoStoreAvailable, StoreRefused:"""
+        await self._store.delete(check_path(path), precondition)
+
+    async def stats(self) -> Stats:
+        """The store's figures by address. :raises NoStoreAvailable:"""
+        return await self._store.stats()
+
+    async def node_stats(self) -> Stats:
+        """The figures of what keeps the files: the nodes, or the store that is its own node."""
+        if isinstance(self._store, HasNodes):
+            return await self._store.node_stats()
+        return await self._store.stats()
+
+    def check_size(self, size: int) -> None:
+        """:raises FileTooLarge: if a file may not have so many bytes."""
+        if size > self.max_file_size:
+            raise FileTooLarge(f"A file may have at most {self.max_file_size} bytes.")
+
+
+# Not the machine's own tables (/etc/mime.types): the same name has the same type everywhere.
+_TYPES = mimetypes.MimeTypes()
+for _type, _extension in (
+    ("font/woff", ".woff"),
+    ("font/woff2", ".woff2"),
+    ("image/avif", ".avif"),
+    ("image/webp", ".webp"),
+    ("text/markdown", ".md"),
+):
+    _TYPES.add_type(_type, _extension)
+
+_COMPRESSED = {
+    "gzip": "application/gzip",
+    "bzip2": "application/x-bzip2",
+    "xz": "application/x-xz",
+    "br": "application/x-brotli",
+    "compress": "application/x-compress",
+}
+
+
+def content_type_of(path: str) -> str:
+    """The media type that the extension of *path* tells; application/octet-stream if none.
+
+    A compressed file is what it is: we send no Content-Encoding, so ``a.tar.gz`` is
+    application/gzip and not a tar archive.
+    """
+    return _type_of_name(path.rpartition("/")[2])
+
+
+@lru_cache(maxsize=4096)
+def _type_of_name(name: str) -> str:
+    # A "file" URL keeps guess_type from taking a name such as "data:x" for a URL of its own.
+    guessed, encoding = _TYPES.guess_type(f"file:///{name}")
+    if encoding is not None:
+        return _COMPRESSED.get(encoding, "application/octet-stream")
+    return guessed or "application/octet-stream"

@@ -1,0 +1,1 @@
+"""The stores: one small interface (base.py), several kinds."""

@@ -1,0 +1,74 @@
+"""The interface of a store, and its contract. ``tests/contract.py`` states it as tests.
+
+* A path has passed :func:`sfss.paths.check_path`; a store need not look at it again.
+* Content is any bytes, ``b""`` included. What was put is what is got, byte for byte.
+* ``put`` and ``delete`` return once the store's own promise of durability holds. One that
+  raises :class:`NoStoreAvailable` or :class:`StoreRefused` may have happened all the same.
+* *Missing* and *unreachable* are different answers, always.
+* Every call ends in bounded time.
+* Any number of calls may be under way at once, all from one event loop. A call may be
+  cancelled at any moment; that disturbs no other.
+"""
+
+from abc import ABC, abstractmethod
+from typing import Protocol, runtime_checkable
+
+from sfss.models import FileInfo, Precondition, StoredFile
+
+#: Figures of stores, as memcached's ``stats`` gives them: address to name to value, as text.
+Stats = dict[str, dict[str, str]]
+
+
+class Store(ABC):
+    """Anything that keeps files."""
+
+    #: What kind of store this is and where it keeps its data, for the start-up line.
+    description: str
+
+    @abstractmethod
+    async def get(self, path: str) -> StoredFile:
+        """:raises NotFound, NoStoreAvailable, StoreRefused:"""
+
+    @abstractmethod
+    async def put(
+        self, path: str, content: bytes | bytearray, precondition: Precondition | None = None
+    ) -> FileInfo:
+        """Keep *content*, in place of what was there. The caller leaves it unchanged from then on.
+
+        :raises PreconditionFailed: and nothing has changed.
+        :raises FileTooLarge: for this store; nothing has changed.
+        :raises StoreFull, StoreRefused, NoStoreAvailable:
+        """
+
+    @abstractmethod
+    async def delete(self, path: str, precondition: Precondition | None = None) -> None:
+        """:raises NotFound, PreconditionFailed, StoreRefused, NoStoreAvailable:"""
+
+    @abstractmethod
+    async def stat(self, path: str) -> FileInfo:
+        """What :meth:`get` would give, without the content. Raises as it does."""
+
+    @abstractmethod
+    async def stats(self) -> Stats:
+        """Figures by address; ``{}`` for an address that does not answer.
+
+        :raises NoStoreAvailable: when none answers.
+        """
+
+    async def start(self) -> None:
+        """Get ready to serve. A store that nobody answers for yet starts all the same.
+
+        :raises StoreUnusable: when it can never serve like this.
+        """
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Finish what was acknowledged and let go of everything. The store is of no use then."""
+
+
+@runtime_checkable
+class HasNodes(Protocol):
+    """A store that knows of the nodes behind it."""
+
+    async def node_stats(self) -> Stats:
+        """Figures of the nodes by address; ``{}`` for a node that does not answer."""

@@ -1,0 +1,45 @@
+"""A store in memory: the reference that the contract is written against, and for tests."""
+
+from sfss.errors import NotFound
+from sfss.models import FileInfo, Precondition, StoredFile, etag_of
+from sfss.stores.base import Stats, Store
+
+
+class MemoryStore(Store):
+    description = "memory (nothing is kept)"
+
+    def __init__(self) -> None:
+        self._files: dict[str, StoredFile] = {}
+
+    async def get(self, path: str) -> StoredFile:
+        try:
+            return self._files[path]
+        except KeyError:
+            raise NotFound(f"There is no file {path!r}.") from None
+
+    async def put(
+        self, path: str, content: bytes | bytearray, precondition: Precondition | None = None
+    ) -> FileInfo:
+        self._check(path, precondition)
+        self._files[path] = file = StoredFile(bytes(content), etag_of(content))
+        return file.info
+
+    async def delete(self, path: str, precondition: Precondition | None = None) -> None:
+        self._check(path, precondition)
+        await self.get(path)
+        del self._files[path]
+
+    async def stat(self, path: str) -> FileInfo:
+        return (await self.get(path)).info
+
+    async def stats(self) -> Stats:
+        size = sum(len(file.content) for file in self._files.values())
+        return {"memory": {"curr_items": str(len(self._files)), "bytes": str(size)}}
+
+    async def close(self) -> None:
+        self._files.clear()
+
+    def _check(self, path: str, precondition: Precondition | None) -> None:
+        if precondition is not None:
+            file = self._files.get(path)
+            precondition.check(file and file.info)

@@ -1,0 +1,400 @@
+"""The embedded store: one SQLite database in one folder.
+
+Many uploads share one fsync. Writes queue up for a single writer thread, which takes all that
+are waiting, does them in one transaction, and only then acknowledges them (WAL mode with
+synchronous=FULL: a commit has returned when it is on disk, https://sqlite.org/wal.html).
+While it waits for the disk, the next group gathers.
+
+Reads do not wait for writes, nor for a thread: in WAL mode a reader sees the last commit, and
+reading a small file from the page cache takes less time than handing it to a thread and back.
+
+A kill at any moment leaves the last commit. Several processes may share the folder: SQLite
+lets one of them write at a time, and the others wait for it.
+"""
+
+import asyncio
+import logging
+import os
+import queue
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Iterable
+from pathlib import Path
+
+from sfss.errors import (
+    NoStoreAvailable,
+    NotFound,
+    SfssError,
+    StoreFull,
+    StoreRefused,
+    StoreUnusable,
+)
+from sfss.models import FileInfo, Precondition, StoredFile, etag_of
+from sfss.stores.base import Stats, Store
+
+log = logging.getLogger("sfss.store")
+
+FILE_NAME = "files.sqlite3"
+#: "SFSS": how SQLite files say whose they are (https://sqlite.org/fileformat.html#application_id).
+APPLICATION_ID = 0x53465353
+SCHEMA_VERSION = 1
+
+#: One transaction holds at most so much; what waits longer shares the next one.
+MAX_GROUP_FILES = 1000
+MAX_GROUP_BYTES = 32 * 1024 * 1024
+
+#: The totals are kept by the database itself, so that they are true whoever writes and
+#: whatever is killed, and cost the same for any number of files.
+_SCHEMA = """
+CREATE TABLE files (
+    path TEXT PRIMARY KEY NOT NULL,
+    etag TEXT NOT NULL,
+    size INTEGER NOT NULL,
+    content BLOB NOT NULL
+);
+CREATE TABLE totals (files INTEGER NOT NULL, bytes INTEGER NOT NULL);
+INSERT INTO totals VALUES (0, 0);
+CREATE TRIGGER files_insert AFTER INSERT ON files BEGIN
+    UPDATE totals SET files = files + 1, bytes = bytes + new.size;
+END;
+CREATE TRIGGER files_update AFTER UPDATE ON files BEGIN
+    UPDATE totals SET bytes = bytes + new.size - old.size;
+END;
+CREATE TRIGGER files_delete AFTER DELETE ON files BEGIN
+    UPDATE totals SET files = files - 1, bytes = bytes - old.size;
+END;
+"""
+_PUT = """
+INSERT INTO files (path, etag, size, content) VALUES (?, ?, ?, ?)
+ON CONFLICT (path) DO UPDATE SET etag = excluded.etag, size = excluded.size,
+    content = excluded.content
+"""
+_GET = "SELECT content, etag FROM files WHERE path = ?"
+_STAT = "SELECT size, etag FROM files WHERE path = ?"
+_DELETE = "DELETE FROM files WHERE path = ?"
+
+
+class SqliteStore(Store):
+    """Files in *folder*, which is made if it is not there.
+
+    *request_timeout*: seconds that a write may take, waiting for its turn included.
+    """
+
+    def __init__(self, folder: Path, *, request_timeout: float):
+        self._file = Path(folder).absolute() / FILE_NAME
+        self._address = f"sqlite:{self._file}"
+        self.description = f"sqlite {self._file}"
+        self._timeout = request_timeout
+        self._started = time.time()
+        self._counts = {"cmd_get": 0, "get_hits": 0, "cmd_set": 0, "cmd_delete": 0}
+        self._reader: sqlite3.Connection | None = None
+        self._writer: _Writer | None = None
+
+    async def start(self) -> None:
+        """Open the database, or make it.
+
+        :raises StoreUnusable: if the folder cannot be written or the file is not sfss's.
+        """
+        create(self._file)
+        self._reader = _connect(self._file)
+        self._reader.execute("PRAGMA query_only = ON")
+        self._writer = _Writer(_connect(self._file), asyncio.get_running_loop())
+
+    async def get(self, path: str) -> StoredFile:
+        self._counts["cmd_get"] += 1
+        row = self._read(_GET, path)
+        self._counts["get_hits"] += 1
+        return StoredFile(*row)
+
+    async def stat(self, path: str) -> FileInfo:
+        return FileInfo(*self._read(_STAT, path))
+
+    async def put(
+        self, path: str, content: bytes | bytearray, precondition: Precondition | None = None
+    ) -> FileInfo:
+        self._counts["cmd_set"] += 1
+        info = FileInfo(len(content), etag_of(content))
+
+        def put(database: sqlite3.Connection) -> None:
+            _check(database, path, precondition)
+            database.execute(_PUT, (path, info.etag, info.size, content))
+
+        await self._write(put, info.size)
+        return info
+
+    async def delete(self, path: str, precondition: Precondition | None = None) -> None:
+        self._counts["cmd_delete"] += 1
+
+        def delete(database: sqlite3.Connection) -> None:
+            _check(database, path, precondition)
+            if not database.execute(_DELETE, (path,)).rowcount:
+                raise _not_found(path)
+
+        await self._write(delete, 0)
+
+    async def stats(self) -> Stats:
+        files, size = self._read_row("SELECT files, bytes FROM totals")
+        counts = self._counts
+        figures = {
+            "pid": os.getpid(),
+            "uptime": int(time.time() - self._started),
+            "curr_items": files,
+            "bytes": size,
+            "disk_bytes": _size_on_disk(self._file),
+            **counts,
+            "get_misses": counts["cmd_get"] - counts["get_hits"],
+            "flushes": self._writer.flushes,
+            "flushed_writes": self._writer.flushed_writes,
+        }
+        return {self._address: {name: str(value) for name, value in figures.items()}}
+
+    async def close(self) -> None:
+        if self._writer is not None:
+            await self._writer.close()
+            self._reader.close()
+
+    def _read(self, query: str, path: str) -> tuple:
+        row = self._read_row(query, path)
+        if row is None:
+            raise _not_found(path)
+        return row
+
+    def _read_row(self, query: str, *arguments: str) -> tuple | None:
+        try:
+            # fetchall, not fetchone: a statement that is not at its end keeps its snapshot.
+            rows = self._reader.execute(query, arguments).fetchall()
+        except sqlite3.Error as error:
+            log.error("store read failed", extra={"store": self._address, "reason": str(error)})
+            raise StoreRefused(f"The store could not read: {error}.") from error
+        return rows[0] if rows else None
+
+    async def _write(self, action: Callable[[sqlite3.Connection], None], size: int) -> None:
+        try:
+            async with asyncio.timeout(self._timeout):
+                await self._writer.write(action, size)
+        except TimeoutError:
+            raise NoStoreAvailable(
+                f"The write was not on disk within {self._timeout:g} s. It may still happen."
+            ) from None
+
+
+def create(file: Path) -> None:
+    """Make the database if it is not there; see to it that it is sfss's and can be written.
+
+    :raises StoreUnusable: if not, with a sentence for the operator.
+    """
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StoreUnusable(f"Cannot make the folder {file.parent}: {error.strerror}.") from error
+    if not os.access(file.parent, os.W_OK | os.X_OK):
+        raise StoreUnusable(f"The folder {file.parent} cannot be written by this user.")
+    try:
+        database = sqlite3.connect(file, isolation_level=None)
+        try:
+            _claim(database, file)
+        finally:
+            database.close()
+    except sqlite3.Error as error:
+        # Not "database is locked" either: SQLite waits for that for five seconds.
+        raise StoreUnusable(f"Cannot use {file}: {error}.") from error
+    _sync_folder(file.parent)
+
+
+def _claim(database: sqlite3.Connection, file: Path) -> None:
+    database.execute("PRAGMA page_size = 8192")
+    database.execute("BEGIN IMMEDIATE")  # which also shows that it can be written
+    try:
+        (owner,) = database.execute("PRAGMA application_id").fetchone()
+        (version,) = database.execute("PRAGMA user_version").fetchone()
+        (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+        if owner == 0 and version == 0 and tables == 0:
+            # All in one transaction, before WAL mode writes the first page: a kill in
+            # between leaves an empty file, which the next start takes as its own.
+            for statement in _statements(_SCHEMA):
+                database.execute(statement)
+            database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+        elif owner != APPLICATION_ID:
+            raise StoreUnusable(f"{file} is a database, but not one of sfss; it stays untouched.")
+        elif version != SCHEMA_VERSION:
+            raise StoreUnusable(
+                f"{file} has version {version}; this sfss reads version {SCHEMA_VERSION}."
+            )
+    except BaseException:
+        database.execute("ROLLBACK")
+        raise
+    database.execute("COMMIT")
+    database.execute("PRAGMA journal_mode = WAL")
+
+
+def _statements(script: str) -> Iterable[str]:
+    """The statements of *script* (executescript would commit before it begins)."""
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""
+
+
+def _connect(file: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(file, timeout=30, isolation_level=None, check_same_thread=False)
+    database.execute("PRAGMA synchronous = FULL")
+    database.execute(f"PRAGMA journal_size_limit = {2 * MAX_GROUP_BYTES}")
+    return database
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _size_on_disk(file: Path) -> int:
+    """Bytes of the database and its write-ahead log."""
+    total = 0
+    for suffix in ("", "-wal"):
+        try:
+            total += os.stat(f"{file}{suffix}").st_size
+        except FileNotFoundError:
+            continue  # there is no log before the first write
+    return total
+
+
+def _check(
+    database: sqlite3.Connection, path: str, precondition: Precondition | None
+) -> None:
+    if precondition is not None:
+        row = database.execute(_STAT, (path,)).fetchone()
+        precondition.check(FileInfo(*row) if row else None)
+
+
+def _not_found(path: str) -> NotFound:
+    return NotFound(f"There is no file {path!r}.")
+
+
+class _Write:
+    """One write that waits for its group."""
+
+    __slots__ = ("action", "done", "size")
+
+    def __init__(
+        self, action: Callable[[sqlite3.Connection], None], size: int, done: asyncio.Future
+    ):
+        self.action = action  # raises an SfssError if it must not happen; that changes nothing
+        self.size = size
+        self.done = done
+
+
+class _Writer:
+    """The single writer: a thread that commits groups of writes."""
+
+    def __init__(self, database: sqlite3.Connection, loop: asyncio.AbstractEventLoop):
+        self.flushes = 0
+        self.flushed_writes = 0
+        self._last_failure: str | None = None
+        self._database = database
+        self._loop = loop
+        self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
+        self._thread.start()
+
+    async def write(self, action: Callable[[sqlite3.Connection], None], size: int) -> None:
+        """Do *action* in the next group; return when it is on disk."""
+        done = self._loop.create_future()
+        self._waiting.put(_Write(action, size, done))
+        await done
+
+    async def close(self) -> None:
+        """Commit what waits, then end."""
+        self._waiting.put(None)
+        await self._loop.run_in_executor(None, self._thread.join)
+        self._database.close()
+
+    def _run(self) -> None:
+        going_on = True
+        while going_on:
+            group, going_on = self._next_group()
+            # Nobody waits for these any more, and nobody was told that they happened.
+            group = [write for write in group if not write.done.cancelled()]
+            if group:
+                outcomes = self._commit(group)
+                self._loop.call_soon_threadsafe(_settle, group, outcomes)
+
+    def _next_group(self) -> tuple[list[_Write], bool]:
+        """All that wait, up to the limits; whether more may come."""
+        group: list[_Write] = []
+        size = 0
+        write = self._waiting.get()
+        while write is not None:
+            group.append(write)
+            size += write.size
+            if len(group) >= MAX_GROUP_FILES or size >= MAX_GROUP_BYTES:
+                return group, True
+            try:
+                write = self._waiting.get_nowait()
+            except queue.Empty:
+                return group, True
+        return group, False
+
+    def _commit(self, group: list[_Write]) -> list[Exception | None]:
+        """Do the group in one transaction; for each write None, or why it did not happen."""
+        outcomes: list[Exception | None] = []
+        try:
+            self._database.execute("BEGIN IMMEDIATE")
+            for write in group:
+                try:
+                    write.action(self._database)
+                except SfssError as error:
+                    outcomes.append(error)
+                else:
+                    outcomes.append(None)
+            self._database.execute("COMMIT")
+        except Exception as error:  # whatever it is, the writer must live on
+            self._roll_back()
+            if len(group) > 1:  # one that does not fit must not take the others with it
+                return [outcome for write in group for outcome in self._commit([write])]
+            self._note(str(error))
+            return [_failure(error)]
+        self.flushes += 1
+        self.flushed_writes += len(group)
+        self._note(None)
+        return outcomes
+
+    def _roll_back(self) -> None:
+        if self._database.in_transaction:  # SQLite itself rolls back after some errors
+            try:
+                self._database.execute("ROLLBACK")
+            except sqlite3.Error as error:
+                log.error("roll-back failed", extra={"reason": str(error)})
+
+    def _note(self, failure: str | None) -> None:
+        """Log the first of a row of equal failures, and the end of the row."""
+        if failure != self._last_failure:
+            if failure is not None:
+                log.error("store cannot write", extra={"reason": failure})
+            else:
+                log.info("store can write again")
+            self._last_failure = failure
+
+
+def _failure(error: Exception) -> SfssError:
+    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+        return StoreFull("The disk is full; reading goes on. Nothing was changed.")
+    return StoreRefused(
+        f"The store could not write: {error}. The write may have happened all the same."
+    )
+
+
+def _settle(group: list[_Write], outcomes: list[Exception | None]) -> None:
+    for write, outcome in zip(group, outcomes):
+        if write.done.cancelled():
+            continue
+        if outcome is None:
+            write.done.set_result(None)
+        else:
+            write.done.set_exception(outcome)

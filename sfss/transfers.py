@@ -1,0 +1,156 @@
+"""The commands that work against a running server: put, get, rm, status.
+
+Each is a coroutine that returns the exit code. Many files travel at once; those that fail are
+listed at the end, and the others travel all the same.
+"""
+
+import asyncio
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TypeVar
+
+from tqdm import tqdm
+
+from sfss.client import Client, ServerUnreachable
+from sfss.errors import SfssError
+from sfss.paths import check_path
+
+Job = TypeVar("Job")
+
+async def put(
+    url: str, files: Sequence[str], to: str, recursive: bool, parallel: int
+) -> int:
+    """Upload *files*, each under its name, those of a folder under the folder's name."""
+    jobs: list[tuple[Path, str]] = []
+    failed: list[str] = []
+    for name in files:
+        file = Path(name)
+        if not file.is_dir():
+            jobs.append((file, _joined(to, file.name)))
+        elif recursive:
+            folder = file.resolve()
+            inside = sorted(found for found in folder.rglob("*") if found.is_file())
+            jobs += [(f, _joined(to, folder.name, *f.relative_to(folder).parts)) for f in inside]
+        else:
+            failed.append(f"{name}: is a folder; -r uploads it")
+
+    async with Client(url, connections=parallel) as client:
+
+        async def upload(job: tuple[Path, str]) -> None:
+            file, path = job
+            await client.put(check_path(path), await asyncio.to_thread(file.read_bytes))
+
+        failed += await _each(jobs, upload, parallel, "put", label=lambda job: str(job[0]))
+    return _report(failed)
+
+
+async def get(url: str, paths: Sequence[str], output: str, parallel: int) -> int:
+    """Download *paths* into the folder *output*, or, in their order, to standard output."""
+    async with Client(url, connections=parallel) as client:
+        if output == "-":
+            # One after the other: they come out in the order in which they were named.
+            async def show(path: str) -> None:
+                sys.stdout.buffer.write(await client.get(path))
+                sys.stdout.buffer.flush()
+
+            return _report(await _each(paths, show, 1, "get"))
+
+        async def download(path: str) -> None:
+            # check_path: no path leads out of the folder.
+            file = Path(output, *PurePosixPath(check_path(path)).parts)
+            content = await client.get(path)
+            await asyncio.to_thread(_write_whole, file, content)
+
+        return _report(await _each(paths, download, parallel, "get"))
+
+
+async def rm(url: str, paths: Sequence[str], parallel: int) -> int:
+    """Delete *paths*."""
+    async with Client(url, connections=parallel) as client:
+        return _report(await _each(paths, client.delete, parallel, "rm"))
+
+
+async def status(url: str, full: bool) -> int:
+    """Print the figures of the server as JSON."""
+    async with Client(url) as client:
+        print(json.dumps(await client.status(full=full), indent=2))
+    return 0
+
+
+COMMANDS: dict[str, Callable[..., Awaitable[int]]] = {
+    "put": put,
+    "get": get,
+    "rm": rm,
+    "status": status,
+}
+
+
+async def _each(
+    jobs: Iterable[Job],
+    action: Callable[[Job], Awaitable[object]],
+    parallel: int,
+    verb: str,
+    label: Callable[[Job], str] = str,
+) -> list[str]:
+    """Do *action* with each job, *parallel* at a time; what failed, a line each.
+
+    A server that cannot be reached ends it all: the rest would wait for the same.
+    """
+    waiting = list(reversed(list(jobs)))
+    failed: list[str] = []
+    # The bar shows itself on a terminal only, and not for a handful of files.
+    bar = tqdm(
+        total=len(waiting), desc=verb, unit="file", disable=None if len(waiting) > 4 else True
+    )
+
+    async def work() -> None:
+        while waiting:
+            job = waiting.pop()
+            try:
+                await action(job)
+            except ServerUnreachable as error:
+                failed.append(f"{label(job)}: {error}")
+                failed.extend(f"{label(left)}: not tried" for left in reversed(waiting))
+                waiting.clear()
+            except (SfssError, OSError) as error:
+                failed.append(f"{label(job)}: {error}")
+            bar.update()
+
+    with bar:
+        await asyncio.gather(*(work() for _ in range(min(parallel, len(waiting)))))
+    return failed
+
+
+def _joined(prefix: str, *parts: str) -> str:
+    return "/".join([*(part for part in prefix.split("/") if part), *parts])
+
+
+def _write_whole(file: Path, content: bytes) -> None:
+    """Write *file* so that it is whole or not there."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".sfss-", delete=False) as temporary:
+        try:
+            temporary.write(content)
+            os.chmod(temporary.name, 0o666 & ~_umask())
+            os.replace(temporary.name, file)
+        except BaseException:
+            os.unlink(temporary.name)
+            raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _report(failed: list[str]) -> int:
+    for line in failed:
+        print(f"sfss: {line}", file=sys.stderr)
+    if failed:
+        print(f"sfss: {len(failed)} failed", file=sys.stderr)
+    return 1 if failed else 0

@@ -1,0 +1,1 @@
+"""HTTP: knows status codes and headers, and no store."""

@@ -1,0 +1,47 @@
+"""The query string: one argument out of it, percent-decoded once."""
+
+from urllib.parse import unquote_to_bytes
+
+from aiohttp import web
+
+from sfss.errors import InvalidPath, InvalidRequest
+
+
+def path_argument(request: web.BaseRequest) -> str:
+    """The ``path`` of the request, decoded, not yet looked at.
+
+    :raises InvalidRequest: if it is missing, repeated, or not UTF-8.
+    """
+    value = argument(request.rel_url.raw_query_string, "path")
+    if value is None:
+        raise InvalidRequest("The argument 'path' is missing; it belongs in the query string.")
+    return value
+
+
+def argument(query: str, name: str) -> str | None:
+    """The value of *name* in the raw *query* string; None if it is not there.
+
+    As HTML forms encode it (``application/x-www-form-urlencoded``): ``+`` is a space.
+
+    :raises InvalidRequest: if it is there twice, or not UTF-8 when it is decoded.
+    """
+    found = None
+    for part in query.split("&"):
+        key, _, value = part.partition("=")
+        if key == name or ("%" in key and _decoded(key) == name):
+            if found is not None:
+                raise InvalidRequest(f"The argument {name!r} is repeated.")
+            found = value
+    return found if found is None else _decoded(found)
+
+
+def _decoded(text: str) -> str:
+    if "+" in text:
+        text = text.replace("+", " ")
+    if "%" not in text:
+        return text
+    try:
+        # aiohttp decodes the request line with surrogateescape: back to the bytes first.
+        return unquote_to_bytes(text.encode("utf-8", "surrogateescape")).decode()
+    except UnicodeError:
+        raise InvalidPath("The query string is not valid UTF-8 after percent-decoding.") from None

@@ -1,0 +1,94 @@
+"""Conditional and range requests (RFC 9110 13 and 14): pure functions of headers and ETags."""
+
+import re
+from collections.abc import Mapping
+
+from sfss.errors import InvalidRequest, PreconditionFailed, RangeNotSatisfiable
+from sfss.models import FileInfo, Precondition
+
+# RFC 9110 8.8.3: entity-tag = [ "W/" ] DQUOTE *etagc DQUOTE, and a list of them.
+_ETAG = r'(W/)?"([\x21\x23-\x7e\x80-\xff]*)"'
+_ETAG_LIST = re.compile(rf"[\s,]*{_ETAG}(?:\s*,\s*(?:{_ETAG})?)*\s*")
+_ONE_ETAG = re.compile(_ETAG)
+# RFC 9110 14.1.2. A list of ranges does not match: it is answered with the whole file.
+_RANGE = re.compile(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*", re.IGNORECASE | re.ASCII)
+
+
+def write_precondition(headers: Mapping[str, str]) -> Precondition | None:
+    """What ``If-Match`` and ``If-None-Match`` ask of the file before a write.
+
+    :raises InvalidRequest: if one of them is malformed: a write must not ignore it.
+    """
+    if "If-Match" not in headers and "If-None-Match" not in headers:
+        return None
+    return Precondition(
+        if_match=_etags(headers, "If-Match", weak=False),
+        if_none_match=_etags(headers, "If-None-Match", weak=True),
+    )
+
+
+def is_unchanged(headers: Mapping[str, str], info: FileInfo) -> bool:
+    """Whether a GET or HEAD is to be answered with 304: the client has this version.
+
+    :raises PreconditionFailed: if ``If-Match`` does not hold.
+    :raises InvalidRequest: if one of the headers is malformed.
+    """
+    precondition = write_precondition(headers)
+    if precondition is None:
+        return False
+    # RFC 9110 13.2.2: If-Match first, and its failure is 412; that of If-None-Match is 304.
+    Precondition(if_match=precondition.if_match).check(info)
+    try:
+        precondition.check(info)
+    except PreconditionFailed:
+        return True
+    return False
+
+
+def requested_range(headers: Mapping[str, str], info: FileInfo) -> tuple[int, int] | None:
+    """The part of the content that ``Range`` asks for, as (first byte, byte behind the last).
+
+    None: answer with the whole file, because nothing less is asked for, the header is not
+    understood (RFC 9110 14.2 allows to ignore it), or ``If-Range`` names another version.
+
+    :raises RangeNotSatisfiable: if the range begins behind the end.
+    """
+    match = _RANGE.fullmatch(headers.get("Range", ""))
+    if match is None or match.group(1) == match.group(2) == "":
+        return None
+    # RFC 9110 13.1.5: strong comparison; a date never matches, since we send none.
+    if "If-Range" in headers and headers["If-Range"].strip() != f'"{info.etag}"':
+        return None
+    first_text, last_text = match.groups()
+    if not first_text:  # the last so many bytes
+        start, stop = max(info.size - int(last_text), 0), info.size
+    else:
+        start, stop = int(first_text), info.size
+        if last_text:
+            if int(last_text) < start:
+                return None  # RFC 9110 14.1.1: such a range is invalid
+            stop = min(int(last_text) + 1, info.size)
+    if start >= info.size:
+        raise RangeNotSatisfiable(info.size)
+    return start, stop
+
+
+def _etags(headers: Mapping[str, str], name: str, *, weak: bool) -> tuple[str, ...] | None:
+    """The opaque tags of the header, or ("*",); None without the header.
+
+    With *weak* (RFC 9110 8.8.3.2), weak tags compare as strong ones; otherwise they never match.
+    """
+    # The header may come in several lines; aiohttp's get gives the first of them only.
+    lines = headers.getall(name, []) if hasattr(headers, "getall") else headers.get(name)
+    if not lines:
+        return None
+    text = ",".join([lines] if isinstance(lines, str) else lines)
+    if text.strip() == "*":
+        return ("*",)
+    if not _ETAG_LIST.fullmatch(text):
+        raise InvalidRequest(
+            f'{name} is malformed: it is a list of ETags in double quotes, or "*".'
+        )
+    return tuple(
+        tag for is_weak, tag in _ONE_ETAG.findall(text) if (weak or not is_weak) and tag != "*"
+    )

@@ -1,0 +1,65 @@
+"""The one table from error to HTTP status, and how an error looks (RFC 9457)."""
+
+import json
+from http import HTTPStatus
+
+from aiohttp import web
+
+from sfss import errors
+
+#: An error has the status of the first of its classes that stands here.
+STATUS: dict[type[Exception], HTTPStatus] = {
+    errors.InvalidRequest: HTTPStatus.BAD_REQUEST,
+    errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.UploadTimeout: HTTPStatus.REQUEST_TIMEOUT,
+    errors.PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
+    errors.FileTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
+    errors.UnsupportedEncoding: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
+    errors.RangeNotSatisfiable: HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+    errors.StoreRefused: HTTPStatus.BAD_GATEWAY,
+    errors.NoStoreAvailable: HTTPStatus.GATEWAY_TIMEOUT,
+    errors.StoreFull: HTTPStatus.INSUFFICIENT_STORAGE,
+}
+
+
+def error_response(error: errors.SfssError) -> web.Response:
+    """What the client gets to see of *error*."""
+    for kind in type(error).__mro__:
+        if kind in STATUS:
+            response = problem(STATUS[kind], str(error))
+            break
+    else:
+        raise TypeError(f"{type(error).__name__} has no status") from error
+    if isinstance(error, errors.RangeNotSatisfiable):
+        response.headers["Content-Range"] = f"bytes */{error.size}"
+    if isinstance(error, (errors.FileTooLarge, errors.UploadTimeout)):
+        response.force_close()  # there may be more of the body than anyone wants to read
+    return response
+
+
+def http_exception_response(error: web.HTTPException) -> web.Response:
+    """aiohttp's own errors (no such route, no such method) in our form."""
+    if isinstance(error, web.HTTPMethodNotAllowed):
+        allowed = ", ".join(sorted(error.allowed_methods))
+        response = problem(HTTPStatus(405), f"{error.method} is not allowed here, but {allowed}.")
+        response.headers["Allow"] = allowed
+        return response
+    if isinstance(error, web.HTTPNotFound):
+        return problem(
+            HTTPStatus(404), "There is nothing at this URL; files are at /file?path=PATH."
+        )
+    return problem(HTTPStatus(error.status), error.text or error.reason)
+
+
+def problem(status: HTTPStatus, detail: str) -> web.Response:
+    """A problem document (RFC 9457): the status, and a sentence that helps."""
+    document = {
+        "type": "about:blank",
+        "title": status.phrase,
+        "status": int(status),
+        "detail": detail,
+    }
+    body = json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    return web.Response(
+        status=status, reason=status.phrase, body=body, content_type="application/problem+json"
+    )

@@ -1,0 +1,101 @@
+"""``POST /files`` and ``GET HEAD PUT DELETE /file``."""
+
+import json
+from urllib.parse import quote
+
+from aiohttp import web
+
+from sfss.models import FileInfo
+from sfss.paths import check_path
+from sfss.service import FileService, content_type_of
+from sfss.web.arguments import path_argument
+from sfss.web.conditional import is_unchanged, requested_range, write_precondition
+from sfss.web.uploads import check_expectation, read_upload
+
+
+class Files:
+    """The handlers over *service*. *upload_timeout*: seconds for the body of an upload."""
+
+    def __init__(self, service: FileService, *, upload_timeout: float):
+        self._service = service
+        self._upload_timeout = upload_timeout
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post("/files", self.post, expect_handler=check_expectation),
+            web.get("/file", self.get, allow_head=False),
+            web.head("/file", self.head),
+            web.put("/file", self.put, expect_handler=check_expectation),
+            web.delete("/file", self.delete),
+        ]
+
+    async def get(self, request: web.Request) -> web.Response:
+        path = path_argument(request)
+        content, etag = await self._service.get(path)
+        headers = {
+            "Content-Type": content_type_of(path),
+            "ETag": f'"{etag}"',
+            "Accept-Ranges": "bytes",
+        }
+        asked = request.headers
+        if "If-None-Match" in asked or "If-Match" in asked or "Range" in asked:
+            info = FileInfo(len(content), etag)
+            if is_unchanged(asked, info):
+                return _not_modified(etag)
+            if part := requested_range(asked, info):
+                start, stop = part
+                headers["Content-Range"] = f"bytes {start}-{stop - 1}/{info.size}"
+                return web.Response(status=206, body=content[start:stop], headers=headers)
+        return web.Response(body=content, headers=headers)
+
+    async def head(self, request: web.Request) -> web.Response:
+        path = path_argument(request)
+        info = await self._service.stat(path)
+        if is_unchanged(request.headers, info):
+            return _not_modified(info.etag)
+        return web.Response(
+            headers={
+                "Content-Type": content_type_of(path),
+                "Content-Length": str(info.size),
+                "ETag": f'"{info.etag}"',
+                "Accept-Ranges": "bytes",
+            }
+        )
+
+    async def put(self, request: web.Request) -> web.Response:
+        path, info = await self._store(request)
+        return _written(200, path, info)
+
+    async def post(self, request: web.Request) -> web.Response:
+        path, info = await self._store(request)
+        response = _written(201, path, info)
+        response.headers["Location"] = "/file?path=" + quote(path, safe="/")
+        return response
+
+    async def delete(self, request: web.Request) -> web.Response:
+        path = path_argument(request)
+        await self._service.delete(path, write_precondition(request.headers))
+        return web.Response(status=204)
+
+    async def _store(self, request: web.Request) -> tuple[str, FileInfo]:
+        # All that can be wrong without the body is looked at before it is read.
+        path = check_path(path_argument(request))
+        precondition = write_precondition(request.headers)
+        content = await read_upload(
+            request, limit=self._service.max_file_size, timeout=self._upload_timeout
+        )
+        return path, await self._service.put(path, content, precondition)
+
+
+def _not_modified(etag: str) -> web.Response:
+    return web.Response(status=304, headers={"ETag": f'"{etag}"'})
+
+
+def _written(status: int, path: str, info: FileInfo) -> web.Response:
+    document = {"path": path, "size": info.size, "etag": info.etag}
+    return web.Response(
+        status=status,
+        text=json.dumps(document, ensure_ascii=False) + "\n",
+        content_type="application/json",
+        headers={"ETag": f'"{info.etag}"'},
+    )

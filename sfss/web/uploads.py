@@ -1,0 +1,128 @@
+"""The body of an upload, raw or as a form, into bytes, within its limits.
+
+Nothing is read of a body whose announced length is over the limit, and nothing behind the
+byte that exceeds it.
+"""
+
+import asyncio
+from http import HTTPStatus
+
+from aiohttp import web
+from multipart import MultipartError, PushMultipartParser, parse_options_header
+
+from sfss.errors import FileTooLarge, InvalidRequest, UnsupportedEncoding, UploadTimeout
+from sfss.web.errors import problem
+
+#: The field of the form that holds the file.
+FIELD = "upload_file"
+#: What a form may have around the file: boundaries, headers, other fields. Bytes.
+FORM_OVERHEAD = 64 * 1024
+FORM_FIELDS = 100
+
+
+async def read_upload(request: web.BaseRequest, *, limit: int, timeout: float) -> bytes:
+    """The content of the file that *request* brings: at most *limit* bytes, in *timeout* seconds.
+
+    :raises FileTooLarge: as soon as that is known.
+    :raises InvalidRequest: if the form or the framing of the body is broken.
+    :raises UnsupportedEncoding: if the body is compressed; a file is kept as it is sent.
+    :raises UploadTimeout: if it takes too long.
+    """
+    headers = request.headers
+    if headers.get("Content-Encoding", "identity").strip().lower() not in ("", "identity"):
+        raise UnsupportedEncoding(
+            "The body has a Content-Encoding; send the file as it is to be kept."
+        )
+    if "Content-Range" in headers:  # RFC 9110 14.5: a part must not replace the whole
+        raise InvalidRequest("Content-Range is not supported; send the whole file.")
+
+    media_type, options = parse_options_header(headers.get("Content-Type", ""))
+    is_form = media_type == "multipart/form-data"
+    announced = request.content_length
+    if announced is not None and announced > (limit + FORM_OVERHEAD if is_form else limit):
+        raise _too_large(limit)
+    await _invite(request)
+    try:
+        async with asyncio.timeout(timeout):
+            if is_form:
+                return await _read_form(request, options.get("boundary", ""), limit)
+            return await _read_raw(request, limit)
+    except TimeoutError:
+        raise UploadTimeout(f"The body did not arrive within {timeout:g} s.") from None
+    except web.RequestPayloadError as error:
+        raise InvalidRequest(f"The body is not framed as the headers say: {error}.") from None
+    except ConnectionError:
+        raise InvalidRequest("The connection was closed before the body was whole.") from None
+
+
+async def check_expectation(request: web.Request) -> web.Response | None:
+    """aiohttp calls this before the handler. It does not yet ask for the body, as aiohttp's own
+    would: :func:`read_upload` does, when it is known that the body is wanted.
+    """
+    if request.headers["Expect"].lower() != "100-continue":
+        return problem(HTTPStatus.EXPECTATION_FAILED, "The only Expect known is 100-continue.")
+    return None
+
+
+async def _invite(request: web.BaseRequest) -> None:
+    """Answer ``Expect: 100-continue`` (RFC 9110 10.1.1), now that nothing speaks against the body."""
+    expectation = request.headers.get("Expect", "").lower()
+    if expectation == "100-continue" and request.version >= (1, 1):
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # The interim answer does not count as the beginning of the final one.
+        request.writer.output_size = 0
+
+
+async def _read_raw(request: web.BaseRequest, limit: int) -> bytes:
+    chunks: list[bytes] = []
+    size = 0
+    async for chunk in request.content.iter_any():
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        chunks.append(chunk)
+    return b"".join(chunks)
+
+
+async def _read_form(request: web.BaseRequest, boundary: str, limit: int) -> bytes:
+    """The content of the one field that holds the file (RFC 7578); other fields are passed over."""
+    if not boundary:
+        raise InvalidRequest("The form has no boundary in its Content-Type.")
+    file: list[bytes] | None = None
+    size = overhead = 0
+    in_file = False
+    try:
+        with PushMultipartParser(boundary, max_segment_count=FORM_FIELDS) as parser:
+            async for chunk in request.content.iter_any():
+                overhead += len(chunk)
+                for event in parser.parse(chunk):
+                    if event is None:
+                        in_file = False
+                    elif isinstance(event, (bytes, bytearray)):
+                        if in_file:
+                            size += len(event)
+                            overhead -= len(event)
+                            file.append(event)
+                            if size > limit:
+                                raise _too_large(limit)
+                    elif event.name == FIELD:
+                        if file is not None:
+                            raise InvalidRequest(
+                                f"The form has two files in {FIELD!r}; send one at a time."
+                            )
+                        file, in_file = [], True
+                if overhead > FORM_OVERHEAD:
+                    # What the parser still holds back of the file is counted with the rest,
+                    # but that is never more than a boundary.
+                    raise FileTooLarge(
+                        f"The form has more than {FORM_OVERHEAD} bytes around its file."
+                    )
+    except MultipartError as error:
+        raise InvalidRequest(f"The form is broken: {error}.") from None
+    if file is None:
+        raise InvalidRequest(f"The form has no field {FIELD!r}.")
+    return b"".join(file)
+
+
+def _too_large(limit: int) -> FileTooLarge:
+    return FileTooLarge(f"A file may have at most {limit} bytes.")
