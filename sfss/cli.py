@@ -22,9 +22,10 @@ from sfss.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, FIELDS, Settings,
 from sfss.stores.base import Store
 from sfss.stores.proxies import ProxyStore
 from sfss.stores.sqlite import SqliteStore
-from sfss.web.access import access_logger
+from sfss.web.access import Access
 from sfss.web.app import make_app
-from sfss.web.server import LINGERING_TIME, Runner
+from sfss.web.request_ids import RequestIds
+from sfss.web.server import Runner
 from sfss.web.telemetry import Telemetry
 
 try:
@@ -91,13 +92,14 @@ async def _serve(settings: Settings) -> int:
     await store.start()
     telemetry = Telemetry()
     service = FileService(store, max_file_size=settings.max_file_size)
+    request_ids = RequestIds()
     runner = Runner(
-        make_app(service, settings, telemetry),
-        access_log_class=access_logger(telemetry, settings.access_log),
+        make_app(service, settings, telemetry, request_ids),
+        service,
+        Access(telemetry, write_lines=settings.access_log),
+        request_ids,
         keepalive_timeout=settings.keepalive_timeout,
         shutdown_timeout=settings.drain_timeout,
-        lingering_time=LINGERING_TIME,
-        auto_decompress=False,
     )
     try:
         await runner.setup()

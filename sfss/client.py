@@ -10,6 +10,7 @@ of the service is idempotent. One client may be used by many tasks at once.
 """
 
 import asyncio
+import io
 import json
 import random
 from typing import Any
@@ -144,8 +145,10 @@ class Client:
         for tries in range(self._retries + 1):
             last = tries == self._retries
             try:
+                # In a BytesIO, large content does not go out in one piece that blocks the loop.
+                data = None if content is None else io.BytesIO(content)
                 async with self._session.request(
-                    method, URL(url, encoded=True), data=content, headers=headers
+                    method, URL(url, encoded=True), data=data, headers=headers
                 ) as response:
                     body = await response.read()
             except (aiohttp.ClientError, TimeoutError, OSError) as error:

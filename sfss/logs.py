@@ -19,7 +19,7 @@ _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", 
 class Formatter(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         moment = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        line = f"{moment}.{int(record.msecs):03d}Z {record.levelname} {record.getMessage()}"
+        line = f"{moment}.{int(record.created % 1 * 1000):03d}Z {record.levelname} {record.getMessage()}"
         for name, value in vars(record).items():
             if name not in _STANDARD:
                 line += f" {name}={quoted(value)}"

@@ -18,17 +18,22 @@ _VALID = re.compile(
 )
 
 
+def is_valid_path(path: str) -> bool:
+    """Whether *path* can name a file."""
+    # A character takes at most 4 bytes in UTF-8: short paths need no encoding to be measured.
+    return _VALID.fullmatch(path) is not None and (
+        len(path) <= MAX_PATH_BYTES // 4 or len(path.encode()) <= MAX_PATH_BYTES
+    )
+
+
 def check_path(path: str) -> str:
     """Return *path* if it can name a file.
 
     :raises InvalidPath: with a sentence that says what is wrong with it.
     """
-    # A character takes at most 4 bytes in UTF-8: short paths need no encoding to be measured.
-    if _VALID.fullmatch(path) and (
-        len(path) <= MAX_PATH_BYTES // 4 or len(path.encode()) <= MAX_PATH_BYTES
-    ):
-        return path
-    raise InvalidPath(_complaint(path))
+    if not is_valid_path(path):
+        raise InvalidPath(_complaint(path))
+    return path
 
 
 def _complaint(path: str) -> str:
@@ -36,8 +41,9 @@ def _complaint(path: str) -> str:
         return "The path is empty."
     if re.search("[\ud800-\udfff]", path):
         return "The path is not valid UTF-8."
-    if len(path.encode()) > MAX_PATH_BYTES:
-        return f"The path has {len(path.encode())} bytes; at most {MAX_PATH_BYTES} are allowed."
+    size = len(path.encode())
+    if size > MAX_PATH_BYTES:
+        return f"The path has {size} bytes; at most {MAX_PATH_BYTES} are allowed."
     if re.search(r"[\x00-\x1f\x7f-\x9f]", path):
         return "The path contains a control character."
     if "\\" in path:

@@ -8,8 +8,8 @@ from functools import lru_cache
 
 from sfss.errors import FileTooLarge
 from sfss.models import FileInfo, Precondition, StoredFile
-from sfss.paths import check_path
-from sfss.stores.base import HasNodes, Stats, Store
+from sfss.paths import check_path, is_valid_path
+from sfss.stores.base import FileReceiver, GetsAtOnce, HasNodes, Stats, Store
 
 
 class FileService:
@@ -18,10 +18,18 @@ class FileService:
     def __init__(self, store: Store, *, max_file_size: int):
         self.max_file_size = max_file_size
         self._store = store
+        self._gets_at_once = isinstance(store, GetsAtOnce)
 
     async def get(self, path: str) -> StoredFile:
         """:raises InvalidPath, NotFound, NoStoreAvailable, StoreRefused:"""
         return await self._store.get(check_path(path))
+
+    def begin_get(self, path: str, receiver: FileReceiver) -> bool:
+        """Begin a get without a coroutine (see :class:`GetsAtOnce`).
+
+        False: not now, or not with this store, or not with this path; :meth:`get` tells.
+        """
+        return self._gets_at_once and is_valid_path(path) and self._store.begin_get(path, receiver)
 
     async def stat(self, path: str) -> FileInfo:
         """Raises as :meth:`get` does."""
@@ -59,13 +67,16 @@ class FileService:
             raise FileTooLarge(f"A file may have at most {self.max_file_size} bytes.")
 
 
-# Not the machine's own tables (/etc/mime.types): the same name has the same type everywhere.
+# Not the machine's own tables (/etc/mime.types), and what Python's releases disagree on is said
+# here: the same name has the same type everywhere.
 _TYPES = mimetypes.MimeTypes()
 for _type, _extension in (
     ("font/woff", ".woff"),
     ("font/woff2", ".woff2"),
     ("image/avif", ".avif"),
     ("image/webp", ".webp"),
+    ("text/javascript", ".js"),
+    ("text/javascript", ".mjs"),
     ("text/markdown", ".md"),
 ):
     _TYPES.add_type(_type, _extension)

@@ -12,12 +12,13 @@ that order. The rules that keep a reply from ever reaching the wrong request:
 * An operation that is out of its own time fails alone. When the head has waited the whole
   operation timeout, the proxy may be stalled, and the connection is closed.
 * When the connection closes, everything in the queue fails with :class:`ConnectionLost` (or
-  with the reason for closing), and the connection is never used again.
+  with the reason for closing), and the connection is never used again. Its owner is told.
 """
 
 import asyncio
 from collections import deque
 from collections.abc import Callable
+from typing import Any, Protocol
 
 from sfss.memcache.errors import (
     ConnectionLost,
@@ -46,23 +47,36 @@ _JOIN_BYTES = 64 * 1024
 _BYTES_PER_OPERATION = 32 * 1024
 
 
+class Receiver(Protocol):
+    """Who waits for a reply: an :class:`asyncio.Future`, or something cheaper that is called
+    back at once, in the turn of the loop in which the reply came.
+    """
+
+    def done(self) -> bool:
+        """Whether nobody waits any more; then neither of the others is called."""
+
+    def set_result(self, result: Any) -> None: ...
+
+    def set_exception(self, error: ProxyError) -> None: ...
+
+
 class _Operation:
     """A command that was written (or will be, this turn) and whose reply is to come."""
 
-    __slots__ = ("expires", "key", "read", "result", "sent", "weight")
+    __slots__ = ("expires", "key", "read", "receiver", "sent", "weight")
 
     def __init__(
         self,
         read: Callable[["_Operation", Reply], object],
         key: bytes,
-        result: asyncio.Future,
+        receiver: Receiver,
         sent: float,
         expires: float,
         weight: int,
     ):
         self.read = read  # turns the reply into the result
         self.key = key
-        self.result = result
+        self.receiver = receiver
         self.sent = sent  # this and the next on the loop's clock
         self.expires = expires
         self.weight = weight
@@ -71,9 +85,15 @@ class _Operation:
 class Connection(asyncio.Protocol):
     """See the module. Made by :meth:`open`; :attr:`usable` until it closes."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, operation_timeout: float):
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        operation_timeout: float,
+        on_down: Callable[[ProxyDown], None],
+    ):
         self._loop = loop
         self._operation_timeout = operation_timeout
+        self._on_down = on_down
         self._transport: asyncio.Transport | None = None
         self._parser = ReplyParser()
         self._queue: deque[_Operation] = deque()
@@ -82,14 +102,22 @@ class Connection(asyncio.Protocol):
         self._unwritten_bytes = 0
         self._watch: asyncio.TimerHandle | None = None
         self._reason: ProxyError | None = None  # why it was closed, when we closed it
-        self._closed = loop.create_future()
         self.usable = False
 
     @classmethod
     async def open(
-        cls, host: str, port: int, connect_timeout: float, operation_timeout: float
+        cls,
+        host: str,
+        port: int,
+        *,
+        connect_timeout: float,
+        operation_timeout: float,
+        on_down: Callable[[ProxyDown], None] = lambda reason: None,
     ) -> "Connection":
         """Connect within *connect_timeout*; operations take at most *operation_timeout* (seconds).
+
+        *on_down* is called when the connection had to be closed because the proxy does not
+        answer in time or answers garbage.
 
         :raises ProxyDown: when that fails, with the reason.
         """
@@ -97,7 +125,7 @@ class Connection(asyncio.Protocol):
         try:
             async with asyncio.timeout(connect_timeout):
                 _, connection = await loop.create_connection(
-                    lambda: cls(loop, operation_timeout), host, port
+                    lambda: cls(loop, operation_timeout, on_down), host, port
                 )
         except TimeoutError:
             raise ProxyDown(f"no connection within {connect_timeout:g} s") from None
@@ -106,21 +134,34 @@ class Connection(asyncio.Protocol):
         return connection
 
     # The operations. Each returns a future at once, and fails when the loop's clock is at
-    # `deadline`, or before, after the operation timeout.
+    # `deadline`, or before, after the operation timeout. They raise ConnectionLost if the
+    # connection is not usable any more.
 
     def get(self, key: bytes, deadline: float) -> asyncio.Future:
         """A future of the value as bytes, or of None if the proxy knows of none."""
-        return self._send(_read_get, key, deadline, 1, get_command(key))
+        future = self._loop.create_future()
+        self.get_into(future, key, deadline)
+        return future
+
+    def get_into(self, receiver: Receiver, key: bytes, deadline: float) -> None:
+        """As :meth:`get`, into *receiver*."""
+        self._send(receiver, _read_get, key, deadline, 1, get_command(key))
 
     def set(self, key: bytes, value: bytes | bytearray, deadline: float) -> asyncio.Future:
         """A future of None, once the proxy has said that the value is stored."""
         size = len(value)
         weight = 1 + size // _BYTES_PER_OPERATION
-        return self._send(_read_set, key, deadline, weight, set_command(key, size), value, b"\r\n")
+        future = self._loop.create_future()
+        self._send(
+            future, _read_set, key, deadline, weight, set_command(key, size), value, b"\r\n"
+        )
+        return future
 
     def delete(self, key: bytes, deadline: float) -> asyncio.Future:
         """A future of True if there was a value, of False if there was none."""
-        return self._send(_read_delete, key, deadline, 1, delete_command(key))
+        future = self._loop.create_future()
+        self._send(future, _read_delete, key, deadline, 1, delete_command(key))
+        return future
 
     @property
     def load(self) -> int:
@@ -135,16 +176,25 @@ class Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    async def wait_closed(self) -> None:
-        await asyncio.shield(self._closed)
+    def _give_up(self, reason: ProxyDown) -> None:
+        """The proxy is at fault: close, and tell the owner."""
+        self.close(reason)
+        self._on_down(reason)
 
-    def _send(self, read, key, deadline, weight, *pieces: bytes | bytearray) -> asyncio.Future:
+    def _send(
+        self,
+        receiver: Receiver,
+        read: Callable[[_Operation, Reply], object],
+        key: bytes,
+        deadline: float,
+        weight: int,
+        *pieces: bytes | bytearray,
+    ) -> None:
         if not self.usable:
             raise ConnectionLost("the connection is closed")
         now = self._loop.time()
         expires = min(deadline, now + self._operation_timeout)
-        result = self._loop.create_future()
-        self._queue.append(_Operation(read, key, result, now, expires, weight))
+        self._queue.append(_Operation(read, key, receiver, now, expires, weight))
         self._queued_weight += weight
         if not self._unwritten:
             self._loop.call_soon(self._flush)
@@ -153,7 +203,6 @@ class Connection(asyncio.Protocol):
             self._unwritten_bytes += len(piece)
         if self._watch is None:
             self._watch = self._loop.call_later(WATCH_INTERVAL, self._look_for_expired)
-        return result
 
     def _flush(self) -> None:
         pieces, size = self._unwritten, self._unwritten_bytes
@@ -171,11 +220,11 @@ class Connection(asyncio.Protocol):
             return
         now = self._loop.time()
         if self._queue[0].sent + self._operation_timeout <= now:
-            self.close(ProxyDown(f"no reply within {self._operation_timeout:g} s"))
+            self._give_up(ProxyDown(f"no reply within {self._operation_timeout:g} s"))
             return
         for operation in self._queue:
-            if operation.expires <= now and not operation.result.done():
-                operation.result.set_exception(DeadlinePassed("no reply in time"))
+            if operation.expires <= now and not operation.receiver.done():
+                operation.receiver.set_exception(DeadlinePassed("no reply in time"))
         self._watch = self._loop.call_later(WATCH_INTERVAL, self._look_for_expired)
 
     # What the event loop calls.
@@ -195,22 +244,22 @@ class Connection(asyncio.Protocol):
                 self._queued_weight -= operation.weight
                 self._settle(operation, reply)
         except ProtocolError as error:
-            self.close(error)
+            self._give_up(error)
 
     def _settle(self, operation: _Operation, reply: Reply) -> None:
         try:
             value = operation.read(operation, reply)
         except ProxyError as error:
-            if not operation.result.done():
-                operation.result.set_exception(error)
+            if not operation.receiver.done():
+                operation.receiver.set_exception(error)
             if isinstance(error, ProtocolError):
                 raise
             if not reply.startswith((b"SERVER_ERROR", b"NOT_STORED")):
                 # beansdb answers twice to some bad commands: what comes next is uncertain.
                 self.close(ConnectionLost("closed after an error reply"))
         else:
-            if not operation.result.done():
-                operation.result.set_result(value)
+            if not operation.receiver.done():
+                operation.receiver.set_result(value)
 
     def connection_lost(self, error: Exception | None) -> None:
         self.usable = False
@@ -221,12 +270,10 @@ class Connection(asyncio.Protocol):
             f"the connection was lost: {error}" if error else "the proxy closed the connection"
         )
         while self._queue:
-            result = self._queue.popleft().result
-            if not result.done():
+            receiver = self._queue.popleft().receiver
+            if not receiver.done():
                 # One instance for each: an exception that is raised twice keeps both tracebacks.
-                result.set_exception(type(reason)(*reason.args))
-        if not self._closed.done():
-            self._closed.set_result(None)
+                receiver.set_exception(type(reason)(*reason.args))
 
 
 # From a reply to the result of the command that it answers.

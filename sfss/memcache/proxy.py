@@ -50,10 +50,11 @@ class Proxy:
         self._limits = limits
         self._connections: list[Connection] = []
         self._opening: asyncio.Task | None = None
+        self._open_after = float("-inf")  # on time.monotonic's clock, as is the next
         self._probing: asyncio.Task | None = None
         self._hurry = asyncio.Event()
         self._probed = asyncio.Event()  # set and cleared after each probe
-        self._last_probe = float("-inf")
+        self._probe_began = float("-inf")
         self._down_since = 0.0
         self._closed = False
 
@@ -71,18 +72,14 @@ class Proxy:
         :raises ProxyError: whatever went wrong; afterwards :attr:`up` says whether the proxy
             is still to be relied on.
         """
-        try:
-            return await operation(self._ready_connection() or await self._new_connection())
-        except ProxyDown as error:
-            self.take_out(error)
-            raise
+        return await operation(self.ready_connection() or await self._new_connection())
 
     async def probe(self) -> None:
         """Find out whether it answers, and take note (:attr:`up`). Never raises."""
         timeout = self._limits.connect_timeout
         loop = asyncio.get_running_loop()
         try:
-            connection = self._ready_connection() or await self._new_connection()
+            connection = self.ready_connection() or await self._new_connection()
             async with asyncio.timeout(timeout):
                 await connection.get(PROBE_KEY, loop.time() + timeout)
         except ProxyRefused:
@@ -96,14 +93,14 @@ class Proxy:
         self._take_in()
 
     async def recovered(self) -> bool:
-        """Probe at once, if the last probe is not too fresh, and say whether it is up now.
+        """Whether it is up, as a probe finds that begins after this call.
 
-        For a request that finds every proxy down: it need not wait for the next pause to end,
-        and no number of requests makes more than one probe each ``FIRST_PAUSE``.
+        For a request that finds every proxy down: it need not wait for the next pause to end, nor
+        believe what an old probe found. However many requests ask, there is at least
+        ``FIRST_PAUSE`` between two probes.
         """
-        if self._probing is None or self._closed:
-            return self.up
-        if time.monotonic() - self._last_probe >= FIRST_PAUSE:
+        asked = time.monotonic()
+        while not self.up and self._probing is not None and self._probe_began < asked:
             self._hurry.set()
             await self._probed.wait()
         return self.up
@@ -120,10 +117,11 @@ class Proxy:
 
     # Connections.
 
-    def _ready_connection(self) -> Connection | None:
-        """The first connection that is not busy, or else the least busy one; None if none is open.
+    def ready_connection(self) -> Connection | None:
+        """The connection to use now; None if a new one is better waited for.
 
-        Filling one before the next lets the commands of one turn of the loop share a write.
+        Filling one before the next lets the commands of one turn of the loop share a write. But
+        nothing queues behind what is busy, say with a large value, while one more can be opened.
         """
         least: Connection | None = None
         least_load = 0
@@ -135,38 +133,48 @@ class Proxy:
                 return connection
             if least is None or load < least_load:
                 least, least_load = connection, load
-        if least is not None and self._opening is None:
-            self._forget_closed()
-            if len(self._connections) < self._limits.connections:
-                self._open()  # for those who come next
+        if least is not None and self._may_open():
+            return None
         return least
+
+    def _may_open(self) -> bool:
+        if len(self._connections) >= self._limits.connections:
+            self._connections = [c for c in self._connections if c.usable]
+        return (
+            len(self._connections) < self._limits.connections
+            and time.monotonic() >= self._open_after
+        )
 
     async def _new_connection(self) -> Connection:
         """A connection, opened for all who wait for one, or :class:`ProxyDown`."""
         if self._opening is None:
-            self._forget_closed()
-            self._open()
+            self._opening = asyncio.create_task(self._open())
+            self._opening.add_done_callback(self._opened)
         # Shielded: the others wait for it too when one of them is cancelled.
         return await asyncio.shield(self._opening)
 
-    def _open(self) -> None:
-        self._opening = asyncio.create_task(self._connect())
-        self._opening.add_done_callback(self._opened)
-
-    async def _connect(self) -> Connection:
-        connection = await Connection.open(
-            self._host, self._port, self._limits.connect_timeout, self._limits.operation_timeout
-        )
+    async def _open(self) -> Connection:
+        try:
+            connection = await Connection.open(
+                self._host,
+                self._port,
+                connect_timeout=self._limits.connect_timeout,
+                operation_timeout=self._limits.operation_timeout,
+                on_down=self.take_out,
+            )
+        except ProxyDown as error:
+            self._open_after = time.monotonic() + FIRST_PAUSE
+            if usable := [c for c in self._connections if c.usable]:
+                return min(usable, key=lambda c: c.load)  # it takes no more, but serves
+            self.take_out(error)
+            raise
         self._connections.append(connection)
         return connection
 
     def _opened(self, task: asyncio.Task) -> None:
         self._opening = None
-        if not task.cancelled() and isinstance(error := task.exception(), ProxyDown):
-            self.take_out(error)
-
-    def _forget_closed(self) -> None:
-        self._connections = [c for c in self._connections if c.usable]
+        if not task.cancelled():
+            task.exception()  # seen: it is of no interest when nobody waits any more
 
     # Health.
 
@@ -192,17 +200,20 @@ class Proxy:
         pause = FIRST_PAUSE
         try:
             while not self.up:
+                await asyncio.sleep(FIRST_PAUSE * random.uniform(0.75, 1.25))
                 try:
-                    async with asyncio.timeout(pause * random.uniform(0.75, 1.25)):
+                    async with asyncio.timeout((pause - FIRST_PAUSE) * random.uniform(0.75, 1.25)):
                         await self._hurry.wait()
                 except TimeoutError:
                     pause = min(pause * 2, LONGEST_PAUSE)
-                await self.probe()
-                self._last_probe = time.monotonic()
                 self._hurry.clear()
-                self._probed.set()
-                self._probed.clear()
+                self._probe_began = time.monotonic()
+                await self.probe()
+                self._tell_waiting()
         finally:
             self._probing = None
-            self._probed.set()
-            self._probed = asyncio.Event()
+            self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        self._probed.set()
+        self._probed.clear()

@@ -66,6 +66,31 @@ class Store(ABC):
         """Finish what was acknowledged and let go of everything. The store is of no use then."""
 
 
+class FileReceiver(Protocol):
+    """Who waits for a file without a task (see :class:`GetsAtOnce`)."""
+
+    def done(self) -> bool:
+        """Whether nobody waits any more."""
+
+    def set_result(self, file: StoredFile | None) -> None:
+        """The file, or None: there is none."""
+
+    def set_exception(self, error: Exception) -> None:
+        """This try has failed, which says nothing of the file."""
+
+
+@runtime_checkable
+class GetsAtOnce(Protocol):
+    """A store that can answer a get by a call, without a coroutine for each."""
+
+    def begin_get(self, path: str, receiver: FileReceiver) -> bool:
+        """Begin one try to get *path*; *receiver* is called once, before or after this returns.
+
+        False: that is not possible at the moment, and *receiver* will not be called. After
+        that, or when the try failed, ``get`` is the way.
+        """
+
+
 @runtime_checkable
 class HasNodes(Protocol):
     """A store that knows of the nodes behind it."""

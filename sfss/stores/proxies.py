@@ -12,7 +12,7 @@ process, best effort among several gateways.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 from weakref import WeakValueDictionary
 
@@ -30,7 +30,7 @@ from sfss.memcache.keys import memcache_key
 from sfss.memcache.proxy import Limits, Proxy
 from sfss.memcache.stats import stats_of
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
-from sfss.stores.base import Stats, Store
+from sfss.stores.base import FileReceiver, Stats, Store
 
 T = TypeVar("T")
 Address = tuple[str, int]
@@ -61,10 +61,12 @@ class ProxyStore(Store):
         self._nodes = list(nodes)
         self._request_timeout = request_timeout
         self._stats_timeout = limits.operation_timeout
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._conditional: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def start(self) -> None:
         """Try each proxy once, so that the log tells from the start which ones are down."""
+        self._loop = asyncio.get_running_loop()
         await asyncio.gather(*(proxy.probe() for proxy in self._proxies))
 
     async def get(self, path: str) -> StoredFile:
@@ -73,6 +75,15 @@ class ProxyStore(Store):
         if content is None:
             raise NotFound(f"There is no file {path!r}.")
         return StoredFile(content, etag_of(content))
+
+    def begin_get(self, path: str, receiver: FileReceiver) -> bool:
+        candidates = self._candidates(())
+        connection = candidates and _less_loaded(candidates).ready_connection()
+        if not connection:
+            return False
+        deadline = self._loop.time() + self._request_timeout
+        connection.get_into(_ContentReceiver(receiver), memcache_key(path), deadline)
+        return True
 
     async def put(
         self, path: str, content: bytes | bytearray, precondition: Precondition | None = None
@@ -135,7 +146,7 @@ class ProxyStore(Store):
 
     async def _ask(self, operation: Callable[[Connection, float], Awaitable[T]]) -> T:
         """The result of *operation* from the first proxy that gives one."""
-        deadline = asyncio.get_running_loop().time() + self._request_timeout
+        deadline = self._loop.time() + self._request_timeout
         failed: list[Proxy] = []  # a proxy stands here as often as it has been tried
         refusals: list[ProxyRefused] = []
         try:
@@ -164,14 +175,37 @@ class ProxyStore(Store):
         if not candidates and not any(proxy.up for proxy in self._proxies):
             await asyncio.gather(*(proxy.recovered() for proxy in self._proxies))
             candidates = self._candidates(failed)
-        if len(candidates) < 2:
-            return candidates[0] if candidates else None
-        # Two random choices: nearly as even as asking all, and no herd on the idlest.
-        one, other = random.sample(candidates, 2)
-        return one if one.load <= other.load else other
+        return _less_loaded(candidates) if candidates else None
 
-    def _candidates(self, failed: list[Proxy]) -> list[Proxy]:
+    def _candidates(self, failed: Sequence[Proxy]) -> list[Proxy]:
         return [p for p in self._proxies if p.up and failed.count(p) < _TRIES]
+
+
+class _ContentReceiver:
+    """Hands what a connection gives on to who waits for a file."""
+
+    __slots__ = ("_receiver", "done", "set_exception")
+
+    def __init__(self, receiver: FileReceiver):
+        self._receiver = receiver
+        self.done = receiver.done
+        self.set_exception = receiver.set_exception
+
+    def set_result(self, content: bytes | None) -> None:
+        self._receiver.set_result(
+            None if content is None else StoredFile(content, etag_of(content))
+        )
+
+
+def _less_loaded(proxies: list[Proxy]) -> Proxy:
+    """The less loaded of two random ones: nearly as even as asking all, and no herd on the idlest."""
+    count = len(proxies)
+    if count == 1:
+        return proxies[0]
+    first = int(random.random() * count)
+    second = (first + 1 + int(random.random() * (count - 1))) % count
+    one, other = proxies[first], proxies[second]
+    return one if one.load <= other.load else other
 
 
 def _verdict(refusals: list[ProxyRefused]) -> Exception:

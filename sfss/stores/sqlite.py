@@ -31,7 +31,7 @@ from sfss.errors import (
     StoreUnusable,
 )
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
-from sfss.stores.base import Stats, Store
+from sfss.stores.base import FileReceiver, Stats, Store
 
 log = logging.getLogger("sfss.store")
 
@@ -106,6 +106,18 @@ class SqliteStore(Store):
         row = self._read(_GET, path)
         self._counts["get_hits"] += 1
         return StoredFile(*row)
+
+    def begin_get(self, path: str, receiver: FileReceiver) -> bool:
+        self._counts["cmd_get"] += 1
+        try:
+            row = self._read_row(_GET, path)
+        except StoreRefused as error:
+            receiver.set_exception(error)
+            return True
+        if row is not None:
+            self._counts["get_hits"] += 1
+        receiver.set_result(row and StoredFile(*row))
+        return True
 
     async def stat(self, path: str) -> FileInfo:
         return FileInfo(*self._read(_STAT, path))

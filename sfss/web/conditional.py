@@ -78,11 +78,10 @@ def _etags(headers: Mapping[str, str], name: str, *, weak: bool) -> tuple[str, .
 
     With *weak* (RFC 9110 8.8.3.2), weak tags compare as strong ones; otherwise they never match.
     """
-    # The header may come in several lines; aiohttp's get gives the first of them only.
-    lines = headers.getall(name, []) if hasattr(headers, "getall") else headers.get(name)
-    if not lines:
+    if name not in headers:
         return None
-    text = ",".join([lines] if isinstance(lines, str) else lines)
+    # The header may come in several lines; aiohttp's get gives the first of them only.
+    text = ",".join(headers.getall(name)) if hasattr(headers, "getall") else headers[name]
     if text.strip() == "*":
         return ("*",)
     if not _ETAG_LIST.fullmatch(text):

@@ -1,0 +1,31 @@
+"""Packaging. The versions that are tested together stand in buildout.cfg."""
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+HERE = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+?)"', (HERE / "sfss/__init__.py").read_text())[1]
+
+setup(
+    name="sfss",
+    version=VERSION,
+    description="Small-file storage service: HTTP in front of memcache-protocol stores",
+    long_description=(HERE / "README.rst").read_text(),
+    long_description_content_type="text/x-rst",
+    packages=find_packages(include=["sfss", "sfss.*"]),
+    python_requires=">=3.11",
+    install_requires=[
+        # web/server.py builds on aiohttp's connection handler, which may change between
+        # minor releases: a new one is let in when the tests have passed with it.
+        "aiohttp>=3.14,<3.15",
+        "aiomcache>=0.8.2",
+        "multipart>=1.3",
+        "tqdm>=4.60",
+        "uvloop>=0.19; platform_system != 'Windows' and platform_python_implementation == 'CPython'",
+        "xxhash>=3.0",
+    ],
+    extras_require={"test": ["hypothesis>=6.100", "pytest>=8", "pytest-asyncio>=1.0"]},
+    entry_points={"console_scripts": ["sfss = sfss.cli:main"]},
+)

@@ -1,0 +1,169 @@
+"""Real programs for tests and benchmarks: started on free loopback ports, ended by their ids."""
+
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+INSTALL = "python3 bootstrap.py --with-test-stores"
+STARTING_SECONDS = 15
+
+
+def find(name: str) -> str | None:
+    """Where the program is: on the PATH, where Debian keeps daemons, or among our own."""
+    return shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin:{ROOT / 'stores-bin'}")
+
+
+def free_port() -> int:
+    with closing(socket.socket()) as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+class Program:
+    """A running program, and what it printed."""
+
+    def __init__(self, command: Sequence[object], cwd: Path | None = None, cpu: int | None = None):
+        self.output = tempfile.NamedTemporaryFile(prefix="sfss-test-", suffix=".log")
+        if cpu is not None:
+            command = ["taskset", "-c", cpu, *command]
+        self.process = subprocess.Popen(
+            [str(part) for part in command],
+            cwd=cwd or ROOT,
+            stdin=subprocess.DEVNULL,
+            stdout=self.output,
+            stderr=subprocess.STDOUT,
+        )
+
+    @property
+    def pid(self) -> int:
+        return self.process.pid
+
+    def printed(self) -> str:
+        return Path(self.output.name).read_text(errors="replace")
+
+    def wait_for_port(self, port: int) -> None:
+        def answers() -> bool:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+            except OSError:
+                return False
+            return True
+
+        self._wait(answers, f"to listen on {port}")
+
+    def wait_for_line(self, pattern: str) -> re.Match:
+        self._wait(lambda: re.search(pattern, self.printed()), f"to print {pattern!r}")
+        return re.search(pattern, self.printed())
+
+    def _wait(self, condition, what: str) -> None:
+        deadline = time.monotonic() + STARTING_SECONDS
+        while not condition():
+            if self.process.poll() is not None:
+                raise RuntimeError(f"{self.process.args} ended:\n{self.printed()}")
+            if time.monotonic() > deadline:
+                self.kill()
+                raise RuntimeError(f"{self.process.args} failed {what}:\n{self.printed()}")
+            time.sleep(0.01)
+
+    def send(self, number: signal.Signals) -> None:
+        self.process.send_signal(number)
+
+    def stop(self) -> int:
+        """End it in the friendly way; returns its exit code."""
+        if self.process.poll() is None:
+            self.send(signal.SIGCONT)
+            self.send(signal.SIGTERM)
+        try:
+            return self.process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+        finally:
+            self.output.close()
+
+    def kill(self) -> None:
+        """End it in the middle of whatever it does (kill -9)."""
+        self.process.kill()
+        self.process.wait()
+        self.output.close()
+
+
+def start_memcached(port: int | None = None, cpu: int | None = None) -> tuple[Program, int]:
+    port = port or free_port()
+    program = Program(
+        [find("memcached"), "-u", "nobody", "-l", "127.0.0.1", "-p", port]
+        + ["-U", 0, "-I", "3m", "-m", 1024, "-c", 4096],
+        cpu=cpu,
+    )
+    program.wait_for_port(port)
+    return program, port
+
+
+def start_nutcracker(folder: Path, servers: Sequence[int]) -> tuple[Program, int]:
+    """A twemproxy over the memcached *servers*: any of several can serve any key of them."""
+    port = free_port()
+    config = folder / f"nutcracker-{port}.yml"
+    config.write_text(
+        f"pool:\n  listen: 127.0.0.1:{port}\n  hash: fnv1a_64\n  distribution: ketama\n"
+        "  timeout: 5000\n  server_connections: 4\n  servers:\n"
+        + "".join(f"   - 127.0.0.1:{server}:1\n" for server in servers)
+    )
+    program = Program(
+        [find("nutcracker"), "-c", config, "-a", "127.0.0.1", "-s", free_port()], cwd=folder
+    )
+    program.wait_for_port(port)
+    return program, port
+
+
+def start_gobeansdb(folder: Path, port: int, routes: str) -> Program:
+    """A gobeansdb node with the configuration of conf/gobeansdb, its data in *folder*."""
+    return _start_beans("gobeansdb", folder, port, routes)
+
+
+def start_gobeansproxy(folder: Path, port: int, routes: str) -> Program:
+    """A gobeansproxy with the configuration of conf/gobeansproxy."""
+    return _start_beans("gobeansproxy", folder, port, routes)
+
+
+def routes(main: Sequence[int], backup: int) -> str:
+    """A route.yaml: every node of *main* has all 16 buckets.
+
+    Without a node under ``backup`` gobeansproxy panics on every request, and answers nothing; the
+    one that is named may be down (stores.md).
+    """
+    buckets = ", ".join(f'"{bucket:x}"' for bucket in range(16))
+    nodes = "".join(f"- addr: 127.0.0.1:{port}\n  buckets: [{buckets}]\n" for port in main)
+    return f'numbucket: 16\nmain:\n{nodes}backup:\n- "127.0.0.1:{backup}"\n'
+
+
+def _start_beans(name: str, folder: Path, port: int, routes: str) -> Program:
+    home = folder / f"{name}-{port}"
+    for part in ("conf", "data", "log", "dual"):
+        (home / part).mkdir(parents=True, exist_ok=True)
+    for template in (ROOT / "conf" / name).glob("*.yaml"):
+        text = template.read_text()
+        text = text.replace("@PORT@", str(port)).replace("@WEBPORT@", str(free_port()))
+        (home / "conf" / template.name).write_text(text.replace("@HOME@", str(home)))
+    (home / "conf" / "route.yaml").write_text(routes)
+    program = Program([find(name), "-confdir", home / "conf"], cwd=home)
+    program.wait_for_port(port)
+    return program
+
+
+class Sfss(Program):
+    """The real server, on a free port; *flags* are those of the command."""
+
+    def __init__(self, *flags: object, cpu: int | None = None):
+        super().__init__([sys.executable, "-m", "sfss", "--port", 0, *flags], cpu=cpu)
+        self.url = self.wait_for_line(r"listening url=(\S+)")[1]
+        self.port = int(self.url.rpartition(":")[2])

@@ -1,0 +1,233 @@
+"""One connection and its promise: no reply ever reaches another request."""
+
+import asyncio
+
+import pytest
+
+from sfss.memcache.connection import Connection
+from sfss.memcache.errors import (
+    ConnectionLost,
+    DeadlinePassed,
+    OutOfMemory,
+    ProxyDown,
+    ProxyError,
+    ProxyRefused,
+    ValueRefused,
+)
+from tests.fakes import FakeProxy, healthy, value
+
+
+async def connect(proxy: FakeProxy, operation_timeout: float = 5.0, **options) -> Connection:
+    return await Connection.open(
+        "127.0.0.1",
+        proxy.port,
+        connect_timeout=1,
+        operation_timeout=operation_timeout,
+        **options,
+    )
+
+
+def soon(seconds: float = 5.0) -> float:
+    return asyncio.get_running_loop().time() + seconds
+
+
+def held_back(release: asyncio.Event):
+    """Answers only when *release* is set, then everything in order."""
+
+    async def answer(command, writer):
+        await release.wait()
+        await healthy(command, writer)
+
+    return answer
+
+
+async def test_a_late_reply_after_a_cancel_reaches_nobody_else():
+    """What aiomcache 0.8.2 does wrong (its issue 489): the next get would read the reply of the
+    one that was cancelled, and a file that exists would be a 404, or another file.
+    """
+    release = asyncio.Event()
+    async with FakeProxy(held_back(release)) as proxy:
+        connection = await connect(proxy)
+        first = asyncio.ensure_future(connection.get(b"first", soon()))
+        await asyncio.sleep(0.05)
+        first.cancel()
+        second = asyncio.ensure_future(connection.get(b"second", soon()))
+        await asyncio.sleep(0.05)
+        release.set()
+        assert await second == b"second"
+        assert await connection.get(b"third", soon()) == b"third"
+        connection.close()
+
+
+async def test_a_late_stored_acknowledges_no_other_set():
+    release = asyncio.Event()
+
+    async def answer(command, writer):
+        await release.wait()
+        writer.write(b"SERVER_ERROR no\r\n" if b"second" in command else b"STORED\r\n")
+
+    async with FakeProxy(answer) as proxy:
+        connection = await connect(proxy)
+        first = asyncio.ensure_future(connection.set(b"first", b"1", soon()))
+        await asyncio.sleep(0.05)
+        first.cancel()
+        second = asyncio.ensure_future(connection.set(b"second", b"2", soon()))
+        release.set()
+        with pytest.raises(ProxyRefused):
+            await second
+        connection.close()
+
+
+async def test_an_operation_out_of_its_own_time_fails_alone_and_its_reply_is_dropped():
+    release = asyncio.Event()
+    async with FakeProxy(held_back(release)) as proxy:
+        connection = await connect(proxy)
+        hurried = connection.get(b"hurried", soon(0.15))
+        patient = connection.get(b"patient", soon())
+        with pytest.raises(DeadlinePassed):
+            await hurried
+        assert connection.usable
+        release.set()
+        assert await patient == b"patient"
+        connection.close()
+
+
+async def test_a_stall_closes_the_connection_and_tells_its_owner():
+    async def answer(command, writer):
+        await asyncio.sleep(60)
+
+    told = []
+    async with FakeProxy(answer) as proxy:
+        connection = await connect(proxy, operation_timeout=0.3, on_down=told.append)
+        results = await asyncio.gather(
+            connection.get(b"a", soon()), connection.get(b"b", soon()), return_exceptions=True
+        )
+        assert [type(r) for r in results] == [ProxyDown, ProxyDown]
+        assert len(told) == 1 and "0.3 s" in str(told[0])
+        assert not connection.usable
+        with pytest.raises(ConnectionLost):
+            connection.get(b"c", soon())
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        b"VALUE other 0 5\r\nwrong\r\nEND\r\n",
+        b"STORED\r\n",
+        b"DELETED\r\n",
+        b"VALUE key 0 100000000\r\n",
+        b"VALUE key 0 3\r\nlonger than that\r\n",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+        b"\x00\xff" * 2000,
+        b"END\r\nEND\r\n",
+        b"\r\n",
+    ],
+)
+async def test_what_is_no_reply_to_a_get_closes_the_connection(reply):
+    async def answer(command, writer):
+        writer.write(reply)
+
+    told = []
+    async with FakeProxy(answer) as proxy:
+        connection = await connect(proxy, on_down=told.append)
+        try:
+            assert await connection.get(b"key", soon()) is None
+        except ProxyDown:
+            assert reply != b"END\r\nEND\r\n"
+        await asyncio.sleep(0.05)
+        assert not connection.usable
+        assert told
+
+
+@pytest.mark.parametrize("cut", [1, 8, 15, 20, 1020, 1023])
+async def test_a_reply_that_ends_in_the_middle_is_a_lost_connection(cut):
+    async def answer(command, writer):
+        writer.write(value(command, b"x" * 1000)[:cut])
+        writer.close()
+
+    async with FakeProxy(answer) as proxy:
+        connection = await connect(proxy)
+        results = await asyncio.gather(
+            connection.get(b"key", soon()), connection.get(b"two", soon()), return_exceptions=True
+        )
+        assert [type(r) for r in results] == [ConnectionLost, ConnectionLost]
+        assert not connection.usable
+
+
+@pytest.mark.parametrize(
+    "reply, error, stays",
+    [
+        (b"SERVER_ERROR write failed\r\n", ProxyRefused, True),
+        (b"SERVER_ERROR object too large for cache\r\n", ValueRefused, True),
+        (b"SERVER_ERROR out of memory storing object\r\n", OutOfMemory, True),
+        (b"NOT_STORED\r\n", ProxyRefused, True),
+        (b"ERROR\r\nERROR\r\n", ProxyRefused, False),  # beansdb answers twice
+        (b"CLIENT_ERROR bad command line format\r\nERROR\r\n", ProxyRefused, False),
+    ],
+)
+async def test_refusals(reply, error, stays):
+    async def answer(command, writer):
+        if command.startswith(b"set"):
+            writer.write(reply)
+        else:
+            await healthy(command, writer)
+
+    async with FakeProxy(answer) as proxy:
+        connection = await connect(proxy)
+        with pytest.raises(error) as raised:
+            await connection.set(b"key", b"value", soon())
+        assert type(raised.value) is error
+        await asyncio.sleep(0.05)
+        assert connection.usable is stays
+        if stays:
+            assert await connection.get(b"key", soon()) == b"key"
+        connection.close()
+
+
+async def test_commands_of_one_turn_leave_in_one_write_and_in_order():
+    async with FakeProxy(healthy) as proxy:
+        connection = await connect(proxy)
+        futures = [connection.get(b"%d" % n, soon()) for n in range(100)]
+        futures.append(connection.set(b"big", b"x" * 1_000_000, soon()))
+        futures.append(connection.delete(b"gone", soon()))
+        assert await asyncio.gather(*futures) == [b"%d" % n for n in range(100)] + [None, True]
+        assert proxy.commands == [
+            *(b"get %d" % n for n in range(100)),
+            b"set big 0 0 1000000",
+            b"delete gone",
+        ]
+        connection.close()
+
+
+async def test_load_counts_operations_and_large_transfers():
+    release = asyncio.Event()
+    async with FakeProxy(held_back(release)) as proxy:
+        connection = await connect(proxy)
+        assert connection.load == 0
+        small = connection.get(b"a", soon())
+        assert connection.load == 1
+        large = connection.set(b"b", b"x" * 1_000_000, soon())
+        assert connection.load > 30
+        release.set()
+        await asyncio.gather(small, large)
+        assert connection.load == 0
+        connection.close()
+
+
+async def test_no_connection():
+    async with FakeProxy(healthy) as proxy:
+        port = proxy.port
+    with pytest.raises(ProxyDown, match="cannot connect"):
+        await Connection.open("127.0.0.1", port, connect_timeout=1, operation_timeout=1)
+
+
+async def test_closing_fails_what_is_under_way():
+    async def answer(command, writer):
+        await asyncio.sleep(60)
+
+    async with FakeProxy(answer) as proxy:
+        connection = await connect(proxy)
+        waiting = connection.get(b"a", soon())
+        connection.close()
+        with pytest.raises(ProxyError):
+            await waiting

@@ -1,0 +1,135 @@
+"""The parser: whole, byte by byte, cut anywhere, and with whatever may stand behind."""
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from sfss.memcache.protocol import (
+    MAX_LINE_BYTES,
+    ProtocolError,
+    ReplyParser,
+    Value,
+    delete_command,
+    get_command,
+    set_command,
+)
+
+#: Replies as bytes, and what they mean.
+REPLIES = [
+    (b"END\r\n", b"END"),
+    (b"STORED\r\n", b"STORED"),
+    (b"DELETED\r\n", b"DELETED"),
+    (b"NOT_FOUND\r\n", b"NOT_FOUND"),
+    (b"\r\n", b""),
+    (b"SERVER_ERROR out of memory storing object\r\n", b"SERVER_ERROR out of memory storing object"),
+    (b"VALUE a2V5 0 0\r\n\r\nEND\r\n", Value(b"a2V5", b"")),
+    (b"VALUE a2V5 0 5\r\nhello\r\nEND\r\n", Value(b"a2V5", b"hello")),
+    (b"VALUE a2V5 65536 7\r\nEND\r\nEN\r\nEND\r\n", Value(b"a2V5", b"END\r\nEN")),
+    (b"VALUE a 0 3000\r\n" + b"\r" * 3000 + b"\r\nEND\r\n", Value(b"a", b"\r" * 3000)),
+]
+GARBAGE = [
+    b"VALUE a2V5 0\r\n",
+    b"VALUE a2V5 0 5 6\r\n",
+    b"VALUE a2V5 0 -5\r\n",
+    b"VALUE a2V5 0 +5\r\n",
+    b"VALUE a2V5 x 5\r\n",
+    b"VALUE  0 5\r\n",
+    b"VALUE a2V5 0 99999999999999999999\r\n",
+    b"VALUE a2V5 0 67108865\r\n",
+    b"VALUE a2V5 0 5\r\nhello!\r\nEND\r\n",
+    b"VALUE a2V5 0 5\r\nhello\r\nEND\n",
+    b"VALUE a2V5 0 5\r\nhello\r\nVALUE b 0 1\r\nx\r\nEND\r\n",
+    b"x" * MAX_LINE_BYTES,
+]
+
+
+def parse(*chunks: bytes) -> list:
+    parser = ReplyParser()
+    return [reply for chunk in chunks for reply in parser.feed(chunk)]
+
+
+@pytest.mark.parametrize("data, reply", REPLIES)
+def test_whole(data, reply):
+    assert parse(data) == [reply]
+
+
+@pytest.mark.parametrize("data, reply", REPLIES)
+def test_byte_by_byte(data, reply):
+    assert parse(*(data[i : i + 1] for i in range(len(data)))) == [reply]
+
+
+@pytest.mark.parametrize("data, reply", REPLIES)
+@pytest.mark.parametrize("behind, next_reply", REPLIES)
+def test_with_trailing_data(data, reply, behind, next_reply):
+    assert parse(data + behind) == [reply, next_reply]
+    assert parse(data + behind[:-1]) == [reply]
+
+
+@pytest.mark.parametrize("data, reply", REPLIES)
+def test_nothing_before_it_is_whole(data, reply):
+    parser = ReplyParser()
+    assert parser.feed(data[:-1]) == []
+    assert parser.feed(data[-1:]) == [reply]
+
+
+@pytest.mark.parametrize("data", GARBAGE)
+def test_garbage(data):
+    with pytest.raises(ProtocolError):
+        parse(data)
+    with pytest.raises(ProtocolError):
+        parse(*(data[i : i + 1] for i in range(len(data))))
+
+
+replies = st.lists(
+    st.one_of(
+        st.sampled_from([b"END", b"STORED", b"DELETED", b"NOT_FOUND", b"SERVER_ERROR x"]),
+        st.builds(
+            Value,
+            st.binary(min_size=1, max_size=8).map(lambda b: b.hex().encode()),
+            st.one_of(st.binary(max_size=200), st.sampled_from([b"\r\nEND\r\n", b"END\r\n" * 9])),
+        ),
+    ),
+    max_size=8,
+)
+
+
+@given(replies, st.data())
+@settings(max_examples=300, deadline=None)
+def test_cut_anywhere(expected, data):
+    stream = b"".join(
+        b"VALUE %b 0 %d\r\n%b\r\nEND\r\n" % (r.key, len(r.content), r.content)
+        if isinstance(r, Value)
+        else r + b"\r\n"
+        for r in expected
+    )
+    cuts = sorted(data.draw(st.lists(st.integers(0, len(stream)), max_size=10)))
+    chunks = [stream[a:b] for a, b in zip([0, *cuts], [*cuts, len(stream)])]
+    assert parse(*chunks) == expected
+
+
+@given(st.lists(st.binary(max_size=40), max_size=10))
+@example([b"VALUE a 0 1\r\nx", b"\r\nENDx"])
+@example([b"VALUE ", b"\r\n"])
+@settings(max_examples=500, deadline=None)
+def test_any_bytes_are_replies_or_an_error(chunks):
+    try:
+        for reply in parse(*chunks):
+            assert isinstance(reply, (bytes, Value))
+    except ProtocolError:
+        pass  # the only one that may come
+
+
+def test_missing_bytes_of_a_value_are_known():
+    parser = ReplyParser()
+    assert parser.value_bytes_missing == 0
+    parser.feed(b"VALUE a 0 100\r\n" + b"x" * 30)
+    assert parser.value_bytes_missing == 70
+    parser.feed(b"x" * 70)
+    assert parser.value_bytes_missing == 0
+    assert parser.feed(b"\r\nEND\r\n") == [Value(b"a", b"x" * 100)]
+
+
+def test_commands():
+    assert get_command(b"a2V5") == b"get a2V5\r\n"
+    assert set_command(b"a2V5", 5) == b"set a2V5 0 0 5\r\n"
+    assert delete_command(b"a2V5") == b"delete a2V5\r\n"

@@ -1,0 +1,274 @@
+"""The pool: failover, health, and honest errors, over fakes that misbehave on purpose."""
+
+import asyncio
+import logging
+import signal
+
+import pytest
+
+from sfss.errors import FileTooLarge, NoStoreAvailable, NotFound, StoreFull, StoreRefused
+from sfss.memcache.proxy import Limits
+from tests import programs
+from tests.conftest import pool, until
+from tests.fakes import FakeProxy, healthy, value
+
+LIMITS = Limits(connections=2, connect_timeout=0.5, operation_timeout=0.5)
+
+
+@pytest.fixture
+async def make_pool():
+    stores = []
+
+    async def make(*ports, limits=LIMITS, request_timeout=4.0):
+        store = pool(list(ports), limits, request_timeout)
+        await store.start()
+        stores.append(store)
+        return store
+
+    yield make
+    for store in stores:
+        await store.close()
+
+
+def only_gets_fail(reply: bytes | None):
+    """Healthy when it is probed; a real get is answered by *reply*, or by closing."""
+
+    async def answer(command, writer):
+        if command.startswith(b"get") and b"probe" not in command:
+            writer.close() if reply is None else writer.write(reply)
+        else:
+            await healthy(command, writer)
+
+    return answer
+
+
+async def stalls(command, writer):
+    await asyncio.sleep(60)
+
+
+FAULTS = {
+    "closes": only_gets_fail(None),
+    "stalls": stalls,
+    "garbage": only_gets_fail(b"\x00garbage\r\n"),
+    "wrong key": only_gets_fail(b"VALUE other 0 1\r\nx\r\nEND\r\n"),
+    "half a value": only_gets_fail(b"VALUE c29tZQ== 0 100\r\nhalf"),
+    "refuses": only_gets_fail(b"SERVER_ERROR no\r\n"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+async def test_a_faulty_neighbour_costs_no_request(make_pool, fault):
+    async with FakeProxy(fault) as bad, FakeProxy(healthy) as good:
+        store = await make_pool(bad.port, good.port)
+        files = await asyncio.gather(*(store.get("some") for _ in range(40)))
+        assert all(file.content == b"c29tZQ==" for file in files)
+
+
+async def test_a_dead_neighbour_costs_no_request(make_pool):
+    async with FakeProxy(healthy) as good:
+        store = await make_pool(programs.free_port(), good.port)
+        for _ in range(20):
+            await store.put("some", b"x")
+            await store.get("some")
+            await store.delete("some")
+
+
+async def test_nobody_reachable_is_not_missing(make_pool):
+    store = await make_pool(programs.free_port(), programs.free_port())
+    for ask in (store.get("some"), store.put("some", b"x"), store.delete("some")):
+        with pytest.raises(NoStoreAvailable):
+            await ask
+
+
+async def test_a_stall_everywhere_ends_by_the_deadline(make_pool):
+    async with FakeProxy(stalls) as one, FakeProxy(stalls) as other:
+        store = await make_pool(one.port, other.port, request_timeout=2.0)
+        async with asyncio.timeout(4):
+            with pytest.raises(NoStoreAvailable):
+                await store.get("some")
+
+
+@pytest.mark.parametrize(
+    "reply, error",
+    [
+        (b"SERVER_ERROR write failed\r\n", StoreRefused),
+        (b"SERVER_ERROR object too large for cache\r\n", FileTooLarge),
+        (b"SERVER_ERROR out of memory storing object\r\n", StoreFull),
+        (b"NOT_STORED\r\n", StoreRefused),
+    ],
+)
+async def test_when_all_refuse_it_says_so(make_pool, reply, error):
+    async def answer(command, writer):
+        await (healthy(command, writer) if b"get" in command else _write(writer, reply))
+
+    async with FakeProxy(answer) as one, FakeProxy(answer) as other:
+        store = await make_pool(one.port, other.port)
+        with pytest.raises(error) as raised:
+            await store.put("some", b"x")
+        assert type(raised.value) is error
+        assert any(b"set" in c for c in one.commands) and any(b"set" in c for c in other.commands)
+        assert (await store.get("some")).content == b"c29tZQ=="  # neither was taken out for it
+
+
+async def _write(writer, reply):
+    writer.write(reply)
+
+
+async def test_refused_by_one_and_unreachable_the_other_is_refused(make_pool):
+    async def answer(command, writer):
+        await (healthy(command, writer) if b"get" in command else _write(writer, b"SERVER_ERROR\r\n"))
+
+    async with FakeProxy(answer) as one:
+        store = await make_pool(one.port, programs.free_port())
+        with pytest.raises(StoreRefused):
+            await store.put("some", b"x")
+
+
+async def test_a_retried_delete_that_finds_nothing_has_succeeded(make_pool):
+    deleted = []
+
+    async def answer(command, writer):
+        if command.startswith(b"delete"):
+            if deleted:
+                writer.write(b"NOT_FOUND\r\n")
+            else:
+                deleted.append(command)
+                writer.close()  # it did it, and died before it said so
+        else:
+            await healthy(command, writer)
+
+    async with FakeProxy(answer) as proxy:
+        store = await make_pool(proxy.port)
+        await store.delete("some")
+        with pytest.raises(NotFound):
+            await store.delete("some")
+
+
+async def test_a_proxy_that_restarts_is_used_again_at_once(make_pool):
+    """Its connections are lost, and a new one is opened: nothing fails."""
+    async with FakeProxy(healthy) as proxy:
+        store = await make_pool(proxy.port)
+        await store.get("some")
+        for writer in proxy._writers:
+            writer.transport.abort()
+        assert (await store.get("some")).content == b"c29tZQ=="
+
+
+async def test_a_proxy_that_was_down_comes_back(make_pool, caplog):
+    caplog.set_level(logging.INFO, "sfss.pool")
+    memcached, port = programs.start_memcached()
+    store = await make_pool(port)
+    await store.put("some", b"x")
+    memcached.kill()
+    with pytest.raises(NoStoreAvailable):
+        await store.get("some")
+    memcached, _ = programs.start_memcached(port)
+    await until(lambda: store._proxies[0].up)
+    with pytest.raises(NotFound):  # it forgot everything: that is another answer than "down"
+        await store.get("some")
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["proxy down", "proxy up"]
+    memcached.stop()
+
+
+async def test_a_stopped_proxy_is_taken_out_and_comes_back(make_pool):
+    (one, port_1), (other, port_2) = programs.start_memcached(), programs.start_memcached()
+    store = await make_pool(port_1, port_2)
+    try:
+        await asyncio.gather(*(store.put("some", b"x") for _ in range(20)))  # now both have it
+        one.send(signal.SIGSTOP)
+        for _ in range(20):
+            assert (await store.get("some")).content == b"x"
+        assert [proxy.up for proxy in store._proxies] == [False, True]
+        one.send(signal.SIGCONT)
+        await until(lambda: store._proxies[0].up)
+    finally:
+        one.stop()
+        other.stop()
+
+
+async def test_requests_that_find_all_down_do_not_wait_for_the_next_pause(make_pool):
+    memcached, port = programs.start_memcached()
+    store = await make_pool(port)
+    await store.put("some", b"x")
+    memcached.kill()
+    with pytest.raises(NoStoreAvailable):
+        await store.get("some")
+    await asyncio.sleep(4)  # by now the pause is several seconds
+    memcached, _ = programs.start_memcached(port)
+    async with asyncio.timeout(1.5):
+        await store.put("some", b"x")
+    memcached.stop()
+
+
+async def test_many_requests_to_a_dead_pool_fail_fast_and_probe_little(make_pool):
+    attempts = 0
+
+    async def answer(command, writer):
+        nonlocal attempts
+        attempts += 1
+        writer.close()
+
+    async with FakeProxy(answer) as proxy:
+        store = await make_pool(proxy.port)
+        async with asyncio.timeout(10):
+            for _ in range(5):
+                results = await asyncio.gather(
+                    *(store.get("some") for _ in range(200)), return_exceptions=True
+                )
+                assert all(isinstance(result, NoStoreAvailable) for result in results)
+        assert attempts < 20
+
+
+async def test_a_large_value_under_way_does_not_hold_up_small_ones(make_pool):
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def answer(command, writer):
+        if b"bGFyZ2U=" in command:
+            whole = value(command, b"x" * 2_000_000)
+            writer.write(whole[:100_000])
+            begun.set()
+            await go_on.wait()
+            writer.write(whole[100_000:])
+        else:
+            await healthy(command, writer)
+
+    async with FakeProxy(answer) as proxy:
+        store = await make_pool(
+            proxy.port, limits=Limits(4, connect_timeout=1, operation_timeout=5)
+        )
+        large = asyncio.ensure_future(store.get("large"))
+        await begun.wait()
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(2):
+            await asyncio.gather(*(store.get("small") for _ in range(20)))
+        assert not large.done()
+        go_on.set()
+        assert len((await large).content) == 2_000_000
+
+
+async def test_connections_are_no_more_than_allowed(make_pool):
+    async with FakeProxy(healthy) as proxy:
+        store = await make_pool(proxy.port)
+        for _ in range(5):
+            await asyncio.gather(*(store.get("some") for _ in range(200)))
+        assert proxy.connections <= LIMITS.connections
+
+
+async def test_a_gets_own_failure_leaves_the_slow_way_open(make_pool):
+    """begin_get is one try; when it fails, the receiver hears it and get goes elsewhere."""
+    async with FakeProxy(FAULTS["closes"]) as bad:
+        store = await make_pool(bad.port)
+        await store.put("some", b"x")
+        future = asyncio.get_running_loop().create_future()
+        assert store.begin_get("some", future)
+        with pytest.raises(Exception, match="closed the connection"):
+            await future
+
+
+async def test_work_is_spread_over_the_proxies(make_pool):
+    async with FakeProxy(healthy) as a, FakeProxy(healthy) as b, FakeProxy(healthy) as c:
+        store = await make_pool(a.port, b.port, c.port)
+        for _ in range(30):
+            await asyncio.gather(*(store.get("some") for _ in range(10)))
+        assert min(len(proxy.commands) for proxy in (a, b, c)) > 50

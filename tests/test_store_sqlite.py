@@ -1,0 +1,191 @@
+"""The embedded store: the contract, groups, and files that are not its own."""
+
+import asyncio
+import os
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+
+from sfss.errors import NoStoreAvailable, NotFound, StoreFull, StoreRefused, StoreUnusable
+from sfss.stores.sqlite import FILE_NAME, SqliteStore
+from tests.contract import StoreContract
+
+
+async def opened(folder: Path, request_timeout: float = 10.0) -> SqliteStore:
+    store = SqliteStore(folder, request_timeout=request_timeout)
+    await store.start()
+    return store
+
+
+@pytest.fixture
+async def store(tmp_path):
+    store = await opened(tmp_path / "data")
+    yield store
+    await store.close()
+
+
+class TestSqliteStore(StoreContract):
+    @pytest.fixture
+    def store(self, store):
+        return store
+
+
+def figures(stats) -> dict[str, int]:
+    (only,) = stats.values()
+    return {name: int(value) for name, value in only.items()}
+
+
+async def test_files_outlive_the_process(tmp_path):
+    store = await opened(tmp_path)
+    await store.put("a", b"kept")
+    await store.close()
+    store = await opened(tmp_path)
+    assert (await store.get("a")).content == b"kept"
+    await store.close()
+
+
+async def test_many_writes_share_a_transaction(store):
+    before = figures(await store.stats())["flushes"]
+    await asyncio.gather(*(store.put(f"f/{n}", b"x" * 1000) for n in range(500)))
+    after = figures(await store.stats())
+    assert after["flushed_writes"] >= 500
+    assert after["flushes"] - before < 100
+
+
+async def test_figures_are_true(store):
+    await asyncio.gather(*(store.put(f"f/{n}", b"x" * n) for n in range(100)))
+    await store.put("f/10", b"y" * 1000)
+    await store.delete("f/20")
+    with pytest.raises(NotFound):
+        await store.get("missing")
+    await store.get("f/1")
+    got = figures(await store.stats())
+    assert got["curr_items"] == 99
+    assert got["bytes"] == sum(range(100)) - 10 + 1000 - 20
+    assert (got["cmd_get"], got["get_hits"], got["get_misses"]) == (2, 1, 1)
+    assert got["cmd_set"] == 101
+    assert got["pid"] == os.getpid()
+    folder = Path(next(iter(await store.stats())).removeprefix("sqlite:")).parent
+    on_disk = sum(f.stat().st_size for f in folder.iterdir() if not f.name.endswith("-shm"))
+    assert got["disk_bytes"] == on_disk
+
+
+async def test_a_reader_does_not_wait_for_a_writer(tmp_path):
+    store = await opened(tmp_path, request_timeout=0.5)
+    await store.put("a", b"x")
+    other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")  # another process is in the middle of writing
+    try:
+        async with asyncio.timeout(0.2):
+            assert (await store.get("a")).content == b"x"
+        with pytest.raises(NoStoreAvailable, match="0.5 s"):
+            await store.put("a", b"y")
+        assert (await store.get("a")).content == b"x"
+    finally:
+        other.execute("ROLLBACK")
+        other.close()
+    await store.put("a", b"z")
+    assert (await store.get("a")).content == b"z"
+    await store.close()
+
+
+async def test_two_stores_on_one_folder_see_each_other(tmp_path):
+    one, other = await opened(tmp_path), await opened(tmp_path)
+    await asyncio.gather(
+        *(one.put(f"one/{n}", b"1") for n in range(50)),
+        *(other.put(f"other/{n}", b"2") for n in range(50)),
+    )
+    assert (await one.get("other/49")).content == b"2"
+    assert (await other.get("one/49")).content == b"1"
+    assert figures(await one.stats())["curr_items"] == 100
+    await one.close()
+    await other.close()
+
+
+async def test_one_that_does_not_fit_takes_no_other_with_it(store):
+    database = store._writer._database
+    (pages,) = database.execute("PRAGMA page_count").fetchone()
+    database.execute(f"PRAGMA max_page_count = {pages + 40}")  # room for 320 KB
+    outcomes = await asyncio.gather(
+        store.put("large", b"x" * 2_000_000),
+        *(store.put(f"small/{n}", b"x") for n in range(20)),
+        return_exceptions=True,
+    )
+    assert isinstance(outcomes[0], StoreFull)
+    assert not any(isinstance(outcome, Exception) for outcome in outcomes[1:])
+    with pytest.raises(NotFound):
+        await store.get("large")
+    assert (await store.get("small/19")).content == b"x"
+
+
+async def test_a_failing_database_is_refused_and_logged_once(store, caplog):
+    await store.put("a", b"x")
+    store._writer._database.execute("PRAGMA query_only = ON")
+    for _ in range(3):
+        with pytest.raises(StoreRefused, match="readonly"):
+            await store.put("a", b"y")
+    store._writer._database.execute("PRAGMA query_only = OFF")
+    caplog.set_level("INFO", "sfss.store")
+    await store.put("a", b"z")
+    said = [record.getMessage() for record in caplog.records]
+    assert said == ["store cannot write", "store can write again"]
+
+
+async def test_close_commits_what_waits(tmp_path):
+    store = await opened(tmp_path)
+    puts = [asyncio.ensure_future(store.put(f"f/{n}", b"x")) for n in range(200)]
+    await asyncio.sleep(0)
+    await store.close()
+    await asyncio.gather(*puts)
+    store = await opened(tmp_path)
+    assert figures(await store.stats())["curr_items"] == 200
+    assert threading.active_count() < 10
+    await store.close()
+
+
+async def refusal(folder: Path) -> str:
+    with pytest.raises(StoreUnusable) as raised:
+        await opened(folder)
+    return str(raised.value)
+
+
+async def test_refuses_a_folder_that_is_a_file(tmp_path):
+    (tmp_path / "file").write_text("x")
+    assert "Cannot make the folder" in await refusal(tmp_path / "file")
+
+
+async def test_refuses_a_folder_that_it_cannot_make():
+    assert "/proc/sfss" in await refusal(Path("/proc/sfss"))
+
+
+async def test_refuses_a_file_that_is_no_database(tmp_path):
+    (tmp_path / FILE_NAME).write_bytes(b"something else, " * 1000)
+    assert "not a database" in await refusal(tmp_path)
+    assert (tmp_path / FILE_NAME).read_bytes() == b"something else, " * 1000
+
+
+async def test_refuses_the_database_of_another_program(tmp_path):
+    database = sqlite3.connect(tmp_path / FILE_NAME)
+    database.execute("CREATE TABLE files (path TEXT)")
+    database.commit()
+    database.close()
+    before = (tmp_path / FILE_NAME).read_bytes()
+    assert "not one of sfss" in await refusal(tmp_path)
+    assert (tmp_path / FILE_NAME).read_bytes() == before
+
+
+async def test_refuses_the_database_of_a_newer_sfss(tmp_path):
+    await (await opened(tmp_path)).close()
+    database = sqlite3.connect(tmp_path / FILE_NAME)
+    database.execute("PRAGMA user_version = 99")
+    database.close()
+    assert "version 99" in await refusal(tmp_path)
+
+
+async def test_takes_an_empty_file_for_its_own(tmp_path):
+    (tmp_path / FILE_NAME).touch()  # what a kill in the first moment leaves
+    store = await opened(tmp_path)
+    await store.put("a", b"x")
+    await store.close()
