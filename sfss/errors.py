@@ -56,6 +56,10 @@ class RangeNotSatisfiable(SfssError):
 class NotFound(SfssError):
     """There is no file of that path: the store was asked and knows."""
 
+    @classmethod
+    def of(cls, path: str) -> "NotFound":
+        return cls(f"There is no file {path!r}.")
+
 
 class NoStoreAvailable(SfssError):
     """Nobody can say: no store was reached in time.

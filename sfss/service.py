@@ -9,7 +9,7 @@ from functools import lru_cache
 from sfss.errors import FileTooLarge
 from sfss.models import FileInfo, Precondition, StoredFile
 from sfss.paths import check_path, is_valid_path
-from sfss.stores.base import FileReceiver, GetsAtOnce, HasNodes, Stats, Store
+from sfss.stores.base import AnswersAtOnce, HasNodes, Receiver, Stats, Store
 
 
 class FileService:
@@ -18,18 +18,27 @@ class FileService:
     def __init__(self, store: Store, *, max_file_size: int):
         self.max_file_size = max_file_size
         self._store = store
-        self._gets_at_once = isinstance(store, GetsAtOnce)
+        self._at_once = isinstance(store, AnswersAtOnce)
 
     async def get(self, path: str) -> StoredFile:
         """:raises InvalidPath, NotFound, NoStoreAvailable, StoreRefused:"""
         return await self._store.get(check_path(path))
 
-    def begin_get(self, path: str, receiver: FileReceiver) -> bool:
-        """Begin a get without a coroutine (see :class:`GetsAtOnce`).
+    def begin_get(self, path: str, receiver: Receiver) -> bool:
+        """Begin a get without a coroutine (see :class:`AnswersAtOnce`).
 
         False: not now, or not with this store, or not with this path; :meth:`get` tells.
         """
-        return self._gets_at_once and is_valid_path(path) and self._store.begin_get(path, receiver)
+        return self._at_once and is_valid_path(path) and self._store.begin_get(path, receiver)
+
+    def begin_put(self, path: str, content: bytes, receiver: Receiver) -> bool:
+        """Begin a put without a coroutine; False as for :meth:`begin_get`."""
+        return (
+            self._at_once
+            and is_valid_path(path)
+            and len(content) <= self.max_file_size
+            and self._store.begin_put(path, content, receiver)
+        )
 
     async def stat(self, path: str) -> FileInfo:
         """Raises as :meth:`get` does."""

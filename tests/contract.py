@@ -7,7 +7,7 @@ import pytest
 
 from sfss.errors import NotFound, PreconditionFailed
 from sfss.models import FileInfo, Precondition, etag_of
-from sfss.stores.base import GetsAtOnce, Store
+from sfss.stores.base import AnswersAtOnce, Store
 
 LIMIT = 2 * 1024 * 1024
 #: Contents that a careless protocol or database would change.
@@ -149,11 +149,13 @@ class StoreContract:
             for path in left:
                 assert (await tasks[path]).content == contents[path]
 
-    async def test_gets_at_once(self, store: Store):
-        if not isinstance(store, GetsAtOnce):
+    async def test_answers_at_once(self, store: Store):
+        if not isinstance(store, AnswersAtOnce):
             return  # it is free not to
         content = random.Random(7).randbytes(300_000)
-        await store.put("contract/at-once", content)
+        receiver = _Receiver()
+        assert store.begin_put("contract/at-once", content, receiver)
+        assert await receiver.future == FileInfo(len(content), etag_of(content))
         for path, expected in [("contract/at-once", content), ("contract/missing", None)]:
             receiver = _Receiver()
             assert store.begin_get(path, receiver)

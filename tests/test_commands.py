@@ -1,12 +1,15 @@
 """The commands put, get, rm and status, and simple_client.py, as processes."""
 
+import fcntl
 import json
 import os
 import pty
 import random
 import re
+import struct
 import subprocess
 import sys
+import termios
 from pathlib import Path
 
 import pytest
@@ -109,6 +112,7 @@ def test_no_server(tmp_path):
 
 def test_a_bar_on_a_terminal(server, tree):
     controller, terminal = pty.openpty()
+    fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
     command = [sys.executable, "-m", "sfss", "put", "--url", server.url, "-r", str(tree)]
     subprocess.run(command, cwd=ROOT, stderr=terminal, check=True, timeout=60)
     os.close(terminal)

@@ -15,7 +15,7 @@ from sfss.settings import Settings
 from sfss.stores.sqlite import SqliteStore
 from sfss.web.access import Access
 from sfss.web.app import make_app
-from sfss.web.fastpath import MAX_HEAD_BYTES, plain_get
+from sfss.web.fastpath import MAX_HEAD_BYTES, plain_request
 from sfss.web.request_ids import RequestIds
 from sfss.web.server import ClientConnection, Runner
 from sfss.web.telemetry import Telemetry
@@ -75,7 +75,7 @@ NOT_PLAIN = [
 
 @pytest.mark.parametrize("data", NOT_PLAIN)
 def test_not_plain(data):
-    assert plain_get(data) is None
+    assert plain_request(data) is None
 
 
 @pytest.mark.parametrize(
@@ -89,7 +89,44 @@ def test_not_plain(data):
     ],
 )
 def test_plain(headers):
-    assert plain_get(PLAIN.replace(b"Host: t", headers)) == "a/b.txt"
+    plain = plain_request(PLAIN.replace(b"Host: t", headers))
+    assert plain == ("GET", "/file?path=a/b.txt", "a/b.txt", b"")
+
+
+PUT = b"PUT /file?path=a HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\n\r\nhello"
+
+
+@pytest.mark.parametrize("method, target", [("PUT", "/file?path=a"), ("POST", "/files?path=a")])
+def test_plain_writes(method, target):
+    data = PUT.replace(b"PUT /file?path=a", f"{method} {target}".encode())
+    assert plain_request(data) == (method, target, "a", b"hello")
+    typed = data.replace(b"Host", b"Content-Type: image/png\r\nHost")
+    assert plain_request(typed) == (method, target, "a", b"hello")
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        PUT[:-1],
+        PUT + b"x",
+        PUT.replace(b"PUT", b"GET"),
+        PUT.replace(b"Content-Length: 5\r\n", b""),
+        PUT.replace(b"Content-Length: 5", b"Content-Length: 5\r\nContent-Length: 5"),
+        PUT.replace(b": 5", b": +5"),
+        PUT.replace(b": 5", b": 5, 5"),
+        PUT.replace(b": 5", b": 0x5"),
+        PUT.replace(b"Host", b"Transfer-Encoding: chunked\r\nHost"),
+        PUT.replace(b"Host", b"Content-Type: multipart/form-data; boundary=b\r\nHost"),
+        PUT.replace(b"Host", b"Content-Encoding: gzip\r\nHost"),
+        PUT.replace(b"Host", b"Content-Range: bytes 0-4/9\r\nHost"),
+        PUT.replace(b"Host", b"If-Match: *\r\nHost"),
+        PUT.replace(b"Host", b"Expect: 100-continue\r\nHost"),
+        PUT.replace(b"PUT /file", b"PUT /files"),
+        PUT.replace(b"PUT /file", b"POST /file"),
+    ],
+)
+def test_writes_that_are_not_plain(data):
+    assert plain_request(data) is None
 
 
 @pytest.fixture(scope="module", params=["embedded", "memcached"])
@@ -133,13 +170,28 @@ def without_the_moment(answer: Answer) -> Answer:
 def test_the_same_answer_as_the_slow_path(server, path):
     plain = request("GET", f"/file?path={path}")
     slow = request("GET", f"/file?path={path}", headers={"X-Slow": "please"})
-    assert plain_get(slow) is None
+    assert plain_request(slow) is None
     with RawClient(server.port) as client:
         fast, answered = client.ask(plain), client.ask(slow)
     assert without_the_moment(fast) == without_the_moment(answered)
     if path in FILES:
-        assert plain_get(plain) == path
+        assert plain_request(plain).path == path
         assert fast.body == FILES[path]
+
+
+@pytest.mark.parametrize("method, target", [("PUT", "/file?path="), ("POST", "/files?path=")])
+@pytest.mark.parametrize("path", ["new/a.txt", "/absolute", "a//b", "x" * 1025])
+@pytest.mark.parametrize("size", [0, 1, 5000, 2 * 1024 * 1024 + 1])
+def test_writes_get_the_same_answer_as_on_the_slow_path(server, method, target, path, size):
+    content = random.Random(size).randbytes(size)
+    with RawClient(server.port) as client:
+        fast = client.ask(request(method, target + path, content))
+    with RawClient(server.port) as client:
+        slow = client.ask(request(method, target + path, content, {"X-Slow": "please"}))
+        assert without_the_moment(fast) == without_the_moment(slow)
+    if fast.status < 300:
+        with RawClient(server.port) as client:
+            assert client.ask(request("GET", f"/file?path={path}")).body == content
 
 
 REQUESTS = {
@@ -150,8 +202,11 @@ REQUESTS = {
     "escaped": request("GET", "/file?path=a%2Fb.txt"),
     "part": request("GET", "/file?path=a/b.txt", headers={"Range": "bytes=1-2"}),
     "put": request("PUT", "/file?path=put", b"GET /file?path=a/b.txt HTTP/1.1\r\n\r\n"),
+    "slow put": request("PUT", "/file?path=put", b"slow", {"X-Slow": "please"}),
     "bad": request("GET", "/file?path=/"),
     "nothing": request("GET", "/nothing"),
+    "post": request("POST", "/files?path=put", b"short"),
+    "large": request("PUT", "/file?path=put", b"x" * 100_000),
     "delete": request("DELETE", "/file?path=missing"),
     "chunked": b"PUT /file?path=put HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n\r\n"
     b"3\r\nabc\r\n0\r\n\r\n",
@@ -187,9 +242,9 @@ async def test_a_connection_comes_back_to_the_fast_path(tmp_path, monkeypatch):
     """After a request that only aiohttp could answer. What differs is not to be seen from
     outside, so this one looks inside."""
     taken = []
-    send = ClientConnection._send
+    answer = ClientConnection.answer
     monkeypatch.setattr(
-        ClientConnection, "_send", lambda self, get, file: (taken.append(1), send(self, get, file))
+        ClientConnection, "answer", lambda self, *parts: (taken.append(1), answer(self, *parts))
     )
     store = SqliteStore(tmp_path, request_timeout=5)
     async with serving(store) as port:
@@ -199,7 +254,7 @@ async def test_a_connection_comes_back_to_the_fast_path(tmp_path, monkeypatch):
             with RawClient(port) as client:
                 assert client.ask(REQUESTS["plain"]).status == 200
                 assert len(taken) == 1
-                for count, name in enumerate(["head", "put", "missing", "part", "bad"], start=2):
+                for count, name in enumerate(["head", "slow put", "escaped", "part", "bad"], start=2):
                     client.ask(REQUESTS[name])
                     time.sleep(0.02)  # aiohttp begins to wait for the next a moment later
                     assert client.ask(REQUESTS["plain"]).status == 200

@@ -13,7 +13,9 @@ async def test_the_rules_hold_for_whoever_calls():
     for call in (service.get("/a"), service.stat("/a"), service.put("/a", b""), service.delete("/a")):
         with pytest.raises(InvalidPath):
             await call
-    assert not service.begin_get("a", None)  # this store has no such thing
+    # This store answers nothing at once.
+    assert not service.begin_get("a", None)
+    assert not service.begin_put("a", b"x", None)
 
 
 @pytest.mark.parametrize(

@@ -149,13 +149,18 @@ class Connection(asyncio.Protocol):
 
     def set(self, key: bytes, value: bytes | bytearray, deadline: float) -> asyncio.Future:
         """A future of None, once the proxy has said that the value is stored."""
+        future = self._loop.create_future()
+        self.set_into(future, key, value, deadline)
+        return future
+
+    def set_into(
+        self, receiver: Receiver, key: bytes, value: bytes | bytearray, deadline: float
+    ) -> None:
+        """As :meth:`set`, into *receiver*."""
         size = len(value)
         weight = 1 + size // _BYTES_PER_OPERATION
-        future = self._loop.create_future()
-        self._send(
-            future, _read_set, key, deadline, weight, set_command(key, size), value, b"\r\n"
-        )
-        return future
+        command = set_command(key, size)
+        self._send(receiver, _read_set, key, deadline, weight, command, value, b"\r\n")
 
     def delete(self, key: bytes, deadline: float) -> asyncio.Future:
         """A future of True if there was a value, of False if there was none."""

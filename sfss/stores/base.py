@@ -11,7 +11,7 @@
 """
 
 from abc import ABC, abstractmethod
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from sfss.models import FileInfo, Precondition, StoredFile
 
@@ -66,29 +66,34 @@ class Store(ABC):
         """Finish what was acknowledged and let go of everything. The store is of no use then."""
 
 
-class FileReceiver(Protocol):
-    """Who waits for a file without a task (see :class:`GetsAtOnce`)."""
+class Receiver(Protocol):
+    """Who waits for an answer without a task: an :class:`asyncio.Future` would do."""
 
     def done(self) -> bool:
-        """Whether nobody waits any more."""
+        """Whether nobody waits any more; then neither of the others is called."""
 
-    def set_result(self, file: StoredFile | None) -> None:
-        """The file, or None: there is none."""
+    def set_result(self, result: Any) -> None: ...
 
     def set_exception(self, error: Exception) -> None:
-        """This try has failed, which says nothing of the file."""
+        """An :class:`SfssError` is the store's answer; any other is the failure of this one try,
+        and ``get`` or ``put`` may still do it.
+        """
 
 
 @runtime_checkable
-class GetsAtOnce(Protocol):
-    """A store that can answer a get by a call, without a coroutine for each."""
+class AnswersAtOnce(Protocol):
+    """A store that can be asked by a call and answers by a call, without a coroutine for each.
 
-    def begin_get(self, path: str, receiver: FileReceiver) -> bool:
-        """Begin one try to get *path*; *receiver* is called once, before or after this returns.
+    Both begin one try and return True; *receiver* is called once, in bounded time, perhaps even
+    before they return. Or they return False: it is not possible at the moment, nothing has
+    begun, and ``get`` or ``put`` is the way.
+    """
 
-        False: that is not possible at the moment, and *receiver* will not be called. After
-        that, or when the try failed, ``get`` is the way.
-        """
+    def begin_get(self, path: str, receiver: Receiver) -> bool:
+        """The result is the :class:`StoredFile`, or None: there is none."""
+
+    def begin_put(self, path: str, content: bytes, receiver: Receiver) -> bool:
+        """The result is the :class:`FileInfo`."""
 
 
 @runtime_checkable

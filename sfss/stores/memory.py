@@ -15,7 +15,7 @@ class MemoryStore(Store):
         try:
             return self._files[path]
         except KeyError:
-            raise NotFound(f"There is no file {path!r}.") from None
+            raise NotFound.of(path) from None
 
     async def put(
         self, path: str, content: bytes | bytearray, precondition: Precondition | None = None

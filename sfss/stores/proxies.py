@@ -30,7 +30,7 @@ from sfss.memcache.keys import memcache_key
 from sfss.memcache.proxy import Limits, Proxy
 from sfss.memcache.stats import stats_of
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
-from sfss.stores.base import FileReceiver, Stats, Store
+from sfss.stores.base import Receiver, Stats, Store
 
 T = TypeVar("T")
 Address = tuple[str, int]
@@ -73,16 +73,25 @@ class ProxyStore(Store):
         key = memcache_key(path)
         content = await self._ask(lambda connection, deadline: connection.get(key, deadline))
         if content is None:
-            raise NotFound(f"There is no file {path!r}.")
+            raise NotFound.of(path)
         return StoredFile(content, etag_of(content))
 
-    def begin_get(self, path: str, receiver: FileReceiver) -> bool:
-        candidates = self._candidates(())
-        connection = candidates and _less_loaded(candidates).ready_connection()
-        if not connection:
+    def begin_get(self, path: str, receiver: Receiver) -> bool:
+        connection = self._connection_at_hand()
+        if connection is None:
             return False
         deadline = self._loop.time() + self._request_timeout
-        connection.get_into(_ContentReceiver(receiver), memcache_key(path), deadline)
+        connection.get_into(_Translated(receiver, _file_of), memcache_key(path), deadline)
+        return True
+
+    def begin_put(self, path: str, content: bytes, receiver: Receiver) -> bool:
+        connection = self._connection_at_hand()
+        if connection is None:
+            return False
+        deadline = self._loop.time() + self._request_timeout
+        info = FileInfo(len(content), etag_of(content))
+        translated = _Translated(receiver, lambda _: info)
+        connection.set_into(translated, memcache_key(path), content, deadline)
         return True
 
     async def put(
@@ -111,7 +120,7 @@ class ProxyStore(Store):
 
         # A delete that is retried and finds nothing has succeeded: the first try did it.
         if not await self._ask(delete) and tries == 1:
-            raise NotFound(f"There is no file {path!r}.")
+            raise NotFound.of(path)
 
     async def stat(self, path: str) -> FileInfo:
         # There is no command for this that is safe everywhere.
@@ -169,6 +178,10 @@ class ProxyStore(Store):
             pass
         raise _verdict(refusals)
 
+    def _connection_at_hand(self) -> Connection | None:
+        candidates = self._candidates(())
+        return _less_loaded(candidates).ready_connection() if candidates else None
+
     async def _choose(self, failed: list[Proxy]) -> Proxy | None:
         """A proxy that is up and may be tried (again)."""
         candidates = self._candidates(failed)
@@ -181,20 +194,23 @@ class ProxyStore(Store):
         return [p for p in self._proxies if p.up and failed.count(p) < _TRIES]
 
 
-class _ContentReceiver:
-    """Hands what a connection gives on to who waits for a file."""
+class _Translated:
+    """Hands what a connection gives on to *receiver*, in the words of a store."""
 
-    __slots__ = ("_receiver", "done", "set_exception")
+    __slots__ = ("_receiver", "_translate", "done", "set_exception")
 
-    def __init__(self, receiver: FileReceiver):
+    def __init__(self, receiver: Receiver, translate: Callable[[bytes | None], object]):
         self._receiver = receiver
+        self._translate = translate
         self.done = receiver.done
         self.set_exception = receiver.set_exception
 
-    def set_result(self, content: bytes | None) -> None:
-        self._receiver.set_result(
-            None if content is None else StoredFile(content, etag_of(content))
-        )
+    def set_result(self, result: bytes | None) -> None:
+        self._receiver.set_result(self._translate(result))
+
+
+def _file_of(content: bytes | None) -> StoredFile | None:
+    return None if content is None else StoredFile(content, etag_of(content))
 
 
 def _less_loaded(proxies: list[Proxy]) -> Proxy:

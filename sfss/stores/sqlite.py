@@ -19,6 +19,7 @@ import queue
 import sqlite3
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -31,7 +32,7 @@ from sfss.errors import (
     StoreUnusable,
 )
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
-from sfss.stores.base import FileReceiver, Stats, Store
+from sfss.stores.base import Receiver, Stats, Store
 
 log = logging.getLogger("sfss.store")
 
@@ -99,7 +100,9 @@ class SqliteStore(Store):
         create(self._file)
         self._reader = _connect(self._file)
         self._reader.execute("PRAGMA query_only = ON")
-        self._writer = _Writer(_connect(self._file), asyncio.get_running_loop())
+        self._writer = _Writer(
+            _connect(self._file), asyncio.get_running_loop(), self._timeout
+        )
 
     async def get(self, path: str) -> StoredFile:
         self._counts["cmd_get"] += 1
@@ -107,7 +110,7 @@ class SqliteStore(Store):
         self._counts["get_hits"] += 1
         return StoredFile(*row)
 
-    def begin_get(self, path: str, receiver: FileReceiver) -> bool:
+    def begin_get(self, path: str, receiver: Receiver) -> bool:
         self._counts["cmd_get"] += 1
         try:
             row = self._read_row(_GET, path)
@@ -125,15 +128,30 @@ class SqliteStore(Store):
     async def put(
         self, path: str, content: bytes | bytearray, precondition: Precondition | None = None
     ) -> FileInfo:
+        done = asyncio.get_running_loop().create_future()
+        self._begin_put(path, content, precondition, done)
+        return await done
+
+    def begin_put(self, path: str, content: bytes, receiver: Receiver) -> bool:
+        self._begin_put(path, content, None, receiver)
+        return True
+
+    def _begin_put(
+        self,
+        path: str,
+        content: bytes | bytearray,
+        precondition: Precondition | None,
+        receiver: Receiver,
+    ) -> None:
         self._counts["cmd_set"] += 1
         info = FileInfo(len(content), etag_of(content))
 
-        def put(database: sqlite3.Connection) -> None:
+        def put(database: sqlite3.Connection) -> FileInfo:
             _check(database, path, precondition)
             database.execute(_PUT, (path, info.etag, info.size, content))
+            return info
 
-        await self._write(put, info.size)
-        return info
+        self._writer.write(put, info.size, receiver)
 
     async def delete(self, path: str, precondition: Precondition | None = None) -> None:
         self._counts["cmd_delete"] += 1
@@ -141,9 +159,11 @@ class SqliteStore(Store):
         def delete(database: sqlite3.Connection) -> None:
             _check(database, path, precondition)
             if not database.execute(_DELETE, (path,)).rowcount:
-                raise _not_found(path)
+                raise NotFound.of(path)
 
-        await self._write(delete, 0)
+        done = asyncio.get_running_loop().create_future()
+        self._writer.write(delete, 0, done)
+        await done
 
     async def stats(self) -> Stats:
         files, size = self._read_row("SELECT files, bytes FROM totals")
@@ -169,7 +189,7 @@ class SqliteStore(Store):
     def _read(self, query: str, path: str) -> tuple:
         row = self._read_row(query, path)
         if row is None:
-            raise _not_found(path)
+            raise NotFound.of(path)
         return row
 
     def _read_row(self, query: str, *arguments: str) -> tuple | None:
@@ -180,15 +200,6 @@ class SqliteStore(Store):
             log.error("store read failed", extra={"store": self._address, "reason": str(error)})
             raise StoreRefused(f"The store could not read: {error}.") from error
         return rows[0] if rows else None
-
-    async def _write(self, action: Callable[[sqlite3.Connection], None], size: int) -> None:
-        try:
-            async with asyncio.timeout(self._timeout):
-                await self._writer.write(action, size)
-        except TimeoutError:
-            raise NoStoreAvailable(
-                f"The write was not on disk within {self._timeout:g} s. It may still happen."
-            ) from None
 
 
 def create(file: Path) -> None:
@@ -285,46 +296,71 @@ def _check(
         precondition.check(FileInfo(*row) if row else None)
 
 
-def _not_found(path: str) -> NotFound:
-    return NotFound(f"There is no file {path!r}.")
+Action = Callable[[sqlite3.Connection], FileInfo | None]
 
 
 class _Write:
     """One write that waits for its group."""
 
-    __slots__ = ("action", "done", "size")
+    __slots__ = ("action", "deadline", "receiver", "size")
 
-    def __init__(
-        self, action: Callable[[sqlite3.Connection], None], size: int, done: asyncio.Future
-    ):
+    def __init__(self, action: Action, size: int, deadline: float, receiver: Receiver):
         self.action = action  # raises an SfssError if it must not happen; that changes nothing
         self.size = size
-        self.done = done
+        self.deadline = deadline  # on the loop's clock
+        self.receiver = receiver
 
 
 class _Writer:
     """The single writer: a thread that commits groups of writes."""
 
-    def __init__(self, database: sqlite3.Connection, loop: asyncio.AbstractEventLoop):
+    def __init__(
+        self, database: sqlite3.Connection, loop: asyncio.AbstractEventLoop, timeout: float
+    ):
         self.flushes = 0
         self.flushed_writes = 0
         self._last_failure: str | None = None
         self._database = database
         self._loop = loop
+        self._timeout = timeout
         self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        # The same writes, for their deadlines, which come in the order of the writes.
+        self._unsettled: deque[_Write] = deque()
+        self._watch: asyncio.TimerHandle | None = None
         self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
         self._thread.start()
 
-    async def write(self, action: Callable[[sqlite3.Connection], None], size: int) -> None:
-        """Do *action* in the next group; return when it is on disk."""
-        done = self._loop.create_future()
-        self._waiting.put(_Write(action, size, done))
-        await done
+    def write(self, action: Action, size: int, receiver: Receiver) -> None:
+        """Do *action* in the next group; *receiver* gets what it returns when that is on disk."""
+        write = _Write(action, size, self._loop.time() + self._timeout, receiver)
+        self._unsettled.append(write)
+        if self._watch is None:
+            self._watch = self._loop.call_at(write.deadline, self._expire)
+        self._waiting.put(write)
+
+    def _expire(self) -> None:
+        """Nobody shall wait longer than the timeout, whatever the disk or another process does."""
+        self._watch = None
+        now = self._loop.time()
+        while self._unsettled:
+            write = self._unsettled[0]
+            if not write.receiver.done():
+                if write.deadline > now:
+                    self._watch = self._loop.call_at(write.deadline, self._expire)
+                    return
+                write.receiver.set_exception(
+                    NoStoreAvailable(
+                        f"The write was not on disk within {self._timeout:g} s. It may still happen."
+                    )
+                )
+            self._unsettled.popleft()
 
     async def close(self) -> None:
         """Commit what waits, then end."""
         self._waiting.put(None)
         await self._loop.run_in_executor(None, self._thread.join)
+        if self._watch is not None:
+            self._watch.cancel()
         self._database.close()
 
     def _run(self) -> None:
@@ -332,10 +368,10 @@ class _Writer:
         while going_on:
             group, going_on = self._next_group()
             # Nobody waits for these any more, and nobody was told that they happened.
-            group = [write for write in group if not write.done.cancelled()]
+            group = [write for write in group if not write.receiver.done()]
             if group:
                 outcomes = self._commit(group)
-                self._loop.call_soon_threadsafe(_settle, group, outcomes)
+                self._loop.call_soon_threadsafe(self._settle, group, outcomes)
 
     def _next_group(self) -> tuple[list[_Write], bool]:
         """All that wait, up to the limits; whether more may come."""
@@ -353,18 +389,16 @@ class _Writer:
                 return group, True
         return group, False
 
-    def _commit(self, group: list[_Write]) -> list[Exception | None]:
-        """Do the group in one transaction; for each write None, or why it did not happen."""
-        outcomes: list[Exception | None] = []
+    def _commit(self, group: list[_Write]) -> list[FileInfo | SfssError | None]:
+        """Do the group in one transaction; for each write its result, or why it did not happen."""
+        outcomes: list[FileInfo | SfssError | None] = []
         try:
             self._database.execute("BEGIN IMMEDIATE")
             for write in group:
                 try:
-                    write.action(self._database)
+                    outcomes.append(write.action(self._database))
                 except SfssError as error:
                     outcomes.append(error)
-                else:
-                    outcomes.append(None)
             self._database.execute("COMMIT")
         except Exception as error:  # whatever it is, the writer must live on
             self._roll_back()
@@ -376,6 +410,20 @@ class _Writer:
         self.flushed_writes += len(group)
         self._note(None)
         return outcomes
+
+    def _settle(self, group: list[_Write], outcomes: list[FileInfo | SfssError | None]) -> None:
+        """Tell those who wait, in the loop's thread."""
+        while self._unsettled and self._unsettled[0].receiver.done():
+            self._unsettled.popleft()
+        for write, outcome in zip(group, outcomes):
+            if self._unsettled and self._unsettled[0] is write:
+                self._unsettled.popleft()
+            if write.receiver.done():
+                continue
+            if isinstance(outcome, SfssError):
+                write.receiver.set_exception(outcome)
+            else:
+                write.receiver.set_result(outcome)
 
     def _roll_back(self) -> None:
         if self._database.in_transaction:  # SQLite itself rolls back after some errors
@@ -400,13 +448,3 @@ def _failure(error: Exception) -> SfssError:
     return StoreRefused(
         f"The store could not write: {error}. The write may have happened all the same."
     )
-
-
-def _settle(group: list[_Write], outcomes: list[Exception | None]) -> None:
-    for write, outcome in zip(group, outcomes):
-        if write.done.cancelled():
-            continue
-        if outcome is None:
-            write.done.set_result(None)
-        else:
-            write.done.set_exception(outcome)

@@ -1,13 +1,10 @@
-"""The plain GET of a file, answered without a task, a request object or a router.
+"""The plain requests for a file, answered without a task, a request object or a router.
 
-Most requests to a file service are ``GET /file?path=…`` with a few headers that change
-nothing. Those are recognised by their bytes and answered at once; *every* other sequence of
-bytes is left to aiohttp, untouched and in order. What is recognised is little, by intent:
-
-* one chunk of bytes that is one whole head: a request line with a path of unreserved
-  characters, so that nothing needs decoding, and headers that are all known to change nothing;
-* a store that has the file, and can say so without a coroutine. A miss and any failure go
-  through aiohttp as if nothing had been tried: a get changes nothing.
+Most requests to a file service are ``GET /file?path=…``, or a ``PUT`` of a few kilobytes, with
+headers that change nothing. Those are recognised by their bytes and answered at once; *every*
+other sequence of bytes is left to aiohttp, untouched and in order. What is recognised is little,
+by intent: one chunk of bytes that is one whole request, with a path of unreserved characters, so
+that nothing needs decoding, and headers that are all known to change nothing.
 
 The answer is byte for byte what aiohttp would have sent; ``tests/test_fastpath.py`` holds the two
 against each other.
@@ -17,18 +14,23 @@ import re
 import time
 from email.utils import formatdate
 from functools import lru_cache
+from typing import NamedTuple
+
+from aiohttp import web
 
 from sfss.models import StoredFile
 from sfss.service import content_type_of
 from sfss.web.app import COMMON_HEADERS
 
-#: Longer ones are left to aiohttp. It also bounds what the memory of heads can grow to.
+#: Longer heads are left to aiohttp. It also bounds what the memory of heads can grow to.
 MAX_HEAD_BYTES = 2048
 
-_REQUEST_LINE = re.compile(rb"GET /file\?path=([A-Za-z0-9._~/-]+) HTTP/1\.1\r\n")
+_REQUEST_LINE = re.compile(
+    rb"(GET /file|PUT /file|POST /files)\?path=([A-Za-z0-9._~/-]+) HTTP/1\.1\r\n"
+)
 # RFC 9110 5.5: visible ASCII with single blanks inside; anything fancier is for aiohttp.
 _HEADER = re.compile(rb"([A-Za-z0-9-]+): ?([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?")
-#: What a GET may carry without changing its answer.
+#: What a request may carry without changing its answer.
 _CHANGES_NOTHING = frozenset(
     b"accept accept-charset accept-encoding accept-language cache-control cookie dnt host origin "
     b"pragma priority referer sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform sec-fetch-dest "
@@ -37,47 +39,86 @@ _CHANGES_NOTHING = frozenset(
 )
 
 
-def plain_get(data: bytes) -> str | None:
-    """The path that *data* asks for, if it is exactly one plain GET. It may be invalid still."""
-    if len(data) > MAX_HEAD_BYTES:
-        return None
+class PlainRequest(NamedTuple):
+    method: str
+    target: str
+    path: str  #: not yet looked at: it may be invalid
+    body: bytes
+
+
+def plain_request(data: bytes) -> PlainRequest | None:
+    """What *data* asks for, if it is exactly one plain request."""
     line = _REQUEST_LINE.match(data)
-    if line is None or not _changes_nothing(data[line.end() :]):
+    if line is None:
         return None
-    return line[1].decode()
+    head_size = data.find(b"\r\n\r\n", line.end() - 2, MAX_HEAD_BYTES) + 4
+    if head_size < 4:
+        return None
+    announced = _announced_length(data[line.end() : head_size])
+    if announced is None:
+        return None
+    body = data[head_size:]
+    start, path = line.groups()
+    is_get = start == b"GET /file"
+    # A GET announces no body, and a PUT must announce the one that is here.
+    if announced != (-1 if is_get else len(body)) or (is_get and body):
+        return None
+    method, _, resource = start.decode().partition(" ")
+    path = path.decode()
+    return PlainRequest(method, f"{resource}?path={path}", path, body)
 
 
 @lru_cache(maxsize=1024)  # a client sends the same headers again and again
-def _changes_nothing(headers: bytes) -> bool:
-    """Whether *headers* are whole, end where the head ends, and none of them matters."""
-    if not headers.endswith(b"\r\n\r\n"):
-        return False
+def _announced_length(headers: bytes) -> int | None:
+    """The Content-Length of plain *headers*, which end with an empty line; -1 without one.
+
+    None: they are not plain.
+    """
+    length = -1
     hosts = 0
     for header in headers[:-4].split(b"\r\n"):
         match = _HEADER.fullmatch(header)
         if match is None:
-            return False
-        name = match[1].lower()
+            return None
+        name, value = match[1].lower(), match[2] or b""
         if name == b"connection":
-            if match[2] is None or match[2].lower() != b"keep-alive":
-                return False
+            if value.lower() != b"keep-alive":
+                return None
+        elif name == b"content-length":
+            if length >= 0 or not value.isdigit() or len(value) > 9:
+                return None
+            length = int(value)
+        elif name == b"content-type":
+            if value.lower().startswith(b"multipart/"):
+                return None
         elif name not in _CHANGES_NOTHING:
-            return False
+            return None
         hosts += name == b"host"
-    return hosts == 1  # RFC 9112 3.2
+    return length if hosts == 1 else None  # RFC 9112 3.2
 
 
 _COMMON = "".join(f"{name}: {value}\r\n" for name, value in COMMON_HEADERS.items())
+_CLOSE = "Connection: close\r\n"
 
 
-def head_of_answer(path: str, file: StoredFile, request_id: str, *, close: bool) -> bytes:
-    """The head of the answer 200 that sends *file*."""
+def file_head(path: str, file: StoredFile, request_id: str, *, close: bool) -> bytes:
+    """The head of the answer that sends *file*."""
     return (
         f"HTTP/1.1 200 OK\r\nContent-Type: {content_type_of(path)}\r\n"
         f'ETag: "{file.etag}"\r\nAccept-Ranges: bytes\r\n{_COMMON}X-Request-ID: {request_id}\r\n'
         f"Content-Length: {len(file.content)}\r\nDate: {_date(int(time.time()))}\r\n"
-        f"{'Connection: close' + chr(13) + chr(10) if close else ''}\r\n"
+        f"{_CLOSE if close else ''}\r\n"
     ).encode("ascii")
+
+
+def response_bytes(response: web.Response, request_id: str, *, close: bool) -> bytes:
+    """*response*, which has a body and no more than that, as aiohttp would send it."""
+    headers = "".join(f"{name}: {value}\r\n" for name, value in response.headers.items())
+    return (
+        f"HTTP/1.1 {response.status} {response.reason}\r\n{headers}{_COMMON}"
+        f"X-Request-ID: {request_id}\r\nContent-Length: {len(response.body)}\r\n"
+        f"Date: {_date(int(time.time()))}\r\n{_CLOSE if close else ''}\r\n"
+    ).encode("ascii") + response.body
 
 
 @lru_cache(maxsize=2)

@@ -63,14 +63,10 @@ class Files:
         )
 
     async def put(self, request: web.Request) -> web.Response:
-        path, info = await self._store(request)
-        return _written(200, path, info)
+        return updated(*await self._store(request))
 
     async def post(self, request: web.Request) -> web.Response:
-        path, info = await self._store(request)
-        response = _written(201, path, info)
-        response.headers["Location"] = "/file?path=" + quote(path, safe="/")
-        return response
+        return created(*await self._store(request))
 
     async def delete(self, request: web.Request) -> web.Response:
         path = path_argument(request)
@@ -89,6 +85,18 @@ class Files:
 
 def _not_modified(etag: str) -> web.Response:
     return web.Response(status=304, headers={"ETag": f'"{etag}"'})
+
+
+def updated(path: str, info: FileInfo) -> web.Response:
+    """The answer to a PUT that has happened."""
+    return _written(200, path, info)
+
+
+def created(path: str, info: FileInfo) -> web.Response:
+    """The answer to a POST that has happened."""
+    response = _written(201, path, info)
+    response.headers["Location"] = "/file?path=" + quote(path, safe="/")
+    return response
 
 
 def _written(status: int, path: str, info: FileInfo) -> web.Response:

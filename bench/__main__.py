@@ -1,0 +1,199 @@
+"""One command that starts everything itself and prints ratios:
+
+    .venv/bin/python -m bench
+
+The gateway has core 0 to itself; memcached and the load share core 1. The programs take turns in
+several rounds, and each figure is the median of its rounds: machines are noisy, so only the
+ratios within one run mean anything. All servers run without access log.
+"""
+
+import argparse
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from bench import wrk
+from sfss.memcache.keys import memcache_key
+from tests.http import ask, request
+from tests.programs import Program, Sfss, find, free_port, start_memcached
+
+GATEWAY_CPU, OTHER_CPU = 0, 1
+PATH = "bench/file.bin"
+SIZES = {"1 KB": 1024, "10 KB": 10240, "100 KB": 102400, "2 MB": 2 * 1024 * 1024}
+CONSTANT, NGINX = "aiohttp constant", "nginx memcached_pass"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser.add_argument("--seconds", type=int, default=3, help="of each run (default: 3)")
+    parser.add_argument("--rounds", type=int, default=3, help="(default: 3)")
+    parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
+    parser.add_argument("--only", choices=["get", "put", "durable"], help="(default: all)")
+    options = parser.parse_args()
+    for program in ("memcached", "nginx", "wrk", "taskset"):
+        if find(program) is None:
+            sys.exit(f"{program} is not installed; run: sh tests/install-stores.sh --bench")
+    # In the project's folder, so on its disk: /tmp may be memory, where an fsync costs nothing.
+    folder = Path(tempfile.mkdtemp(prefix="sfss-bench-", dir=Path.cwd()))
+    try:
+        for name in options.sizes:
+            if options.only != "durable":
+                with Servers(SIZES[name], folder) as servers:
+                    if options.only != "put":
+                        table(f"GET {name}", servers.gets(), options)
+                    if options.only != "get":
+                        table(f"PUT {name}", servers.puts(), options)
+        if options.only in (None, "durable"):
+            durable(folder, options)
+    finally:
+        shutil.rmtree(folder)
+
+
+def table(title: str, loads: dict[str, Callable[..., wrk.Load]], options) -> None:
+    """Run each load by turns, and print the medians and the ratios to the references."""
+    rounds: dict[str, list[wrk.Load]] = {name: [] for name in loads}
+    for _ in range(options.rounds):
+        for name, load in loads.items():
+            rounds[name].append(load(seconds=options.seconds, connections=32, cpu=OTHER_CPU))
+    medians = {
+        name: wrk.Load(*(statistics.median(values) for values in zip(*runs)))
+        for name, runs in rounds.items()
+    }
+    references = [name for name in (CONSTANT, NGINX) if name in medians]
+    print(f"\n{title}, 32 connections" + "".join(f"{'/ ' + r:>24}" for r in references))
+    for name, load in medians.items():
+        ratios = "".join(f"{load.rate / medians[r].rate:24.2f}" for r in references)
+        print(
+            f"  {name:22}{load.rate:9.0f}/s  p50 {load.p50:7.2f} ms  p99 {load.p99:7.2f} ms{ratios}",
+            flush=True,
+        )
+
+
+class Servers:
+    """All programs, each with one file of *size* bytes."""
+
+    def __init__(self, size: int, folder: Path):
+        self._size = size
+        self._folder = folder
+        self._programs: list[Program] = []
+
+    def __enter__(self) -> "Servers":
+        memcached, self._memcached = start_memcached(cpu=OTHER_CPU)
+        proxy = ["--proxy", f"127.0.0.1:{self._memcached}"]
+        data = Path(tempfile.mkdtemp(dir=self._folder))
+        pooled = Sfss(*proxy, "--no-access-log", cpu=GATEWAY_CPU)
+        embedded = Sfss("--data", data, "--no-access-log", cpu=GATEWAY_CPU)
+        self._programs = [memcached, pooled, embedded]
+        self._ports = {
+            "sfss over memcached": pooled.port,
+            "sfss embedded": embedded.port,
+            CONSTANT: self._reference("constant", self._size),
+            "sfss over aiomcache": self._reference("aiomcache", self._memcached),
+        }
+        content = os.urandom(self._size)
+        for port in (pooled.port, embedded.port):
+            assert ask(port, request("PUT", f"/file?path={PATH}", content)).status == 200
+        self._ports[NGINX] = self._nginx()
+        for name, port in self._ports.items():
+            answer = ask(port, request("GET", f"/file?path={PATH}"))
+            assert answer.status == 200 and len(answer.body) == self._size, (name, answer.status)
+            assert name == CONSTANT or answer.body == content, name
+        return self
+
+    def __exit__(self, *_) -> None:
+        for program in reversed(self._programs):
+            program.stop()
+
+    def gets(self) -> dict[str, Callable[..., wrk.Load]]:
+        def load(port: int):
+            return lambda **options: wrk.get(port, f"/file?path={PATH}", **options)
+
+        return {name: load(port) for name, port in self._ports.items()}
+
+    def puts(self) -> dict[str, Callable[..., wrk.Load]]:
+        def load(port: int):
+            return lambda **options: wrk.put(port, self._size, self._folder, **options)
+
+        return {name: load(port) for name, port in self._ports.items() if name != NGINX}
+
+    def _reference(self, kind: str, argument: int) -> int:
+        port = free_port()
+        command = [sys.executable, "-m", "bench.references", kind, port, argument]
+        program = Program(command, cpu=GATEWAY_CPU)
+        program.wait_for_port(port)
+        self._programs.append(program)
+        return port
+
+    def _nginx(self) -> int:
+        """One worker, its connections to memcached kept, a buffer as large as ours."""
+        port = free_port()
+        home = Path(tempfile.mkdtemp(dir=self._folder))
+        (home / "nginx.conf").write_text(
+            f"""
+daemon off; master_process off; worker_processes 1; pid {home}/pid; error_log {home}/error.log;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off;
+  client_body_temp_path {home}/body; proxy_temp_path {home}/proxy; fastcgi_temp_path {home}/f;
+  uwsgi_temp_path {home}/u; scgi_temp_path {home}/s;
+  keepalive_requests 100000000;
+  upstream store {{ server 127.0.0.1:{self._memcached}; keepalive 64; }}
+  server {{
+    listen 127.0.0.1:{port};
+    location /file {{
+      set $memcached_key "{memcache_key(PATH).decode()}";
+      memcached_buffer_size 128k;
+      default_type application/octet-stream;
+      memcached_pass store;
+    }}
+  }}
+}}
+"""
+        )
+        command = [find("nginx"), "-c", home / "nginx.conf", "-e", home / "error.log"]
+        program = Program(command, cpu=GATEWAY_CPU)
+        program.wait_for_port(port)
+        self._programs.append(program)
+        return port
+
+
+def durable(folder: Path, options) -> None:
+    """PUT into the embedded store against a file at a time, written and fsync'd, on one disk."""
+    rates: dict[str, list[float]] = {"one fsync'd file at a time": [], "PUT embedded": []}
+    for _ in range(options.rounds):
+        home = Path(tempfile.mkdtemp(dir=folder))
+        rates["one fsync'd file at a time"].append(_fsynced_files(home, options.seconds))
+        server = Sfss("--data", home / "data", "--no-access-log", cpu=GATEWAY_CPU)
+        load = wrk.put(
+            server.port, 10240, folder, seconds=options.seconds, connections=64, cpu=OTHER_CPU
+        )
+        rates["PUT embedded"].append(load.rate)
+        server.stop()
+        shutil.rmtree(home)
+    single, embedded = (statistics.median(values) for values in rates.values())
+    print("\nDurable writes of 10 KB (PUT: 64 connections)")
+    print(f"  one fsync'd file at a time {single:9.0f}/s")
+    print(f"  PUT embedded               {embedded:9.0f}/s  {embedded / single:.1f} times that")
+
+
+def _fsynced_files(home: Path, seconds: float) -> float:
+    content = os.urandom(10240)
+    count = 0
+    started = time.perf_counter()
+    while time.perf_counter() - started < seconds:
+        with open(home / str(count), "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        count += 1
+    return count / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""What sfss is measured against, each a server of its own:
+
+    python -m bench.references constant PORT SIZE
+    python -m bench.references aiomcache PORT MEMCACHED_PORT
+
+``constant``: a plain aiohttp handler that answers SIZE constant bytes, and reads and drops what
+is put; on the same loop and with the same number of headers, it is what aiohttp can do at best.
+
+``aiomcache``: sfss itself, but with aiomcache's pool of 16 for its data path.
+"""
+
+import asyncio
+import sys
+
+import aiomcache
+import uvloop
+from aiohttp import web
+
+from sfss.errors import NotFound
+from sfss.memcache.keys import memcache_key
+from sfss.models import FileInfo, StoredFile, etag_of
+from sfss.service import FileService
+from sfss.settings import Settings
+from sfss.stores.base import Store
+from sfss.web.access import Access
+from sfss.web.app import make_app
+from sfss.web.request_ids import RequestIds
+from sfss.web.server import Runner
+from sfss.web.telemetry import Telemetry
+
+
+class AiomcacheStore(Store):
+    """As a first version of a gateway would be written."""
+
+    description = "aiomcache"
+
+    def __init__(self, port: int):
+        self._client = aiomcache.Client("127.0.0.1", port, pool_size=16)
+
+    async def get(self, path):
+        content = await self._client.get(memcache_key(path))
+        if content is None:
+            raise NotFound(path)
+        return StoredFile(content, etag_of(content))
+
+    async def put(self, path, content, precondition=None):
+        await self._client.set(memcache_key(path), bytes(content))
+        return FileInfo(len(content), etag_of(content))
+
+    async def delete(self, path, precondition=None):
+        await self._client.delete(memcache_key(path))
+
+    async def stat(self, path):
+        return (await self.get(path)).info
+
+    async def stats(self):
+        return {}
+
+    async def close(self):
+        await self._client.close()
+
+
+def aiomcache_runner(port: int) -> Runner:
+    service = FileService(AiomcacheStore(port), max_file_size=4 << 20)
+    telemetry, ids = Telemetry(), RequestIds()
+    return Runner(
+        make_app(service, Settings(), telemetry, ids),
+        service,
+        Access(telemetry, write_lines=False),
+        ids,
+    )
+
+
+def constant_runner(size: int) -> web.AppRunner:
+    body = b"x" * size
+
+    async def get(request: web.Request) -> web.Response:
+        return web.Response(body=body, content_type="application/octet-stream")
+
+    async def put(request: web.Request) -> web.Response:
+        await request.read()
+        return web.Response(body=b"{}", content_type="application/json")
+
+    app = web.Application(client_max_size=4 << 20)
+    app.add_routes([web.get("/file", get), web.put("/file", put)])
+    return web.AppRunner(app, access_log=None)
+
+
+async def main(kind: str, port: int, argument: int) -> None:
+    runner = (constant_runner if kind == "constant" else aiomcache_runner)(argument)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
+    await asyncio.Event().wait()
+
+
+if __name__ == "__main__":
+    uvloop.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))
