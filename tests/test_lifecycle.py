@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from tests.conftest import cannot
 from tests.http import RawClient, ask, request
 from tests.programs import ROOT, Program, Sfss
 
@@ -214,7 +215,7 @@ def small_disk(tmp_path):
     script = f'mount -t tmpfs -o size=12m tmpfs {folder} && exec "$0" "$@"'
     enter = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
     if subprocess.run([*enter, "sh", "-c", script, "true"], capture_output=True).returncode:
-        pytest.skip("a mount namespace is needed: run as root, or allow user namespaces")
+        cannot("a mount namespace is needed: run as root, or allow user namespaces")
     server = Program(
         [*enter, "sh", "-c", script, sys.executable, "-m", "sfss", "--port", 0, "--data", folder]
     )
