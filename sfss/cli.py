@@ -41,8 +41,12 @@ EXIT_USAGE = 2
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code: 0, 1 if something failed, 2 if it was called wrong."""
-    options = vars(_parser().parse_args(arguments))
+    parser = _parser()
+    options = vars(parser.parse_args(arguments))
     command = options.pop("command")
+    if command is not None and (server_options := options.keys() & {*FIELDS, "config"}):
+        flags = ", ".join("--" + name.replace("_", "-") for name in sorted(server_options))
+        parser.error(f"{flags}: that is for the server, and does not go with {command!r}")
     try:
         if command is None:
             config = options.pop("config", None)
@@ -106,7 +110,7 @@ async def _serve(settings: Settings) -> int:
         site = web.TCPSite(runner, settings.host, settings.port, backlog=1024)
         try:
             await site.start()
-        except OSError as error:
+        except (OSError, UnicodeError) as error:  # the latter is of the host's name
             log.error(
                 "cannot listen",
                 extra={"host": settings.host, "port": settings.port, "reason": str(error)},

@@ -9,8 +9,8 @@ Whatever is unknown or invalid is a :class:`SettingsError` that names its source
 """
 
 import dataclasses
-import math
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -21,6 +21,14 @@ from sfss.errors import SettingsError
 
 ENVIRONMENT_PREFIX = "SFSS_"
 CONFIG_VARIABLE = "SFSS_CONFIG"
+
+
+#: No number of a setting makes sense beyond this one.
+MOST = 10**12
+_ADDRESS = re.compile(
+    r"(?:(?P<name>[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?)|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])"
+    r":(?P<port>[0-9]{1,5})"
+)
 
 
 def setting(default: Any, help: str, *, unit: str = "", least: float | None = None) -> Any:
@@ -71,16 +79,27 @@ class Settings:
         for name, part in FIELDS.items():
             least = part.metadata["least"]
             value = getattr(self, name)
-            if least is not None and not (value >= least and math.isfinite(value)):
+            if least is not None and not least <= value <= MOST:  # NaN is refused, too
                 raise SettingsError(f"{name} is {value}; it must be at least {least}")
+            if isinstance(value, str) and (not value or "\0" in value):
+                raise SettingsError(f"{name} is empty, or contains a null character")
         if self.port > 65535:
             raise SettingsError(f"port is {self.port}; it must be at most 65535")
+        if self.operation_timeout > self.request_timeout:
+            raise SettingsError(
+                f"operation_timeout ({self.operation_timeout:g}) must not be longer than "
+                f"request_timeout ({self.request_timeout:g}): one slow proxy would use up all "
+                f"the time that a request has for another"
+            )
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise SettingsError(
                 f"log_level is {self.log_level!r}; it must be debug, info, warning or error"
             )
-        for address in (*self.proxy, *self.node):
-            split_address(address)
+        for addresses in (self.proxy, self.node):
+            for address in addresses:
+                split_address(address)
+                if addresses.count(address) > 1:
+                    raise SettingsError(f"{address} is named twice")
 
 
 FIELDS: dict[str, dataclasses.Field] = {part.name: part for part in dataclasses.fields(Settings)}
@@ -106,14 +125,10 @@ def load(
 
 def split_address(address: str) -> tuple[str, int]:
     """``HOST:PORT``, or ``[IPV6]:PORT``, to both. :raises SettingsError:"""
-    host, colon, port = address.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        host = ""
-    if not (colon and host and port.isascii() and port.isdigit() and 0 < int(port) < 65536):
+    match = _ADDRESS.fullmatch(address)
+    if match is None or not 0 < int(match["port"]) < 65536:
         raise SettingsError(f"{address!r} is not an address of the form HOST:PORT")
-    return host, int(port)
+    return match["name"] or match["ipv6"], int(match["port"])
 
 
 def parse(name: str, text: str) -> Any:
@@ -151,7 +166,7 @@ def _from_file(file: Path) -> dict[str, Any]:
 def _of_kind(name: str, value: Any, source: str) -> Any:
     """A value of TOML as the setting's own type."""
     kind = FIELDS[name].type
-    if kind is float and type(value) is int:
+    if kind is float and type(value) is int and abs(value) <= MOST:
         return float(value)
     if kind in (bool, int, float, str):
         if type(value) is kind:

@@ -1,6 +1,7 @@
 """One connection and its promise: no reply ever reaches another request."""
 
 import asyncio
+import time
 
 import pytest
 
@@ -98,11 +99,11 @@ async def test_a_stall_closes_the_connection_and_tells_its_owner():
 
     told = []
     async with FakeProxy(answer) as proxy:
-        connection = await connect(proxy, operation_timeout=0.3, on_down=told.append)
+        connection = await connect(proxy, operation_timeout=0.3, on_fault=told.append)
         results = await asyncio.gather(
             connection.get(b"a", soon()), connection.get(b"b", soon()), return_exceptions=True
         )
-        assert [type(r) for r in results] == [ProxyDown, ProxyDown]
+        assert [type(r) for r in results] == [ConnectionLost, ConnectionLost]
         assert len(told) == 1 and "0.3 s" in str(told[0])
         assert not connection.usable
         with pytest.raises(ConnectionLost):
@@ -129,10 +130,10 @@ async def test_what_is_no_reply_to_a_get_closes_the_connection(reply):
 
     told = []
     async with FakeProxy(answer) as proxy:
-        connection = await connect(proxy, on_down=told.append)
+        connection = await connect(proxy, on_fault=told.append)
         try:
             assert await connection.get(b"key", soon()) is None
-        except ProxyDown:
+        except (ProxyDown, ConnectionLost):
             assert reply != b"END\r\nEND\r\n"
         await asyncio.sleep(0.05)
         assert not connection.usable
@@ -181,6 +182,79 @@ async def test_refusals(reply, error, stays):
         assert connection.usable is stays
         if stays:
             assert await connection.get(b"key", soon()) == b"key"
+        connection.close()
+
+
+@pytest.mark.parametrize("reply", [b"ERROR\r\nERROR\r\n", b"CLIENT_ERROR no\r\nERROR\r\n"])
+async def test_nothing_behind_an_error_reply_is_believed(reply):
+    """All in one segment: the bad command's two lines, then the replies of those behind it."""
+    asked = asyncio.Event()
+
+    async def answer(command, writer):
+        if b"last" in command:
+            asked.set()
+            writer.write(reply + b"SERVER_ERROR no\r\nSTORED\r\nSERVER_ERROR no\r\n")
+
+    async with FakeProxy(answer) as proxy:
+        connection = await connect(proxy)
+        names = [b"bad", b"refused", b"stored", b"last"]
+        results = await asyncio.gather(
+            *(connection.set(name, b"x", soon()) for name in names), return_exceptions=True
+        )
+        assert type(results[0]) is ProxyRefused
+        assert [type(result) for result in results[1:]] == [ConnectionLost] * 3
+
+
+async def test_what_the_proxy_has_not_read_when_we_give_up_never_happens():
+    """A write that is abandoned goes another way; it must not happen here, late."""
+    read = []
+
+    async def serve(reader, writer):
+        await asyncio.sleep(1)  # stopped, as by SIGSTOP, while the kernel takes what comes
+        try:
+            while data := await reader.read(1000):
+                read.append(data)
+        except ConnectionResetError:
+            read.append("reset")
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    connection = await Connection.open(
+        "127.0.0.1", port, connect_timeout=1, operation_timeout=0.3
+    )
+    with pytest.raises(ConnectionLost):
+        await connection.set(b"key", b"old", soon())
+    await asyncio.sleep(1)
+    assert read == ["reset"]
+    server.close()
+
+
+async def test_slow_but_moving_is_not_stalled():
+    async def answer(command, writer):
+        whole = value(command, b"x" * 1_000_000)
+        for start in range(0, len(whole), 100_000):
+            writer.write(whole[start : start + 100_000])
+            await asyncio.sleep(0.1)
+
+    told = []
+    async with FakeProxy(answer) as proxy:
+        connection = await connect(proxy, operation_timeout=0.4, on_fault=told.append)
+        values = await asyncio.gather(connection.get(b"a", soon()), connection.get(b"b", soon()))
+        assert [len(v) for v in values] == [1_000_000] * 2
+        assert not told
+        connection.close()
+
+
+async def test_when_we_were_stopped_the_proxy_is_not_to_blame():
+    async with FakeProxy(healthy) as proxy:
+        told = []
+        connection = await connect(proxy, operation_timeout=0.5, on_fault=told.append)
+        result = connection.get(b"a", soon())
+        await asyncio.sleep(0)
+        time.sleep(1)  # so is the loop
+        assert await result == b"a"
+        assert not told
         connection.close()
 
 

@@ -120,6 +120,25 @@ async def test_one_that_does_not_fit_takes_no_other_with_it(store):
     assert (await store.get("small/19")).content == b"x"
 
 
+async def test_a_file_that_is_damaged_on_disk_is_not_served(store, tmp_path):
+    await store.put("a", b"content")
+    store._writer._database.execute("UPDATE files SET content = ? WHERE path = 'a'", (b"rotten!",))
+    with pytest.raises(StoreRefused, match="damaged"):
+        await store.get("a")
+
+
+async def test_close_does_not_wait_for_ever_for_another_process(tmp_path):
+    store = await opened(tmp_path, request_timeout=0.5)
+    other = sqlite3.connect(tmp_path / FILE_NAME, isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    puts = [asyncio.ensure_future(store.put(f"f/{n}", b"x")) for n in range(20)]
+    outcomes = await asyncio.gather(*puts, return_exceptions=True)
+    assert all(isinstance(outcome, (NoStoreAvailable, StoreRefused)) for outcome in outcomes)
+    async with asyncio.timeout(3):
+        await store.close()
+    other.close()
+
+
 async def test_a_failing_database_is_refused_and_logged_once(store, caplog):
     await store.put("a", b"x")
     store._writer._database.execute("PRAGMA query_only = ON")

@@ -8,14 +8,19 @@ that order. The rules that keep a reply from ever reaching the wrong request:
   any more (cancelled, or out of time) the reply is read and dropped *in its turn*.
 * A reply that cannot belong to the command at the head (another key's value, ``STORED`` to a
   get, a reply when nothing was asked) closes the connection, and so does every reply after
-  which the number of replies to come is uncertain (``ERROR``, ``CLIENT_ERROR``).
-* An operation that is out of its own time fails alone. When the head has waited the whole
-  operation timeout, the proxy may be stalled, and the connection is closed.
-* When the connection closes, everything in the queue fails with :class:`ConnectionLost` (or
-  with the reason for closing), and the connection is never used again. Its owner is told.
+  which the number of replies to come is uncertain (``ERROR``, ``CLIENT_ERROR``). Nothing that
+  came behind it is looked at.
+* When nothing moves for the whole operation timeout although a reply is due, the connection is
+  closed: the proxy may be stalled.
+* A connection that is closed with commands under way is reset, so that a proxy that has not read
+  them yet never will: the same writes are about to go another way, and must not happen late.
+* When the connection closes, everything in the queue fails with :class:`ConnectionLost`, and the
+  connection is never used again. If the proxy is to blame, its owner is told.
 """
 
 import asyncio
+import socket
+import struct
 from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -41,6 +46,10 @@ from sfss.memcache.protocol import (
 
 #: How often the queue is looked over for operations that are out of time, in seconds.
 WATCH_INTERVAL = 0.1
+#: A look that comes so much later than that (seconds) says that we were stopped, not the proxy.
+_WE_WERE_STOPPED = 0.5
+#: So many bytes are progress; a peer that moves less in a whole operation timeout is stalled.
+_PROGRESS_BYTES = 16 * 1024
 #: What is smaller is joined into one write; what is larger is not worth a copy.
 _JOIN_BYTES = 64 * 1024
 #: A transfer of this many bytes under way weighs as much as one operation.
@@ -63,7 +72,7 @@ class Receiver(Protocol):
 class _Operation:
     """A command that was written (or will be, this turn) and whose reply is to come."""
 
-    __slots__ = ("expires", "key", "read", "receiver", "sent", "weight")
+    __slots__ = ("deadline", "key", "read", "receiver", "sent", "weight")
 
     def __init__(
         self,
@@ -71,14 +80,14 @@ class _Operation:
         key: bytes,
         receiver: Receiver,
         sent: float,
-        expires: float,
+        deadline: float,
         weight: int,
     ):
         self.read = read  # turns the reply into the result
         self.key = key
         self.receiver = receiver
         self.sent = sent  # this and the next on the loop's clock
-        self.expires = expires
+        self.deadline = deadline
         self.weight = weight
 
 
@@ -89,11 +98,13 @@ class Connection(asyncio.Protocol):
         self,
         loop: asyncio.AbstractEventLoop,
         operation_timeout: float,
-        on_down: Callable[[ProxyDown], None],
+        on_fault: Callable[[ProxyDown], None],
     ):
+        self.usable = False
+        self.last_reply = 0.0  #: when it came, on the loop's clock
         self._loop = loop
         self._operation_timeout = operation_timeout
-        self._on_down = on_down
+        self._on_fault = on_fault
         self._transport: asyncio.Transport | None = None
         self._parser = ReplyParser()
         self._queue: deque[_Operation] = deque()
@@ -101,8 +112,11 @@ class Connection(asyncio.Protocol):
         self._unwritten: list[bytes | bytearray] = []
         self._unwritten_bytes = 0
         self._watch: asyncio.TimerHandle | None = None
-        self._reason: ProxyError | None = None  # why it was closed, when we closed it
-        self.usable = False
+        # For the stall: when something last moved, and the bytes by which that is seen.
+        self._moved_at = 0.0
+        self._received_since = 0
+        self._handed_out = 0
+        self._left_at_last_look = 0
 
     @classmethod
     async def open(
@@ -112,30 +126,32 @@ class Connection(asyncio.Protocol):
         *,
         connect_timeout: float,
         operation_timeout: float,
-        on_down: Callable[[ProxyDown], None] = lambda reason: None,
+        on_fault: Callable[[ProxyDown], None] = lambda reason: None,
     ) -> "Connection":
-        """Connect within *connect_timeout*; operations take at most *operation_timeout* (seconds).
+        """Connect within *connect_timeout* seconds.
 
-        *on_down* is called when the connection had to be closed because the proxy does not
-        answer in time or answers garbage.
+        *operation_timeout*: seconds without any progress after which the proxy counts as
+        stalled. *on_fault* is called when the connection had to be closed for that, or because
+        the proxy answers garbage.
 
-        :raises ProxyDown: when that fails, with the reason.
+        :raises ProxyDown: when there is no connection, with the reason.
         """
         loop = asyncio.get_running_loop()
         try:
             async with asyncio.timeout(connect_timeout):
                 _, connection = await loop.create_connection(
-                    lambda: cls(loop, operation_timeout, on_down), host, port
+                    lambda: cls(loop, operation_timeout, on_fault), host, port
                 )
         except TimeoutError:
             raise ProxyDown(f"no connection within {connect_timeout:g} s") from None
         except OSError as error:
             raise ProxyDown(f"cannot connect: {error.strerror or error}") from error
+        except UnicodeError as error:  # of the host's name
+            raise ProxyDown(f"cannot connect: {error}") from error
         return connection
 
-    # The operations. Each returns a future at once, and fails when the loop's clock is at
-    # `deadline`, or before, after the operation timeout. They raise ConnectionLost if the
-    # connection is not usable any more.
+    # The operations. They raise ConnectionLost if the connection is not usable any more, and
+    # otherwise give a future at once, which fails when the loop's clock is at `deadline`.
 
     def get(self, key: bytes, deadline: float) -> asyncio.Future:
         """A future of the value as bytes, or of None if the proxy knows of none."""
@@ -173,18 +189,16 @@ class Connection(asyncio.Protocol):
         """How much is under way: operations, and large transfers in units of one."""
         return self._queued_weight + self._parser.value_bytes_missing // _BYTES_PER_OPERATION
 
-    def close(self, reason: ProxyError | None = None) -> None:
-        """Close now; whatever is under way fails with *reason*."""
-        if self._reason is None:
-            self._reason = reason
+    def close(self) -> None:
+        """Close now; whatever is under way fails, and the proxy shall not do it any more."""
         self.usable = False
-        if self._transport is not None:
-            self._transport.abort()
-
-    def _give_up(self, reason: ProxyDown) -> None:
-        """The proxy is at fault: close, and tell the owner."""
-        self.close(reason)
-        self._on_down(reason)
+        if self._transport is None:
+            return
+        if self._queue and (sock := self._transport.get_extra_info("socket")) is not None:
+            # A linger time of 0 makes the close a reset (socket(7)), which throws away what the
+            # proxy has not read yet.
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        self._transport.abort()
 
     def _send(
         self,
@@ -198,8 +212,7 @@ class Connection(asyncio.Protocol):
         if not self.usable:
             raise ConnectionLost("the connection is closed")
         now = self._loop.time()
-        expires = min(deadline, now + self._operation_timeout)
-        self._queue.append(_Operation(read, key, receiver, now, expires, weight))
+        self._queue.append(_Operation(read, key, receiver, now, deadline, weight))
         self._queued_weight += weight
         if not self._unwritten:
             self._loop.call_soon(self._flush)
@@ -207,30 +220,48 @@ class Connection(asyncio.Protocol):
             self._unwritten.append(piece)
             self._unwritten_bytes += len(piece)
         if self._watch is None:
-            self._watch = self._loop.call_later(WATCH_INTERVAL, self._look_for_expired)
+            self._watch_again(now)
 
     def _flush(self) -> None:
         pieces, size = self._unwritten, self._unwritten_bytes
         self._unwritten, self._unwritten_bytes = [], 0
         if not self.usable:
             return
+        self._handed_out += size
         if size <= _JOIN_BYTES:
             self._transport.write(b"".join(pieces))
         else:
             self._transport.writelines(pieces)
 
-    def _look_for_expired(self) -> None:
+    # Time.
+
+    def _watch_again(self, now: float) -> None:
+        self._watch = self._loop.call_at(now + WATCH_INTERVAL, self._look, now + WATCH_INTERVAL)
+
+    def _look(self, planned: float) -> None:
+        """Fail what is out of its time; close if nothing moves."""
         self._watch = None
         if not self._queue or not self.usable:
             return
         now = self._loop.time()
-        if self._queue[0].sent + self._operation_timeout <= now:
+        if now - planned > _WE_WERE_STOPPED:
+            self._moved_at = now
+        left = self._handed_out - self._transport.get_write_buffer_size()
+        if left - self._left_at_last_look >= _PROGRESS_BYTES:
+            self._left_at_last_look = left
+            self._moved_at = now
+        if now - max(self._moved_at, self._queue[0].sent) >= self._operation_timeout:
             self._give_up(ProxyDown(f"no reply within {self._operation_timeout:g} s"))
             return
         for operation in self._queue:
-            if operation.expires <= now and not operation.receiver.done():
+            if operation.deadline <= now and not operation.receiver.done():
                 operation.receiver.set_exception(DeadlinePassed("no reply in time"))
-        self._watch = self._loop.call_later(WATCH_INTERVAL, self._look_for_expired)
+        self._watch_again(now)
+
+    def _give_up(self, reason: ProxyDown) -> None:
+        """The proxy is at fault: close, and tell the owner."""
+        self.close()
+        self._on_fault(reason)
 
     # What the event loop calls.
 
@@ -242,12 +273,22 @@ class Connection(asyncio.Protocol):
         if not self.usable:
             return  # what a closed connection still had to say is nobody's reply
         try:
-            for reply in self._parser.feed(data):
+            replies = self._parser.feed(data)
+            if replies:
+                self._moved_at = self.last_reply = self._loop.time()
+            else:
+                self._received_since += len(data)
+                if self._received_since >= _PROGRESS_BYTES:
+                    self._received_since = 0
+                    self._moved_at = self._loop.time()
+            for reply in replies:
                 if not self._queue:
                     raise ProtocolError("a reply that nothing asked for")
                 operation = self._queue.popleft()
                 self._queued_weight -= operation.weight
                 self._settle(operation, reply)
+                if not self.usable:
+                    return  # whose the rest is, is uncertain
         except ProtocolError as error:
             self._give_up(error)
 
@@ -260,25 +301,25 @@ class Connection(asyncio.Protocol):
             if isinstance(error, ProtocolError):
                 raise
             if not reply.startswith((b"SERVER_ERROR", b"NOT_STORED")):
-                # beansdb answers twice to some bad commands: what comes next is uncertain.
-                self.close(ConnectionLost("closed after an error reply"))
+                self.close()  # beansdb answers twice to some bad commands
         else:
             if not operation.receiver.done():
                 operation.receiver.set_result(value)
 
     def connection_lost(self, error: Exception | None) -> None:
-        self.usable = False
+        was_open, self.usable = self.usable, False
         if self._watch is not None:
             self._watch.cancel()
         self._unwritten = []
-        reason = self._reason or ConnectionLost(
-            f"the connection was lost: {error}" if error else "the proxy closed the connection"
-        )
+        if not was_open:
+            reason = "the connection was closed from our side"
+        else:
+            reason = f"the connection was lost: {error}" if error else "the proxy closed it"
         while self._queue:
             receiver = self._queue.popleft().receiver
             if not receiver.done():
-                # One instance for each: an exception that is raised twice keeps both tracebacks.
-                receiver.set_exception(type(reason)(*reason.args))
+                receiver.set_exception(ConnectionLost(reason))
+        self._queued_weight = 0
 
 
 # From a reply to the result of the command that it answers.
@@ -318,6 +359,7 @@ def _refusal(reply: Reply) -> ProxyError:
             if "too large" in lowered:
                 return ValueRefused(text)
             return ProxyRefused(text)
-        if reply.startswith((b"CLIENT_ERROR", b"NOT_STORED")) or reply == b"ERROR":
+        # memcached at its limit of connections says "ERROR Too many open connections".
+        if reply.startswith((b"CLIENT_ERROR", b"NOT_STORED", b"ERROR")):
             return ValueRefused(text) if "too large" in lowered else ProxyRefused(text)
     return ProtocolError("a reply that does not fit the command")

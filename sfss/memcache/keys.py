@@ -7,13 +7,18 @@ memcache client (nginx's ``memcached_pass`` too), find files under these keys.
 
 import base64
 import hashlib
+import random
 from binascii import b2a_base64
 
 #: The protocol's limit (memcached's doc/protocol.txt, "Keys").
 MAX_KEY_BYTES = 250
 
-#: ``~`` is not in base64's alphabet: no path has this key.
-PROBE_KEY = b"~sfss-probe"
+
+def probe_key() -> bytes:
+    """A key that no path has (``~`` is not in base64's alphabet), another one each time: one that
+    lives on a node that is down must not speak for all others.
+    """
+    return b"~sfss-probe-%08x" % random.getrandbits(32)
 
 
 def memcache_key(path: str) -> bytes:

@@ -1,12 +1,16 @@
 """One proxy: its address, its connections, and whether it can be relied on at the moment.
 
-A proxy is *up* until something says otherwise: it cannot be connected to, does not answer in
-time, or answers garbage. Then it is *down*, gets no work, and is probed in the background with
-growing pauses until it answers again. The probe is a ``get``: a gobeansproxy that panics on
-every get still answers ``version`` (stores.md), so only a get shows that it can serve.
+The test of a proxy is a new connection on which it answers a ``get``. (It is a get because a
+gobeansproxy that panics on every get still answers ``version``: stores.md.) That test stands
+before each use of a connection, so a proxy at its limit of connections goes on serving over those
+that it has.
 
-A connection that is merely lost (a restart, an idle time-out on the way) does not take the
-proxy down; the next operation opens another, and that tells.
+A proxy is *up* until the test fails. One bad sign makes it *suspect*: a connection on which
+nothing moves, garbage, connections that are dropped. Then it is tested at once, and gets work
+only if no other proxy is above suspicion; a sign may come from one slow key or one large value,
+and must not take a healthy proxy from everybody. When the test fails too, and no other connection
+has had a reply meanwhile, it is *down*: it gets no work, and is tested in the background with
+growing pauses until it answers.
 """
 
 import asyncio
@@ -18,17 +22,20 @@ from typing import NamedTuple, TypeVar
 
 from sfss.memcache.connection import Connection
 from sfss.memcache.errors import ProxyDown, ProxyError, ProxyRefused
-from sfss.memcache.keys import PROBE_KEY
+from sfss.memcache.keys import probe_key
 
 T = TypeVar("T")
 
 log = logging.getLogger("sfss.pool")
 
-#: Seconds between probes of a proxy that is down: doubled each time, with jitter.
+#: Seconds between tests of a proxy that is down: doubled each time, with jitter.
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
 #: With so much under way on every open connection, one more is opened.
 _BUSY = 4
+#: So much is worth a wait for the new one, this many seconds at the most.
+_CLOGGED = 32
+_WAIT_FOR_NEW = 0.05
 
 
 class Limits(NamedTuple):
@@ -45,16 +52,18 @@ class Proxy:
     def __init__(self, host: str, port: int, limits: Limits):
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.up = True
+        self.suspect = False
         self._host = host
         self._port = port
         self._limits = limits
         self._connections: list[Connection] = []
         self._opening: asyncio.Task | None = None
-        self._open_after = float("-inf")  # on time.monotonic's clock, as is the next
-        self._probing: asyncio.Task | None = None
+        self._open_pause = FIRST_PAUSE
+        self._open_after = float("-inf")  # on time.monotonic's clock, as all of these
+        self._checking: asyncio.Task | None = None
         self._hurry = asyncio.Event()
-        self._probed = asyncio.Event()  # set and cleared after each probe
-        self._probe_began = float("-inf")
+        self._tested = asyncio.Event()  # set and cleared after each test of a proxy that is down
+        self._test_began = float("-inf")
         self._down_since = 0.0
         self._closed = False
 
@@ -69,46 +78,14 @@ class Proxy:
     async def ask(self, operation: Callable[[Connection], Awaitable[T]]) -> T:
         """The result of *operation*, done on one of the connections.
 
-        :raises ProxyError: whatever went wrong; afterwards :attr:`up` says whether the proxy
-            is still to be relied on.
+        :raises ProxyError: whatever went wrong.
         """
         return await operation(self.ready_connection() or await self._new_connection())
-
-    async def probe(self) -> None:
-        """Find out whether it answers, and take note (:attr:`up`). Never raises."""
-        timeout = self._limits.connect_timeout
-        loop = asyncio.get_running_loop()
-        try:
-            connection = self.ready_connection() or await self._new_connection()
-            async with asyncio.timeout(timeout):
-                await connection.get(PROBE_KEY, loop.time() + timeout)
-        except ProxyRefused:
-            pass  # it is there, and says what it thinks: requests shall hear it too
-        except TimeoutError:
-            self.take_out(ProxyDown(f"no reply within {timeout:g} s"))
-            return
-        except ProxyError as error:
-            self.take_out(error)
-            return
-        self._take_in()
-
-    async def recovered(self) -> bool:
-        """Whether it is up, as a probe finds that begins after this call.
-
-        For a request that finds every proxy down: it need not wait for the next pause to end, nor
-        believe what an old probe found. However many requests ask, there is at least
-        ``FIRST_PAUSE`` between two probes.
-        """
-        asked = time.monotonic()
-        while not self.up and self._probing is not None and self._probe_began < asked:
-            self._hurry.set()
-            await self._probed.wait()
-        return self.up
 
     async def close(self) -> None:
         """Close the connections at once. Nothing may be asked of it afterwards."""
         self._closed = True
-        for task in (self._opening, self._probing):
+        for task in (self._opening, self._checking):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -118,10 +95,9 @@ class Proxy:
     # Connections.
 
     def ready_connection(self) -> Connection | None:
-        """The connection to use now; None if a new one is better waited for.
+        """The connection to use now; None if it is better to wait for a new one.
 
-        Filling one before the next lets the commands of one turn of the loop share a write. But
-        nothing queues behind what is busy, say with a large value, while one more can be opened.
+        Filling one before the next lets the commands of one turn of the loop share a write.
         """
         least: Connection | None = None
         least_load = 0
@@ -134,61 +110,137 @@ class Proxy:
             if least is None or load < least_load:
                 least, least_load = connection, load
         if least is not None and self._may_open():
-            return None
+            self._open()
+            if least_load >= _CLOGGED:
+                return None
         return least
 
     def _may_open(self) -> bool:
         if len(self._connections) >= self._limits.connections:
-            self._connections = [c for c in self._connections if c.usable]
+            self._connections = self._usable()
         return (
             len(self._connections) < self._limits.connections
             and time.monotonic() >= self._open_after
         )
 
-    async def _new_connection(self) -> Connection:
-        """A connection, opened for all who wait for one, or :class:`ProxyDown`."""
-        if self._opening is None:
-            self._opening = asyncio.create_task(self._open())
-            self._opening.add_done_callback(self._opened)
-        # Shielded: the others wait for it too when one of them is cancelled.
-        return await asyncio.shield(self._opening)
+    def _usable(self) -> list[Connection]:
+        return [connection for connection in self._connections if connection.usable]
 
-    async def _open(self) -> Connection:
-        try:
-            connection = await Connection.open(
-                self._host,
-                self._port,
-                connect_timeout=self._limits.connect_timeout,
-                operation_timeout=self._limits.operation_timeout,
-                on_down=self.take_out,
-            )
-        except ProxyDown as error:
-            self._open_after = time.monotonic() + FIRST_PAUSE
-            if usable := [c for c in self._connections if c.usable]:
-                return min(usable, key=lambda c: c.load)  # it takes no more, but serves
-            self.take_out(error)
-            raise
-        self._connections.append(connection)
-        return connection
+    def _open(self) -> asyncio.Task:
+        """The opening of one more connection, which all who wait for one share."""
+        if self._opening is None:
+            self._opening = asyncio.create_task(self._connect())
+            self._opening.add_done_callback(self._opened)
+        return self._opening
 
     def _opened(self, task: asyncio.Task) -> None:
         self._opening = None
         if not task.cancelled():
             task.exception()  # seen: it is of no interest when nobody waits any more
 
+    async def _new_connection(self) -> Connection:
+        """A new connection, or soon the least busy one; :class:`ProxyError` if there is none."""
+        opening = self._open()
+        if usable := self._usable():
+            await asyncio.wait({opening}, timeout=_WAIT_FOR_NEW)
+            if not opening.done() or opening.exception() is not None:
+                return min(usable, key=lambda connection: connection.load)
+        # Shielded: the others wait for it too when one of them is cancelled.
+        return await asyncio.shield(opening)
+
+    async def _connect(self) -> Connection:
+        """Open a connection that has answered a get. Its failure is the test of the proxy."""
+        try:
+            connection = await self._answering_connection()
+        except ProxyError as error:
+            self._open_after = time.monotonic() + self._open_pause
+            self._open_pause = min(self._open_pause * 2, LONGEST_PAUSE)
+            if not self._usable():  # else it takes no more connections, but serves
+                self._take_out(error)
+            raise
+        self._open_pause = FIRST_PAUSE
+        self._connections.append(connection)
+        return connection
+
+    async def _answering_connection(self) -> Connection:
+        connection = await Connection.open(
+            self._host,
+            self._port,
+            connect_timeout=self._limits.connect_timeout,
+            operation_timeout=self._limits.operation_timeout,
+            on_fault=self.suspicion,
+        )
+        try:
+            async with asyncio.timeout(self._limits.connect_timeout):
+                await connection.get(probe_key(), float("inf"))
+        except ProxyRefused as refusal:
+            if not connection.usable:
+                raise ProxyDown(str(refusal)) from refusal
+            # It is there, and says what it thinks: requests shall hear it too.
+        except TimeoutError:
+            connection.close()
+            raise ProxyDown(f"no reply within {self._limits.connect_timeout:g} s") from None
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
     # Health.
 
-    def take_out(self, reason: ProxyError) -> None:
-        """It cannot be relied on: close everything, and probe until it answers again."""
+    async def probe(self) -> None:
+        """Find out whether it answers, and take note (:attr:`up`). Raises nothing of its own."""
+        try:
+            await asyncio.shield(self._open())
+        except ProxyError:
+            return  # noted where it happened
+        self._take_in()
+
+    def suspicion(self, reason: ProxyError) -> None:
+        """A sign that it cannot be relied on: test it, and prefer others meanwhile."""
+        if self.up and not self.suspect and not self._closed:
+            self.suspect = True
+            self._checking = asyncio.create_task(self._check(reason))
+
+    async def _check(self, reason: ProxyError) -> None:
+        began = asyncio.get_running_loop().time()
+        try:
+            connection = await self._answering_connection()
+        except ProxyError:
+            if not any(connection.last_reply >= began for connection in self._usable()):
+                self._take_out(reason)
+        else:
+            if len(self._connections) < self._limits.connections:
+                self._connections.append(connection)
+            else:
+                connection.close()
+        finally:
+            self.suspect = False
+
+    async def recovered(self) -> bool:
+        """Whether it is up, as a test finds that begins after this call, if it is down.
+
+        For a request that finds nobody to turn to: it need not wait for the next pause to end, nor
+        believe what an old test found. However many requests ask, there is at least
+        ``FIRST_PAUSE`` between two tests.
+        """
+        if self.suspect:
+            await asyncio.wait({self._checking})
+        asked = time.monotonic()
+        while not self.up and not self._closed and self._test_began < asked:
+            self._hurry.set()
+            await self._tested.wait()
+        return self.up
+
+    def _take_out(self, reason: ProxyError) -> None:
         if not self.up or self._closed:
             return
         self.up = False
         self._down_since = time.monotonic()
         log.warning("proxy down", extra={"proxy": self.address, "reason": str(reason)})
         for connection in self._connections:
-            connection.close(ProxyDown(str(reason)))
+            connection.close()
         self._connections = []
-        self._probing = asyncio.create_task(self._probe_until_up())
+        self._checking = asyncio.create_task(self._test_until_up())
 
     def _take_in(self) -> None:
         if not self.up:
@@ -196,24 +248,17 @@ class Proxy:
             seconds = round(time.monotonic() - self._down_since, 1)
             log.info("proxy up", extra={"proxy": self.address, "was_down_s": seconds})
 
-    async def _probe_until_up(self) -> None:
+    async def _test_until_up(self) -> None:
         pause = FIRST_PAUSE
-        try:
-            while not self.up:
-                await asyncio.sleep(FIRST_PAUSE * random.uniform(0.75, 1.25))
-                try:
-                    async with asyncio.timeout((pause - FIRST_PAUSE) * random.uniform(0.75, 1.25)):
-                        await self._hurry.wait()
-                except TimeoutError:
-                    pause = min(pause * 2, LONGEST_PAUSE)
-                self._hurry.clear()
-                self._probe_began = time.monotonic()
-                await self.probe()
-                self._tell_waiting()
-        finally:
-            self._probing = None
-            self._tell_waiting()
-
-    def _tell_waiting(self) -> None:
-        self._probed.set()
-        self._probed.clear()
+        while not self.up:
+            await asyncio.sleep(FIRST_PAUSE * random.uniform(0.75, 1.25))
+            try:
+                async with asyncio.timeout((pause - FIRST_PAUSE) * random.uniform(0.75, 1.25)):
+                    await self._hurry.wait()
+            except TimeoutError:
+                pause = min(pause * 2, LONGEST_PAUSE)
+            self._hurry.clear()
+            self._test_began = time.monotonic()
+            await self.probe()
+            self._tested.set()
+            self._tested.clear()

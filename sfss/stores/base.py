@@ -75,18 +75,16 @@ class Receiver(Protocol):
     def set_result(self, result: Any) -> None: ...
 
     def set_exception(self, error: Exception) -> None:
-        """An :class:`SfssError` is the store's answer; any other is the failure of this one try,
-        and ``get`` or ``put`` may still do it.
-        """
+        """An :class:`SfssError`, as ``get`` or ``put`` would raise it."""
 
 
 @runtime_checkable
 class AnswersAtOnce(Protocol):
     """A store that can be asked by a call and answers by a call, without a coroutine for each.
 
-    Both begin one try and return True; *receiver* is called once, in bounded time, perhaps even
-    before they return. Or they return False: it is not possible at the moment, nothing has
-    begun, and ``get`` or ``put`` is the way.
+    Both return True, and *receiver* is called once, in bounded time, perhaps even before they
+    return. Or they return False: that is not possible at the moment, nothing has begun, and
+    ``get`` or ``put`` is the way.
     """
 
     def begin_get(self, path: str, receiver: Receiver) -> bool:

@@ -3,7 +3,7 @@
 An operation goes to the less loaded of two random proxies that are up. get, set and delete
 are idempotent here, so after a failure they go to another proxy, or over a new connection to
 the same one, while the request's deadline lasts. When all have refused, that is the answer
-(they were reached); when none could be reached, nobody can say.
+(they were reached). When a fresh test finds every proxy down, nobody can say.
 
 The Beansdb family has no compare-and-set that is safe everywhere (stores.md), so a
 precondition is looked at before the write: atomic among the conditional writes of this
@@ -13,13 +13,19 @@ process, best effort among several gateways.
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any
 from weakref import WeakValueDictionary
 
-from sfss.errors import FileTooLarge, NoStoreAvailable, NotFound, StoreFull, StoreRefused
+from sfss.errors import (
+    FileTooLarge,
+    NoStoreAvailable,
+    NotFound,
+    SfssError,
+    StoreFull,
+    StoreRefused,
+)
 from sfss.memcache.connection import Connection
 from sfss.memcache.errors import (
-    ConnectionLost,
     DeadlinePassed,
     OutOfMemory,
     ProxyError,
@@ -32,11 +38,12 @@ from sfss.memcache.stats import stats_of
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
 from sfss.stores.base import Receiver, Stats, Store
 
-T = TypeVar("T")
 Address = tuple[str, int]
+#: Does one thing on a connection, by a deadline on the loop's clock.
+Operation = Callable[[Connection, float], Awaitable[Any]]
 
-#: How often one request tries one proxy: again only after a connection was lost, which says
-#: more about the connection than about the proxy.
+#: How often one request tries one proxy in a row: a lost connection says more about the connection
+#: than about the proxy.
 _TRIES = 2
 
 
@@ -62,6 +69,7 @@ class ProxyStore(Store):
         self._request_timeout = request_timeout
         self._stats_timeout = limits.operation_timeout
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._tasks: set[asyncio.Task] = set()  # of requests whose first try failed
         self._conditional: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     async def start(self) -> None:
@@ -77,22 +85,23 @@ class ProxyStore(Store):
         return StoredFile(content, etag_of(content))
 
     def begin_get(self, path: str, receiver: Receiver) -> bool:
-        connection = self._connection_at_hand()
-        if connection is None:
-            return False
-        deadline = self._loop.time() + self._request_timeout
-        connection.get_into(_Translated(receiver, _file_of), memcache_key(path), deadline)
-        return True
+        key = memcache_key(path)
+        return self._begin(
+            lambda connection, first, deadline: connection.get_into(first, key, deadline),
+            lambda connection, deadline: connection.get(key, deadline),
+            _file_of,
+            receiver,
+        )
 
     def begin_put(self, path: str, content: bytes, receiver: Receiver) -> bool:
-        connection = self._connection_at_hand()
-        if connection is None:
-            return False
-        deadline = self._loop.time() + self._request_timeout
+        key = memcache_key(path)
         info = FileInfo(len(content), etag_of(content))
-        translated = _Translated(receiver, lambda _: info)
-        connection.set_into(translated, memcache_key(path), content, deadline)
-        return True
+        return self._begin(
+            lambda connection, first, deadline: connection.set_into(first, key, content, deadline),
+            lambda connection, deadline: connection.set(key, content, deadline),
+            lambda _: info,
+            receiver,
+        )
 
     async def put(
         self, path: str, content: bytes | bytearray, precondition: Precondition | None = None
@@ -136,6 +145,8 @@ class ProxyStore(Store):
         return await self._stats_of(self._nodes)
 
     async def close(self) -> None:
+        for task in self._tasks:
+            task.cancel()
         for proxy in self._proxies:
             await proxy.close()
 
@@ -153,60 +164,173 @@ class ProxyStore(Store):
             current = None
         precondition.check(current)
 
-    async def _ask(self, operation: Callable[[Connection, float], Awaitable[T]]) -> T:
-        """The result of *operation* from the first proxy that gives one."""
+    def _begin(
+        self,
+        first: Callable[[Connection, Receiver, float], None],
+        again: Operation,
+        translate: Callable[[Any], object],
+        receiver: Receiver,
+    ) -> bool:
+        """One try by *first* without a task; if it fails, the others by *again* with one."""
+        candidates = self._candidates(())
+        if not candidates:
+            return False
+        proxy = _less_loaded(candidates)
+        connection = proxy.ready_connection()
+        if connection is None:
+            return False
         deadline = self._loop.time() + self._request_timeout
-        failed: list[Proxy] = []  # a proxy stands here as often as it has been tried
-        refusals: list[ProxyRefused] = []
+        first(connection, _FirstTry(self, proxy, deadline, again, translate, receiver), deadline)
+        return True
+
+    def try_again(self, failed: "_FirstTry", error: ProxyError) -> None:
+        """The first try of a request has failed; go on with it in a task."""
+        task = asyncio.create_task(self._answer(failed, error))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _answer(self, failed: "_FirstTry", error: ProxyError) -> None:
+        tries = _Tries()
+        tries.note(failed.proxy, error)
+        receiver = failed.receiver
+        try:
+            result = await self._ask(failed.again, failed.deadline, tries)
+        except SfssError as verdict:
+            if not receiver.done():
+                receiver.set_exception(verdict)
+        else:
+            if not receiver.done():
+                receiver.set_result(failed.translate(result))
+
+    async def _ask(
+        self,
+        operation: Operation,
+        deadline: float | None = None,
+        tries: "_Tries | None" = None,
+    ) -> Any:
+        """The result of *operation* from the first proxy that gives one."""
+        if deadline is None:
+            deadline = self._loop.time() + self._request_timeout
+        tries = tries or _Tries()
         try:
             async with asyncio.timeout_at(deadline):
-                while proxy := await self._choose(failed):
+                while not tries.out_of_time:
+                    proxy = await self._choose(tries)
+                    if proxy is None:
+                        break
                     try:
                         return await proxy.ask(lambda connection: operation(connection, deadline))
-                    except ProxyRefused as error:
-                        refusals.append(error)
-                        failed += [proxy] * _TRIES
-                    except ConnectionLost as error:
-                        failed.append(proxy)
-                        if failed.count(proxy) == _TRIES:  # it takes connections and drops them
-                            proxy.take_out(error)
-                    except DeadlinePassed:
-                        break
-                    except ProxyError:
-                        failed += [proxy] * _TRIES
+                    except ProxyError as error:
+                        tries.note(proxy, error)
         except TimeoutError:
             pass
-        raise _verdict(refusals)
+        raise tries.verdict()
 
-    def _connection_at_hand(self) -> Connection | None:
-        candidates = self._candidates(())
-        return _less_loaded(candidates).ready_connection() if candidates else None
+    async def _choose(self, tries: "_Tries") -> Proxy | None:
+        """A proxy that may be tried (again); None when there is no hope left."""
+        while True:
+            candidates = self._candidates(tries.failed)
+            if candidates:
+                return _less_loaded(candidates)
+            if tries.refusals:
+                return None  # they were reached, and that is what they say
+            if not await self._anyone_up():
+                return None
+            # What failed before may go well now, so each may be tried once more.
+            await asyncio.sleep(tries.next_pause())
+            tries.failed.clear()
 
-    async def _choose(self, failed: list[Proxy]) -> Proxy | None:
-        """A proxy that is up and may be tried (again)."""
-        candidates = self._candidates(failed)
-        if not candidates and not any(proxy.up for proxy in self._proxies):
-            await asyncio.gather(*(proxy.recovered() for proxy in self._proxies))
-            candidates = self._candidates(failed)
-        return _less_loaded(candidates) if candidates else None
+    async def _anyone_up(self) -> bool:
+        """Whether a proxy is up, by a fresh test of those that are not: the first good news counts."""
+        waiting = {asyncio.ensure_future(proxy.recovered()) for proxy in self._proxies}
+        try:
+            while waiting:
+                done, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+                if any(task.result() for task in done):
+                    return True
+            return False
+        finally:
+            for task in waiting:
+                task.cancel()
 
     def _candidates(self, failed: Sequence[Proxy]) -> list[Proxy]:
-        return [p for p in self._proxies if p.up and failed.count(p) < _TRIES]
+        """Those that are up and have tries left: above suspicion if there is one."""
+        left = [p for p in self._proxies if p.up and failed.count(p) < _TRIES]
+        return [p for p in left if not p.suspect] or left
 
 
-class _Translated:
-    """Hands what a connection gives on to *receiver*, in the words of a store."""
+class _Tries:
+    """What one request has tried."""
 
-    __slots__ = ("_receiver", "_translate", "done", "set_exception")
+    def __init__(self) -> None:
+        self.failed: list[Proxy] = []  # a proxy stands here as often as it has been tried
+        self.refusals: list[ProxyRefused] = []
+        self.out_of_time = False
+        self._pause = 0.01
 
-    def __init__(self, receiver: Receiver, translate: Callable[[bytes | None], object]):
-        self._receiver = receiver
-        self._translate = translate
+    def note(self, proxy: Proxy, error: ProxyError) -> None:
+        self.failed.append(proxy)
+        if isinstance(error, ProxyRefused):
+            self.refusals.append(error)
+            self.failed.append(proxy)  # it would say the same again
+        elif isinstance(error, DeadlinePassed):
+            self.out_of_time = True
+        elif self.failed.count(proxy) >= _TRIES:
+            proxy.suspicion(error)  # it takes connections, and drops them
+
+    def next_pause(self) -> float:
+        """Seconds before the next round, which grow."""
+        self._pause *= 2
+        return self._pause * random.uniform(0.5, 1.0)
+
+    def verdict(self) -> SfssError:
+        """What to tell the client when no proxy did it."""
+        for kind, error in [
+            (ValueRefused, lambda r: FileTooLarge(f"The store takes no file of this size: {r}.")),
+            (OutOfMemory, lambda r: StoreFull(f"The store has no room left: {r}.")),
+            (
+                ProxyRefused,
+                lambda r: StoreRefused(
+                    f"The store refused: {r}. A write may have happened all the same."
+                ),
+            ),
+        ]:
+            for refusal in self.refusals:
+                if isinstance(refusal, kind):
+                    return error(refusal)
+        return NoStoreAvailable(
+            "None of the storage proxies could be reached in time. Try again later; a write "
+            "may have happened all the same."
+        )
+
+
+class _FirstTry:
+    """Receives what a connection gives to the first try of a request (:meth:`ProxyStore._begin`)."""
+
+    __slots__ = ("again", "deadline", "done", "proxy", "receiver", "store", "translate")
+
+    def __init__(
+        self,
+        store: ProxyStore,
+        proxy: Proxy,
+        deadline: float,
+        again: Operation,
+        translate: Callable[[Any], object],
+        receiver: Receiver,
+    ):
+        self.store = store
+        self.proxy = proxy
+        self.deadline = deadline
+        self.again = again
+        self.translate = translate
+        self.receiver = receiver
         self.done = receiver.done
-        self.set_exception = receiver.set_exception
 
     def set_result(self, result: bytes | None) -> None:
-        self._receiver.set_result(self._translate(result))
+        self.receiver.set_result(self.translate(result))
+
+    def set_exception(self, error: ProxyError) -> None:
+        self.store.try_again(self, error)
 
 
 def _file_of(content: bytes | None) -> StoredFile | None:
@@ -222,21 +346,3 @@ def _less_loaded(proxies: list[Proxy]) -> Proxy:
     second = (first + 1 + int(random.random() * (count - 1))) % count
     one, other = proxies[first], proxies[second]
     return one if one.load <= other.load else other
-
-
-def _verdict(refusals: list[ProxyRefused]) -> Exception:
-    """What to tell the client when no proxy did it."""
-    if not refusals:
-        return NoStoreAvailable(
-            "None of the storage proxies could be reached in time. Try again later; a write "
-            "may have happened all the same."
-        )
-    for error in refusals:
-        if isinstance(error, ValueRefused):
-            return FileTooLarge(f"The store does not take a file of this size: {error}.")
-    for error in refusals:
-        if isinstance(error, OutOfMemory):
-            return StoreFull(f"The store has no room left: {error}.")
-    return StoreRefused(
-        f"The store refused: {refusals[-1]}. A write may have happened all the same."
-    )

@@ -44,6 +44,8 @@ SCHEMA_VERSION = 1
 #: One transaction holds at most so much; what waits longer shares the next one.
 MAX_GROUP_FILES = 1000
 MAX_GROUP_BYTES = 32 * 1024 * 1024
+#: What puts leave free on the disk, so that there is room for deletes.
+RESERVE_BYTES = 1024 * 1024
 
 #: The totals are kept by the database itself, so that they are true whoever writes and
 #: whatever is killed, and cost the same for any number of files.
@@ -98,28 +100,27 @@ class SqliteStore(Store):
         :raises StoreUnusable: if the folder cannot be written or the file is not sfss's.
         """
         create(self._file)
-        self._reader = _connect(self._file)
+        self._reader = _connect(self._file, self._timeout)
         self._reader.execute("PRAGMA query_only = ON")
-        self._writer = _Writer(
-            _connect(self._file), asyncio.get_running_loop(), self._timeout
-        )
+        self._writer = _Writer(self._file, asyncio.get_running_loop(), self._timeout)
 
     async def get(self, path: str) -> StoredFile:
         self._counts["cmd_get"] += 1
-        row = self._read(_GET, path)
+        file = _intact(self._read(_GET, path), path)
         self._counts["get_hits"] += 1
-        return StoredFile(*row)
+        return file
 
     def begin_get(self, path: str, receiver: Receiver) -> bool:
         self._counts["cmd_get"] += 1
         try:
             row = self._read_row(_GET, path)
+            file = row and _intact(row, path)
         except StoreRefused as error:
             receiver.set_exception(error)
             return True
-        if row is not None:
+        if file is not None:
             self._counts["get_hits"] += 1
-        receiver.set_result(row and StoredFile(*row))
+        receiver.set_result(file)
         return True
 
     async def stat(self, path: str) -> FileInfo:
@@ -262,9 +263,22 @@ def _statements(script: str) -> Iterable[str]:
             statement = ""
 
 
-def _connect(file: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(file, timeout=30, isolation_level=None, check_same_thread=False)
+def _intact(row: tuple[bytes, str], path: str) -> StoredFile:
+    """The file of *row*. :raises StoreRefused: if its content is not what was put."""
+    content, etag = row
+    if etag_of(content) != etag:
+        log.error("file is damaged on disk", extra={"path": path})
+        raise StoreRefused(f"The content of {path!r} is damaged on the store's disk.")
+    return StoredFile(content, etag)
+
+
+def _connect(file: Path, busy_timeout: float) -> sqlite3.Connection:
+    database = sqlite3.connect(
+        file, timeout=busy_timeout, isolation_level=None, check_same_thread=False
+    )
     database.execute("PRAGMA synchronous = FULL")
+    # Debian's SQLite overwrites what is deleted, which on a full disk needs room of its own.
+    database.execute("PRAGMA secure_delete = OFF")
     database.execute(f"PRAGMA journal_size_limit = {2 * MAX_GROUP_BYTES}")
     return database
 
@@ -315,12 +329,13 @@ class _Writer:
     """The single writer: a thread that commits groups of writes."""
 
     def __init__(
-        self, database: sqlite3.Connection, loop: asyncio.AbstractEventLoop, timeout: float
+        self, file: Path, loop: asyncio.AbstractEventLoop, timeout: float
     ):
         self.flushes = 0
         self.flushed_writes = 0
         self._last_failure: str | None = None
-        self._database = database
+        self._file = file
+        self._database = _connect(file, timeout)
         self._loop = loop
         self._timeout = timeout
         self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
@@ -393,6 +408,7 @@ class _Writer:
         """Do the group in one transaction; for each write its result, or why it did not happen."""
         outcomes: list[FileInfo | SfssError | None] = []
         try:
+            self._make_room(sum(write.size for write in group))
             self._database.execute("BEGIN IMMEDIATE")
             for write in group:
                 try:
@@ -402,10 +418,12 @@ class _Writer:
             self._database.execute("COMMIT")
         except Exception as error:  # whatever it is, the writer must live on
             self._roll_back()
-            if len(group) > 1:  # one that does not fit must not take the others with it
+            # One that does not fit must not take the others with it. But when another process
+            # holds the lock, each would wait for it as long as the group has.
+            if len(group) > 1 and _code(error) != sqlite3.SQLITE_BUSY:
                 return [outcome for write in group for outcome in self._commit([write])]
             self._note(str(error))
-            return [_failure(error)]
+            return [_failure(error) for _ in group]
         self.flushes += 1
         self.flushed_writes += len(group)
         self._note(None)
@@ -425,6 +443,33 @@ class _Writer:
             else:
                 write.receiver.set_result(outcome)
 
+    def _make_room(self, size: int) -> None:
+        """See that *size* bytes fit on the disk, with a reserve.
+
+        They are written twice: into the log, and later into the database. Without room for the
+        second, not even a delete could be written any more.
+
+        :raises StoreFull:
+        """
+        if self._free_bytes() >= 2 * size + RESERVE_BYTES:
+            return
+        # Moves what the log holds into the database, and gives its space back.
+        self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        (pages,) = self._database.execute("PRAGMA freelist_count").fetchone()
+        (page_size,) = self._database.execute("PRAGMA page_size").fetchone()
+        grows_by = max(size - pages * page_size, 0)
+        if size and self._free_bytes() < size + grows_by + RESERVE_BYTES:
+            raise StoreFull(_FULL)
+
+    def _free_bytes(self) -> int:
+        """What is free on the disk, less what the log has still to be moved."""
+        disk = os.statvfs(self._file.parent)
+        try:
+            log_size = os.stat(f"{self._file}-wal").st_size
+        except FileNotFoundError:
+            log_size = 0
+        return disk.f_bavail * disk.f_frsize - log_size
+
     def _roll_back(self) -> None:
         if self._database.in_transaction:  # SQLite itself rolls back after some errors
             try:
@@ -442,9 +487,18 @@ class _Writer:
             self._last_failure = failure
 
 
+_FULL = "The disk is full; reading and deleting go on. Nothing was changed."
+
+
+def _code(error: Exception) -> int | None:
+    return getattr(error, "sqlite_errorcode", None)
+
+
 def _failure(error: Exception) -> SfssError:
-    if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
-        return StoreFull("The disk is full; reading goes on. Nothing was changed.")
+    if isinstance(error, SfssError):
+        return error
+    if _code(error) == sqlite3.SQLITE_FULL:
+        return StoreFull(_FULL)
     return StoreRefused(
         f"The store could not write: {error}. The write may have happened all the same."
     )

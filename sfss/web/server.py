@@ -95,10 +95,10 @@ class ClientConnection(RequestHandler):
             return False
         service = self._manager.service
         if request.method == "GET":
-            self._plain = plain = _PlainGet(self, request, data)
+            self._plain = plain = _PlainGet(self, request)
             begun = service.begin_get(request.path, plain)
         else:
-            self._plain = plain = _PlainPut(self, request, data)
+            self._plain = plain = _PlainPut(self, request)
             begun = service.begin_put(request.path, request.body, plain)
         if not begun:
             self._plain = None
@@ -127,18 +127,6 @@ class ClientConnection(RequestHandler):
         if plain.close:
             self.force_close()
         elif held:
-            self.data_received(held)
-
-    def hand_over(self, plain: "_Plain") -> None:
-        """aiohttp shall answer it, as if nothing had been tried."""
-        held = self._end_plain()
-        if self.transport is None:
-            return
-        self._at_boundary = False
-        self._given = len(plain.data)
-        self._head_size = self._given - len(plain.request.body)
-        super().data_received(plain.data)
-        if held:
             self.data_received(held)
 
     def _end_plain(self) -> bytes:
@@ -194,12 +182,11 @@ class ClientConnection(RequestHandler):
 class _Plain:
     """A plain request under way: what the store calls back (:class:`sfss.stores.base.Receiver`)."""
 
-    __slots__ = ("close", "connection", "data", "request", "request_id", "started")
+    __slots__ = ("close", "connection", "request", "request_id", "started")
 
-    def __init__(self, connection: ClientConnection, request: PlainRequest, data: bytes):
+    def __init__(self, connection: ClientConnection, request: PlainRequest):
         self.connection = connection
         self.request = request
-        self.data = data
         self.started = perf_counter()
         self.request_id = ""
         self.close = False
@@ -207,11 +194,8 @@ class _Plain:
     def done(self) -> bool:
         return self.connection._plain is not self
 
-    def set_exception(self, error: Exception) -> None:
-        if isinstance(error, SfssError):
-            self._respond(error_response(error))
-        else:
-            self.connection.hand_over(self)
+    def set_exception(self, error: SfssError) -> None:
+        self._respond(error_response(error))
 
     def _respond(self, response: web.Response) -> None:
         self._decide()
