@@ -60,7 +60,7 @@ def main() -> int:
     return 0
 
 
-def set_up(buildout_version: str | None) -> None:
+def set_up(buildout_version) -> None:
     versions = pinned_versions()
     if buildout_version:
         versions["zc.buildout"] = buildout_version
@@ -78,19 +78,26 @@ def set_up(buildout_version: str | None) -> None:
     print("Ready: ./bin/sfss serves, ./bin/test tests.")
 
 
-def pinned_versions() -> dict[str, str]:
+def pinned_versions() -> dict:
     config = configparser.ConfigParser(interpolation=None)
     config.optionxform = str
-    config.read(HERE / "buildout.cfg")
-    return dict(config["versions"])
+    try:
+        config.read(str(HERE / "buildout.cfg"))
+        return dict(config["versions"])
+    except (configparser.Error, KeyError, UnicodeError) as error:
+        raise Failed(f"buildout.cfg cannot be read, or has no [versions]: {error}")
 
 
 def make_environment() -> None:
     if importlib.util.find_spec("ensurepip") is None:
         install_venv()
     print(f"Making an environment in {VENV}", flush=True)
+    # Never by the Python of the environment that is about to be removed.
+    python = getattr(sys, "_base_executable", None) or sys.executable
+    if VENV.is_symlink():
+        VENV.unlink()
     shutil.rmtree(VENV, ignore_errors=True)
-    run([sys.executable, "-m", "venv", VENV], "The virtual environment could not be made.")
+    run([python, "-m", "venv", VENV], "The virtual environment could not be made.")
 
 
 def install_venv() -> None:
@@ -107,7 +114,7 @@ def install_venv() -> None:
     run(["apt-get", "-qq", "install", "-y", "--no-install-recommends", package], hint, environment)
 
 
-def install(versions: dict[str, str]) -> None:
+def install(versions: dict) -> None:
     print(f"Installing {len(versions)} packages", flush=True)
     run(
         [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
@@ -118,7 +125,7 @@ def install(versions: dict[str, str]) -> None:
     )
 
 
-def run(command: list, hint: str, environment: dict[str, str] | None = None) -> None:
+def run(command: list, hint: str, environment=None) -> None:
     try:
         code = subprocess.run(list(map(str, command)), cwd=HERE, env=environment).returncode
     except OSError as error:

@@ -51,7 +51,8 @@ def main() -> int:
     else:
         parser.error("give --path and --filepath, or --bench")
     try:
-        return asyncio.run(work(f"http://{options.host}:{options.port}", options))
+        host = f"[{options.host}]" if ":" in options.host else options.host
+        return asyncio.run(work(f"http://{host}:{options.port}", options))
     except (SfssError, OSError) as error:
         print(f"simple_client.py: {error}", file=sys.stderr)
         return 1

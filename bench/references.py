@@ -68,6 +68,7 @@ def aiomcache_runner(port: int) -> Runner:
         service,
         Access(telemetry, write_lines=False),
         ids,
+        send_timeout=60,
     )
 
 

@@ -102,6 +102,7 @@ async def _serve(settings: Settings) -> int:
         service,
         Access(telemetry, write_lines=settings.access_log),
         request_ids,
+        send_timeout=settings.send_timeout,
         keepalive_timeout=settings.keepalive_timeout,
         shutdown_timeout=settings.drain_timeout,
     )

@@ -29,7 +29,7 @@ from sfss.errors import (
     StoreFull,
     StoreRefused,
 )
-from sfss.models import FileInfo
+from sfss.models import FileInfo, etag_of
 
 DEFAULT_URL = "http://127.0.0.1:8255"
 
@@ -42,6 +42,7 @@ _ERRORS: dict[int, type[SfssError]] = {
     504: NoStoreAvailable,
     507: StoreFull,
 }
+_EXPECTED = {"GET": 200, "HEAD": 200, "PUT": 200, "DELETE": 204}
 _WORTH_A_RETRY = frozenset({408, 502, 503, 504})
 _FIRST_PAUSE = 0.1  # seconds; doubled each time
 
@@ -51,7 +52,7 @@ class ServerUnreachable(SfssError):
 
 
 class UnexpectedAnswer(SfssError):
-    """The server answered with a status that this client does not know."""
+    """The answer is not one that sfss gives: another server, or something on the way, gave it."""
 
 
 class Client:
@@ -69,8 +70,11 @@ class Client:
         retries: int = 3,
         connections: int = 100,
     ):
-        if not url.startswith(("http://", "https://")):
-            raise InvalidRequest(f"{url!r} is not an http:// or https:// URL.")
+        try:
+            if URL(url).scheme not in ("http", "https") or not URL(url).host:
+                raise ValueError("it must begin with http:// or https:// and a host")
+        except ValueError as error:
+            raise InvalidRequest(f"{url!r} is not the URL of a server: {error}.") from None
         self._url = url.rstrip("/")
         self._retries = retries
         self._timeout = aiohttp.ClientTimeout(total=timeout)
@@ -112,18 +116,26 @@ class Client:
         if only_if_new:
             headers["If-None-Match"] = "*"
         body, _ = await self._request("PUT", self.url_of(path), content, headers)
-        document = json.loads(body)
-        return FileInfo(document["size"], document["etag"])
+        info = _document(body)
+        # The server says what it keeps; if that is not what was sent, it must not pass for it.
+        if info.get("etag") != etag_of(content):
+            raise UnexpectedAnswer(f"The server says that it keeps something else as {path!r}.")
+        return FileInfo(len(content), info["etag"])
 
     async def get(self, path: str) -> bytes:
         """:raises NotFound:"""
-        body, _ = await self._request("GET", self.url_of(path))
+        body, headers = await self._request("GET", self.url_of(path))
+        if headers.get("ETag") != f'"{etag_of(body)}"':
+            raise UnexpectedAnswer(f"What came for {path!r} is not what its ETag says.")
         return body
 
     async def stat(self, path: str) -> FileInfo:
         """:raises NotFound:"""
         _, headers = await self._request("HEAD", self.url_of(path))
-        return FileInfo(int(headers["Content-Length"]), headers["ETag"].strip('"'))
+        try:
+            return FileInfo(int(headers["Content-Length"]), headers["ETag"].strip('"'))
+        except (KeyError, ValueError):
+            raise UnexpectedAnswer(f"The answer for {path!r} is not one of sfss.") from None
 
     async def delete(self, path: str) -> None:
         """:raises NotFound: if there was no file (not when a retry finds it gone)."""
@@ -132,7 +144,7 @@ class Client:
     async def status(self, *, full: bool = False) -> dict[str, Any]:
         """The figures of ``GET /status``."""
         body, _ = await self._request("GET", f"{self._url}/status?full={int(full)}")
-        return json.loads(body)
+        return _document(body)
 
     def url_of(self, path: str) -> str:
         """The URL of the file."""
@@ -148,7 +160,11 @@ class Client:
                 # In a BytesIO, large content does not go out in one piece that blocks the loop.
                 data = None if content is None else io.BytesIO(content)
                 async with self._session.request(
-                    method, URL(url, encoded=True), data=data, headers=headers
+                    method,
+                    URL(url, encoded=True),
+                    data=data,
+                    headers=headers,
+                    allow_redirects=False,  # sfss sends none: whoever does is not it
                 ) as response:
                     body = await response.read()
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
@@ -156,7 +172,7 @@ class Client:
                     reason = "no answer in time" if isinstance(error, TimeoutError) else error
                     raise ServerUnreachable(f"{self._url}: {reason}") from error
             else:
-                if response.status < 400:
+                if response.status == _EXPECTED[method]:
                     return body, response.headers
                 if method == "DELETE" and response.status == 404 and tries:
                     return body, response.headers
@@ -164,6 +180,16 @@ class Client:
                     raise _error(response.status, body, method)
             await asyncio.sleep(_FIRST_PAUSE * 2**tries * random.uniform(0.5, 1.5))
         raise AssertionError("the last try returns or raises")
+
+
+def _document(body: bytes) -> dict[str, Any]:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        document = None
+    if not isinstance(document, dict):
+        raise UnexpectedAnswer("The answer is not the JSON of sfss; is this its URL?")
+    return document
 
 
 def _error(status: int, body: bytes, method: str) -> SfssError:

@@ -66,6 +66,9 @@ class Settings:
     upload_timeout: float = setting(
         60.0, "time in which the body of an upload must arrive", unit="SECONDS", least=0.001
     )
+    send_timeout: float = setting(
+        60.0, "time in which a client must take some of what it is sent", unit="SECONDS", least=0.001
+    )
     keepalive_timeout: float = setting(
         75.0, "time after which an idle connection is closed", unit="SECONDS", least=0.001
     )

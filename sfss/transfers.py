@@ -7,8 +7,8 @@ listed at the end, and the others travel all the same.
 import asyncio
 import json
 import os
+import secrets
 import sys
-import tempfile
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypeVar
@@ -32,16 +32,20 @@ async def put(
         if not file.is_dir():
             jobs.append((file, _joined(to, file.name)))
         elif recursive:
-            folder = file.resolve()
-            inside = sorted(found for found in folder.rglob("*") if found.is_file())
-            jobs += [(f, _joined(to, folder.name, *f.relative_to(folder).parts)) for f in inside]
+            inside = _files_in(file, failed)
+            jobs += [(f, _joined(to, file.resolve().name, *f.relative_to(file).parts)) for f in inside]
         else:
             failed.append(f"{name}: is a folder; -r uploads it")
+    failed += _collisions(jobs)
+    if len({path for _, path in jobs}) < len(jobs):
+        return _report(failed)  # nothing is uploaded: which of them was meant?
 
     async with Client(url, connections=parallel) as client:
 
         async def upload(job: tuple[Path, str]) -> None:
             file, path = job
+            if file.exists() and not file.is_file():
+                raise OSError("is not a regular file")
             await client.put(check_path(path), await asyncio.to_thread(file.read_bytes))
 
         failed += await _each(jobs, upload, parallel, "put", label=lambda job: str(job[0]))
@@ -125,6 +129,37 @@ async def _each(
     return failed
 
 
+def _files_in(folder: Path, failed: list[str]) -> list[Path]:
+    """All files in *folder*, in order. What cannot be read, or is neither, goes into *failed*."""
+
+    def cannot(error: OSError) -> None:
+        failed.append(f"{error.filename}: {error.strerror}")
+
+    found: list[Path] = []
+    for where, folders, names in os.walk(folder, onerror=cannot):
+        for name in (*folders, *names):
+            entry = Path(where, name)
+            if entry.is_file():
+                found.append(entry)
+            elif entry.is_symlink():
+                failed.append(f"{entry}: is a link to a folder or to nothing, and was passed over")
+            elif not entry.is_dir():
+                failed.append(f"{entry}: is not a regular file")
+    return sorted(found)
+
+
+def _collisions(jobs: list[tuple[Path, str]]) -> list[str]:
+    """A line for each path that more than one file would have."""
+    by_path: dict[str, list[str]] = {}
+    for file, path in jobs:
+        by_path.setdefault(path, []).append(str(file))
+    return [
+        f"{' and '.join(files)}: would both be {path}; nothing was uploaded"
+        for path, files in by_path.items()
+        if len(files) > 1
+    ]
+
+
 def _joined(prefix: str, *parts: str) -> str:
     return "/".join([*(part for part in prefix.split("/") if part), *parts])
 
@@ -132,20 +167,16 @@ def _joined(prefix: str, *parts: str) -> str:
 def _write_whole(file: Path, content: bytes) -> None:
     """Write *file* so that it is whole or not there."""
     file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".sfss-", delete=False) as temporary:
-        try:
-            temporary.write(content)
-            os.chmod(temporary.name, 0o666 & ~_umask())
-            os.replace(temporary.name, file)
-        except BaseException:
-            os.unlink(temporary.name)
-            raise
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+    temporary = file.parent / f".sfss-{secrets.token_hex(8)}"
+    try:
+        with open(temporary, "xb") as stream:
+            stream.write(content)
+            stream.flush()
+            os.fsync(stream.fileno())
+        os.replace(temporary, file)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
 
 
 def _report(failed: list[str]) -> int:

@@ -75,6 +75,12 @@ async def test_nobody_there():
         Client("ftp://x")
 
 
+async def test_urls():
+    for url in ("x", "http://", "http://127.0.0.1:99999", "http://[::1"):
+        with pytest.raises(InvalidRequest):
+            Client(url)
+
+
 @pytest.fixture
 async def failing():
     """A server that gives the statuses in ``answers``, one after the other."""
@@ -96,8 +102,8 @@ async def failing():
 
 async def test_what_may_pass_is_tried_again(failing):
     client, answers, seen = failing
-    answers += [503, 502, 504, 200]
-    assert await client.get("a") == b"answer"
+    answers += [503, 502, 504, 204]
+    await client.delete("a")
     assert len(seen) == 4
     answers += [504] * 4
     with pytest.raises(NoStoreAvailable):
@@ -107,10 +113,26 @@ async def test_what_may_pass_is_tried_again(failing):
 
 async def test_what_will_not_change_is_not(failing):
     client, answers, seen = failing
-    for status, error in [(404, NotFound), (413, FileTooLarge), (500, UnexpectedAnswer)]:
+    for status, error in [
+        (404, NotFound),
+        (413, FileTooLarge),
+        (500, UnexpectedAnswer),
+        (200, UnexpectedAnswer),  # but not with what its ETag says
+        (204, UnexpectedAnswer),
+        (206, UnexpectedAnswer),
+        (302, UnexpectedAnswer),
+    ]:
         answers[:] = [status]
         with pytest.raises(error):
             await client.get("a")
+
+
+async def test_another_server_is_not_taken_for_sfss(failing):
+    client, answers, _ = failing
+    for ask in (client.put("a", b"x"), client.status(), client.stat("a")):
+        answers[:] = [200]
+        with pytest.raises(UnexpectedAnswer):
+            await ask
 
 
 async def test_a_retried_delete_that_finds_nothing_has_succeeded(failing):

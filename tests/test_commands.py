@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import cannot
 from tests.http import ask, request
 from tests.programs import ROOT, Sfss, free_port
 
@@ -82,6 +83,50 @@ def test_failures_are_listed_and_the_rest_is_done(sfss, tree, tmp_path):
     assert any("is a folder; -r uploads it" in line for line in lines)
     assert lines[-1] == "sfss: 3 failed"
     assert sfss("get", "good", "-o", "-").stdout == b"good"
+
+
+def test_two_files_of_one_name_are_refused(sfss, tmp_path):
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x").write_text(folder)
+    done = sfss("put", tmp_path / "a" / "x", tmp_path / "b" / "x", "--to", "collision")
+    assert done.returncode == 1
+    assert b"would both be collision/x; nothing was uploaded" in done.stderr
+    assert sfss("get", "collision/x", "-o", "-").returncode == 1
+
+
+def test_what_a_folder_holds_besides_files_is_said(sfss, tmp_path):
+    folder = tmp_path / "odd"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "inner" / "file").write_text("content")
+    (folder / "dangling").symlink_to("nowhere")
+    (folder / "loop").symlink_to(folder)
+    os.mkfifo(folder / "fifo")
+    done = sfss("put", "-r", folder)
+    assert done.returncode == 1
+    for name in ("dangling", "loop", "fifo"):
+        assert name.encode() in done.stderr
+    assert sfss("get", "odd/inner/file", "-o", "-").stdout == b"content"
+    assert sfss("put", folder / "fifo").returncode == 1
+
+
+def test_a_file_is_whole_or_as_it_was(sfss, tmp_path):
+    """Getting onto a full disk leaves the old file, and no half of the new one."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    (tmp_path / "new").write_bytes(b"n" * 100_000)
+    assert sfss("put", tmp_path / "new", "--to", "full").returncode == 0
+    url = sfss("status").args[5]
+    script = f"""
+        mount -t tmpfs -o size=64k tmpfs {disk} && mkdir {disk}/full && echo old > {disk}/full/new
+        {sys.executable} -m sfss get --url {url} full/new -o {disk}
+        echo "code $?"; cat {disk}/full/new; ls -A {disk}/full
+    """
+    enter = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+    done = run(*enter, "sh", "-c", script)
+    if b"code" not in done.stdout:
+        cannot("a mount namespace is needed: run as root, or allow user namespaces")
+    assert done.stdout.split() == [b"code", b"1", b"old", b"new"]
 
 
 def test_no_path_leads_out_of_the_folder(sfss, tmp_path):

@@ -33,6 +33,19 @@ def test_malformed_lists(header):
             write_precondition({name: header})
 
 
+def test_a_hostile_list_takes_no_time():
+    """Such a list once took a pattern 2**27 steps, on the event loop."""
+    for hostile in ('"a" ' + " , " * 2000 + "x", '"a"' * 2000, ", " * 3000, 'W/' * 3000):
+        with pytest.raises(InvalidRequest):
+            write_precondition({"If-None-Match": hostile})
+
+
+def test_malformed_lists_of_reads():
+    assert not is_unchanged({"If-None-Match": "abc"}, INFO)
+    with pytest.raises(InvalidRequest):
+        is_unchanged({"If-Match": "abc"}, INFO)
+
+
 def test_weak_tags():
     both = {"If-Match": 'W/"abc"', "If-None-Match": 'W/"abc"'}
     assert write_precondition(both) == Precondition(if_match=(), if_none_match=("abc",))

@@ -277,6 +277,7 @@ async def serving(store):
         service,
         Access(telemetry, write_lines=False),
         ids,
+        send_timeout=5,
         keepalive_timeout=5,
     )
     await runner.setup()

@@ -2,6 +2,7 @@
 
 import json
 import random
+import socket
 import subprocess
 import time
 from urllib.parse import quote
@@ -280,6 +281,7 @@ FORMS = {
     "no boundary": ((form(b"x")[0], {"Content-Type": "multipart/form-data"}), 400, "boundary"),
     "empty boundary": ((form(b"x")[0], {"Content-Type": 'multipart/form-data; boundary=""'}), 400, "boundary"),
     "empty": ((b"", form(b"x")[1]), 400, "broken"),
+    "boundary of bytes": ((form(b"x")[0], {"Content-Type": 'multipart/form-data; boundary="\xff"'}), 400, "boundary"),
     "no name": (
         (form(b"x")[0].replace(b'; name="upload_file"', b""), form(b"x")[1]), 400, "no field",
     ),
@@ -310,6 +312,7 @@ def test_encoded_bodies_are_refused(embedded):
         ("Content-Encoding", "gzip", 415),
         ("Content-Range", "bytes 0-0/10", 400),
         ("Expect", "something", 417),
+        ("Transfer-Encoding", "gzip, chunked", 400),
         ("If-Match", "unquoted", 400),
         ("If-None-Match", '"open', 400),
     ]:
@@ -354,6 +357,33 @@ def test_expect_continue(embedded):
         # What is wrong without the body is said before it is sent.
         client.send(head.replace(b"path=e", b"path=/e"))
         assert client.answer().status == 400
+
+
+def test_a_refusal_before_the_body_closes_the_connection(embedded):
+    """Whether the client still sends the body is its own choice: nothing behind can be a request."""
+    head = b"PUT /file?path=/e HTTP/1.1\r\nHost: t\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n"
+    with RawClient(embedded.port) as client:
+        answer = client.ask(head)
+        assert (answer.status, answer.headers["connection"]) == (400, "close")
+
+
+def test_a_fragment_is_not_cut_off(embedded):
+    problem(ask(embedded.port, request("PUT", "/file?path=a#1", b"x")), 400)
+
+
+def test_a_client_that_has_said_all_still_hears_the_answer(server):
+    for data, status in [
+        (request("PUT", "/file?path=half", b"x" * 1000), 200),
+        (request("PUT", "/file?path=half", b"x" * 1000, {"X-Slow": "yes"}), 200),
+        (request("GET", "/file?path=half"), 200),
+        (request("GET", "/file?path=half", headers={"X-Slow": "yes"}), 200),
+        (request("GET", "/file?path=not-there"), 404),
+    ]:
+        with RawClient(server.port) as client:
+            client.send(data)
+            client._socket.shutdown(socket.SHUT_WR)
+            assert client.answer().status == status
+            assert client.closed_by_server()
 
 
 def test_slow_bodies_are_cut(embedded):

@@ -134,6 +134,48 @@ def test_sigterm_under_load_fails_no_request(tmp_path):
     server.stop()
 
 
+def test_sigterm_cuts_no_download_off(tmp_path):
+    """Of an answer that is handed to the transport, but that the client has not taken yet."""
+    server = Sfss("--data", tmp_path, "--max-file-size", 30_000_000)
+    content = random.Random(1).randbytes(25_000_000)
+    assert ask(server.port, put("large", content)).status == 200
+    with RawClient(server.port) as slow:
+        slow.send(get("large"))
+        time.sleep(0.3)
+        server.send(signal.SIGTERM)
+        time.sleep(2)
+        assert slow.answer().body == content
+    assert server.stop() == 0
+
+
+def test_clients_that_do_not_read_are_cut_off_and_cost_little(tmp_path):
+    server = Sfss("--data", tmp_path, "--send-timeout", 2, "--keepalive-timeout", 1)
+    assert ask(server.port, put("large", random.Random(1).randbytes(2_000_000))).status == 200
+    before = resident_mb(server.pid)
+    clients = []
+    for n in range(50):
+        client = RawClient(server.port)
+        client._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.send(get("large") * 2 if n % 2 else get("large"))
+        time.sleep(0.005)
+        client.send(get("large") * 3)
+        clients.append(client)
+    time.sleep(1)
+    assert resident_mb(server.pid) - before < 50 * 4.5
+    deadline = time.monotonic() + 15
+    while open_sockets(server.pid) > 20 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert open_sockets(server.pid) <= 20
+    for client in clients:
+        client._socket.close()
+    server.stop()
+
+
+def open_sockets(pid: int) -> int:
+    links = (os.path.join(f"/proc/{pid}/fd", name) for name in os.listdir(f"/proc/{pid}/fd"))
+    return sum(os.readlink(link).startswith("socket:") for link in links)
+
+
 def test_a_request_that_never_ends_does_not_keep_it_from_stopping(tmp_path):
     server = Sfss("--data", tmp_path, "--drain-timeout", 1)
     with RawClient(server.port) as client:

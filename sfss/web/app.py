@@ -53,6 +53,8 @@ def _around_every_request(request_ids: RequestIds):
                 HTTPStatus.INTERNAL_SERVER_ERROR,
                 f"Something is wrong with sfss itself; its log tells more of {request_id}.",
             )
+        if "Expect" in request.headers and not request.content.is_eof():
+            response.force_close()  # whether the body comes after this answer is the client's choice
         response.headers.update(COMMON_HEADERS)
         response.headers["X-Request-ID"] = request_id
         return response

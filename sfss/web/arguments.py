@@ -10,8 +10,10 @@ from sfss.errors import InvalidPath, InvalidRequest
 def path_argument(request: web.BaseRequest) -> str:
     """The ``path`` of the request, decoded, not yet looked at.
 
-    :raises InvalidRequest: if it is missing, repeated, or not UTF-8.
+    :raises InvalidRequest: if it is missing, repeated, not UTF-8, or cut off by a ``#``.
     """
+    if "#" in request.raw_path:  # RFC 9112 3.2: no part of a request; never cut off silently
+        raise InvalidRequest("The URL contains a '#'; in a path it is written %23.")
     value = argument(request.rel_url.raw_query_string, "path")
     if value is None:
         raise InvalidRequest("The argument 'path' is missing; it belongs in the query string.")

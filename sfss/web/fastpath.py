@@ -24,6 +24,7 @@ from sfss.web.app import COMMON_HEADERS
 
 #: Longer heads are left to aiohttp. It also bounds what the memory of heads can grow to.
 MAX_HEAD_BYTES = 2048
+MAX_HEADERS = 64
 
 _REQUEST_LINE = re.compile(
     rb"(GET /file|PUT /file|POST /files)\?path=([A-Za-z0-9._~/-]+) HTTP/1\.1\r\n"
@@ -76,7 +77,10 @@ def _announced_length(headers: bytes) -> int | None:
     """
     length = -1
     hosts = 0
-    for header in headers[:-4].split(b"\r\n"):
+    lines = headers[:-4].split(b"\r\n")
+    if len(lines) > MAX_HEADERS:
+        return None
+    for header in lines:
         match = _HEADER.fullmatch(header)
         if match is None:
             return None

@@ -42,13 +42,28 @@ class ClientConnection(RequestHandler):
 
     Whose turn it is: bytes go to the fast path only while aiohttp waits for a new request and
     has consumed, to the byte, all that it was given (``_at_boundary``). While a plain request is
-    under way, what arrives is held back, and goes the usual way after the answer.
+    under way, or the client does not read what it is sent, what arrives is held back, and goes the
+    usual way later.
     """
 
-    __slots__ = ("_at_boundary", "_given", "_head_size", "_held", "_plain")
+    __slots__ = (
+        "_at_boundary",
+        "_client_is_done",
+        "_given",
+        "_head_size",
+        "_held",
+        "_plain",
+        "_send_watch",
+        "_untouched",
+        "_wire",
+    )
 
     def __init__(self, manager: "Server", **options):
         super().__init__(manager, **options)
+        self._wire: asyncio.Transport | None = None  # until the connection is really gone
+        self._client_is_done = False  # it sends nothing more, but may still read
+        self._send_watch: asyncio.TimerHandle | None = None
+        self._untouched = True  # aiohttp was given nothing yet
         self._at_boundary = True  # the next byte begins a request
         self._head_size = 0  # of the request that aiohttp has; under 4: not known
         self._given = 0  # bytes that aiohttp was given since the boundary
@@ -58,35 +73,37 @@ class ClientConnection(RequestHandler):
     @property
     def busy(self) -> bool:
         """Whether a request is under way: its head has arrived, and its answer is not yet sent."""
-        if self.transport is None:
+        if self._wire is None:
             return False
-        return self._plain is not None or self._waiter is None
+        return (
+            self._plain is not None
+            or not self._is_waiting()
+            or self._wire.get_write_buffer_size() > 0
+        )
+
+    def _is_waiting(self) -> bool:
+        """Whether aiohttp has nothing to do but to wait for a request."""
+        # (Its task begins a moment after the connection; nothing is under way before that.)
+        return self._untouched or (self._waiter is not None and not self._waiter.done())
 
     def data_received(self, data: bytes) -> None:
-        if self._plain is not None:
+        if self._close or self._force_close:
+            return
+        if self._plain is not None or (self._paused and self._at_boundary and self._is_waiting()):
             self._held += data
             if len(self._held) > _HELD_BYTES:
                 self.transport.pause_reading()
             return
         if self._at_boundary:
-            if self._is_idle() and self._begin(data):
+            if self._is_waiting() and self._begin(data):
                 return
             self._at_boundary = False
             self._given = 0
             # A head that comes in pieces is not measured: such a connection stays with aiohttp.
             self._head_size = data.find(b"\r\n\r\n") + 4
+        self._untouched = False
         self._given += len(data)
         super().data_received(data)
-
-    def _is_idle(self) -> bool:
-        """Whether aiohttp waits for a request, and the client reads what it is sent."""
-        return (
-            self._waiter is not None
-            and not self._waiter.done()
-            and not self._paused
-            and not self._close
-            and not self._force_close
-        )
 
     def _begin(self, data: bytes) -> bool:
         """Begin to answer *data*, if it is a plain request and the store is ready for it."""
@@ -106,7 +123,7 @@ class ClientConnection(RequestHandler):
 
     def answer(self, plain: "_Plain", status: int, head: bytes, body: bytes = b"") -> None:
         """Send the answer of a plain request, and go on with what came behind it."""
-        held = self._end_plain()
+        self._plain = None
         if self.transport is None:
             return  # closed from our side
         if len(body) <= _JOIN_BYTES:
@@ -124,24 +141,27 @@ class ClientConnection(RequestHandler):
             remote=self.peername[0] if self.peername else None,
             request_id=plain.request_id,
         )
-        if plain.close:
+        if plain.close or (self._client_is_done and not self._held):
             self.force_close()
-        elif held:
-            self.data_received(held)
+        else:
+            self._go_on()
 
-    def _end_plain(self) -> bytes:
-        """What was held back meanwhile."""
-        self._plain = None
-        held, self._held = self._held, b""
-        if len(held) > _HELD_BYTES and self.transport is not None:
-            self.transport.resume_reading()
-        return held
+    def _go_on(self) -> None:
+        """What was held back has its turn."""
+        if self._held and not self._paused and self.transport is not None:
+            held, self._held = self._held, b""
+            if len(held) > _HELD_BYTES:
+                self.transport.resume_reading()
+            self.data_received(held)
 
     async def finish_response(self, request, resp, start_time):
         """aiohttp sends an answer; afterwards it may have nothing left."""
-        if self._manager is not None and self._manager.draining:
+        draining = self._manager is not None and self._manager.draining
+        if draining or (self._client_is_done and not self._messages):
             resp.force_close()
         finished = await super().finish_response(request, resp, start_time)
+        if isinstance(resp, web.Response):
+            resp.body = None  # aiohttp keeps the answer until the next request comes, if ever
         if (
             self._head_size >= 4
             and self._given == self._head_size + (request.content_length or 0)
@@ -153,14 +173,64 @@ class ClientConnection(RequestHandler):
             self._at_boundary = True
         return finished
 
+    # The life of the connection.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._wire = transport
+        super().connection_made(transport)
+
     def connection_lost(self, error: BaseException | None) -> None:
+        self._wire = None
         self._plain = None
         self._held = b""
+        if self._send_watch is not None:
+            self._send_watch.cancel()
         super().connection_lost(error)
 
+    def eof_received(self) -> bool:
+        """The client sends nothing more. If it has asked for something, it shall have the answer."""
+        self._client_is_done = True
+        if self._plain is not None:
+            return True
+        if self._is_waiting() and not self._messages:
+            return False
+        request = self._current_request
+        if request is not None:
+            return request.content.is_eof()  # the rest of its body will not come
+        return True
+
+    def pause_writing(self) -> None:
+        """The client does not take what it is sent: not for ever."""
+        super().pause_writing()
+        self._watch_sending()
+
+    def resume_writing(self) -> None:
+        super().resume_writing()
+        if self._send_watch is not None:
+            self._send_watch.cancel()
+            self._send_watch = None
+        self._go_on()
+
+    def _watch_sending(self) -> None:
+        left = self._wire.get_write_buffer_size()
+        timeout = self._manager.send_timeout
+        self._send_watch = self._loop.call_later(timeout, self._cut_off_if_stalled, left)
+
+    def _cut_off_if_stalled(self, left_before: int) -> None:
+        self._send_watch = None
+        if self._wire is None:
+            return
+        if self._wire.get_write_buffer_size() < left_before:
+            self._watch_sending()
+        else:
+            self._wire.abort()  # close would wait until all is sent
+
     def _process_keepalive(self) -> None:
-        if self._plain is not None:  # aiohttp believes it is idle
+        if self._plain is not None or (self._wire and self._wire.get_write_buffer_size()):
+            # aiohttp believes that it is idle
             self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+            if self._plain is None and self._send_watch is None:
+                self._watch_sending()  # too little is left for pause_writing to be called
         super()._process_keepalive()
 
     def handle_error(self, request, status=500, exc=None, message=None):
@@ -241,6 +311,7 @@ class Server(web.Server):
         service: FileService,
         access: Access,
         request_ids: RequestIds,
+        send_timeout: float,
         **options,
     ):
         super().__init__(
@@ -251,6 +322,7 @@ class Server(web.Server):
         self.service = service
         self.access = access
         self.request_ids = request_ids
+        self.send_timeout = send_timeout
         self.draining = False
 
     def __call__(self) -> ClientConnection:
@@ -278,7 +350,10 @@ class Server(web.Server):
 
 
 class Runner(web.AppRunner):
-    """Runs *app* on a :class:`Server`. *options* are those of :class:`aiohttp.web.AppRunner`."""
+    """Runs *app* on a :class:`Server`. *options* are those of :class:`aiohttp.web.AppRunner`.
+
+    *send_timeout*: seconds in which a client must take some of what it is sent.
+    """
 
     def __init__(
         self,
@@ -286,6 +361,8 @@ class Runner(web.AppRunner):
         service: FileService,
         access: Access,
         request_ids: RequestIds,
+        *,
+        send_timeout: float,
         **options,
     ):
         super().__init__(
@@ -295,7 +372,7 @@ class Runner(web.AppRunner):
             auto_decompress=False,  # a file is kept as it is sent
             **options,
         )
-        self._parts = (service, access, request_ids)
+        self._parts = (service, access, request_ids, send_timeout)
 
     async def _make_server(self) -> Server:
         server = await super()._make_server()

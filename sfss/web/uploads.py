@@ -36,6 +36,10 @@ async def read_upload(request: web.BaseRequest, *, limit: int, timeout: float) -
     if "Content-Range" in headers:  # RFC 9110 14.5: a part must not replace the whole
         raise InvalidRequest("Content-Range is not supported; send the whole file.")
 
+    # RFC 9112 6.1: aiohttp takes the chunks apart, and leaves any other coding in the body.
+    if headers.get("Transfer-Encoding", "chunked").strip().lower() != "chunked":
+        raise InvalidRequest("The only Transfer-Encoding known is chunked.")
+
     media_type, options = parse_options_header(headers.get("Content-Type", ""))
     is_form = media_type == "multipart/form-data"
     announced = request.content_length
@@ -86,8 +90,9 @@ async def _read_raw(request: web.BaseRequest, limit: int) -> bytes:
 
 async def _read_form(request: web.BaseRequest, boundary: str, limit: int) -> bytes:
     """The content of the one field that holds the file (RFC 7578); other fields are passed over."""
-    if not boundary:
-        raise InvalidRequest("The form has no boundary in its Content-Type.")
+    # RFC 2046 5.1.1: 1 to 70 characters of ASCII. Some clients use more of them.
+    if not boundary or len(boundary) > 200 or not boundary.isascii():
+        raise InvalidRequest("The form has no valid boundary in its Content-Type.")
     file: list[bytes] | None = None
     size = overhead = 0
     in_file = False
