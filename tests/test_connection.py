@@ -18,14 +18,14 @@ from sfss.memcache.errors import (
 from tests.fakes import FakeProxy, healthy, value
 
 
-async def connect(proxy: FakeProxy, operation_timeout: float = 5.0, **options) -> Connection:
-    return await Connection.open(
-        "127.0.0.1",
-        proxy.port,
-        connect_timeout=1,
-        operation_timeout=operation_timeout,
-        **options,
+async def connect(
+    proxy: FakeProxy, operation_timeout: float = 5.0, on_fault=lambda reason: None
+) -> Connection:
+    connection = await Connection.open(
+        "127.0.0.1", proxy.port, connect_timeout=1, operation_timeout=operation_timeout
     )
+    connection.on_fault = on_fault
+    return connection
 
 
 def soon(seconds: float = 5.0) -> float:

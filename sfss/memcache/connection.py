@@ -98,13 +98,13 @@ class Connection(asyncio.Protocol):
         self,
         loop: asyncio.AbstractEventLoop,
         operation_timeout: float,
-        on_fault: Callable[[ProxyDown], None],
     ):
         self.usable = False
+        #: Called when it had to be closed because nothing moves, or because of garbage.
+        self.on_fault: Callable[[ProxyDown], None] = lambda reason: None
         self.last_reply = 0.0  #: when it came, on the loop's clock
         self._loop = loop
         self._operation_timeout = operation_timeout
-        self._on_fault = on_fault
         self._transport: asyncio.Transport | None = None
         self._parser = ReplyParser()
         self._queue: deque[_Operation] = deque()
@@ -126,13 +126,11 @@ class Connection(asyncio.Protocol):
         *,
         connect_timeout: float,
         operation_timeout: float,
-        on_fault: Callable[[ProxyDown], None] = lambda reason: None,
     ) -> "Connection":
         """Connect within *connect_timeout* seconds.
 
         *operation_timeout*: seconds without any progress after which the proxy counts as
-        stalled. *on_fault* is called when the connection had to be closed for that, or because
-        the proxy answers garbage.
+        stalled.
 
         :raises ProxyDown: when there is no connection, with the reason.
         """
@@ -140,7 +138,7 @@ class Connection(asyncio.Protocol):
         try:
             async with asyncio.timeout(connect_timeout):
                 _, connection = await loop.create_connection(
-                    lambda: cls(loop, operation_timeout, on_fault), host, port
+                    lambda: cls(loop, operation_timeout), host, port
                 )
         except TimeoutError:
             raise ProxyDown(f"no connection within {connect_timeout:g} s") from None
@@ -261,7 +259,7 @@ class Connection(asyncio.Protocol):
     def _give_up(self, reason: ProxyDown) -> None:
         """The proxy is at fault: close, and tell the owner."""
         self.close()
-        self._on_fault(reason)
+        self.on_fault(reason)
 
     # What the event loop calls.
 

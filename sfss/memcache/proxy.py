@@ -52,7 +52,6 @@ class Proxy:
     def __init__(self, host: str, port: int, limits: Limits):
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.up = True
-        self.suspect = False
         self._host = host
         self._port = port
         self._limits = limits
@@ -60,7 +59,8 @@ class Proxy:
         self._opening: asyncio.Task | None = None
         self._open_pause = FIRST_PAUSE
         self._open_after = float("-inf")  # on time.monotonic's clock, as all of these
-        self._checking: asyncio.Task | None = None
+        self._checking: asyncio.Task | None = None  # while it is suspect
+        self._testing: asyncio.Task | None = None  # while it is down
         self._hurry = asyncio.Event()
         self._tested = asyncio.Event()  # set and cleared after each test of a proxy that is down
         self._test_began = float("-inf")
@@ -75,6 +75,10 @@ class Proxy:
             load += connection.load
         return load
 
+    @property
+    def suspect(self) -> bool:
+        return self._checking is not None
+
     async def ask(self, operation: Callable[[Connection], Awaitable[T]]) -> T:
         """The result of *operation*, done on one of the connections.
 
@@ -85,7 +89,7 @@ class Proxy:
     async def close(self) -> None:
         """Close the connections at once. Nothing may be asked of it afterwards."""
         self._closed = True
-        for task in (self._opening, self._checking):
+        for task in (self._opening, self._checking, self._testing):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -159,8 +163,12 @@ class Proxy:
                 self._take_out(error)
             raise
         self._open_pause = FIRST_PAUSE
-        self._connections.append(connection)
+        self._join(connection)
         return connection
+
+    def _join(self, connection: Connection) -> None:
+        connection.on_fault = self.suspicion
+        self._connections.append(connection)
 
     async def _answering_connection(self) -> Connection:
         connection = await Connection.open(
@@ -168,7 +176,6 @@ class Proxy:
             self._port,
             connect_timeout=self._limits.connect_timeout,
             operation_timeout=self._limits.operation_timeout,
-            on_fault=self.suspicion,
         )
         try:
             async with asyncio.timeout(self._limits.connect_timeout):
@@ -197,8 +204,7 @@ class Proxy:
 
     def suspicion(self, reason: ProxyError) -> None:
         """A sign that it cannot be relied on: test it, and prefer others meanwhile."""
-        if self.up and not self.suspect and not self._closed:
-            self.suspect = True
+        if self.up and self._checking is None and not self._closed:
             self._checking = asyncio.create_task(self._check(reason))
 
     async def _check(self, reason: ProxyError) -> None:
@@ -210,11 +216,11 @@ class Proxy:
                 self._take_out(reason)
         else:
             if len(self._connections) < self._limits.connections:
-                self._connections.append(connection)
+                self._join(connection)
             else:
                 connection.close()
         finally:
-            self.suspect = False
+            self._checking = None
 
     async def recovered(self) -> bool:
         """Whether it is up, as a test finds that begins after this call, if it is down.
@@ -223,7 +229,7 @@ class Proxy:
         believe what an old test found. However many requests ask, there is at least
         ``FIRST_PAUSE`` between two tests.
         """
-        if self.suspect:
+        if self._checking is not None:
             await asyncio.wait({self._checking})
         asked = time.monotonic()
         while not self.up and not self._closed and self._test_began < asked:
@@ -240,7 +246,7 @@ class Proxy:
         for connection in self._connections:
             connection.close()
         self._connections = []
-        self._checking = asyncio.create_task(self._test_until_up())
+        self._testing = asyncio.create_task(self._test_until_up())
 
     def _take_in(self) -> None:
         if not self.up:
