@@ -16,6 +16,7 @@ import aiomcache
 import uvloop
 from aiohttp import web
 
+from sfss.allocator import keep_large_blocks
 from sfss.errors import NotFound
 from sfss.memcache.keys import memcache_key
 from sfss.models import FileInfo, StoredFile, etag_of
@@ -95,4 +96,5 @@ async def main(kind: str, port: int, argument: int) -> None:
 
 
 if __name__ == "__main__":
+    keep_large_blocks()
     uvloop.run(main(sys.argv[1], int(sys.argv[2]), int(sys.argv[3])))

@@ -14,6 +14,7 @@ from typing import Any
 from aiohttp import web
 
 from sfss import __version__, logs, transfers
+from sfss.allocator import keep_large_blocks
 from sfss.client import DEFAULT_URL
 from sfss.errors import SettingsError, SfssError
 from sfss.memcache.proxy import Limits
@@ -88,6 +89,7 @@ def make_store(settings: Settings) -> Store:
 async def _serve(settings: Settings) -> int:
     """Serve until SIGTERM or SIGINT, then end what is under way."""
     logs.set_up(settings.log_level)
+    keep_large_blocks()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
