@@ -27,6 +27,10 @@ class UnsupportedEncoding(SfssError):
     """The body has a Content-Encoding; files are kept exactly as they are sent."""
 
 
+class UnknownExpectation(SfssError):
+    """The request expects of the server what it does not know (RFC 9110 10.1.1)."""
+
+
 class UploadTimeout(SfssError):
     """The body did not arrive in time."""
 

@@ -16,6 +16,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     errors.FileTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedEncoding: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.RangeNotSatisfiable: HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
+    errors.UnknownExpectation: HTTPStatus.EXPECTATION_FAILED,
     errors.StoreRefused: HTTPStatus.BAD_GATEWAY,
     errors.NoStoreAvailable: HTTPStatus.GATEWAY_TIMEOUT,
     errors.StoreFull: HTTPStatus.INSUFFICIENT_STORAGE,

@@ -10,7 +10,7 @@ from sfss.paths import check_path
 from sfss.service import FileService, content_type_of
 from sfss.web.arguments import path_argument
 from sfss.web.conditional import is_unchanged, requested_range, write_precondition
-from sfss.web.uploads import check_expectation, read_upload
+from sfss.web.uploads import leave_expectation, read_upload
 
 
 class Files:
@@ -22,10 +22,10 @@ class Files:
 
     def routes(self) -> list[web.RouteDef]:
         return [
-            web.post("/files", self.post, expect_handler=check_expectation),
+            web.post("/files", self.post, expect_handler=leave_expectation),
             web.get("/file", self.get, allow_head=False),
             web.head("/file", self.head),
-            web.put("/file", self.put, expect_handler=check_expectation),
+            web.put("/file", self.put, expect_handler=leave_expectation),
             web.delete("/file", self.delete),
         ]
 

@@ -190,7 +190,7 @@ class ClientConnection(RequestHandler):
     def eof_received(self) -> bool:
         """The client sends nothing more. If it has asked for something, it shall have the answer."""
         self._client_is_done = True
-        if self._plain is not None:
+        if self._plain is not None or self._held:
             return True
         if self._is_waiting() and not self._messages:
             return False

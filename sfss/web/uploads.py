@@ -5,13 +5,17 @@ byte that exceeds it.
 """
 
 import asyncio
-from http import HTTPStatus
 
 from aiohttp import web
 from multipart import MultipartError, PushMultipartParser, parse_options_header
 
-from sfss.errors import FileTooLarge, InvalidRequest, UnsupportedEncoding, UploadTimeout
-from sfss.web.errors import problem
+from sfss.errors import (
+    FileTooLarge,
+    InvalidRequest,
+    UnknownExpectation,
+    UnsupportedEncoding,
+    UploadTimeout,
+)
 
 #: The field of the form that holds the file.
 FIELD = "upload_file"
@@ -25,6 +29,7 @@ async def read_upload(request: web.BaseRequest, *, limit: int, timeout: float) -
 
     :raises FileTooLarge: as soon as that is known.
     :raises InvalidRequest: if the form or the framing of the body is broken.
+    :raises UnknownExpectation: if it expects anything but to be told to go on.
     :raises UnsupportedEncoding: if the body is compressed; a file is kept as it is sent.
     :raises UploadTimeout: if it takes too long.
     """
@@ -59,19 +64,18 @@ async def read_upload(request: web.BaseRequest, *, limit: int, timeout: float) -
         raise InvalidRequest("The connection was closed before the body was whole.") from None
 
 
-async def check_expectation(request: web.Request) -> web.Response | None:
-    """aiohttp calls this before the handler. It does not yet ask for the body, as aiohttp's own
-    would: :func:`read_upload` does, when it is known that the body is wanted.
+async def leave_expectation(request: web.Request) -> None:
+    """aiohttp calls this before the handler, when there is an ``Expect``, instead of asking for the
+    body itself: :func:`read_upload` does that, once it is known that the body is wanted.
     """
-    if request.headers["Expect"].lower() != "100-continue":
-        return problem(HTTPStatus.EXPECTATION_FAILED, "The only Expect known is 100-continue.")
-    return None
 
 
 async def _invite(request: web.BaseRequest) -> None:
     """Answer ``Expect: 100-continue`` (RFC 9110 10.1.1), now that nothing speaks against the body."""
-    expectation = request.headers.get("Expect", "").lower()
-    if expectation == "100-continue" and request.version >= (1, 1):
+    expectation = request.headers.get("Expect", "100-continue").lower()
+    if expectation != "100-continue":
+        raise UnknownExpectation("The only Expect known is 100-continue.")
+    if "Expect" in request.headers and request.version >= (1, 1):
         await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
         # The interim answer does not count as the beginning of the final one.
         request.writer.output_size = 0
