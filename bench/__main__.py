@@ -14,13 +14,14 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
 
 from bench import wrk
 from sfss.memcache.keys import memcache_key
-from tests.http import ask, request
+from tests.http import RawClient, ask, request
 from tests.programs import Program, Sfss, find, free_port, start_memcached
 
 GATEWAY_CPU, OTHER_CPU = 0, 1
@@ -34,7 +35,9 @@ def main() -> None:
     parser.add_argument("--seconds", type=int, default=3, help="of each run (default: 3)")
     parser.add_argument("--rounds", type=int, default=3, help="(default: 3)")
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
-    parser.add_argument("--only", choices=["get", "put", "durable"], help="(default: all)")
+    parser.add_argument(
+        "--only", choices=["get", "put", "durable", "crowd"], help="(default: all)"
+    )
     options = parser.parse_args()
     for program in ("memcached", "nginx", "wrk", "taskset"):
         if find(program) is None:
@@ -43,7 +46,7 @@ def main() -> None:
     folder = Path(tempfile.mkdtemp(prefix="sfss-bench-", dir=Path.cwd()))
     try:
         for name in options.sizes:
-            if options.only != "durable":
+            if options.only in (None, "get", "put"):
                 with Servers(SIZES[name], folder) as servers:
                     if options.only != "put":
                         table(f"GET {name}", servers.gets(), options)
@@ -51,6 +54,8 @@ def main() -> None:
                         table(f"PUT {name}", servers.puts(), options)
         if options.only in (None, "durable"):
             durable(folder, options)
+        if options.only in (None, "crowd"):
+            crowded(folder, options)
     finally:
         shutil.rmtree(folder)
 
@@ -180,6 +185,43 @@ def durable(folder: Path, options) -> None:
     print("\nDurable writes of 10 KB (PUT: 64 connections)")
     print(f"  one fsync'd file at a time {single:9.0f}/s")
     print(f"  PUT embedded               {embedded:9.0f}/s  {embedded / single:.1f} times that")
+
+
+def crowded(folder: Path, options) -> None:
+    """GET with 1,000 idle connections and 200 uploads of a byte a second, and without them."""
+    server = Sfss(
+        "--data", folder / "crowd", "--no-access-log", "--upload-timeout", 600, cpu=GATEWAY_CPU
+    )
+    assert ask(server.port, request("PUT", f"/file?path={PATH}", os.urandom(10240))).status == 200
+    alone: list[wrk.Load] = []
+    crowd: list[wrk.Load] = []
+    load = {"seconds": options.seconds, "connections": 32, "cpu": OTHER_CPU}
+    for _ in range(options.rounds):
+        alone.append(wrk.get(server.port, f"/file?path={PATH}", **load))
+        idle = [RawClient(server.port) for _ in range(1000)]
+        slow = [RawClient(server.port) for _ in range(200)]
+        for n, client in enumerate(slow):
+            client.send(request("PUT", f"/file?path=slow/{n}", b"x" * 10_000)[:-9_999])
+        done = threading.Event()
+        trickle = threading.Thread(target=_trickle, args=(slow, done))
+        trickle.start()
+        crowd.append(wrk.get(server.port, f"/file?path={PATH}", **load))
+        done.set()
+        trickle.join()
+        for client in [*idle, *slow]:
+            client.close()
+    server.stop()
+    without, among = (statistics.median(run.rate for run in runs) for runs in (alone, crowd))
+    p99s = [statistics.median(run.p99 for run in runs) for runs in (alone, crowd)]
+    print("\nGET 10 KB embedded among 1,000 idle connections and 200 uploads of a byte a second")
+    print(f"  without them {without:9.0f}/s  p99 {p99s[0]:6.2f} ms")
+    print(f"  among them   {among:9.0f}/s  p99 {p99s[1]:6.2f} ms  {among / without:.2f} times that")
+
+
+def _trickle(clients: list[RawClient], done: threading.Event) -> None:
+    while not done.wait(1):
+        for client in clients:
+            client.send(b"x")
 
 
 def _fsynced_files(home: Path, seconds: float) -> float:

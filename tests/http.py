@@ -22,7 +22,14 @@ class RawClient:
         return self
 
     def __exit__(self, *_) -> None:
+        self.close()
+
+    def close(self) -> None:
         self._socket.close()
+
+    def says_no_more(self) -> None:
+        """Close the client's half of the connection."""
+        self._socket.shutdown(socket.SHUT_WR)
 
     def send(self, data: bytes) -> None:
         self._socket.sendall(data)

@@ -2,7 +2,6 @@
 
 import json
 import random
-import socket
 import subprocess
 import time
 from urllib.parse import quote
@@ -381,7 +380,7 @@ def test_a_client_that_has_said_all_still_hears_the_answer(server):
     ]:
         with RawClient(server.port) as client:
             client.send(data)
-            client._socket.shutdown(socket.SHUT_WR)
+            client.says_no_more()
             assert client.answer().status == status
             assert client.closed_by_server()
 

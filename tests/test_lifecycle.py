@@ -167,7 +167,7 @@ def test_clients_that_do_not_read_are_cut_off_and_cost_little(tmp_path):
         time.sleep(0.1)
     assert open_sockets(server.pid) <= 20
     for client in clients:
-        client._socket.close()
+        client.close()
     server.stop()
 
 
@@ -330,7 +330,7 @@ def test_many_idle_and_slow_clients_are_no_trouble(tmp_path):
             assert client.ask(get("a")).status == 200
     finally:
         for client in [*idle, *slow]:
-            client._socket.close()
+            client.close()
         server.stop()
 
 
@@ -370,7 +370,7 @@ def test_memory_stays_bounded(request, tmp_path, kind):
             assert {answer.status for answer in pool.map(RawClient.answer, uploads)} == {200}
             assert all(pool.map(lambda client: client.answer().body == content, downloads))
         for client in [*uploads, *downloads]:
-            client._socket.close()
+            client.close()
     done.set()
     watcher.join()
     server.stop()
