@@ -105,13 +105,14 @@ def content_type_of(path: str) -> str:
     A compressed file is what it is: we send no Content-Encoding, so ``a.tar.gz`` is
     application/gzip and not a tar archive.
     """
-    return _type_of_name(path.rpartition("/")[2])
+    name = path.rpartition("/")[2].lstrip(".")
+    return _type_of_extension(".".join(name.split(".")[1:][-2:]))
 
 
 @lru_cache(maxsize=4096)
-def _type_of_name(name: str) -> str:
-    # A "file" URL keeps guess_type from taking a name such as "data:x" for a URL of its own.
-    guessed, encoding = _TYPES.guess_type(f"file:///{name}")
+def _type_of_extension(extension: str) -> str:
+    """Of ``png``, or ``tar.gz``: never of a whole name, which guess_type could take for a URL."""
+    guessed, encoding = _TYPES.guess_type(f"file.{extension}")
     if encoding is not None:
         return _COMPRESSED.get(encoding, "application/octet-stream")
     return guessed or "application/octet-stream"
