@@ -221,7 +221,7 @@ def create(file: Path) -> None:
         finally:
             database.close()
     except sqlite3.Error as error:
-        # Not "database is locked" either: SQLite waits for that for five seconds.
+        # If it is "database is locked": SQLite has waited for that for five seconds.
         raise StoreUnusable(f"Cannot use {file}: {error}.") from error
     _sync_folder(file.parent)
 
@@ -302,9 +302,7 @@ def _size_on_disk(file: Path) -> int:
     return total
 
 
-def _check(
-    database: sqlite3.Connection, path: str, precondition: Precondition | None
-) -> None:
+def _check(database: sqlite3.Connection, path: str, precondition: Precondition | None) -> None:
     if precondition is not None:
         row = database.execute(_STAT, (path,)).fetchone()
         precondition.check(FileInfo(*row) if row else None)
@@ -328,9 +326,7 @@ class _Write:
 class _Writer:
     """The single writer: a thread that commits groups of writes."""
 
-    def __init__(
-        self, file: Path, loop: asyncio.AbstractEventLoop, timeout: float
-    ):
+    def __init__(self, file: Path, loop: asyncio.AbstractEventLoop, timeout: float):
         self.flushes = 0
         self.flushed_writes = 0
         self._last_failure: str | None = None
@@ -438,10 +434,13 @@ class _Writer:
                 self._unsettled.popleft()
             if write.receiver.done():
                 continue
-            if isinstance(outcome, SfssError):
-                write.receiver.set_exception(outcome)
-            else:
-                write.receiver.set_result(outcome)
+            try:
+                if isinstance(outcome, SfssError):
+                    write.receiver.set_exception(outcome)
+                else:
+                    write.receiver.set_result(outcome)
+            except Exception:  # one receiver's bug must not keep the others waiting
+                log.exception("a write was done, but who asked for it could not be told")
 
     def _make_room(self, size: int) -> None:
         """See that *size* bytes fit on the disk, with a reserve.
