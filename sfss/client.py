@@ -30,6 +30,7 @@ from sfss.errors import (
     StoreRefused,
 )
 from sfss.models import FileInfo, etag_of
+from sfss.paths import check_path
 
 DEFAULT_URL = "http://127.0.0.1:8255"
 
@@ -147,9 +148,9 @@ class Client:
         return _document(body)
 
     def url_of(self, path: str) -> str:
-        """The URL of the file."""
+        """The URL of the file. :raises InvalidPath:"""
         # Encoded here, all of it: nothing on the way shall decode or normalize it.
-        return f"{self._url}/file?path={quote(path, safe='/')}"
+        return f"{self._url}/file?path={quote(check_path(path), safe='/')}"
 
     async def _request(
         self, method: str, url: str, content: bytes | None = None, headers: dict | None = None

@@ -46,7 +46,7 @@ async def put(
             file, path = job
             if file.exists() and not file.is_file():
                 raise OSError("is not a regular file")
-            await client.put(check_path(path), await asyncio.to_thread(file.read_bytes))
+            await client.put(path, await asyncio.to_thread(file.read_bytes))
 
         failed += await _each(jobs, upload, parallel, "put", label=lambda job: str(job[0]))
     return _report(failed)

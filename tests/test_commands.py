@@ -136,6 +136,15 @@ def test_no_path_leads_out_of_the_folder(sfss, tmp_path):
     assert not (tmp_path / "escaped").exists()
 
 
+def test_a_path_that_is_not_utf8_is_one_failure(sfss, tmp_path):
+    (tmp_path / "good").write_text("good")
+    assert sfss("put", tmp_path / "good", "--to", "bytes").returncode == 0
+    for command in (["get", "-o", "-"], ["rm"]):
+        done = sfss(*command, os.fsdecode(b"\xff"), "bytes/good")
+        assert done.returncode == 1
+        assert done.stderr.count(b"\n") == 2 and b"not valid UTF-8" in done.stderr
+
+
 def test_status(sfss, server):
     (figures,) = json.loads(sfss("status").stdout).values()
     assert figures["pid"] == str(server.pid)

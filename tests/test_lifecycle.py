@@ -171,6 +171,53 @@ def test_clients_that_do_not_read_are_cut_off_and_cost_little(tmp_path):
     server.stop()
 
 
+def test_a_steady_reader_is_not_cut_off_for_what_it_once_left(tmp_path):
+    """It leaves a little unread until the keep-alive check looks, and then reads without a pause."""
+    server = Sfss(
+        *("--data", tmp_path, "--max-file-size", 30_000_000),
+        *("--send-timeout", 2, "--keepalive-timeout", 1),
+    )
+    content = random.Random(1).randbytes(25_000_000)
+    assert ask(server.port, put("large", content)).status == 200
+    assert ask(server.port, put("some", content[:4_300_000])).status == 200
+    with RawClient(server.port) as client:
+        client.send(get("some"))
+        time.sleep(1.5)  # what the kernel does not take stays in the server's buffer
+        assert client.answer().status == 200
+        client.send(get("large"))
+        received = 0
+        client._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 65536)
+        deadline = time.monotonic() + 4
+        while time.monotonic() < deadline:  # slowly, but without a pause
+            received += len(client._socket.recv(20_000))
+            time.sleep(0.01)
+        while received < len(content):
+            data = client._socket.recv(1 << 18)
+            assert data, f"cut off after {received} bytes"
+            received += len(data)
+    server.stop()
+
+
+def test_a_half_closed_client_is_let_go_after_its_answer(tmp_path):
+    server = Sfss("--data", tmp_path, "--max-file-size", 30_000_000)
+    content = random.Random(1).randbytes(25_000_000)
+    assert ask(server.port, put("large", content)).status == 200
+    for asked in (
+        request("GET", "/file?path=large", headers={"Range": "bytes=0-"}),
+        get("large"),
+        get("large") + b"GET /file?pa",
+    ):
+        with RawClient(server.port) as client:
+            client.send(asked)
+            time.sleep(0.3)
+            client.says_no_more()
+            assert client.answer().body == content
+            started = time.monotonic()
+            assert client.closed_by_server()
+            assert time.monotonic() - started < 5
+    server.stop()
+
+
 def open_sockets(pid: int) -> int:
     links = (os.path.join(f"/proc/{pid}/fd", name) for name in os.listdir(f"/proc/{pid}/fd"))
     return sum(os.readlink(link).startswith("socket:") for link in links)

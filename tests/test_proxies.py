@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import random
 import signal
 
 import pytest
@@ -400,3 +401,23 @@ async def test_one_deadline_for_all_tries(make_pool):
         with pytest.raises(NoStoreAvailable):
             await future
         assert asyncio.get_running_loop().time() - started < 1.6
+
+
+async def test_connections_stay_within_their_limit_through_every_check(make_pool):
+    """A suspect proxy is checked on a connection of its own; it must not stay beside a full house."""
+
+    async def answer(command, writer):
+        if b"probe" in command:
+            await asyncio.sleep(0.02)
+        if b"probe" not in command and random.random() < 0.01:
+            writer.write(b"garbage\r\n")
+        else:
+            await healthy(command, writer)
+
+    async with FakeProxy(answer) as proxy:
+        store = await make_pool(proxy.port)
+        most = 0
+        for _ in range(30):
+            await asyncio.gather(*(store.get("some") for _ in range(30)), return_exceptions=True)
+            most = max(most, len(store._proxies[0]._usable()))
+        assert most <= LIMITS.connections

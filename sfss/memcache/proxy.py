@@ -163,12 +163,17 @@ class Proxy:
                 self._take_out(error)
             raise
         self._open_pause = FIRST_PAUSE
-        self._join(connection)
-        return connection
+        return self._join(connection)
 
-    def _join(self, connection: Connection) -> None:
+    def _join(self, connection: Connection) -> Connection:
+        """Use *connection*, or, when there are enough of them by now, another one instead."""
+        self._connections = self._usable()
+        if len(self._connections) >= self._limits.connections:
+            connection.close()
+            return min(self._connections, key=lambda other: other.load)
         connection.on_fault = self.suspicion
         self._connections.append(connection)
+        return connection
 
     async def _answering_connection(self) -> Connection:
         connection = await Connection.open(
@@ -215,10 +220,7 @@ class Proxy:
             if not any(connection.last_reply >= began for connection in self._usable()):
                 self._take_out(reason)
         else:
-            if len(self._connections) < self._limits.connections:
-                self._join(connection)
-            else:
-                connection.close()
+            self._join(connection)
         finally:
             self._checking = None
 

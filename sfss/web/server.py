@@ -47,6 +47,7 @@ class ClientConnection(RequestHandler):
     """
 
     __slots__ = (
+        "_answers",
         "_at_boundary",
         "_client_is_done",
         "_given",
@@ -62,6 +63,7 @@ class ClientConnection(RequestHandler):
         super().__init__(manager, **options)
         self._wire: asyncio.Transport | None = None  # until the connection is really gone
         self._client_is_done = False  # it sends nothing more, but may still read
+        self._answers = 0  # so far
         self._send_watch: asyncio.TimerHandle | None = None
         self._untouched = True  # aiohttp was given nothing yet
         self._at_boundary = True  # the next byte begins a request
@@ -130,6 +132,7 @@ class ClientConnection(RequestHandler):
             self.transport.write(head + body)
         else:
             self.transport.writelines((head, body))
+        self._answers += 1
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
         self._manager.access.note(
             method=plain.request.method,
@@ -153,6 +156,8 @@ class ClientConnection(RequestHandler):
             if len(held) > _HELD_BYTES:
                 self.transport.resume_reading()
             self.data_received(held)
+            if self._client_is_done and not self.busy:
+                self.force_close()  # what is left was no whole request, and no more will come
 
     async def finish_response(self, request, resp, start_time):
         """aiohttp sends an answer; afterwards it may have nothing left."""
@@ -160,6 +165,9 @@ class ClientConnection(RequestHandler):
         if draining or (self._client_is_done and not self._messages):
             resp.force_close()
         finished = await super().finish_response(request, resp, start_time)
+        self._answers += 1
+        if self._client_is_done and not self._messages:
+            self.close()  # it may have said so while it was sent the answer
         if isinstance(resp, web.Response):
             resp.body = None  # aiohttp keeps the answer until the next request comes, if ever
         if (
@@ -212,15 +220,21 @@ class ClientConnection(RequestHandler):
         self._go_on()
 
     def _watch_sending(self) -> None:
-        left = self._wire.get_write_buffer_size()
-        timeout = self._manager.send_timeout
-        self._send_watch = self._loop.call_later(timeout, self._cut_off_if_stalled, left)
+        if self._send_watch is not None:
+            self._send_watch.cancel()
+        self._send_watch = self._loop.call_later(
+            self._manager.send_timeout,
+            self._cut_off_if_stalled,
+            self._wire.get_write_buffer_size(),
+            self._answers,
+        )
 
-    def _cut_off_if_stalled(self, left_before: int) -> None:
+    def _cut_off_if_stalled(self, left_before: int, answers_before: int) -> None:
         self._send_watch = None
-        if self._wire is None:
+        left = self._wire.get_write_buffer_size() if self._wire is not None else 0
+        if left == 0:
             return
-        if self._wire.get_write_buffer_size() < left_before:
+        if left < left_before or self._answers != answers_before:
             self._watch_sending()
         else:
             self._wire.abort()  # close would wait until all is sent

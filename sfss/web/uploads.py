@@ -60,7 +60,10 @@ async def read_upload(request: web.BaseRequest, *, limit: int, timeout: float) -
         raise UploadTimeout(f"The body did not arrive within {timeout:g} s.") from None
     except web.RequestPayloadError as error:
         raise InvalidRequest(f"The body is not framed as the headers say: {error}.") from None
-    except ConnectionError:
+    except (ConnectionError, RuntimeError) as error:
+        # aiohttp's StreamReader raises a RuntimeError when it is asked after the connection is gone.
+        if isinstance(error, RuntimeError) and request.transport is not None:
+            raise
         raise InvalidRequest("The connection was closed before the body was whole.") from None
 
 
