@@ -57,6 +57,9 @@ class AiomcacheStore(Store):
     async def stats(self):
         return {}
 
+    async def ready(self):
+        return None
+
     async def close(self):
         await self._client.close()
 

@@ -60,6 +60,10 @@ class FileService:
         """:raises InvalidPath, NotFound, PreconditionFailed, NoStoreAvailable, StoreRefused:"""
         await self._store.delete(check_path(path), precondition)
 
+    async def ready(self) -> None:
+        """Return if a store can serve now. :raises NoStoreAvailable, StoreRefused: if not."""
+        await self._store.ready()
+
     async def stats(self) -> Stats:
         """The store's figures by address. :raises NoStoreAvailable:"""
         return await self._store.stats()

@@ -162,6 +162,9 @@ class StoreContract:
             file = await receiver.future
             assert (file and file.content) == expected
 
+    async def test_it_is_ready(self, store: Store):
+        await store.ready()
+
     async def test_stats_are_text_by_address(self, store: Store):
         stats = await store.stats()
         assert stats

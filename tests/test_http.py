@@ -196,9 +196,18 @@ def test_full_status(embedded):
     problem(ask(embedded.port, request("GET", "/status?full=maybe")), 400)
 
 
-def test_no_proxy_is_504(memcached):
+def test_health(server):
+    for target in ("/healthz", "/readyz"):
+        answer = ask(server.port, request("GET", target))
+        assert (answer.status, answer.body) == (200, b"ok\n")
+        assert answer.headers["cache-control"] == "no-store"
+
+
+def test_no_proxy_is_504():
     server = Sfss("--proxy", f"127.0.0.1:{free_port()}", "--connect-timeout", 0.5)
     try:
+        assert ask(server.port, request("GET", "/healthz")).status == 200
+        problem(ask(server.port, request("GET", "/readyz")), 503)
         for method, target in [
             ("GET", "/file?path=a"),
             ("HEAD", "/file?path=a"),

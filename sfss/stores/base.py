@@ -55,6 +55,10 @@ class Store(ABC):
         :raises NoStoreAvailable: when none answers.
         """
 
+    @abstractmethod
+    async def ready(self) -> None:
+        """Return if the store can serve now. :raises NoStoreAvailable, StoreRefused: if not."""
+
     async def start(self) -> None:
         """Get ready to serve. A store that nobody answers for yet starts all the same.
 

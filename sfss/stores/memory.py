@@ -36,6 +36,9 @@ class MemoryStore(Store):
         size = sum(len(file.content) for file in self._files.values())
         return {"memory": {"curr_items": str(len(self._files)), "bytes": str(size)}}
 
+    async def ready(self) -> None:
+        """It always is."""
+
     async def close(self) -> None:
         self._files.clear()
 

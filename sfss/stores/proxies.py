@@ -141,6 +141,15 @@ class ProxyStore(Store):
             raise NoStoreAvailable("None of the storage proxies can be reached.")
         return stats
 
+    async def ready(self) -> None:
+        try:
+            async with asyncio.timeout(self._request_timeout):
+                if await self._anyone_up():
+                    return
+        except TimeoutError:
+            pass
+        raise NoStoreAvailable("None of the storage proxies can be reached.")
+
     async def node_stats(self) -> Stats:
         return await self._stats_of(self._nodes)
 

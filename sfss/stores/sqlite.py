@@ -182,6 +182,9 @@ class SqliteStore(Store):
         }
         return {self._address: {name: str(value) for name, value in figures.items()}}
 
+    async def ready(self) -> None:
+        self._read_row("SELECT files FROM totals")
+
     async def close(self) -> None:
         if self._writer is not None:
             await self._writer.close()
