@@ -43,6 +43,11 @@ def _refusals() -> dict[str, str]:
     return {name: why.strip() for name, _, why in (line.partition(":") for line in lines)}
 
 
+def pytest_sessionfinish() -> None:
+    for program in list(programs.Program.running):
+        program.kill()
+
+
 def pytest_terminal_summary(terminalreporter) -> None:
     if _missing:
         terminalreporter.section("stores that are not installed: their tests were skipped")

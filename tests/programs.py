@@ -32,6 +32,9 @@ def free_port() -> int:
 class Program:
     """A running program, and what it printed."""
 
+    #: All that have been started and not ended yet: what a failed test leaves behind.
+    running: set["Program"] = set()
+
     def __init__(self, command: Sequence[object], cwd: Path | None = None, cpu: int | None = None):
         self.output = tempfile.NamedTemporaryFile(prefix="sfss-test-", suffix=".log")
         if cpu is not None:
@@ -43,6 +46,7 @@ class Program:
             stdout=self.output,
             stderr=subprocess.STDOUT,
         )
+        Program.running.add(self)
 
     @property
     def pid(self) -> int:
@@ -89,13 +93,17 @@ class Program:
             self.kill()
             raise
         finally:
-            self.output.close()
+            self._ended()
 
     def kill(self) -> None:
         """End it in the middle of whatever it does (kill -9)."""
         self.process.kill()
         self.process.wait()
+        self._ended()
+
+    def _ended(self) -> None:
         self.output.close()
+        Program.running.discard(self)
 
 
 def start_memcached(port: int | None = None, cpu: int | None = None) -> tuple[Program, int]:
