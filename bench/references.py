@@ -23,11 +23,7 @@ from sfss.models import FileInfo, StoredFile, etag_of
 from sfss.service import FileService
 from sfss.settings import Settings
 from sfss.stores.base import Store
-from sfss.web.access import Access
-from sfss.web.app import make_app
-from sfss.web.request_ids import RequestIds
-from sfss.web.server import Runner
-from sfss.web.telemetry import Telemetry
+from sfss.web.server import Runner, make_runner
 
 
 class AiomcacheStore(Store):
@@ -66,14 +62,7 @@ class AiomcacheStore(Store):
 
 def aiomcache_runner(port: int) -> Runner:
     service = FileService(AiomcacheStore(port), max_file_size=4 << 20)
-    telemetry, ids = Telemetry(), RequestIds()
-    return Runner(
-        make_app(service, Settings(), telemetry, ids),
-        service,
-        Access(telemetry, write_lines=False),
-        ids,
-        send_timeout=60,
-    )
+    return make_runner(service, Settings(access_log=False))
 
 
 def constant_runner(size: int) -> web.AppRunner:

@@ -16,12 +16,11 @@ HEAP_BLOCK_BYTES = 8 * 1024 * 1024
 FREE_HEAP_BYTES = 64 * 1024 * 1024
 
 
-def keep_large_blocks() -> bool:
-    """Have the heap keep what was freed for the next file; whether there was a glibc to ask."""
+def keep_large_blocks() -> None:
+    """Have the heap keep what was freed for the next file, if there is a glibc to ask."""
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):
-        return False
-    return bool(
-        mallopt(_M_MMAP_THRESHOLD, HEAP_BLOCK_BYTES) and mallopt(_M_TRIM_THRESHOLD, FREE_HEAP_BYTES)
-    )
+        return
+    mallopt(_M_MMAP_THRESHOLD, HEAP_BLOCK_BYTES)
+    mallopt(_M_TRIM_THRESHOLD, FREE_HEAP_BYTES)

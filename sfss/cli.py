@@ -23,11 +23,7 @@ from sfss.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, FIELDS, Settings,
 from sfss.stores.base import Store
 from sfss.stores.proxies import ProxyStore
 from sfss.stores.sqlite import SqliteStore
-from sfss.web.access import Access
-from sfss.web.app import make_app
-from sfss.web.request_ids import RequestIds
-from sfss.web.server import Runner
-from sfss.web.telemetry import Telemetry
+from sfss.web.server import make_runner
 
 try:
     import uvloop
@@ -96,18 +92,7 @@ async def _serve(settings: Settings) -> int:
 
     store = make_store(settings)
     await store.start()
-    telemetry = Telemetry()
-    service = FileService(store, max_file_size=settings.max_file_size)
-    request_ids = RequestIds()
-    runner = Runner(
-        make_app(service, settings, telemetry, request_ids),
-        service,
-        Access(telemetry, write_lines=settings.access_log),
-        request_ids,
-        send_timeout=settings.send_timeout,
-        keepalive_timeout=settings.keepalive_timeout,
-        shutdown_timeout=settings.drain_timeout,
-    )
+    runner = make_runner(FileService(store, max_file_size=settings.max_file_size), settings)
     try:
         await runner.setup()
         site = web.TCPSite(runner, settings.host, settings.port, backlog=1024)

@@ -38,6 +38,10 @@ class UploadTimeout(SfssError):
 class FileTooLarge(SfssError):
     """The content is over the service's limit, or over the store's own."""
 
+    @classmethod
+    def over(cls, limit: int) -> "FileTooLarge":
+        return cls(f"A file may have at most {limit} bytes.")
+
 
 class PreconditionFailed(SfssError):
     """``If-Match`` or ``If-None-Match`` does not hold for the file as it is."""

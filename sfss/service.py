@@ -9,7 +9,8 @@ from functools import lru_cache
 from sfss.errors import FileTooLarge
 from sfss.models import FileInfo, Precondition, StoredFile
 from sfss.paths import check_path, is_valid_path
-from sfss.stores.base import AnswersAtOnce, HasNodes, Receiver, Stats, Store
+from sfss.receivers import Receiver
+from sfss.stores.base import AnswersAtOnce, HasNodes, Stats, Store
 
 
 class FileService:
@@ -77,7 +78,7 @@ class FileService:
     def check_size(self, size: int) -> None:
         """:raises FileTooLarge: if a file may not have so many bytes."""
         if size > self.max_file_size:
-            raise FileTooLarge(f"A file may have at most {self.max_file_size} bytes.")
+            raise FileTooLarge.over(self.max_file_size)
 
 
 # Not the machine's own tables (/etc/mime.types), and what Python's releases disagree on is said

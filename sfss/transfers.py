@@ -36,9 +36,8 @@ async def put(
             jobs += [(f, _joined(to, file.resolve().name, *f.relative_to(file).parts)) for f in inside]
         else:
             failed.append(f"{name}: is a folder; -r uploads it")
-    failed += _collisions(jobs)
-    if len({path for _, path in jobs}) < len(jobs):
-        return _report(failed)  # nothing is uploaded: which of them was meant?
+    if collisions := _collisions(jobs):
+        return _report(failed + collisions)  # nothing is uploaded: which of them was meant?
 
     async with Client(url, connections=parallel) as client:
 

@@ -25,9 +25,9 @@ def need(*names: str) -> None:
     refused = _refusals()
     for name in names:
         if programs.find(name) is None:
+            _missing[name] = refused.get(name, "")
             if name not in refused:
                 cannot(f"{name} is not installed: {programs.INSTALL}")
-            _missing[name] = refused.get(name, "")
     if missing := [name for name in names if name in _missing]:
         pytest.skip(f"{', '.join(missing)} not installed: {programs.INSTALL}")
 

@@ -52,6 +52,11 @@ class Program:
     def pid(self) -> int:
         return self.process.pid
 
+    def resident_mb(self) -> float:
+        """Its memory, in units of 10**6 bytes."""
+        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
     def printed(self) -> str:
         return Path(self.output.name).read_text(errors="replace")
 

@@ -13,12 +13,8 @@ from hypothesis import strategies as st
 from sfss.service import FileService
 from sfss.settings import Settings
 from sfss.stores.sqlite import SqliteStore
-from sfss.web.access import Access
-from sfss.web.app import make_app
 from sfss.web.fastpath import MAX_HEAD_BYTES, plain_request
-from sfss.web.request_ids import RequestIds
-from sfss.web.server import ClientConnection, Runner
-from sfss.web.telemetry import Telemetry
+from sfss.web.server import ClientConnection, make_runner
 from tests.http import Answer, RawClient, request
 from tests.programs import Sfss
 
@@ -271,15 +267,8 @@ async def test_a_connection_comes_back_to_the_fast_path(tmp_path, monkeypatch):
 async def serving(store):
     """A server over *store* in this process; its port."""
     await store.start()
-    service, telemetry, ids = FileService(store, max_file_size=1000), Telemetry(), RequestIds()
-    runner = Runner(
-        make_app(service, Settings(), telemetry, ids),
-        service,
-        Access(telemetry, write_lines=False),
-        ids,
-        send_timeout=5,
-        keepalive_timeout=5,
-    )
+    settings = Settings(access_log=False, send_timeout=5, keepalive_timeout=5)
+    runner = make_runner(FileService(store, max_file_size=1000), settings)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     yield runner.addresses[0][1]
@@ -294,5 +283,4 @@ def test_a_client_that_does_not_read_is_not_answered_without_end(server):
                 client.send(request("GET", "/file?path=large"))
         except TimeoutError:
             pass  # the server reads no more, either: that is what keeps its memory bounded
-    with open(f"/proc/{server.pid}/statm") as statm:
-        assert int(statm.read().split()[1]) * 4096 < 150_000_000
+    assert server.resident_mb() < 150

@@ -9,7 +9,8 @@ PACKAGE = Path(__file__).resolve().parent.parent / "sfss"
 FLOORS = [
     {"sfss"},  # the version
     {"sfss.errors"},
-    {"sfss.models", "sfss.paths", "sfss.settings", "sfss.logs", "sfss.allocator"},
+    {"sfss.models", "sfss.paths", "sfss.settings", "sfss.logs"}
+    | {"sfss.allocator", "sfss.receivers"},
     {"sfss.client"},  # beside the house: imports only the ground, and only the top imports it
     {"sfss.memcache.*"},
     {"sfss.stores.*"},

@@ -25,11 +25,6 @@ def get(path: str) -> bytes:
     return request("GET", f"/file?path={path}")
 
 
-def resident_mb(pid: int) -> float:
-    with open(f"/proc/{pid}/statm") as statm:
-        return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 1e6
-
-
 def test_one_line_says_where_what_and_where_the_data_is(tmp_path):
     server = Sfss("--data", tmp_path / "here")
     line = server.wait_for_line("listening.*")[0]
@@ -151,7 +146,7 @@ def test_sigterm_cuts_no_download_off(tmp_path):
 def test_clients_that_do_not_read_are_cut_off_and_cost_little(tmp_path):
     server = Sfss("--data", tmp_path, "--send-timeout", 2, "--keepalive-timeout", 1)
     assert ask(server.port, put("large", random.Random(1).randbytes(2_000_000))).status == 200
-    before = resident_mb(server.pid)
+    before = server.resident_mb()
     clients = []
     for n in range(50):
         client = RawClient(server.port)
@@ -161,7 +156,7 @@ def test_clients_that_do_not_read_are_cut_off_and_cost_little(tmp_path):
         client.send(get("large") * 3)
         clients.append(client)
     time.sleep(1)
-    assert resident_mb(server.pid) - before < 50 * 4.5
+    assert server.resident_mb() - before < 50 * 4.5
     deadline = time.monotonic() + 15
     while open_sockets(server.pid) > 20 and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -389,7 +384,7 @@ def test_memory_stays_bounded(request, tmp_path, kind):
     else:
         port = request.getfixturevalue("memcached")
         server = Sfss("--proxy", f"127.0.0.1:{port}", "--no-access-log")
-    idle = resident_mb(server.pid)
+    idle = server.resident_mb()
     content = random.Random(1).randbytes(2 * 1024 * 1024)
     for n in range(64):
         assert ask(server.port, put(f"big/{n}", content)).status == 200
@@ -399,7 +394,7 @@ def test_memory_stays_bounded(request, tmp_path, kind):
     def watch() -> None:
         nonlocal peak
         while not done.wait(0.003):
-            peak = max(peak, resident_mb(server.pid))
+            peak = max(peak, server.resident_mb())
 
     watcher = threading.Thread(target=watch)
     watcher.start()

@@ -23,7 +23,7 @@ import socket
 import struct
 from collections import deque
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any
 
 from sfss.memcache.errors import (
     ConnectionLost,
@@ -43,6 +43,7 @@ from sfss.memcache.protocol import (
     get_command,
     set_command,
 )
+from sfss.receivers import Receiver
 
 #: How often the queue is looked over for operations that are out of time, in seconds.
 WATCH_INTERVAL = 0.1
@@ -54,19 +55,6 @@ _PROGRESS_BYTES = 16 * 1024
 _JOIN_BYTES = 64 * 1024
 #: A transfer of this many bytes under way weighs as much as one operation.
 _BYTES_PER_OPERATION = 32 * 1024
-
-
-class Receiver(Protocol):
-    """Who waits for a reply: an :class:`asyncio.Future`, or something cheaper that is called
-    back at once, in the turn of the loop in which the reply came.
-    """
-
-    def done(self) -> bool:
-        """Whether nobody waits any more; then neither of the others is called."""
-
-    def set_result(self, result: Any) -> None: ...
-
-    def set_exception(self, error: ProxyError) -> None: ...
 
 
 class _Operation:
@@ -116,7 +104,7 @@ class Connection(asyncio.Protocol):
         self._moved_at = 0.0
         self._received_since = 0
         self._handed_out = 0
-        self._left_at_last_look = 0
+        self._taken_when_moved = 0
 
     @classmethod
     async def open(
@@ -148,39 +136,30 @@ class Connection(asyncio.Protocol):
             raise ProxyDown(f"cannot connect: {error}") from error
         return connection
 
-    # The operations. They raise ConnectionLost if the connection is not usable any more, and
-    # otherwise give a future at once, which fails when the loop's clock is at `deadline`.
+    # The operations. They raise ConnectionLost if the connection is not usable any more. Otherwise
+    # *receiver*, or the future that they give when there is none, gets the result, or a ProxyError:
+    # at the latest when the loop's clock is at *deadline*.
 
-    def get(self, key: bytes, deadline: float) -> asyncio.Future:
-        """A future of the value as bytes, or of None if the proxy knows of none."""
-        future = self._loop.create_future()
-        self.get_into(future, key, deadline)
-        return future
+    def get(self, key: bytes, deadline: float, receiver: Receiver | None = None) -> Any:
+        """The value as bytes, or None if the proxy knows of none."""
+        return self._send(receiver, _read_get, key, deadline, 1, get_command(key))
 
-    def get_into(self, receiver: Receiver, key: bytes, deadline: float) -> None:
-        """As :meth:`get`, into *receiver*."""
-        self._send(receiver, _read_get, key, deadline, 1, get_command(key))
-
-    def set(self, key: bytes, value: bytes | bytearray, deadline: float) -> asyncio.Future:
-        """A future of None, once the proxy has said that the value is stored."""
-        future = self._loop.create_future()
-        self.set_into(future, key, value, deadline)
-        return future
-
-    def set_into(
-        self, receiver: Receiver, key: bytes, value: bytes | bytearray, deadline: float
-    ) -> None:
-        """As :meth:`set`, into *receiver*."""
+    def set(
+        self,
+        key: bytes,
+        value: bytes | bytearray,
+        deadline: float,
+        receiver: Receiver | None = None,
+    ) -> Any:
+        """None, once the proxy has said that the value is stored."""
         size = len(value)
         weight = 1 + size // _BYTES_PER_OPERATION
         command = set_command(key, size)
-        self._send(receiver, _read_set, key, deadline, weight, command, value, b"\r\n")
+        return self._send(receiver, _read_set, key, deadline, weight, command, value, b"\r\n")
 
-    def delete(self, key: bytes, deadline: float) -> asyncio.Future:
-        """A future of True if there was a value, of False if there was none."""
-        future = self._loop.create_future()
-        self._send(future, _read_delete, key, deadline, 1, delete_command(key))
-        return future
+    def delete(self, key: bytes, deadline: float, receiver: Receiver | None = None) -> Any:
+        """True if there was a value, False if there was none."""
+        return self._send(receiver, _read_delete, key, deadline, 1, delete_command(key))
 
     @property
     def load(self) -> int:
@@ -200,15 +179,17 @@ class Connection(asyncio.Protocol):
 
     def _send(
         self,
-        receiver: Receiver,
+        receiver: Receiver | None,
         read: Callable[[_Operation, Reply], object],
         key: bytes,
         deadline: float,
         weight: int,
         *pieces: bytes | bytearray,
-    ) -> None:
+    ) -> Receiver:
         if not self.usable:
             raise ConnectionLost("the connection is closed")
+        if receiver is None:
+            receiver = self._loop.create_future()
         now = self._loop.time()
         self._queue.append(_Operation(read, key, receiver, now, deadline, weight))
         self._queued_weight += weight
@@ -219,6 +200,7 @@ class Connection(asyncio.Protocol):
             self._unwritten_bytes += len(piece)
         if self._watch is None:
             self._watch_again(now)
+        return receiver
 
     def _flush(self) -> None:
         pieces, size = self._unwritten, self._unwritten_bytes
@@ -244,9 +226,9 @@ class Connection(asyncio.Protocol):
         now = self._loop.time()
         if now - planned > _WE_WERE_STOPPED:
             self._moved_at = now
-        left = self._handed_out - self._transport.get_write_buffer_size()
-        if left - self._left_at_last_look >= _PROGRESS_BYTES:
-            self._left_at_last_look = left
+        taken = self._handed_out - self._transport.get_write_buffer_size()
+        if taken - self._taken_when_moved >= _PROGRESS_BYTES:
+            self._taken_when_moved = taken
             self._moved_at = now
         if now - max(self._moved_at, self._queue[0].sent) >= self._operation_timeout:
             self._give_up(ProxyDown(f"no reply within {self._operation_timeout:g} s"))

@@ -148,7 +148,7 @@ class Proxy:
         if usable := self._usable():
             await asyncio.wait({opening}, timeout=_WAIT_FOR_NEW)
             if not opening.done() or opening.exception() is not None:
-                return min(usable, key=lambda connection: connection.load)
+                return _least_busy(usable)
         # Shielded: the others wait for it too when one of them is cancelled.
         return await asyncio.shield(opening)
 
@@ -170,7 +170,7 @@ class Proxy:
         self._connections = self._usable()
         if len(self._connections) >= self._limits.connections:
             connection.close()
-            return min(self._connections, key=lambda other: other.load)
+            return _least_busy(self._connections)
         connection.on_fault = self.suspicion
         self._connections.append(connection)
         return connection
@@ -270,3 +270,7 @@ class Proxy:
             await self.probe()
             self._tested.set()
             self._tested.clear()
+
+
+def _least_busy(connections: list[Connection]) -> Connection:
+    return min(connections, key=lambda connection: connection.load)

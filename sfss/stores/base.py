@@ -11,9 +11,10 @@
 """
 
 from abc import ABC, abstractmethod
-from typing import Any, Protocol, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 from sfss.models import FileInfo, Precondition, StoredFile
+from sfss.receivers import Receiver
 
 #: Figures of stores, as memcached's ``stats`` gives them: address to name to value, as text.
 Stats = dict[str, dict[str, str]]
@@ -70,25 +71,13 @@ class Store(ABC):
         """Finish what was acknowledged and let go of everything. The store is of no use then."""
 
 
-class Receiver(Protocol):
-    """Who waits for an answer without a task: an :class:`asyncio.Future` would do."""
-
-    def done(self) -> bool:
-        """Whether nobody waits any more; then neither of the others is called."""
-
-    def set_result(self, result: Any) -> None: ...
-
-    def set_exception(self, error: Exception) -> None:
-        """An :class:`SfssError`, as ``get`` or ``put`` would raise it."""
-
-
 @runtime_checkable
 class AnswersAtOnce(Protocol):
     """A store that can be asked by a call and answers by a call, without a coroutine for each.
 
     Both return True, and *receiver* is called once, in bounded time, perhaps even before they
-    return. Or they return False: that is not possible at the moment, nothing has begun, and
-    ``get`` or ``put`` is the way.
+    return; its error is a :class:`SfssError`, as ``get`` or ``put`` would raise it. Or they return
+    False: that is not possible at the moment, nothing has begun, and ``get`` or ``put`` is the way.
     """
 
     def begin_get(self, path: str, receiver: Receiver) -> bool:

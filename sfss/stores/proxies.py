@@ -13,6 +13,7 @@ process, best effort among several gateways.
 import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -36,15 +37,19 @@ from sfss.memcache.keys import memcache_key
 from sfss.memcache.proxy import Limits, Proxy
 from sfss.memcache.stats import stats_of
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
-from sfss.stores.base import Receiver, Stats, Store
+from sfss.receivers import Receiver
+from sfss.stores.base import Stats, Store
 
 Address = tuple[str, int]
-#: Does one thing on a connection, by a deadline on the loop's clock.
-Operation = Callable[[Connection, float], Awaitable[Any]]
+#: Does one thing on a connection: called with it, and with ``deadline`` and ``receiver`` as the
+#: operations of :class:`Connection` have them.
+Operation = Callable[..., Any]
 
 #: How often one request tries one proxy in a row: a lost connection says more about the connection
 #: than about the proxy.
 _TRIES = 2
+
+_UNREACHABLE = "None of the storage proxies can be reached."
 
 
 class ProxyStore(Store):
@@ -79,29 +84,18 @@ class ProxyStore(Store):
 
     async def get(self, path: str) -> StoredFile:
         key = memcache_key(path)
-        content = await self._ask(lambda connection, deadline: connection.get(key, deadline))
-        if content is None:
+        file = _file_of(await self._ask(partial(Connection.get, key=key)))
+        if file is None:
             raise NotFound.of(path)
-        return StoredFile(content, etag_of(content))
+        return file
 
     def begin_get(self, path: str, receiver: Receiver) -> bool:
-        key = memcache_key(path)
-        return self._begin(
-            lambda connection, first, deadline: connection.get_into(first, key, deadline),
-            lambda connection, deadline: connection.get(key, deadline),
-            _file_of,
-            receiver,
-        )
+        return self._begin(partial(Connection.get, key=memcache_key(path)), _file_of, receiver)
 
     def begin_put(self, path: str, content: bytes, receiver: Receiver) -> bool:
-        key = memcache_key(path)
         info = FileInfo(len(content), etag_of(content))
-        return self._begin(
-            lambda connection, first, deadline: connection.set_into(first, key, content, deadline),
-            lambda connection, deadline: connection.set(key, content, deadline),
-            lambda _: info,
-            receiver,
-        )
+        operation = partial(Connection.set, key=memcache_key(path), value=content)
+        return self._begin(operation, lambda _: info, receiver)
 
     async def put(
         self, path: str, content: bytes | bytearray, precondition: Precondition | None = None
@@ -110,8 +104,7 @@ class ProxyStore(Store):
             async with self._lock(path):
                 await self._check(path, precondition)
                 return await self.put(path, content)
-        key = memcache_key(path)
-        await self._ask(lambda connection, deadline: connection.set(key, content, deadline))
+        await self._ask(partial(Connection.set, key=memcache_key(path), value=content))
         return FileInfo(len(content), etag_of(content))
 
     async def delete(self, path: str, precondition: Precondition | None = None) -> None:
@@ -122,7 +115,7 @@ class ProxyStore(Store):
         key = memcache_key(path)
         tries = 0
 
-        def delete(connection: Connection, deadline: float) -> Awaitable[bool]:
+        def delete(connection: Connection, *, deadline: float) -> Awaitable[bool]:
             nonlocal tries
             tries += 1
             return connection.delete(key, deadline)
@@ -138,7 +131,7 @@ class ProxyStore(Store):
     async def stats(self) -> Stats:
         stats = await self._stats_of(self._addresses)
         if not any(stats.values()):
-            raise NoStoreAvailable("None of the storage proxies can be reached.")
+            raise NoStoreAvailable(_UNREACHABLE)
         return stats
 
     async def ready(self) -> None:
@@ -148,7 +141,7 @@ class ProxyStore(Store):
                     return
         except TimeoutError:
             pass
-        raise NoStoreAvailable("None of the storage proxies can be reached.")
+        raise NoStoreAvailable(_UNREACHABLE)
 
     async def node_stats(self) -> Stats:
         return await self._stats_of(self._nodes)
@@ -174,13 +167,9 @@ class ProxyStore(Store):
         precondition.check(current)
 
     def _begin(
-        self,
-        first: Callable[[Connection, Receiver, float], None],
-        again: Operation,
-        translate: Callable[[Any], object],
-        receiver: Receiver,
+        self, operation: Operation, translate: Callable[[Any], object], receiver: Receiver
     ) -> bool:
-        """One try by *first* without a task; if it fails, the others by *again* with one."""
+        """One try of *operation* without a task; if it fails, the others with one."""
         candidates = self._candidates(())
         if not candidates:
             return False
@@ -189,7 +178,8 @@ class ProxyStore(Store):
         if connection is None:
             return False
         deadline = self._loop.time() + self._request_timeout
-        first(connection, _FirstTry(self, proxy, deadline, again, translate, receiver), deadline)
+        first = _FirstTry(self, proxy, deadline, operation, translate, receiver)
+        operation(connection, deadline=deadline, receiver=first)
         return True
 
     def try_again(self, failed: "_FirstTry", error: ProxyError) -> None:
@@ -203,7 +193,7 @@ class ProxyStore(Store):
         tries.note(failed.proxy, error)
         receiver = failed.receiver
         try:
-            result = await self._ask(failed.again, failed.deadline, tries)
+            result = await self._ask(failed.operation, failed.deadline, tries)
         except SfssError as verdict:
             if not receiver.done():
                 receiver.set_exception(verdict)
@@ -228,7 +218,7 @@ class ProxyStore(Store):
                     if proxy is None:
                         break
                     try:
-                        return await proxy.ask(lambda connection: operation(connection, deadline))
+                        return await proxy.ask(partial(operation, deadline=deadline))
                     except ProxyError as error:
                         tries.note(proxy, error)
         except TimeoutError:
@@ -294,19 +284,16 @@ class _Tries:
 
     def verdict(self) -> SfssError:
         """What to tell the client when no proxy did it."""
-        for kind, error in [
-            (ValueRefused, lambda r: FileTooLarge(f"The store takes no file of this size: {r}.")),
-            (OutOfMemory, lambda r: StoreFull(f"The store has no room left: {r}.")),
-            (
-                ProxyRefused,
-                lambda r: StoreRefused(
-                    f"The store refused: {r}. A write may have happened all the same."
-                ),
-            ),
-        ]:
-            for refusal in self.refusals:
-                if isinstance(refusal, kind):
-                    return error(refusal)
+        for refusal in self.refusals:
+            if isinstance(refusal, ValueRefused):
+                return FileTooLarge(f"The store takes no file of this size: {refusal}.")
+        for refusal in self.refusals:
+            if isinstance(refusal, OutOfMemory):
+                return StoreFull(f"The store has no room left: {refusal}.")
+        if self.refusals:
+            return StoreRefused(
+                f"The store refused: {self.refusals[0]}. A write may have happened all the same."
+            )
         return NoStoreAvailable(
             "None of the storage proxies could be reached in time. Try again later; a write "
             "may have happened all the same."
@@ -316,21 +303,21 @@ class _Tries:
 class _FirstTry:
     """Receives what a connection gives to the first try of a request (:meth:`ProxyStore._begin`)."""
 
-    __slots__ = ("again", "deadline", "done", "proxy", "receiver", "store", "translate")
+    __slots__ = ("deadline", "done", "operation", "proxy", "receiver", "store", "translate")
 
     def __init__(
         self,
         store: ProxyStore,
         proxy: Proxy,
         deadline: float,
-        again: Operation,
+        operation: Operation,
         translate: Callable[[Any], object],
         receiver: Receiver,
     ):
         self.store = store
         self.proxy = proxy
         self.deadline = deadline
-        self.again = again
+        self.operation = operation
         self.translate = translate
         self.receiver = receiver
         self.done = receiver.done

@@ -32,7 +32,8 @@ from sfss.errors import (
     StoreUnusable,
 )
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
-from sfss.stores.base import Receiver, Stats, Store
+from sfss.receivers import Receiver
+from sfss.stores.base import Stats, Store
 
 log = logging.getLogger("sfss.store")
 
@@ -105,26 +106,35 @@ class SqliteStore(Store):
         self._writer = _Writer(self._file, asyncio.get_running_loop(), self._timeout)
 
     async def get(self, path: str) -> StoredFile:
-        self._counts["cmd_get"] += 1
-        file = _intact(self._read(_GET, path), path)
-        self._counts["get_hits"] += 1
+        file = self._get(path)
+        if file is None:
+            raise NotFound.of(path)
         return file
 
     def begin_get(self, path: str, receiver: Receiver) -> bool:
-        self._counts["cmd_get"] += 1
         try:
-            row = self._read_row(_GET, path)
-            file = row and _intact(row, path)
+            file = self._get(path)
         except StoreRefused as error:
             receiver.set_exception(error)
-            return True
-        if file is not None:
-            self._counts["get_hits"] += 1
-        receiver.set_result(file)
+        else:
+            receiver.set_result(file)
         return True
 
+    def _get(self, path: str) -> StoredFile | None:
+        """The file, None if there is none. :raises StoreRefused:"""
+        self._counts["cmd_get"] += 1
+        row = self._read_row(_GET, path)
+        if row is None:
+            return None
+        file = _intact(row, path)
+        self._counts["get_hits"] += 1
+        return file
+
     async def stat(self, path: str) -> FileInfo:
-        return FileInfo(*self._read(_STAT, path))
+        row = self._read_row(_STAT, path)
+        if row is None:
+            raise NotFound.of(path)
+        return FileInfo(*row)
 
     async def put(
         self, path: str, content: bytes | bytearray, precondition: Precondition | None = None
@@ -189,12 +199,6 @@ class SqliteStore(Store):
         if self._writer is not None:
             await self._writer.close()
             self._reader.close()
-
-    def _read(self, query: str, path: str) -> tuple:
-        row = self._read_row(query, path)
-        if row is None:
-            raise NotFound.of(path)
-        return row
 
     def _read_row(self, query: str, *arguments: str) -> tuple | None:
         try:

@@ -18,11 +18,14 @@ from aiohttp.web_protocol import RequestHandler
 from sfss.errors import NotFound, SfssError
 from sfss.models import FileInfo, StoredFile
 from sfss.service import FileService
+from sfss.settings import Settings
 from sfss.web.access import Access
+from sfss.web.app import make_app
 from sfss.web.errors import error_response, problem
 from sfss.web.fastpath import PlainRequest, file_head, plain_request, response_bytes
 from sfss.web.files import created, updated
 from sfss.web.request_ids import RequestIds
+from sfss.web.telemetry import Telemetry
 
 #: How long idle connections stay open once a shutdown has begun, in seconds.
 IDLE_GRACE = 1.0
@@ -264,7 +267,7 @@ class ClientConnection(RequestHandler):
 
 
 class _Plain:
-    """A plain request under way: what the store calls back (:class:`sfss.stores.base.Receiver`)."""
+    """A plain request under way: what the store calls back (:class:`sfss.receivers.Receiver`)."""
 
     __slots__ = ("close", "connection", "request", "request_id", "started")
 
@@ -283,9 +286,8 @@ class _Plain:
 
     def _respond(self, response: web.Response) -> None:
         self._decide()
-        close = self.close or response.keep_alive is False
-        data = response_bytes(response, self.request_id, close=close)
-        self.close = close
+        self.close = self.close or response.keep_alive is False
+        data = response_bytes(response, self.request_id, close=self.close)
         self.connection.answer(self, response.status, data)
 
     def _decide(self) -> None:
@@ -391,3 +393,17 @@ class Runner(web.AppRunner):
     async def _make_server(self) -> Server:
         server = await super()._make_server()
         return Server(server, *self._parts, **server._kwargs)
+
+
+def make_runner(service: FileService, settings: Settings) -> Runner:
+    """All that serves *service* over HTTP, put together as *settings* say."""
+    telemetry, request_ids = Telemetry(), RequestIds()
+    return Runner(
+        make_app(service, settings, telemetry, request_ids),
+        service,
+        Access(telemetry, write_lines=settings.access_log),
+        request_ids,
+        send_timeout=settings.send_timeout,
+        keepalive_timeout=settings.keepalive_timeout,
+        shutdown_timeout=settings.drain_timeout,
+    )

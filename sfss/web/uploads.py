@@ -49,7 +49,7 @@ async def read_upload(request: web.BaseRequest, *, limit: int, timeout: float) -
     is_form = media_type == "multipart/form-data"
     announced = request.content_length
     if announced is not None and announced > (limit + FORM_OVERHEAD if is_form else limit):
-        raise _too_large(limit)
+        raise FileTooLarge.over(limit)
     await _invite(request)
     try:
         async with asyncio.timeout(timeout):
@@ -90,7 +90,7 @@ async def _read_raw(request: web.BaseRequest, limit: int) -> bytes:
     async for chunk in request.content.iter_any():
         size += len(chunk)
         if size > limit:
-            raise _too_large(limit)
+            raise FileTooLarge.over(limit)
         chunks.append(chunk)
     return b"".join(chunks)
 
@@ -116,7 +116,7 @@ async def _read_form(request: web.BaseRequest, boundary: str, limit: int) -> byt
                             overhead -= len(event)
                             file.append(event)
                             if size > limit:
-                                raise _too_large(limit)
+                                raise FileTooLarge.over(limit)
                     elif event.name == FIELD:
                         if file is not None:
                             raise InvalidRequest(
@@ -134,7 +134,3 @@ async def _read_form(request: web.BaseRequest, boundary: str, limit: int) -> byt
     if file is None:
         raise InvalidRequest(f"The form has no field {FIELD!r}.")
     return b"".join(file)
-
-
-def _too_large(limit: int) -> FileTooLarge:
-    return FileTooLarge(f"A file may have at most {limit} bytes.")
