@@ -15,17 +15,24 @@ setup(
     long_description=(HERE / "README.rst").read_text(),
     long_description_content_type="text/x-rst",
     packages=find_packages(include=["sfss", "sfss.*"]),
+    package_data={"sfss.web": ["static/*"]},
     python_requires=">=3.11",
     install_requires=[
         # web/server.py builds on aiohttp's connection handler, which may change between
         # minor releases: a new one is let in when the tests have passed with it.
         "aiohttp>=3.14,<3.15",
         "aiomcache>=0.8.2",
+        # workers.py builds on gunicorn's arbiter, as web/server.py does on aiohttp's handler.
+        "gunicorn>=27.0,<28",
         "multipart>=1.3",
+        "prometheus_client>=0.22",
         "tqdm>=4.60",
         "uvloop>=0.19; platform_system != 'Windows' and platform_python_implementation == 'CPython'",
         "xxhash>=3.0",
     ],
-    extras_require={"test": ["hypothesis>=6.100", "pytest>=8", "pytest-asyncio>=1.0"]},
+    extras_require={
+        "test": ["hypothesis>=6.100", "pytest>=8", "pytest-asyncio>=1.0"]
+        + ["schemathesis>=4", "selenium>=4.30"]
+    },
     entry_points={"console_scripts": ["sfss = sfss.cli:main"]},
 )

@@ -5,19 +5,23 @@ The only place that wires the floors together.
 
 import argparse
 import asyncio
-import logging
 import signal
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from aiohttp import web
 
-from sfss import __version__, logs, transfers
+from sfss import __version__, logs, transfers, workers
+from sfss.admission import Admission
 from sfss.allocator import keep_large_blocks
 from sfss.client import DEFAULT_URL
+from sfss.credentials import Credentials
 from sfss.errors import SettingsError, SfssError
 from sfss.memcache.proxy import Limits
+from sfss.panel import Panel
 from sfss.service import FileService
 from sfss.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, FIELDS, Settings, load, split_address
 from sfss.stores.base import Store
@@ -29,8 +33,6 @@ try:
     import uvloop
 except ImportError:  # it does not exist for every platform
     uvloop = None
-
-log = logging.getLogger("sfss")
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -47,7 +49,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         if command is None:
             config = options.pop("config", None)
-            return _run(_serve(load(options, config=config)))
+            return _serve(partial(load, options, config=config))
         return _run(transfers.COMMANDS[command](**options))
     except SettingsError as error:
         print(f"sfss: {error}", file=sys.stderr)
@@ -79,43 +81,41 @@ def make_store(settings: Settings) -> Store:
         ),
         request_timeout=settings.request_timeout,
         nodes=[split_address(address) for address in settings.node],
+        hedge_share=settings.hedge_share,
     )
 
 
-async def _serve(settings: Settings) -> int:
+def _serve(load_settings: Callable[[], Settings]) -> int:
     """Serve until SIGTERM or SIGINT, then end what is under way."""
-    logs.set_up(settings.log_level)
+    logs.set_up(load_settings().log_level)
     keep_large_blocks()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    return workers.run(load_settings, _check, _make_runner)
 
+
+def _check(settings: Settings) -> str:
+    """See that a worker could serve with *settings*; what it would keep files in, for the log."""
+    Credentials.of(settings)
+    store = make_store(settings)
+    store.prepare()
+    return store.description
+
+
+async def _make_runner(settings: Settings, panel: Panel) -> web.AppRunner:
+    """All that one worker serves with."""
     store = make_store(settings)
     await store.start()
-    runner = make_runner(FileService(store, max_file_size=settings.max_file_size), settings)
-    try:
-        await runner.setup()
-        site = web.TCPSite(runner, settings.host, settings.port, backlog=1024)
-        try:
-            await site.start()
-        except (OSError, UnicodeError) as error:  # the latter is of the host's name
-            log.error(
-                "cannot listen",
-                extra={"host": settings.host, "port": settings.port, "reason": str(error)},
-            )
-            return EXIT_FAILED
-        host, port = runner.addresses[0][:2]
-        url = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-        log.info(
-            "listening", extra={"url": url, "store": store.description, "version": __version__}
-        )
-        await stop.wait()
-        log.info("stopping", extra={"drain_timeout_s": settings.drain_timeout})
-    finally:
-        await runner.cleanup()
+    service = FileService(
+        store,
+        max_file_size=settings.max_file_size,
+        admission=Admission(settings.max_bytes_in_flight, settings.admission_timeout),
+    )
+    runner = make_runner(service, settings, Credentials.of(settings), panel)
+
+    async def close_store(app: web.Application) -> None:
         await store.close()
-    log.info("stopped")
-    return 0
+
+    runner.app.on_cleanup.append(close_store)
+    return runner
 
 
 # The command line.

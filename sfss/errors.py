@@ -35,6 +35,22 @@ class UploadTimeout(SfssError):
     """The body did not arrive in time."""
 
 
+class Unauthorized(SfssError):
+    """A credential is needed, and there was none, or none that is valid."""
+
+
+class Forbidden(SfssError):
+    """It is not allowed to this client, whatever its token: by its address, or by its URL."""
+
+
+class Overloaded(SfssError):
+    """So much is under way that there is no room for this request; a moment later there may be."""
+
+    @classmethod
+    def now(cls) -> "Overloaded":
+        return cls("The server has too much under way at the moment. Try again in a second.")
+
+
 class FileTooLarge(SfssError):
     """The content is over the service's limit, or over the store's own."""
 

@@ -1,29 +1,41 @@
-"""The rules between HTTP and a store: which paths, how large, what type.
+"""The rules between HTTP and a store: which paths, how large, what type, how many at once.
 
 Whoever speaks for a client (HTTP now) comes through here; nobody but this module calls a store.
 """
 
 import mimetypes
+from collections.abc import Iterable
 from functools import lru_cache
 
+from sfss.admission import Admission
 from sfss.errors import FileTooLarge
+from sfss.figures import Family
 from sfss.models import FileInfo, Precondition, StoredFile
+from sfss.panel import Event
 from sfss.paths import check_path, is_valid_path
 from sfss.receivers import Receiver
-from sfss.stores.base import AnswersAtOnce, HasNodes, Stats, Store
+from sfss.stores.base import EVENTS, AnswersAtOnce, HasNodes, Stats, Store
+
+
+__all__ = ["EVENTS", "FileService", "Stats", "content_type_of"]
 
 
 class FileService:
-    """Files of at most *max_file_size* bytes in *store*."""
+    """Files of at most *max_file_size* bytes in *store*, as many at once as *admission* allows."""
 
-    def __init__(self, store: Store, *, max_file_size: int):
+    def __init__(self, store: Store, *, max_file_size: int, admission: Admission | None = None):
         self.max_file_size = max_file_size
+        self.admission = admission or Admission(limit=2**62, wait=0.0)
         self._store = store
         self._at_once = isinstance(store, AnswersAtOnce)
 
     async def get(self, path: str) -> StoredFile:
-        """:raises InvalidPath, NotFound, NoStoreAvailable, StoreRefused:"""
-        return await self._store.get(check_path(path))
+        """:raises InvalidPath, NotFound, NoStoreAvailable, StoreRefused, Overloaded:"""
+        check_path(path)
+        async with self.admission.room(self.admission.typical):
+            file = await self._store.get(path)
+        self.admission.check_answer(len(file.content))
+        return file
 
     def begin_get(self, path: str, receiver: Receiver) -> bool:
         """Begin a get without a coroutine (see :class:`AnswersAtOnce`).
@@ -43,7 +55,9 @@ class FileService:
 
     async def stat(self, path: str) -> FileInfo:
         """Raises as :meth:`get` does."""
-        return await self._store.stat(check_path(path))
+        check_path(path)
+        async with self.admission.room(self.admission.typical):
+            return await self._store.stat(path)
 
     async def put(
         self, path: str, content: bytes | bytearray, precondition: Precondition | None = None
@@ -64,6 +78,13 @@ class FileService:
     async def ready(self) -> None:
         """Return if a store can serve now. :raises NoStoreAvailable, StoreRefused: if not."""
         await self._store.ready()
+
+    def families(self) -> Iterable[Family]:
+        """What has been counted of the store and of the admission."""
+        return [*self._store.families(), *self.admission.families()]
+
+    def history(self) -> Iterable[Event]:
+        return self._store.history()
 
     async def stats(self) -> Stats:
         """The store's figures by address. :raises NoStoreAvailable:"""

@@ -9,6 +9,7 @@ Whatever is unknown or invalid is a :class:`SettingsError` that names its source
 """
 
 import dataclasses
+import ipaddress
 import os
 import re
 import tomllib
@@ -29,17 +30,25 @@ _ADDRESS = re.compile(
     r"(?:(?P<name>[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?)|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])"
     r":(?P<port>[0-9]{1,5})"
 )
+# RFC 6454 6.2, as browsers send it: in lower case, without a path.
+_ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+")
 
 
-def setting(default: Any, help: str, *, unit: str = "", least: float | None = None) -> Any:
+def setting(
+    default: Any, help: str, *, unit: str = "", least: float | None = None, secret: bool = False
+) -> Any:
     """A field of :class:`Settings`: *least* is the smallest number that makes sense."""
-    return field(default=default, metadata={"help": help, "unit": unit, "least": least})
+    metadata = {"help": help, "unit": unit, "least": least}
+    return field(default=default, repr=not secret, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     host: str = setting("127.0.0.1", "address to listen on", unit="ADDRESS")
     port: int = setting(8255, "port to listen on; 0 takes a free one", unit="PORT", least=0)
+    workers: str = setting(
+        "1", "processes that serve; auto is one for each core", unit="N|auto"
+    )
     proxy: tuple[str, ...] = setting(
         (),
         "memcache-protocol proxy to keep files in; repeatable. Without one, files are kept in "
@@ -63,6 +72,25 @@ class Settings:
     request_timeout: float = setting(
         10.0, "time that the store has for one request, over all tries", unit="SECONDS", least=0.001
     )
+    hedge_share: float = setting(
+        0.05,
+        "reads that may be sent to a second proxy when the first is slow, as a share of all; "
+        "0 for none",
+        unit="SHARE",
+        least=0,
+    )
+    max_bytes_in_flight: int = setting(
+        256 * 1024 * 1024,
+        "bytes of files under way at once in one worker; beyond it requests wait, then get 503",
+        unit="BYTES",
+        least=1,
+    )
+    admission_timeout: float = setting(
+        1.0, "time that a request waits for room before it gets 503", unit="SECONDS", least=0
+    )
+    header_timeout: float = setting(
+        20.0, "time in which the head of a request must arrive", unit="SECONDS", least=0.001
+    )
     upload_timeout: float = setting(
         60.0, "time in which the body of an upload must arrive", unit="SECONDS", least=0.001
     )
@@ -75,6 +103,41 @@ class Settings:
     drain_timeout: float = setting(
         90.0, "time that requests under way have to end at shutdown", unit="SECONDS", least=0
     )
+    write_token: tuple[str, ...] = setting(
+        (),
+        "token that writes need (Authorization: Bearer TOKEN); repeatable. Who may write may read",
+        unit="TOKEN",
+        secret=True,
+    )
+    write_token_file: str = setting("", "file with such tokens, one a line", unit="FILE")
+    read_token: tuple[str, ...] = setting(
+        (), "token that reads, /status and /metrics need; repeatable", unit="TOKEN", secret=True
+    )
+    read_token_file: str = setting("", "file with such tokens, one a line", unit="FILE")
+    allow_writes_from: tuple[str, ...] = setting(
+        (), "network that may write, others may not; repeatable", unit="CIDR"
+    )
+    trust_forwarded_from: tuple[str, ...] = setting(
+        (), "network of proxies whose X-Forwarded-For is believed; repeatable", unit="CIDR"
+    )
+    signing_key: tuple[str, ...] = setting(
+        (),
+        "key of signed URLs, at least 16 characters; repeatable, the first one signs",
+        unit="KEY",
+        secret=True,
+    )
+    signing_key_file: str = setting("", "file with such keys, one a line", unit="FILE")
+    ssl: bool = setting(False, "serve HTTPS; needs --sslcert and --sslkey")
+    sslcert: str = setting("", "certificate and its chain, PEM", unit="FILE")
+    sslkey: str = setting("", "private key of the certificate, PEM", unit="FILE")
+    cors_origin: tuple[str, ...] = setting(
+        (), "origin whose pages may use the API (CORS), or *; repeatable", unit="ORIGIN"
+    )
+    inline_active: bool = setting(
+        False, "show HTML, SVG and other active types in the browser, rather than download them"
+    )
+    page: bool = setting(True, "show a status page at /")
+    page_uploads: bool = setting(True, "offer uploads on the status page")
     access_log: bool = setting(True, "log a line for each request")
     log_level: str = setting("info", "debug, info, warning or error", unit="LEVEL")
 
@@ -84,7 +147,7 @@ class Settings:
             value = getattr(self, name)
             if least is not None and not least <= value <= MOST:  # NaN is refused, too
                 raise SettingsError(f"{name} is {value}; it must be at least {least}")
-            if isinstance(value, str) and (not value or "\0" in value):
+            if isinstance(value, str) and ("\0" in value or (part.default and not value)):
                 raise SettingsError(f"{name} is empty, or contains a null character")
         if self.port > 65535:
             raise SettingsError(f"port is {self.port}; it must be at most 65535")
@@ -103,6 +166,23 @@ class Settings:
                 split_address(address)
                 if addresses.count(address) > 1:
                     raise SettingsError(f"{address} is named twice")
+        if self.workers != "auto" and not re.fullmatch("[1-9][0-9]?", self.workers):
+            raise SettingsError(f"workers is {self.workers!r}; it must be 1 to 99, or auto")
+        if self.hedge_share > 1:
+            raise SettingsError(f"hedge_share is {self.hedge_share:g}; it must be at most 1")
+        for network in (*self.allow_writes_from, *self.trust_forwarded_from):
+            split_network(network)
+        for origin in self.cors_origin:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise SettingsError(
+                    f"{origin!r} is not an origin of the form https://HOST[:PORT], or *"
+                )
+
+    @property
+    def worker_count(self) -> int:
+        if self.workers == "auto":
+            return min(len(os.sched_getaffinity(0)), 99)
+        return int(self.workers)
 
 
 FIELDS: dict[str, dataclasses.Field] = {part.name: part for part in dataclasses.fields(Settings)}
@@ -123,7 +203,12 @@ def load(
         values |= _checked(_from_file(Path(config)), config)
     values |= _checked(_from_environment(environment), "the environment")
     values |= _checked(flags, "the command line")
-    return Settings(**values)
+    settings = Settings(**values)
+    if settings.ssl and not (settings.sslcert and settings.sslkey):
+        raise SettingsError("ssl needs both sslcert and sslkey")
+    if not settings.ssl and (settings.sslcert or settings.sslkey):
+        raise SettingsError("sslcert and sslkey do nothing without ssl; add --ssl")
+    return settings
 
 
 def split_address(address: str) -> tuple[str, int]:
@@ -132,6 +217,14 @@ def split_address(address: str) -> tuple[str, int]:
     if match is None or not 0 < int(match["port"]) < 65536:
         raise SettingsError(f"{address!r} is not an address of the form HOST:PORT")
     return match["name"] or match["ipv6"], int(match["port"])
+
+
+def split_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """A network in CIDR notation (RFC 4632); one address is a network too. :raises SettingsError:"""
+    try:
+        return ipaddress.ip_network(text)
+    except ValueError as error:
+        raise SettingsError(f"{text!r} is not a network such as 10.0.0.0/8: {error}") from None
 
 
 def parse(name: str, text: str) -> Any:
@@ -171,6 +264,8 @@ def _of_kind(name: str, value: Any, source: str) -> Any:
     kind = FIELDS[name].type
     if kind is float and type(value) is int and abs(value) <= MOST:
         return float(value)
+    if name == "workers" and type(value) is int:
+        return str(value)
     if kind in (bool, int, float, str):
         if type(value) is kind:
             return value

@@ -52,10 +52,24 @@ class Program:
     def pid(self) -> int:
         return self.process.pid
 
+    def family(self) -> list[int]:
+        """Its process id, and those of the processes that it has started."""
+        try:
+            children = Path(f"/proc/{self.pid}/task/{self.pid}/children").read_text()
+        except OSError:
+            children = ""
+        return [self.pid, *map(int, children.split())]
+
     def resident_mb(self) -> float:
-        """Its memory, in units of 10**6 bytes."""
-        pages = int(Path(f"/proc/{self.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+        """Its memory and that of its children, what they share counted once; 10**6 bytes."""
+        total = 0
+        for pid in self.family():
+            try:
+                rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            except OSError:
+                continue  # it has just ended
+            total += int(re.search(r"Pss: +([0-9]+) kB", rollup)[1]) * 1024
+        return total / 1e6
 
     def printed(self) -> str:
         return Path(self.output.name).read_text(errors="replace")
@@ -101,8 +115,11 @@ class Program:
             self._ended()
 
     def kill(self) -> None:
-        """End it in the middle of whatever it does (kill -9)."""
-        self.process.kill()
+        """End it and its children in the middle of whatever they do (kill -9)."""
+        if self.process.poll() is None:
+            self.send(signal.SIGSTOP)  # or it would start new ones
+            for pid in reversed(self.family()):
+                os.kill(pid, signal.SIGKILL)
         self.process.wait()
         self._ended()
 
@@ -180,3 +197,7 @@ class Sfss(Program):
         super().__init__([sys.executable, "-m", "sfss", "--port", 0, *flags], cpu=cpu)
         self.url = self.wait_for_line(r"listening url=(\S+)")[1]
         self.port = int(self.url.rpartition(":")[2])
+
+    @property
+    def workers(self) -> list[int]:
+        return self.family()[1:]

@@ -10,13 +10,15 @@ FLOORS = [
     {"sfss"},  # the version
     {"sfss.errors"},
     {"sfss.models", "sfss.paths", "sfss.settings", "sfss.logs"}
-    | {"sfss.allocator", "sfss.receivers"},
+    | {"sfss.allocator", "sfss.receivers", "sfss.figures", "sfss.board", "sfss.signing"},
+    {"sfss.panel", "sfss.credentials"},
     {"sfss.client"},  # beside the house: imports only the ground, and only the top imports it
     {"sfss.memcache.*"},
     {"sfss.stores.*"},
+    {"sfss.admission"},
     {"sfss.service"},
     {"sfss.web.*"},
-    {"sfss.transfers"},
+    {"sfss.transfers", "sfss.workers"},
     {"sfss.cli"},
     {"sfss.__main__"},
 ]

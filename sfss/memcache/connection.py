@@ -22,7 +22,8 @@ import asyncio
 import socket
 import struct
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from time import perf_counter
 from typing import Any
 
 from sfss.memcache.errors import (
@@ -43,6 +44,7 @@ from sfss.memcache.protocol import (
     get_command,
     set_command,
 )
+from sfss.memcache.tally import Tally
 from sfss.receivers import Receiver
 
 #: How often the queue is looked over for operations that are out of time, in seconds.
@@ -60,10 +62,11 @@ _BYTES_PER_OPERATION = 32 * 1024
 class _Operation:
     """A command that was written (or will be, this turn) and whose reply is to come."""
 
-    __slots__ = ("deadline", "key", "read", "receiver", "sent", "weight")
+    __slots__ = ("began", "deadline", "key", "name", "read", "receiver", "sent", "weight")
 
     def __init__(
         self,
+        name: str,
         read: Callable[["_Operation", Reply], object],
         key: bytes,
         receiver: Receiver,
@@ -71,6 +74,8 @@ class _Operation:
         deadline: float,
         weight: int,
     ):
+        self.name = name  # for the tally
+        self.began = perf_counter()  # the loop's clock is too coarse to measure by
         self.read = read  # turns the reply into the result
         self.key = key
         self.receiver = receiver
@@ -91,8 +96,9 @@ class Connection(asyncio.Protocol):
         #: Called when it had to be closed because nothing moves, or because of garbage.
         self.on_fault: Callable[[ProxyDown], None] = lambda reason: None
         self.last_reply = 0.0  #: when it came, on the loop's clock
+        self.stall_timeout = operation_timeout  #: see the module; seconds
+        self.tally = Tally()  #: its owner may put its own here
         self._loop = loop
-        self._operation_timeout = operation_timeout
         self._transport: asyncio.Transport | None = None
         self._parser = ReplyParser()
         self._queue: deque[_Operation] = deque()
@@ -142,7 +148,7 @@ class Connection(asyncio.Protocol):
 
     def get(self, key: bytes, deadline: float, receiver: Receiver | None = None) -> Any:
         """The value as bytes, or None if the proxy knows of none."""
-        return self._send(receiver, _read_get, key, deadline, 1, get_command(key))
+        return self._send("get", receiver, _read_get, key, deadline, 1, get_command(key))
 
     def set(
         self,
@@ -155,16 +161,27 @@ class Connection(asyncio.Protocol):
         size = len(value)
         weight = 1 + size // _BYTES_PER_OPERATION
         command = set_command(key, size)
-        return self._send(receiver, _read_set, key, deadline, weight, command, value, b"\r\n")
+        return self._send(
+            "set", receiver, _read_set, key, deadline, weight, command, value, b"\r\n"
+        )
 
     def delete(self, key: bytes, deadline: float, receiver: Receiver | None = None) -> Any:
         """True if there was a value, False if there was none."""
-        return self._send(receiver, _read_delete, key, deadline, 1, delete_command(key))
+        command = delete_command(key)
+        return self._send("delete", receiver, _read_delete, key, deadline, 1, command)
 
     @property
     def load(self) -> int:
         """How much is under way: operations, and large transfers in units of one."""
         return self._queued_weight + self._parser.value_bytes_missing // _BYTES_PER_OPERATION
+
+    def gets_begun_before(self, moment: float) -> Iterator[Receiver]:
+        """Who waits for a get that began before *moment*, on :func:`time.perf_counter`'s clock."""
+        for operation in self._queue:
+            if operation.began >= moment:
+                return
+            if operation.name == "get" and not operation.receiver.done():
+                yield operation.receiver
 
     def close(self) -> None:
         """Close now; whatever is under way fails, and the proxy shall not do it any more."""
@@ -179,6 +196,7 @@ class Connection(asyncio.Protocol):
 
     def _send(
         self,
+        name: str,
         receiver: Receiver | None,
         read: Callable[[_Operation, Reply], object],
         key: bytes,
@@ -191,7 +209,7 @@ class Connection(asyncio.Protocol):
         if receiver is None:
             receiver = self._loop.create_future()
         now = self._loop.time()
-        self._queue.append(_Operation(read, key, receiver, now, deadline, weight))
+        self._queue.append(_Operation(name, read, key, receiver, now, deadline, weight))
         self._queued_weight += weight
         if not self._unwritten:
             self._loop.call_soon(self._flush)
@@ -230,8 +248,8 @@ class Connection(asyncio.Protocol):
         if taken - self._taken_when_moved >= _PROGRESS_BYTES:
             self._taken_when_moved = taken
             self._moved_at = now
-        if now - max(self._moved_at, self._queue[0].sent) >= self._operation_timeout:
-            self._give_up(ProxyDown(f"no reply within {self._operation_timeout:g} s"))
+        if now - max(self._moved_at, self._queue[0].sent) >= self.stall_timeout:
+            self._give_up(ProxyDown(f"no reply within {self.stall_timeout:g} s"))
             return
         for operation in self._queue:
             if operation.deadline <= now and not operation.receiver.done():
@@ -283,6 +301,7 @@ class Connection(asyncio.Protocol):
             if not reply.startswith((b"SERVER_ERROR", b"NOT_STORED")):
                 self.close()  # beansdb answers twice to some bad commands
         else:
+            self.tally.replied(operation.name, perf_counter() - operation.began)
             if not operation.receiver.done():
                 operation.receiver.set_result(value)
 

@@ -10,7 +10,8 @@ nothing moves, garbage, connections that are dropped. Then it is tested at once,
 only if no other proxy is above suspicion; a sign may come from one slow key or one large value,
 and must not take a healthy proxy from everybody. When the test fails too, and no other connection
 has had a reply meanwhile, it is *down*: it gets no work, and is tested in the background with
-growing pauses until it answers.
+growing pauses until it answers. The connection of a test that found it silent stays open: a proxy
+that was only stopped is heard at once when it goes on, whatever the pause.
 """
 
 import asyncio
@@ -23,6 +24,7 @@ from typing import NamedTuple, TypeVar
 from sfss.memcache.connection import Connection
 from sfss.memcache.errors import ProxyDown, ProxyError, ProxyRefused
 from sfss.memcache.keys import probe_key
+from sfss.memcache.tally import Tally
 
 T = TypeVar("T")
 
@@ -52,6 +54,7 @@ class Proxy:
     def __init__(self, host: str, port: int, limits: Limits):
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.up = True
+        self.tally = Tally()
         self._host = host
         self._port = port
         self._limits = limits
@@ -64,6 +67,7 @@ class Proxy:
         self._hurry = asyncio.Event()
         self._tested = asyncio.Event()  # set and cleared after each test of a proxy that is down
         self._test_began = float("-inf")
+        self._silent: Connection | None = None  # has been asked, and has not answered yet
         self._down_since = 0.0
         self._closed = False
 
@@ -78,6 +82,11 @@ class Proxy:
     @property
     def suspect(self) -> bool:
         return self._checking is not None
+
+    @property
+    def connections(self) -> list[Connection]:
+        """Those that are open."""
+        return self._usable()
 
     async def ask(self, operation: Callable[[Connection], Awaitable[T]]) -> T:
         """The result of *operation*, done on one of the connections.
@@ -95,6 +104,8 @@ class Proxy:
                 await asyncio.gather(task, return_exceptions=True)
         for connection in self._connections:
             connection.close()
+        if self._silent is not None:
+            self._silent.close()
 
     # Connections.
 
@@ -172,6 +183,7 @@ class Proxy:
             connection.close()
             return _least_busy(self._connections)
         connection.on_fault = self.suspicion
+        connection.tally = self.tally
         self._connections.append(connection)
         return connection
 
@@ -182,17 +194,19 @@ class Proxy:
             connect_timeout=self._limits.connect_timeout,
             operation_timeout=self._limits.operation_timeout,
         )
+        answer = connection.get(probe_key(), float("inf"))
         try:
             async with asyncio.timeout(self._limits.connect_timeout):
-                await connection.get(probe_key(), float("inf"))
+                await asyncio.shield(answer)
         except ProxyRefused as refusal:
             if not connection.usable:
                 raise ProxyDown(str(refusal)) from refusal
             # It is there, and says what it thinks: requests shall hear it too.
         except TimeoutError:
-            connection.close()
+            self._listen_on(connection, answer)
             raise ProxyDown(f"no reply within {self._limits.connect_timeout:g} s") from None
         except BaseException:
+            answer.cancel()
             connection.close()
             raise
         return connection
@@ -224,6 +238,27 @@ class Proxy:
         finally:
             self._checking = None
 
+    def _listen_on(self, connection: Connection, answer: asyncio.Future) -> None:
+        """Wait without end for *answer*, in place of the connection that did so before."""
+        if self._silent is not None:
+            self._silent.close()
+        self._silent = connection
+        connection.stall_timeout = float("inf")
+        answer.add_done_callback(lambda answer: self._heard(connection, answer))
+
+    def _heard(self, connection: Connection, answer: asyncio.Future) -> None:
+        if self._silent is connection:
+            self._silent = None
+        error = answer.exception()
+        if isinstance(error, ProxyRefused) and connection.usable:
+            error = None  # that is an answer, too
+        if error is not None or self._closed:
+            connection.close()
+            return
+        connection.stall_timeout = self._limits.operation_timeout
+        self._join(connection)
+        self._take_in()
+
     async def recovered(self) -> bool:
         """Whether it is up, as a test finds that begins after this call, if it is down.
 
@@ -244,16 +279,20 @@ class Proxy:
             return
         self.up = False
         self._down_since = time.monotonic()
+        self.tally.changed(time.time(), "down", str(reason))
         log.warning("proxy down", extra={"proxy": self.address, "reason": str(reason)})
         for connection in self._connections:
             connection.close()
         self._connections = []
+        if self._testing is not None:
+            self._testing.cancel()
         self._testing = asyncio.create_task(self._test_until_up())
 
     def _take_in(self) -> None:
         if not self.up:
             self.up = True
             seconds = round(time.monotonic() - self._down_since, 1)
+            self.tally.changed(time.time(), "up", f"after {seconds} s")
             log.info("proxy up", extra={"proxy": self.address, "was_down_s": seconds})
 
     async def _test_until_up(self) -> None:

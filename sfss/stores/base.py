@@ -11,11 +11,17 @@
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
+from sfss.figures import Family
 from sfss.models import FileInfo, Precondition, StoredFile
+from sfss.panel import Event
 from sfss.receivers import Receiver
 
+#: What one process counts of a store: by its address and the name that its stats have for it. The
+#: stats that the user sees have the sum of all processes.
+EVENTS = "sfss_store_events_total"
 #: Figures of stores, as memcached's ``stats`` gives them: address to name to value, as text.
 Stats = dict[str, dict[str, str]]
 
@@ -59,6 +65,20 @@ class Store(ABC):
     @abstractmethod
     async def ready(self) -> None:
         """Return if the store can serve now. :raises NoStoreAvailable, StoreRefused: if not."""
+
+    def families(self) -> Iterable[Family]:
+        """What this process has counted, for the metrics."""
+        return []
+
+    def history(self) -> Iterable[Event]:
+        """The last changes of state that this process has seen."""
+        return []
+
+    def prepare(self) -> None:
+        """What is to be done once, before processes begin to share the store.
+
+        :raises StoreUnusable: when it can never serve like this.
+        """
 
     async def start(self) -> None:
         """Get ready to serve. A store that nobody answers for yet starts all the same.

@@ -3,7 +3,8 @@
 An operation goes to the less loaded of two random proxies that are up. get, set and delete
 are idempotent here, so after a failure they go to another proxy, or over a new connection to
 the same one, while the request's deadline lasts. When all have refused, that is the answer
-(they were reached). When a fresh test finds every proxy down, nobody can say.
+(they were reached). When a fresh test finds every proxy down, nobody can say. A get that takes too
+long is hedged (:mod:`sfss.stores.hedging`).
 
 The Beansdb family has no compare-and-set that is safe everywhere (stores.md), so a
 precondition is looked at before the write: atomic among the conditional writes of this
@@ -14,6 +15,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
+from time import perf_counter
 from typing import Any
 from weakref import WeakValueDictionary
 
@@ -25,10 +27,13 @@ from sfss.errors import (
     StoreFull,
     StoreRefused,
 )
+from sfss.figures import Family
+from sfss.memcache import tally
 from sfss.memcache.connection import Connection
 from sfss.memcache.errors import (
     DeadlinePassed,
     OutOfMemory,
+    ProxyDown,
     ProxyError,
     ProxyRefused,
     ValueRefused,
@@ -37,8 +42,10 @@ from sfss.memcache.keys import memcache_key
 from sfss.memcache.proxy import Limits, Proxy
 from sfss.memcache.stats import stats_of
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
+from sfss.panel import Event
 from sfss.receivers import Receiver
 from sfss.stores.base import Stats, Store
+from sfss.stores.hedging import Hedges
 
 Address = tuple[str, int]
 #: Does one thing on a connection: called with it, and with ``deadline`` and ``receiver`` as the
@@ -56,7 +63,8 @@ class ProxyStore(Store):
     """The store behind the *proxies*, given as (host, port).
 
     *request_timeout*: seconds for one call, over all its tries. *nodes*: the Beansdb nodes
-    behind the proxies; they are only asked for their figures.
+    behind the proxies; they are only asked for their figures. *hedge_share*: of the gets that
+    may be sent to a second proxy, at most; 0 for none.
     """
 
     def __init__(
@@ -66,6 +74,7 @@ class ProxyStore(Store):
         limits: Limits,
         request_timeout: float,
         nodes: list[Address] = (),
+        hedge_share: float = 0.05,
     ):
         self.description = "proxies " + " ".join(f"{host}:{port}" for host, port in proxies)
         self._proxies = [Proxy(host, port, limits) for host, port in proxies]
@@ -73,6 +82,7 @@ class ProxyStore(Store):
         self._nodes = list(nodes)
         self._request_timeout = request_timeout
         self._stats_timeout = limits.operation_timeout
+        self.hedges = Hedges(hedge_share, limits.operation_timeout / 2, self._overdue)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task] = set()  # of requests whose first try failed
         self._conditional: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -83,19 +93,39 @@ class ProxyStore(Store):
         await asyncio.gather(*(proxy.probe() for proxy in self._proxies))
 
     async def get(self, path: str) -> StoredFile:
-        key = memcache_key(path)
-        file = _file_of(await self._ask(partial(Connection.get, key=key)))
+        answer = self._loop.create_future()
+        if self.begin_get(path, answer):
+            file = await answer
+        else:
+            file = _file_of(await self._ask(partial(Connection.get, key=memcache_key(path))))
         if file is None:
             raise NotFound.of(path)
         return file
 
     def begin_get(self, path: str, receiver: Receiver) -> bool:
-        return self._begin(partial(Connection.get, key=memcache_key(path)), _file_of, receiver)
+        operation = partial(Connection.get, key=memcache_key(path))
+        begun = self._begin(operation, _file_of, receiver)
+        if begun is not None:
+            self.hedges.note_read(self._loop)
+        return begun is not None
+
+    def _overdue(self, now: float) -> "tuple[list[_Begun], bool]":
+        """See :class:`sfss.stores.hedging.Hedges`."""
+        overdue = []
+        any_under_way = False
+        for proxy in self._proxies:
+            before = now - self.hedges.delay(proxy.tally.slow_get)
+            for connection in proxy.connections:
+                any_under_way = any_under_way or connection.load > 0
+                for receiver in connection.gets_begun_before(before):
+                    if isinstance(receiver, _Begun) and not receiver.hedged:
+                        overdue.append(receiver)
+        return overdue, any_under_way
 
     def begin_put(self, path: str, content: bytes, receiver: Receiver) -> bool:
         info = FileInfo(len(content), etag_of(content))
         operation = partial(Connection.set, key=memcache_key(path), value=content)
-        return self._begin(operation, lambda _: info, receiver)
+        return self._begin(operation, lambda _: info, receiver) is not None
 
     async def put(
         self, path: str, content: bytes | bytearray, precondition: Precondition | None = None
@@ -143,6 +173,20 @@ class ProxyStore(Store):
             pass
         raise NoStoreAvailable(_UNREACHABLE)
 
+    def families(self) -> list[Family]:
+        proxies = (
+            (proxy.address, proxy.tally, proxy.up, len(proxy.connections))
+            for proxy in self._proxies
+        )
+        return [*tally.families(proxies), *self.hedges.families()]
+
+    def history(self) -> list[Event]:
+        return [
+            Event(moment, proxy.address, state, reason)
+            for proxy in self._proxies
+            for moment, state, reason in proxy.tally.history
+        ]
+
     async def node_stats(self) -> Stats:
         return await self._stats_of(self._nodes)
 
@@ -168,38 +212,47 @@ class ProxyStore(Store):
 
     def _begin(
         self, operation: Operation, translate: Callable[[Any], object], receiver: Receiver
-    ) -> bool:
+    ) -> "_Begun | None":
         """One try of *operation* without a task; if it fails, the others with one."""
         candidates = self._candidates(())
         if not candidates:
-            return False
+            return None
         proxy = _less_loaded(candidates)
         connection = proxy.ready_connection()
         if connection is None:
-            return False
-        deadline = self._loop.time() + self._request_timeout
-        first = _FirstTry(self, proxy, deadline, operation, translate, receiver)
-        operation(connection, deadline=deadline, receiver=first)
-        return True
+            return None
+        begun = _Begun(self, proxy, connection, operation, translate, receiver)
+        operation(connection, deadline=begun.deadline, receiver=begun)
+        return begun
 
-    def try_again(self, failed: "_FirstTry", error: ProxyError) -> None:
-        """The first try of a request has failed; go on with it in a task."""
-        task = asyncio.create_task(self._answer(failed, error))
+    def second(self, first: Proxy) -> tuple[Proxy, Connection] | None:
+        """Another proxy than *first* that can be asked at once, and its connection."""
+        others = [proxy for proxy in self._candidates(()) if proxy is not first]
+        if not others:
+            return None
+        proxy = _less_loaded(others)
+        connection = proxy.ready_connection()
+        return None if connection is None else (proxy, connection)
+
+    def try_again(self, begun: "_Begun") -> None:
+        """What was begun without a task has failed; go on with it in a task."""
+        task = asyncio.create_task(self._answer(begun))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, failed: "_FirstTry", error: ProxyError) -> None:
+    async def _answer(self, begun: "_Begun") -> None:
         tries = _Tries()
-        tries.note(failed.proxy, error)
-        receiver = failed.receiver
+        for proxy, error in begun.failures:
+            tries.note(proxy, error)
+        receiver = begun.receiver
         try:
-            result = await self._ask(failed.operation, failed.deadline, tries)
+            result = await self._ask(begun.operation, begun.deadline, tries)
         except SfssError as verdict:
             if not receiver.done():
                 receiver.set_exception(verdict)
         else:
             if not receiver.done():
-                receiver.set_result(failed.translate(result))
+                receiver.set_result(begun.translate(result))
 
     async def _ask(
         self,
@@ -268,6 +321,7 @@ class _Tries:
         self._pause = 0.01
 
     def note(self, proxy: Proxy, error: ProxyError) -> None:
+        proxy.tally.failed(error)
         self.failed.append(proxy)
         if isinstance(error, ProxyRefused):
             self.refusals.append(error)
@@ -300,33 +354,100 @@ class _Tries:
         )
 
 
-class _FirstTry:
-    """Receives what a connection gives to the first try of a request (:meth:`ProxyStore._begin`)."""
+class _Begun:
+    """A request whose first try, and perhaps a hedge, is under way without a task.
 
-    __slots__ = ("deadline", "done", "operation", "proxy", "receiver", "store", "translate")
+    It receives what the first proxy gives; :class:`_Hedge` what the second does.
+    """
+
+    __slots__ = (
+        "asked",
+        "began",
+        "connection",
+        "deadline",
+        "done",
+        "failures",
+        "hedged",
+        "operation",
+        "proxy",
+        "receiver",
+        "store",
+        "translate",
+    )
 
     def __init__(
         self,
         store: ProxyStore,
         proxy: Proxy,
-        deadline: float,
+        connection: Connection,
         operation: Operation,
         translate: Callable[[Any], object],
         receiver: Receiver,
     ):
         self.store = store
         self.proxy = proxy
-        self.deadline = deadline
+        self.connection = connection
+        self.began = perf_counter()
+        self.deadline = store._loop.time() + store._request_timeout
         self.operation = operation
         self.translate = translate
         self.receiver = receiver
         self.done = receiver.done
+        self.hedged = False  # or it shall not be
+        self.asked = 1  # proxies
+        self.failures: list[tuple[Proxy, ProxyError]] = []
 
     def set_result(self, result: bytes | None) -> None:
+        if self.asked > 1:
+            self.store.hedges.wasted += 1
         self.receiver.set_result(self.translate(result))
 
     def set_exception(self, error: ProxyError) -> None:
-        self.store.try_again(self, error)
+        self.failed(self.proxy, error)
+
+    def failed(self, proxy: Proxy, error: ProxyError) -> None:
+        self.failures.append((proxy, error))
+        if len(self.failures) == self.asked:
+            self.store.try_again(self)
+
+    def silent_first(self) -> None:
+        """The second proxy was faster. If nothing at all came from the first, it is suspect."""
+        waited = perf_counter() - self.began
+        if self.connection.last_reply < self.store._loop.time() - waited:
+            self.proxy.suspicion(ProxyDown(f"no reply within {waited:.3f} s"))
+
+    def deny(self) -> None:
+        """See :class:`sfss.stores.hedging.Hedgeable`, and :meth:`hedge`."""
+        self.hedged = True
+
+    def hedge(self) -> bool:
+        if self.failures or (second := self.store.second(self.proxy)) is None:
+            return False
+        proxy, connection = second
+        self.hedged = True
+        self.asked = 2
+        self.operation(connection, deadline=self.deadline, receiver=_Hedge(self, proxy))
+        return True
+
+
+class _Hedge:
+    """Receives what the second proxy gives to a read."""
+
+    __slots__ = ("begun", "done", "proxy")
+
+    def __init__(self, begun: _Begun, proxy: Proxy):
+        self.begun = begun
+        self.proxy = proxy
+        self.done = begun.done
+
+    def set_result(self, result: bytes | None) -> None:
+        begun = self.begun
+        begun.store.hedges.won += 1
+        begun.silent_first()
+        begun.receiver.set_result(begun.translate(result))
+
+    def set_exception(self, error: ProxyError) -> None:
+        self.begun.failed(self.proxy, error)
 
 
 def _file_of(content: bytes | None) -> StoredFile | None:

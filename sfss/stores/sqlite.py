@@ -31,9 +31,10 @@ from sfss.errors import (
     StoreRefused,
     StoreUnusable,
 )
+from sfss.figures import Family, Histogram, counter, gauge, seconds, sizes
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
 from sfss.receivers import Receiver
-from sfss.stores.base import Stats, Store
+from sfss.stores.base import EVENTS, Stats, Store
 
 log = logging.getLogger("sfss.store")
 
@@ -90,17 +91,20 @@ class SqliteStore(Store):
         self._address = f"sqlite:{self._file}"
         self.description = f"sqlite {self._file}"
         self._timeout = request_timeout
-        self._started = time.time()
         self._counts = {"cmd_get": 0, "get_hits": 0, "cmd_set": 0, "cmd_delete": 0}
         self._reader: sqlite3.Connection | None = None
         self._writer: _Writer | None = None
 
-    async def start(self) -> None:
-        """Open the database, or make it.
+    def prepare(self) -> None:
+        """Make the database if it is not there.
 
         :raises StoreUnusable: if the folder cannot be written or the file is not sfss's.
         """
         create(self._file)
+
+    async def start(self) -> None:
+        """Open the database, or make it. Raises as :meth:`prepare` does."""
+        self.prepare()
         self._reader = _connect(self._file, self._timeout)
         self._reader.execute("PRAGMA query_only = ON")
         self._writer = _Writer(self._file, asyncio.get_running_loop(), self._timeout)
@@ -178,19 +182,45 @@ class SqliteStore(Store):
 
     async def stats(self) -> Stats:
         files, size = self._read_row("SELECT files, bytes FROM totals")
-        counts = self._counts
         figures = {
-            "pid": os.getpid(),
-            "uptime": int(time.time() - self._started),
             "curr_items": files,
             "bytes": size,
             "disk_bytes": _size_on_disk(self._file),
-            **counts,
-            "get_misses": counts["cmd_get"] - counts["get_hits"],
-            "flushes": self._writer.flushes,
-            "flushed_writes": self._writer.flushed_writes,
+            **self._events(),
         }
         return {self._address: {name: str(value) for name, value in figures.items()}}
+
+    def _events(self) -> dict[str, int]:
+        """What this process has counted, by the names that memcached has for it, where it has."""
+        counts = self._counts
+        return counts | {
+            "get_misses": counts["cmd_get"] - counts["get_hits"],
+            "flushes": self._writer.flush_sizes.count,
+            "flushed_writes": self._writer.flush_sizes.total,
+        }
+
+    def families(self) -> list[Family]:
+        events = counter(EVENTS, "What the embedded store has done", "store", "event")
+        for name, number in self._events().items():
+            events.add((self._address, name), number)
+        flush_sizes = sizes("sfss_store_flush_writes", "Writes that share an fsync", "store")
+        flush_sizes.add((self._address,), self._writer.flush_sizes)
+        flush_times = seconds("sfss_store_flush_duration_seconds", "Time of a commit", "store")
+        flush_times.add((self._address,), self._writer.flush_times)
+        families = [events, flush_sizes, flush_times]
+        try:
+            files, size = self._read_row("SELECT files, bytes FROM totals")
+        except StoreRefused:
+            return families  # it is in the log
+        for name, help, value in (
+            ("sfss_store_files", "Files in the embedded store", files),
+            ("sfss_store_bytes", "Bytes of its files", size),
+            ("sfss_store_disk_bytes", "Bytes that it takes on disk", _size_on_disk(self._file)),
+        ):
+            family = gauge(name, help, "store", join="max")  # all processes see the same store
+            family.add((self._address,), value)
+            families.append(family)
+        return families
 
     async def ready(self) -> None:
         self._read_row("SELECT files FROM totals")
@@ -334,8 +364,8 @@ class _Writer:
     """The single writer: a thread that commits groups of writes."""
 
     def __init__(self, file: Path, loop: asyncio.AbstractEventLoop, timeout: float):
-        self.flushes = 0
-        self.flushed_writes = 0
+        self.flush_sizes = Histogram()  # writes; these two belong to the thread
+        self.flush_times = Histogram()  # µs
         self._last_failure: str | None = None
         self._file = file
         self._database = _connect(file, timeout)
@@ -410,6 +440,7 @@ class _Writer:
     def _commit(self, group: list[_Write]) -> list[FileInfo | SfssError | None]:
         """Do the group in one transaction; for each write its result, or why it did not happen."""
         outcomes: list[FileInfo | SfssError | None] = []
+        began = time.perf_counter()
         try:
             self._make_room(sum(write.size for write in group))
             self._database.execute("BEGIN IMMEDIATE")
@@ -427,8 +458,8 @@ class _Writer:
                 return [outcome for write in group for outcome in self._commit([write])]
             self._note(str(error))
             return [_failure(error) for _ in group]
-        self.flushes += 1
-        self.flushed_writes += len(group)
+        self.flush_sizes.observe(len(group))
+        self.flush_times.observe(int((time.perf_counter() - began) * 1_000_000))
         self._note(None)
         return outcomes
 

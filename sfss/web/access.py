@@ -2,10 +2,12 @@
 
 import logging
 from time import perf_counter
+from urllib.parse import unquote
 
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
+from sfss.web.doors import Doors
 from sfss.web.telemetry import Telemetry
 
 log = logging.getLogger("sfss.access")
@@ -16,37 +18,46 @@ STARTED = web.RequestKey("started", float)
 
 
 class Access:
-    """Takes note of requests in *telemetry* and, with *write_lines*, in the log."""
+    """Takes note of requests in *telemetry* and, with *write_lines*, in the log.
 
-    def __init__(self, telemetry: Telemetry, *, write_lines: bool):
+    *doors* know whose request it is when it comes through other proxies.
+    """
+
+    def __init__(self, telemetry: Telemetry, doors: Doors, *, write_lines: bool):
         self._telemetry = telemetry
+        self._doors = doors
         self._write_lines = write_lines
 
     def note(
         self,
         *,
+        route: str,
         method: str,
         target: str,
         status: int,
         bytes_in: int,
         bytes_out: int,
         seconds: float,
-        remote: str | None,
+        peer: str | None,
+        forwarded: tuple[str, ...] | list[str],
         request_id: str | None,
     ) -> None:
-        """A request has been answered. Bytes are of the body that came, and of the whole answer."""
-        self._telemetry.record(status, bytes_in, bytes_out, seconds)
+        """A request has been answered. Bytes are of the body that came, and of the whole answer.
+
+        *forwarded*: the lines of its ``X-Forwarded-For``.
+        """
+        self._telemetry.record(route, method, status, bytes_in, bytes_out, seconds)
         if self._write_lines:
             log.info(
                 "request",
                 extra={
                     "method": method,
-                    "target": target,
+                    "target": _without_signature(target),
                     "status": status,
                     "bytes_in": bytes_in,
                     "bytes_out": bytes_out,
                     "ms": round(seconds * 1000, 3),
-                    "remote": remote,
+                    "remote": self._doors.client_address(peer, forwarded),
                     "request_id": request_id,
                 },
             )
@@ -60,15 +71,31 @@ class Access:
                 self, request: web.BaseRequest, response: web.StreamResponse, time: float
             ) -> None:
                 now = perf_counter()
+                info = getattr(request, "match_info", None)
+                resource = info.route.resource if info is not None else None
                 note(
+                    route=resource.canonical if resource is not None else "other",
                     method=request.method,
                     target=request.raw_path,
                     status=response.status,
                     bytes_in=request.content.total_bytes,
                     bytes_out=response.body_length,
                     seconds=now - request.get(STARTED, now),
-                    remote=request.remote,
+                    peer=request.remote,
+                    forwarded=request.headers.getall("X-Forwarded-For", ()),
                     request_id=response.headers.get("X-Request-ID"),
                 )
 
         return AccessLogger
+
+
+def _without_signature(target: str) -> str:
+    """*target* as it may stand in the log: who reads that shall not be able to use it."""
+    start, mark, query = target.partition("?")
+    if not mark:
+        return target
+    parts = (
+        "signature=***" if unquote(part.partition("=")[0]) == "signature" else part
+        for part in query.split("&")
+    )
+    return f"{start}?{'&'.join(parts)}"

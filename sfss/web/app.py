@@ -1,48 +1,92 @@
 """The application: its routes, and what happens around every request."""
 
+import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from http import HTTPStatus
 from time import perf_counter
 
 from aiohttp import web
 
-from sfss.errors import SfssError
+from sfss.errors import InvalidRequest, SfssError
+from sfss.panel import Panel
 from sfss.service import FileService
 from sfss.settings import Settings
 from sfss.web.access import STARTED
+from sfss.web.cors import Cors
+from sfss.web.doors import Doors
 from sfss.web.errors import error_response, http_exception_response, problem
 from sfss.web.files import Files
+from sfss.web.page import Page
 from sfss.web.request_ids import RequestIds
 from sfss.web.status import Status
-from sfss.web.telemetry import Telemetry
 
 log = logging.getLogger("sfss.web")
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
 
-#: Headers of every answer.
-COMMON_HEADERS = {"Server": "sfss", "X-Content-Type-Options": "nosniff"}
+#: How often what has been counted is pinned on the board, in seconds.
+PUBLISH_INTERVAL = 0.25
+
+
+def common_headers(cors: Cors) -> dict[str, str]:
+    """Headers of every answer."""
+    return {"Server": "sfss", "X-Content-Type-Options": "nosniff"} | cors.common_headers
 
 
 def make_app(
-    service: FileService, settings: Settings, telemetry: Telemetry, request_ids: RequestIds
+    service: FileService,
+    settings: Settings,
+    doors: Doors,
+    cors: Cors,
+    panel: Panel,
+    request_ids: RequestIds,
 ) -> web.Application:
-    app = web.Application(middlewares=[_around_every_request(request_ids)])
-    app.add_routes(Files(service, upload_timeout=settings.upload_timeout).routes())
-    app.add_routes(Status(service, telemetry).routes())
+    app = web.Application(middlewares=[_around_every_request(doors, cors, request_ids)])
+    app.add_routes(
+        Files(
+            service,
+            upload_timeout=settings.upload_timeout,
+            inline_active=settings.inline_active,
+        ).routes()
+    )
+    app.add_routes(Status(service, panel).routes())
+    if settings.page:
+        app.add_routes(Page(service, panel, uploads=settings.page_uploads).routes())
+    app.cleanup_ctx.append(_publishing(panel))
     return app
 
 
-def _around_every_request(request_ids: RequestIds):
-    """The middleware: a request id, and errors in one form."""
+def _publishing(panel: Panel):
+    async def publishing(app: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(_publish(panel))
+        yield
+        task.cancel()
+        panel.publish()  # what was counted since
+
+    return publishing
+
+
+async def _publish(panel: Panel) -> None:
+    while True:
+        panel.publish()
+        await asyncio.sleep(PUBLISH_INTERVAL)
+
+
+def _around_every_request(doors: Doors, cors: Cors, request_ids: RequestIds):
+    """The middleware: the doors, a request id, and errors in one form."""
+    common = common_headers(cors)
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         request[STARTED] = perf_counter()
         request_id = request_ids.accept(request.headers.get("X-Request-ID"))
         try:
-            response = await handler(request)
+            response = cors.preflight(request)
+            if response is None:
+                _check_framing(request)
+                doors.check(request)
+                response = await handler(request)
         except SfssError as error:
             response = error_response(error)
         except web.HTTPException as error:
@@ -55,8 +99,16 @@ def _around_every_request(request_ids: RequestIds):
             )
         if "Expect" in request.headers and not request.content.is_eof():
             response.force_close()  # whether the body comes after this answer is the client's choice
-        response.headers.update(COMMON_HEADERS)
+        response.headers.update(common)
         response.headers["X-Request-ID"] = request_id
+        cors.answer(request, response)
         return response
 
     return middleware
+
+
+def _check_framing(request: web.Request) -> None:
+    """:raises InvalidRequest: if somebody on the way could see another end of the body than we do."""
+    # RFC 9112 6.1: "ought to be handled as an error"; it is how requests are smuggled.
+    if "Transfer-Encoding" in request.headers and "Content-Length" in request.headers:
+        raise InvalidRequest("A request has a Content-Length or a Transfer-Encoding, not both.")

@@ -10,6 +10,8 @@ from sfss import errors
 #: An error has the status of the first of its classes that stands here.
 STATUS: dict[type[Exception], HTTPStatus] = {
     errors.InvalidRequest: HTTPStatus.BAD_REQUEST,
+    errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
+    errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.UploadTimeout: HTTPStatus.REQUEST_TIMEOUT,
     errors.PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
@@ -18,9 +20,19 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     errors.RangeNotSatisfiable: HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
     errors.UnknownExpectation: HTTPStatus.EXPECTATION_FAILED,
     errors.StoreRefused: HTTPStatus.BAD_GATEWAY,
+    errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.NoStoreAvailable: HTTPStatus.GATEWAY_TIMEOUT,
     errors.StoreFull: HTTPStatus.INSUFFICIENT_STORAGE,
 }
+
+#: These may be raised with a body under way that nobody has read.
+_BODY_UNREAD = (
+    errors.FileTooLarge,
+    errors.UploadTimeout,
+    errors.Unauthorized,
+    errors.Forbidden,
+    errors.Overloaded,
+)
 
 
 def error_response(error: errors.SfssError) -> web.Response:
@@ -33,7 +45,11 @@ def error_response(error: errors.SfssError) -> web.Response:
         raise TypeError(f"{type(error).__name__} has no status") from error
     if isinstance(error, errors.RangeNotSatisfiable):
         response.headers["Content-Range"] = f"bytes */{error.size}"
-    if isinstance(error, (errors.FileTooLarge, errors.UploadTimeout)):
+    if isinstance(error, errors.Unauthorized):
+        response.headers["WWW-Authenticate"] = 'Bearer realm="sfss"'  # RFC 6750 3
+    if isinstance(error, errors.Overloaded):
+        response.headers["Retry-After"] = "1"  # RFC 9110 10.2.3
+    if isinstance(error, _BODY_UNREAD):
         response.force_close()  # there may be more of the body than anyone wants to read
     return response
 

@@ -12,6 +12,7 @@ against each other.
 
 import re
 import time
+from collections.abc import Mapping
 from email.utils import formatdate
 from functools import lru_cache
 from typing import NamedTuple
@@ -19,8 +20,7 @@ from typing import NamedTuple
 from aiohttp import web
 
 from sfss.models import StoredFile
-from sfss.service import content_type_of
-from sfss.web.app import COMMON_HEADERS
+from sfss.web.serving import header_lines, serving_lines
 
 #: Longer heads are left to aiohttp. It also bounds what the memory of heads can grow to.
 MAX_HEAD_BYTES = 2048
@@ -33,17 +33,18 @@ _REQUEST_LINE = re.compile(
 _HEADER = re.compile(rb"([A-Za-z0-9-]+): ?([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?")
 #: What a request may carry without changing its answer.
 _CHANGES_NOTHING = frozenset(
-    b"accept accept-charset accept-encoding accept-language cache-control cookie dnt host origin "
+    b"accept accept-charset accept-encoding accept-language cache-control cookie dnt host "
     b"pragma priority referer sec-ch-ua sec-ch-ua-mobile sec-ch-ua-platform sec-fetch-dest "
     b"sec-fetch-mode sec-fetch-site sec-fetch-user upgrade-insecure-requests user-agent via "
-    b"x-forwarded-for x-forwarded-host x-forwarded-proto x-real-ip".split()
+    b"x-forwarded-host x-forwarded-proto x-real-ip".split()
 )
 
 
 class PlainRequest(NamedTuple):
     method: str
-    target: str
+    resource: str  #: ``/file`` or ``/files``
     path: str  #: not yet looked at: it may be invalid
+    forwarded: tuple[str, ...]  #: the lines of X-Forwarded-For
     body: bytes
 
 
@@ -55,9 +56,10 @@ def plain_request(data: bytes) -> PlainRequest | None:
     head_size = data.find(b"\r\n\r\n", line.end() - 2, MAX_HEAD_BYTES) + 4
     if head_size < 4:
         return None
-    announced = _announced_length(data[line.end() : head_size])
-    if announced is None:
+    headers = _plain_headers(data[line.end() : head_size])
+    if headers is None:
         return None
+    announced, forwarded = headers
     body = data[head_size:]
     start, path = line.groups()
     is_get = start == b"GET /file"
@@ -66,16 +68,17 @@ def plain_request(data: bytes) -> PlainRequest | None:
         return None
     method, _, resource = start.decode().partition(" ")
     path = path.decode()
-    return PlainRequest(method, f"{resource}?path={path}", path, body)
+    return PlainRequest(method, resource, path, forwarded, body)
 
 
 @lru_cache(maxsize=1024)  # a client sends the same headers again and again
-def _announced_length(headers: bytes) -> int | None:
-    """The Content-Length of plain *headers*, which end with an empty line; -1 without one.
+def _plain_headers(headers: bytes) -> tuple[int, tuple[str, ...]] | None:
+    """What matters of plain *headers*, which end with an empty line; None: they are not plain.
 
-    None: they are not plain.
+    That is the Content-Length (-1 without one) and the lines of X-Forwarded-For.
     """
     length = -1
+    forwarded = []
     hosts = 0
     lines = headers[:-4].split(b"\r\n")
     if len(lines) > MAX_HEADERS:
@@ -95,34 +98,43 @@ def _announced_length(headers: bytes) -> int | None:
         elif name == b"content-type":
             if value.lower().startswith(b"multipart/"):
                 return None
+        elif name == b"x-forwarded-for":
+            forwarded.append(value.decode())
         elif name not in _CHANGES_NOTHING:
             return None
         hosts += name == b"host"
-    return length if hosts == 1 else None  # RFC 9112 3.2
+    return (length, tuple(forwarded)) if hosts == 1 else None  # RFC 9112 3.2
 
 
-_COMMON = "".join(f"{name}: {value}\r\n" for name, value in COMMON_HEADERS.items())
 _CLOSE = "Connection: close\r\n"
 
 
-def file_head(path: str, file: StoredFile, request_id: str, *, close: bool) -> bytes:
-    """The head of the answer that sends *file*."""
-    return (
-        f"HTTP/1.1 200 OK\r\nContent-Type: {content_type_of(path)}\r\n"
-        f'ETag: "{file.etag}"\r\nAccept-Ranges: bytes\r\n{_COMMON}X-Request-ID: {request_id}\r\n'
-        f"Content-Length: {len(file.content)}\r\nDate: {_date(int(time.time()))}\r\n"
-        f"{_CLOSE if close else ''}\r\n"
-    ).encode("ascii")
+class Heads:
+    """The heads of answers. *common*: headers of every answer; *inline_active*: see serving.py."""
 
+    def __init__(self, common: Mapping[str, str], *, inline_active: bool):
+        self._common = header_lines(common)
+        self._inline_active = inline_active
 
-def response_bytes(response: web.Response, request_id: str, *, close: bool) -> bytes:
-    """*response*, which has a body and no more than that, as aiohttp would send it."""
-    headers = "".join(f"{name}: {value}\r\n" for name, value in response.headers.items())
-    return (
-        f"HTTP/1.1 {response.status} {response.reason}\r\n{headers}{_COMMON}"
-        f"X-Request-ID: {request_id}\r\nContent-Length: {len(response.body)}\r\n"
-        f"Date: {_date(int(time.time()))}\r\n{_CLOSE if close else ''}\r\n"
-    ).encode("ascii") + response.body
+    def of_file(self, path: str, file: StoredFile, request_id: str, *, close: bool) -> bytes:
+        """The head of the answer that sends *file*."""
+        serving = serving_lines(path, inline_active=self._inline_active)
+        return (
+            f"HTTP/1.1 200 OK\r\n{serving}"
+            f'ETag: "{file.etag}"\r\nAccept-Ranges: bytes\r\n{self._common}'
+            f"X-Request-ID: {request_id}\r\n"
+            f"Content-Length: {len(file.content)}\r\nDate: {_date(int(time.time()))}\r\n"
+            f"{_CLOSE if close else ''}\r\n"
+        ).encode("ascii")
+
+    def with_body(self, response: web.Response, request_id: str, *, close: bool) -> bytes:
+        """*response*, which has a body and no more than that, as aiohttp would send it."""
+        return (
+            f"HTTP/1.1 {response.status} {response.reason}\r\n{header_lines(response.headers)}"
+            f"{self._common}X-Request-ID: {request_id}\r\n"
+            f"Content-Length: {len(response.body)}\r\n"
+            f"Date: {_date(int(time.time()))}\r\n{_CLOSE if close else ''}\r\n"
+        ).encode("ascii") + response.body
 
 
 @lru_cache(maxsize=2)

@@ -7,18 +7,24 @@ from aiohttp import web
 
 from sfss.models import FileInfo
 from sfss.paths import check_path
-from sfss.service import FileService, content_type_of
+from sfss.service import FileService
 from sfss.web.arguments import path_argument
 from sfss.web.conditional import is_unchanged, requested_range, write_precondition
+from sfss.web.doors import LIMIT
+from sfss.web.serving import serving_headers
 from sfss.web.uploads import leave_expectation, read_upload
 
 
 class Files:
-    """The handlers over *service*. *upload_timeout*: seconds for the body of an upload."""
+    """The handlers over *service*. *upload_timeout*: seconds for the body of an upload.
 
-    def __init__(self, service: FileService, *, upload_timeout: float):
+    *inline_active*: see :mod:`sfss.web.serving`.
+    """
+
+    def __init__(self, service: FileService, *, upload_timeout: float, inline_active: bool):
         self._service = service
         self._upload_timeout = upload_timeout
+        self._inline_active = inline_active
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -32,11 +38,7 @@ class Files:
     async def get(self, request: web.Request) -> web.Response:
         path = path_argument(request)
         content, etag = await self._service.get(path)
-        headers = {
-            "Content-Type": content_type_of(path),
-            "ETag": f'"{etag}"',
-            "Accept-Ranges": "bytes",
-        }
+        headers = self._headers(path, etag)
         asked = request.headers
         if "If-None-Match" in asked or "If-Match" in asked or "Range" in asked:
             info = FileInfo(len(content), etag)
@@ -53,14 +55,8 @@ class Files:
         info = await self._service.stat(path)
         if is_unchanged(request.headers, info):
             return _not_modified(info.etag)
-        return web.Response(
-            headers={
-                "Content-Type": content_type_of(path),
-                "Content-Length": str(info.size),
-                "ETag": f'"{info.etag}"',
-                "Accept-Ranges": "bytes",
-            }
-        )
+        headers = self._headers(path, info.etag)
+        return web.Response(headers=headers | {"Content-Length": str(info.size)})
 
     async def put(self, request: web.Request) -> web.Response:
         return updated(*await self._store(request))
@@ -77,10 +73,19 @@ class Files:
         # All that can be wrong without the body is looked at before it is read.
         path = check_path(path_argument(request))
         precondition = write_precondition(request.headers)
-        content = await read_upload(
-            request, limit=self._service.max_file_size, timeout=self._upload_timeout
-        )
-        return path, await self._service.put(path, content, precondition)
+        limit = self._service.max_file_size
+        if (signed := request.get(LIMIT)) is not None:
+            limit = min(limit, signed)
+        announced = request.content_length
+        size = limit if announced is None else min(announced, limit)
+        async with self._service.admission.room(size, upload=True):
+            content = await read_upload(request, limit=limit, timeout=self._upload_timeout)
+            return path, await self._service.put(path, content, precondition)
+
+    def _headers(self, path: str, etag: str) -> dict[str, str]:
+        """The headers of a file, with or without its content."""
+        serving = serving_headers(path, inline_active=self._inline_active)
+        return serving | {"ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
 
 
 def _not_modified(etag: str) -> web.Response:

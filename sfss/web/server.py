@@ -1,28 +1,35 @@
-"""aiohttp's server, with three things of our own:
+"""aiohttp's server, with four things of our own:
 
 * the plain requests for a file are answered at once (:mod:`sfss.web.fastpath`);
 * a shutdown cuts nothing off. aiohttp 3.14 drops what arrives of a body once shutdown has
   begun (``RequestHandler.close`` and ``shutdown`` make ``data_received`` deaf), so an upload
   under way would never end. Here the requests under way end first, each answered with
   ``Connection: close``, and idle connections are closed a moment later;
-* what is not HTTP gets its error in our form.
+* what is not HTTP gets its error in our form;
+* no client can take for ever, neither to send the head of a request nor to take its answer.
 """
 
 import asyncio
 from http import HTTPStatus
 from time import perf_counter
+from typing import NamedTuple
 
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from sfss.errors import NotFound, SfssError
+from sfss.credentials import Credentials
+from sfss.errors import NotFound, Overloaded, SfssError, UploadTimeout
+from sfss.figures import Family, gauge
 from sfss.models import FileInfo, StoredFile
+from sfss.panel import Panel
 from sfss.service import FileService
 from sfss.settings import Settings
 from sfss.web.access import Access
-from sfss.web.app import make_app
+from sfss.web.app import common_headers, make_app
+from sfss.web.cors import Cors
+from sfss.web.doors import Doors
 from sfss.web.errors import error_response, problem
-from sfss.web.fastpath import PlainRequest, file_head, plain_request, response_bytes
+from sfss.web.fastpath import Heads, PlainRequest, plain_request
 from sfss.web.files import created, updated
 from sfss.web.request_ids import RequestIds
 from sfss.web.telemetry import Telemetry
@@ -53,11 +60,15 @@ class ClientConnection(RequestHandler):
         "_answers",
         "_at_boundary",
         "_client_is_done",
+        "_finished",
         "_given",
+        "_head_began",
         "_head_size",
+        "_head_watch",
         "_held",
         "_plain",
         "_send_watch",
+        "_unsent",
         "_untouched",
         "_wire",
     )
@@ -67,7 +78,11 @@ class ClientConnection(RequestHandler):
         self._wire: asyncio.Transport | None = None  # until the connection is really gone
         self._client_is_done = False  # it sends nothing more, but may still read
         self._answers = 0  # so far
+        self._finished = 0  # those of them that aiohttp gave
         self._send_watch: asyncio.TimerHandle | None = None
+        self._head_began = False  # a part of a head has come
+        self._head_watch: asyncio.TimerHandle | None = None  # while a head is to come
+        self._unsent = 0  # bytes that the admission knows of
         self._untouched = True  # aiohttp was given nothing yet
         self._at_boundary = True  # the next byte begins a request
         self._head_size = 0  # of the request that aiohttp has; under 4: not known
@@ -109,21 +124,32 @@ class ClientConnection(RequestHandler):
         self._untouched = False
         self._given += len(data)
         super().data_received(data)
+        self._watch_head()
 
     def _begin(self, data: bytes) -> bool:
         """Begin to answer *data*, if it is a plain request and the store is ready for it."""
         request = plain_request(data)
         if request is None:
             return False
-        service = self._manager.service
+        server = self._manager
+        service, doors = server.service, server.doors
         if request.method == "GET":
-            self._plain = plain = _PlainGet(self, request)
-            begun = service.begin_get(request.path, plain)
+            if not doors.reads_open:
+                return False
+            plain = _PlainGet(self, request, service.admission.typical)
+            begin = service.begin_get
         else:
-            self._plain = plain = _PlainPut(self, request)
-            begun = service.begin_put(request.path, request.body, plain)
+            if not doors.writes_open:
+                return False
+            plain = _PlainPut(self, request, len(request.body))
+            begin = service.begin_put
+        if not service.admission.try_take(plain.taken, upload=plain.is_upload):
+            return False  # aiohttp's way, there it can wait
+        self._plain = plain
+        begun = begin(request.path, *plain.arguments, plain)
         if not begun:
             self._plain = None
+            plain.give_back()
         return begun
 
     def answer(self, plain: "_Plain", status: int, head: bytes, body: bytes = b"") -> None:
@@ -137,14 +163,17 @@ class ClientConnection(RequestHandler):
             self.transport.writelines((head, body))
         self._answers += 1
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
+        request = plain.request
         self._manager.access.note(
-            method=plain.request.method,
-            target=plain.request.target,
+            route=request.resource,
+            method=request.method,
+            target=f"{request.resource}?path={request.path}",
             status=status,
-            bytes_in=len(plain.request.body),
+            bytes_in=len(request.body),
             bytes_out=len(head) + len(body),
             seconds=perf_counter() - plain.started,
-            remote=self.peername[0] if self.peername else None,
+            peer=self.peername[0] if self.peername else None,
+            forwarded=request.forwarded,
             request_id=plain.request_id,
         )
         if plain.close or (self._client_is_done and not self._held):
@@ -169,6 +198,7 @@ class ClientConnection(RequestHandler):
             resp.force_close()
         finished = await super().finish_response(request, resp, start_time)
         self._answers += 1
+        self._finished += 1
         if self._client_is_done and not self._messages:
             self.close()  # it may have said so while it was sent the answer
         if isinstance(resp, web.Response):
@@ -189,18 +219,55 @@ class ClientConnection(RequestHandler):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._wire = transport
         super().connection_made(transport)
+        self._head_watch = self._loop.call_later(self._keepalive_timeout, self._nothing_came)
 
     def connection_lost(self, error: BaseException | None) -> None:
         self._wire = None
-        self._plain = None
+        if self._plain is not None:
+            plain, self._plain = self._plain, None
+            plain.client_has_gone()
         self._held = b""
-        if self._send_watch is not None:
-            self._send_watch.cancel()
+        for watch in (self._send_watch, self._head_watch):
+            if watch is not None:
+                watch.cancel()
+        self._note_unsent(0)
         super().connection_lost(error)
+
+    def _nothing_came(self) -> None:
+        self._head_watch = None
+        if self._untouched and not self._answers and self._plain is None:
+            self.force_close()
+
+    def _watch_head(self) -> None:
+        """aiohttp was given bytes. If they are not yet a request, the rest must come in time."""
+        if self._request_count != self._finished:  # it has one
+            self._head_began = False
+            if self._head_watch is not None:
+                self._head_watch.cancel()
+                self._head_watch = None
+        elif not self._head_began:
+            self._head_began = True
+            if self._head_watch is not None:
+                self._head_watch.cancel()
+            self._head_watch = self._loop.call_later(
+                self._manager.header_timeout, self._head_is_late
+            )
+
+    def _head_is_late(self) -> None:
+        self._head_watch = None
+        if self._request_count == self._finished and self.transport is not None:
+            server = self._manager
+            answer = error_response(UploadTimeout("The head of the request did not arrive in time."))
+            self.transport.write(
+                server.heads.with_body(answer, server.request_ids.new(), close=True)
+            )
+            self.force_close()
 
     def eof_received(self) -> bool:
         """The client sends nothing more. If it has asked for something, it shall have the answer."""
         self._client_is_done = True
+        if self._wire is None or self._wire.get_extra_info("ssl_object") is not None:
+            return False  # TLS has no half of a connection that could stay open
         if self._plain is not None or self._held:
             return True
         if self._is_waiting() and not self._messages:
@@ -214,13 +281,24 @@ class ClientConnection(RequestHandler):
         """The client does not take what it is sent: not for ever."""
         super().pause_writing()
         self._watch_sending()
+        self._note_unsent(self._wire.get_write_buffer_size())
 
     def resume_writing(self) -> None:
         super().resume_writing()
+        self._note_unsent(0)
         if self._send_watch is not None:
             self._send_watch.cancel()
             self._send_watch = None
         self._go_on()
+
+    def _note_unsent(self, size: int) -> None:
+        """Let the admission know that so many bytes wait for the client."""
+        before, self._unsent = self._unsent, size
+        admission = self._manager.service.admission if self._manager is not None else None
+        if admission is not None and size > before:
+            admission.hold(size - before)
+        elif admission is not None and size < before:
+            admission.release(before - size)
 
     def _watch_sending(self) -> None:
         if self._send_watch is not None:
@@ -269,25 +347,43 @@ class ClientConnection(RequestHandler):
 class _Plain:
     """A plain request under way: what the store calls back (:class:`sfss.receivers.Receiver`)."""
 
-    __slots__ = ("close", "connection", "request", "request_id", "started")
+    __slots__ = ("close", "connection", "request", "request_id", "started", "taken")
 
-    def __init__(self, connection: ClientConnection, request: PlainRequest):
+    is_upload = False
+
+    def __init__(self, connection: ClientConnection, request: PlainRequest, taken: int):
         self.connection = connection
         self.request = request
         self.started = perf_counter()
         self.request_id = ""
         self.close = False
+        self.taken = taken  # bytes, from the admission
+
+    @property
+    def arguments(self) -> tuple:
+        """What the store needs besides the path."""
+        return ()
 
     def done(self) -> bool:
         return self.connection._plain is not self
 
+    def client_has_gone(self) -> None:
+        self.give_back()
+
+    def give_back(self) -> None:
+        """Let the admission have what was taken from it."""
+        taken, self.taken = self.taken, 0
+        self.connection._manager.service.admission.release(taken, upload=self.is_upload)
+
     def set_exception(self, error: SfssError) -> None:
+        self.give_back()
         self._respond(error_response(error))
 
     def _respond(self, response: web.Response) -> None:
         self._decide()
         self.close = self.close or response.keep_alive is False
-        data = response_bytes(response, self.request_id, close=self.close)
+        heads = self.connection._manager.heads
+        data = heads.with_body(response, self.request_id, close=self.close)
         self.connection.answer(self, response.status, data)
 
     def _decide(self) -> None:
@@ -305,41 +401,94 @@ class _PlainGet(_Plain):
         if file is None:
             self.set_exception(NotFound.of(path))
             return
+        self.give_back()
+        server = self.connection._manager
+        try:
+            server.service.admission.check_answer(len(file.content))
+        except Overloaded as error:
+            self._respond(error_response(error))
+            return
         self._decide()
-        head = file_head(path, file, self.request_id, close=self.close)
+        head = server.heads.of_file(path, file, self.request_id, close=self.close)
         self.connection.answer(self, 200, head, file.content)
 
 
 class _PlainPut(_Plain):
-    __slots__ = ()
+    """Is done when the store is, even if nobody waits any more: until then its body takes memory."""
+
+    __slots__ = ("_is_done", "_server")
+
+    is_upload = True
+
+    def __init__(self, connection: ClientConnection, request: PlainRequest, taken: int):
+        super().__init__(connection, request, taken)
+        self._is_done = False
+        self._server = connection._manager  # the connection forgets it when it closes
+
+    @property
+    def arguments(self) -> tuple:
+        return (self.request.body,)
+
+    def done(self) -> bool:
+        return self._is_done
+
+    def client_has_gone(self) -> None:
+        """The write goes on."""
+
+    def give_back(self) -> None:
+        self._is_done = True
+        taken, self.taken = self.taken, 0
+        self._server.service.admission.release(taken, upload=True)
+
+    def set_exception(self, error: SfssError) -> None:
+        self.give_back()
+        if self.connection._plain is self:
+            self._respond(error_response(error))
 
     def set_result(self, info: FileInfo) -> None:
-        made = created if self.request.method == "POST" else updated
-        self._respond(made(self.request.path, info))
+        self.give_back()
+        if self.connection._plain is self:
+            made = created if self.request.method == "POST" else updated
+            self._respond(made(self.request.path, info))
+
+
+class Parts(NamedTuple):
+    """What a connection needs besides its bytes. Times in seconds."""
+
+    service: FileService
+    doors: Doors
+    access: Access
+    heads: Heads
+    request_ids: RequestIds
+    send_timeout: float  #: in which a client must take some of what it is sent
+    header_timeout: float  #: in which the head of a request must be whole
 
 
 class Server(web.Server):
     """All clients' connections."""
 
-    def __init__(
-        self,
-        aiohttp_server: web.Server,
-        service: FileService,
-        access: Access,
-        request_ids: RequestIds,
-        send_timeout: float,
-        **options,
-    ):
+    def __init__(self, aiohttp_server: web.Server, parts: Parts, **options):
         super().__init__(
             aiohttp_server.request_handler,
             request_factory=aiohttp_server.request_factory,
             **options,
         )
-        self.service = service
-        self.access = access
-        self.request_ids = request_ids
-        self.send_timeout = send_timeout
+        self.service = parts.service
+        self.doors = parts.doors
+        self.access = parts.access
+        self.heads = parts.heads
+        self.request_ids = parts.request_ids
+        self.send_timeout = parts.send_timeout
+        self.header_timeout = parts.header_timeout
         self.draining = False
+
+    def families(self) -> list[Family]:
+        connections = self.connections
+        open_ones = gauge("sfss_connections", "Open connections of clients")
+        open_ones.add((), len(connections))
+        busy = gauge("sfss_requests_in_flight", "Requests under way")
+        busy.add((), sum(connection.busy for connection in connections))
+        return [open_ones, busy]
 
     def __call__(self) -> ClientConnection:
         return ClientConnection(self, loop=self._loop, **self._kwargs)
@@ -366,44 +515,55 @@ class Server(web.Server):
 
 
 class Runner(web.AppRunner):
-    """Runs *app* on a :class:`Server`. *options* are those of :class:`aiohttp.web.AppRunner`.
+    """Runs *app* on a :class:`Server`. *options* are those of :class:`aiohttp.web.AppRunner`."""
 
-    *send_timeout*: seconds in which a client must take some of what it is sent.
-    """
-
-    def __init__(
-        self,
-        app: web.Application,
-        service: FileService,
-        access: Access,
-        request_ids: RequestIds,
-        *,
-        send_timeout: float,
-        **options,
-    ):
+    def __init__(self, app: web.Application, parts: Parts, panel: Panel, **options):
         super().__init__(
             app,
-            access_log_class=access.aiohttp_class(),
+            access_log_class=parts.access.aiohttp_class(),
             lingering_time=LINGERING_TIME,
             auto_decompress=False,  # a file is kept as it is sent
             **options,
         )
-        self._parts = (service, access, request_ids, send_timeout)
+        self._parts = parts
+        self._panel = panel
 
     async def _make_server(self) -> Server:
-        server = await super()._make_server()
-        return Server(server, *self._parts, **server._kwargs)
+        aiohttp_server = await super()._make_server()
+        server = Server(aiohttp_server, self._parts, **aiohttp_server._kwargs)
+        self._panel.add_source(server.families)
+        return server
 
 
-def make_runner(service: FileService, settings: Settings) -> Runner:
-    """All that serves *service* over HTTP, put together as *settings* say."""
-    telemetry, request_ids = Telemetry(), RequestIds()
-    return Runner(
-        make_app(service, settings, telemetry, request_ids),
+def make_runner(
+    service: FileService,
+    settings: Settings,
+    credentials: Credentials = Credentials(),
+    panel: Panel | None = None,
+) -> Runner:
+    """All that serves *service* over HTTP, put together as *settings* say.
+
+    *panel*: where this process's figures meet those of others, if there are others.
+    """
+    panel = panel or Panel()
+    telemetry, request_ids = Telemetry(panel.started), RequestIds()
+    doors, cors = Doors(settings, credentials), Cors(settings.cors_origin)
+    panel.add_source(telemetry.families)
+    panel.add_source(service.families)
+    panel.add_history(service.history)
+    parts = Parts(
         service,
-        Access(telemetry, write_lines=settings.access_log),
+        doors,
+        Access(telemetry, doors, write_lines=settings.access_log),
+        Heads(common_headers(cors), inline_active=settings.inline_active),
         request_ids,
         send_timeout=settings.send_timeout,
+        header_timeout=settings.header_timeout,
+    )
+    return Runner(
+        make_app(service, settings, doors, cors, panel, request_ids),
+        parts,
+        panel,
         keepalive_timeout=settings.keepalive_timeout,
         shutdown_timeout=settings.drain_timeout,
     )

@@ -1,4 +1,6 @@
-"""What the server says of itself: ``/status`` to people, ``/healthz`` and ``/readyz`` to machines."""
+"""What the server says of itself: ``/status`` to people and scripts, ``/metrics`` to Prometheus,
+``/healthz`` and ``/readyz`` to whoever stands in front of it.
+"""
 
 import json
 from http import HTTPStatus
@@ -6,20 +8,28 @@ from http import HTTPStatus
 from aiohttp import web
 
 from sfss.errors import InvalidRequest, SfssError
-from sfss.service import FileService
+from sfss.figures import Figures
+from sfss.panel import Panel
+from sfss.service import EVENTS, FileService, Stats
 from sfss.web.arguments import argument
 from sfss.web.errors import problem
-from sfss.web.telemetry import Telemetry
+from sfss.web.metrics import exposition
+from sfss.web.openapi import document
+from sfss.web.telemetry import summary
 
 
 class Status:
-    def __init__(self, service: FileService, telemetry: Telemetry):
+    """*panel* has the figures of all workers."""
+
+    def __init__(self, service: FileService, panel: Panel):
         self._service = service
-        self._telemetry = telemetry
+        self._panel = panel
 
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/status", self.get),
+            web.get("/metrics", self.metrics),
+            web.get("/openapi.json", self.openapi),
             web.get("/healthz", self.healthy),
             web.get("/readyz", self.ready),
         ]
@@ -30,17 +40,28 @@ class Status:
         if wanted not in (None, "0", "1"):
             raise InvalidRequest("The argument 'full' is 0 or 1.")
         if wanted == "1":
-            figures = {
-                "storages": await self._service.node_stats(),
-                "webserver": self._telemetry.figures(),
+            storages = await self._service.node_stats()
+            figures = self._panel.figures()
+            answer = {
+                "storages": _of_all(storages, figures),
+                "webserver": summary(figures, self._panel.server_pid),
             }
         else:
-            figures = await self._service.stats()
-        return _fresh(json.dumps(figures, indent=2) + "\n", "application/json")
+            answer = _of_all(await self._service.stats(), self._panel.figures())
+        return fresh(json.dumps(answer, indent=2) + "\n", "application/json")
+
+    async def metrics(self, request: web.Request) -> web.Response:
+        body, content_type = exposition(self._panel, request.headers.get("Accept", ""))
+        return web.Response(
+            body=body, headers={"Content-Type": content_type, "Cache-Control": "no-store"}
+        )
+
+    async def openapi(self, request: web.Request) -> web.Response:
+        return fresh(json.dumps(document(self._service.max_file_size)), "application/json")
 
     async def healthy(self, request: web.Request) -> web.Response:
         """The process lives, whatever its stores do: restarting it would help nobody."""
-        return _fresh("ok\n", "text/plain")
+        return fresh("ok\n", "text/plain")
 
     async def ready(self, request: web.Request) -> web.Response:
         """It can serve: a store answers. Otherwise 503, so that a balancer asks another one."""
@@ -48,10 +69,19 @@ class Status:
             await self._service.ready()
         except SfssError as error:
             return problem(HTTPStatus.SERVICE_UNAVAILABLE, str(error))
-        return _fresh("ok\n", "text/plain")
+        return fresh("ok\n", "text/plain")
 
 
-def _fresh(text: str, content_type: str) -> web.Response:
+def _of_all(stats: Stats, figures: Figures) -> Stats:
+    """*stats* with what each worker counts for itself as the sum of all."""
+    events = figures.get(EVENTS)
+    for (address, name), number in events.samples.items() if events else ():
+        if address in stats:
+            stats[address][name] = str(number)
+    return stats
+
+
+def fresh(text: str, content_type: str) -> web.Response:
     """An answer that nobody on the way may keep."""
     return web.Response(
         text=text, content_type=content_type, headers={"Cache-Control": "no-store"}

@@ -1,69 +1,112 @@
-"""What the web server has done so far: counts, bytes and latencies, in constant memory."""
+"""What the web server has done so far: requests, bytes and latencies, in constant memory."""
 
 import os
 import resource
 import time
-from collections import Counter
+from collections.abc import Iterable
+from math import nan
 
 from sfss import __version__
+from sfss.figures import Family, Figures, Histogram, counter, gauge, seconds
 
-#: A latency falls into one of eight buckets to each doubling: a percentile is true to 9 %.
-_PER_DOUBLING = 8
+#: Other methods are counted together: whoever invents them shall not fill our memory.
+METHODS = frozenset(("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"))
+
+REQUESTS = "sfss_requests_total"
+DURATION = "sfss_request_duration_seconds"
+BYTES_IN = "sfss_request_bytes_total"
+BYTES_OUT = "sfss_response_bytes_total"
+STARTED = "sfss_start_time_seconds"
+MEMORY = "sfss_resident_memory_bytes"
+WORKERS = "sfss_workers"
+
+
+class _Series:
+    """The requests of one method to one route."""
+
+    __slots__ = ("bytes_in", "bytes_out", "latencies", "statuses")
+
+    def __init__(self) -> None:
+        self.statuses: dict[int, int] = {}
+        self.latencies = Histogram()  # µs
+        self.bytes_in = 0
+        self.bytes_out = 0
 
 
 class Telemetry:
-    """The figures of one process since it started."""
+    """The figures of one process. *started*: when the server started, seconds since the epoch."""
 
-    def __init__(self) -> None:
-        self._started = time.time()
-        self._statuses: Counter[int] = Counter()
-        self._latencies: Counter[int] = Counter()  # by bucket
-        self._bytes_in = 0
-        self._bytes_out = 0
+    def __init__(self, started: float) -> None:
+        self._started = started
+        self._series: dict[tuple[str, str], _Series] = {}
 
-    def record(self, status: int, bytes_in: int, bytes_out: int, seconds: float) -> None:
+    def record(
+        self, route: str, method: str, status: int, bytes_in: int, bytes_out: int, seconds: float
+    ) -> None:
         """One request has been answered. Bytes are those of the bodies."""
-        self._statuses[status] += 1
-        self._latencies[_bucket(seconds)] += 1
-        self._bytes_in += bytes_in
-        self._bytes_out += bytes_out
+        series = self._series.get((route, method))
+        if series is None:
+            series = self._new_series(route, method)
+        series.statuses[status] = series.statuses.get(status, 0) + 1
+        series.latencies.observe(int(seconds * 1_000_000))
+        series.bytes_in += bytes_in
+        series.bytes_out += bytes_out
 
-    def figures(self) -> dict[str, str]:
-        """Names to values, as text; latencies in milliseconds, memory in bytes."""
-        figures = {
-            "version": __version__,
-            "pid": os.getpid(),
-            "uptime": int(time.time() - self._started),
-            "requests": self._statuses.total(),
-            **{f"requests_{status}": n for status, n in sorted(self._statuses.items())},
-            "bytes_in": self._bytes_in,
-            "bytes_out": self._bytes_out,
-            "latency_p50_ms": self._percentile(0.50),
-            "latency_p90_ms": self._percentile(0.90),
-            "latency_p99_ms": self._percentile(0.99),
-            "memory_bytes": _resident_bytes(),
-        }
-        return {name: str(value) for name, value in figures.items()}
+    def _new_series(self, route: str, method: str) -> _Series:
+        key = (route, method if method in METHODS else "other")
+        return self._series.setdefault(key, _Series())
 
-    def _percentile(self, share: float) -> float:
-        wanted = self._latencies.total() * share
-        for bucket, count in sorted(self._latencies.items()):
-            wanted -= count
-            if wanted <= 0:
-                return round(_upper_bound(bucket) * 1000, 3)
-        return 0.0
-
-
-def _bucket(seconds: float) -> int:
-    microseconds = int(seconds * 1_000_000)
-    doublings = max(microseconds.bit_length() - 4, 0)
-    return doublings * _PER_DOUBLING + (microseconds >> doublings)
+    def families(self) -> Iterable[Family]:
+        requests = counter(REQUESTS, "Requests answered", "route", "method", "status")
+        latencies = seconds(DURATION, "Time from request to answer", "route", "method")
+        bytes_in = counter(BYTES_IN, "Bytes of request bodies", "route", "method")
+        bytes_out = counter(BYTES_OUT, "Bytes of answers", "route", "method")
+        for key, series in self._series.items():
+            for status, number in series.statuses.items():
+                requests.add((*key, str(status)), number)
+            latencies.add(key, series.latencies)
+            bytes_in.add(key, series.bytes_in)
+            bytes_out.add(key, series.bytes_out)
+        workers = gauge(WORKERS, "Processes that serve")
+        workers.add((), 1)
+        started = gauge(STARTED, "When the server started, seconds since the epoch", join="min")
+        started.add((), self._started)
+        memory = gauge(MEMORY, "Resident memory of all workers")
+        memory.add((), _resident_bytes())
+        version = gauge("sfss_build_info", "1, for the version in its label", "version", join="max")
+        version.add((__version__,), 1)
+        return [requests, latencies, bytes_in, bytes_out, workers, started, memory, version]
 
 
-def _upper_bound(bucket: int) -> float:
-    """Seconds at the upper end of *bucket*."""
-    doublings = max(bucket // _PER_DOUBLING - 1, 0)
-    return ((bucket - doublings * _PER_DOUBLING + 1) << doublings) / 1_000_000
+def summary(figures: Figures, server_pid: int) -> dict[str, str]:
+    """What ``/status?full=1`` says of the web server: names to values, as text.
+
+    Latencies are in milliseconds, memory in bytes.
+    """
+    statuses: dict[str, int] = {}
+    for (_, _, status), number in figures[REQUESTS].samples.items():
+        statuses[status] = statuses.get(status, 0) + number
+    latencies = sum(figures[DURATION].samples.values(), Histogram())
+    values = {
+        "version": __version__,
+        "pid": server_pid,
+        "workers": _value(figures, WORKERS),
+        "uptime": int(time.time() - _value(figures, STARTED)),
+        "requests": sum(statuses.values()),
+        **{f"requests_{status}": number for status, number in sorted(statuses.items())},
+        "bytes_in": sum(figures[BYTES_IN].samples.values()),
+        "bytes_out": sum(figures[BYTES_OUT].samples.values()),
+        **{
+            f"latency_p{percent}_ms": round(latencies.percentile(percent / 100) / 1000, 3)
+            for percent in (50, 90, 99)
+        },
+        "memory_bytes": _value(figures, MEMORY),
+    }
+    return {name: str(value) for name, value in values.items()}
+
+
+def _value(figures: Figures, name: str) -> float:
+    return figures[name].samples.get((), nan)
 
 
 def _resident_bytes() -> int:

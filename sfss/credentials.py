@@ -1,0 +1,47 @@
+"""The secrets of the server: tokens and keys, from the settings and from files."""
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from sfss.errors import SettingsError
+from sfss.settings import Settings
+from sfss.signing import SHORTEST_KEY
+
+# RFC 6750 2.1: b64token
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Empty is open: without a token, whoever reaches the port may do it."""
+
+    write_tokens: tuple[str, ...] = field(default=(), repr=False)
+    read_tokens: tuple[str, ...] = field(default=(), repr=False)
+    signing_keys: tuple[str, ...] = field(default=(), repr=False)
+
+    @classmethod
+    def of(cls, settings: Settings) -> "Credentials":
+        """:raises SettingsError: if a file cannot be read, is empty, or a secret is malformed."""
+        write_tokens = settings.write_token + _lines("write_token_file", settings.write_token_file)
+        read_tokens = settings.read_token + _lines("read_token_file", settings.read_token_file)
+        keys = settings.signing_key + _lines("signing_key_file", settings.signing_key_file)
+        for name, tokens in (("write_token", write_tokens), ("read_token", read_tokens)):
+            if not all(_TOKEN.fullmatch(token) for token in tokens):
+                raise SettingsError(f"{name}: a token has letters, digits and any of -._~+/ only")
+        if any(len(key) < SHORTEST_KEY for key in keys):
+            raise SettingsError(f"signing_key: a key has at least {SHORTEST_KEY} characters")
+        return cls(write_tokens, read_tokens, keys)
+
+
+def _lines(name: str, file: str) -> tuple[str, ...]:
+    if not file:
+        return ()
+    try:
+        lines = [line.strip() for line in Path(file).read_text("ascii").splitlines()]
+    except (OSError, UnicodeError) as error:
+        raise SettingsError(f"{name}: {file} cannot be read: {error}") from error
+    secrets = tuple(line for line in lines if line and not line.startswith("#"))
+    if not secrets:  # an empty file must not open the door
+        raise SettingsError(f"{name}: there is nothing in {file}")
+    return secrets

@@ -1,0 +1,114 @@
+"""The figures of all processes of a server, seen as one.
+
+Each worker pins its figures on the board (:mod:`sfss.board`) once a second. Whoever is asked puts
+together what all have pinned. What a worker has counted outlives it: when it has ended, the master
+adds its counters to those of all who ended before, and the sum never goes down.
+"""
+
+import json
+import os
+import time
+from collections.abc import Callable, Iterable
+from itertools import count
+from typing import Any, NamedTuple
+
+from sfss.board import Board
+from sfss.figures import Family, Figures, from_document, merged, to_document
+
+#: The place of those who have ended; workers have the others.
+GONE = 0
+#: So many of them are known by name: long enough for their places to be free again.
+_GONE_NAMES = 1000
+
+_runs = count()
+
+
+class Event(NamedTuple):
+    """Something that happened, for the history on the status page."""
+
+    time: float  #: seconds since the epoch
+    subject: str  #: to whom or what: a proxy's address
+    state: str
+    reason: str
+
+
+class _Note(NamedTuple):
+    names: list[str]  # of the processes whose figures these are
+    families: list[Family]
+    events: list[Event]
+
+
+class Panel:
+    """One process's view. *place* is its own on *board*; both are made if there is only this one."""
+
+    def __init__(self, board: Board | None = None, place: int = GONE + 1):
+        self._board = board or Board(places=GONE + 2)
+        self._place = place
+        self.server_pid = self._board.made_by  #: of the one process that a user knows of
+        self.started = self._board.made_at  #: the server, seconds since the epoch
+        self._name = f"{os.getpid()}-{next(_runs)}-{time.time_ns()}"
+        self._sources: list[Callable[[], Iterable[Family]]] = []
+        self._histories: list[Callable[[], Iterable[Event]]] = []
+
+    def add_source(self, source: Callable[[], Iterable[Family]]) -> None:
+        """Call *source* for its families, whenever somebody wants to know."""
+        self._sources.append(source)
+
+    def add_history(self, history: Callable[[], Iterable[Event]]) -> None:
+        self._histories.append(history)
+
+    def publish(self) -> None:
+        """Pin what this process has counted so far."""
+        families = [family for source in self._sources for family in source()]
+        events = [event for history in self._histories for event in history()]
+        _write(self._board, self._place, _Note([self._name], families, events))
+
+    def figures(self) -> Figures:
+        """The figures of all processes: of this one as they are, of others as they were last pinned."""
+        self.publish()
+        return merged(note.families for note in _notes(self._board))
+
+    def events(self) -> list[Event]:
+        """The events of all processes, the newest first."""
+        self.publish()
+        events = [event for note in _notes(self._board) for event in note.events]
+        return sorted(events, reverse=True)
+
+
+def retire(board: Board, place: int) -> None:
+    """The process of *place* has ended: keep what it has counted, and free its place."""
+    note = _read(board, place)
+    if note is None:
+        return
+    gone = _read(board, GONE) or _Note([], [], [])
+    lasting = [family for family in note.families if family.kind != "gauge"]
+    total = merged([gone.families, lasting]).values()
+    # First it is counted among the gone, then its place is cleared. Who reads between the two
+    # finds its name in both, and counts it once.
+    names = (gone.names + note.names)[-_GONE_NAMES:]
+    _write(board, GONE, _Note(names, list(total), []))
+    board.write(place, b"")
+
+
+def _notes(board: Board) -> list[_Note]:
+    # The gone are read last: a worker that is retired meanwhile is in one of the two places.
+    notes = [_read(board, place) for place in range(board.places) if place != GONE]
+    gone = _read(board, GONE) or _Note([], [], [])
+    return [note for note in notes if note and not {*note.names} & {*gone.names}] + [gone]
+
+
+def _write(board: Board, place: int, note: _Note) -> None:
+    document: dict[str, Any] = note._asdict() | {"families": to_document(note.families)}
+    board.write(place, json.dumps(document, separators=(",", ":")).encode())
+
+
+def _read(board: Board, place: int) -> _Note | None:
+    text = board.read(place)
+    if not text:
+        return None
+    document = json.loads(text)
+    return _Note(
+        document["names"],
+        from_document(document["families"]),
+        [Event(*event) for event in document["events"]],
+    )

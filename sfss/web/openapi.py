@@ -1,0 +1,220 @@
+"""The API as an OpenAPI document (https://spec.openapis.org/oas/v3.1.0), for tools and for tests."""
+
+from typing import Any
+
+from sfss import __version__
+
+_PROBLEM = {"application/problem+json": {"schema": {"$ref": "#/components/schemas/Problem"}}}
+_MEANINGS = {
+    "400": "an argument is missing, repeated or invalid, or a header is malformed",
+    "401": "a token is needed",
+    "403": "not from this address, or the signature does not hold",
+    "404": "there is no such file: the store was asked, and knows",
+    "408": "the body did not arrive in time",
+    "412": "the condition does not hold; nothing has changed",
+    "413": "the file is larger than allowed",
+    "415": "the body is compressed",
+    "416": "the range begins behind the end of the file",
+    "417": "the only Expect known is 100-continue",
+    "502": "the store refused; a write may have happened all the same",
+    "503": "too much is under way, or no store answers",
+    "504": "no storage proxy was reached in time; a write may have happened all the same",
+    "507": "the store is full",
+}
+_ALWAYS = ("400", "401", "403", "502", "503", "504")
+_ETAG = {"ETag": {"schema": {"type": "string"}, "description": "of the content"}}
+
+
+def document(max_file_size: int) -> dict[str, Any]:
+    """The document for a server that takes files of *max_file_size* bytes."""
+    file = {"schema": {"type": "string", "format": "binary", "maxLength": max_file_size}}
+    upload = {
+        "description": "the content itself, or a form with the file in the field upload_file",
+        "required": True,
+        "content": {
+            "application/octet-stream": file,
+            "multipart/form-data": {
+                "schema": {
+                    "type": "object",
+                    "required": ["upload_file"],
+                    "properties": {"upload_file": {"type": "string", "format": "binary"}},
+                }
+            },
+        },
+    }
+    stored = {"application/json": {"schema": {"$ref": "#/components/schemas/Stored"}}}
+    conditions = [_header("If-Match"), _header("If-None-Match")]
+    writing = (*_ALWAYS, "408", "412", "413", "415", "417", "507")
+    return {
+        "openapi": "3.1.0",
+        "info": {
+            "title": "sfss",
+            "version": __version__,
+            "description": "Small files behind plain HTTP.",
+        },
+        "security": [{}, {"token": []}],
+        "paths": {
+            "/files": {
+                "parameters": [_PATH, *_SIGNATURE],
+                "post": {
+                    "operationId": "postFile",
+                    "summary": "Keep a file",
+                    "parameters": conditions,
+                    "requestBody": upload,
+                    "responses": _responses(
+                        {
+                            "201": {
+                                "description": "it is kept; Location is its URL",
+                                "content": stored,
+                                "headers": _ETAG | {"Location": {"schema": {"type": "string"}}},
+                            }
+                        },
+                        *writing,
+                    ),
+                },
+            },
+            "/file": {
+                "parameters": [_PATH, *_SIGNATURE],
+                "get": {
+                    "operationId": "getFile",
+                    "summary": "The content of a file",
+                    "parameters": [*conditions, _header("Range"), _header("If-Range")],
+                    "responses": _responses(
+                        {
+                            "200": {
+                                "description": "the content; its type by the path's extension",
+                                "content": {"*/*": file},
+                                "headers": _ETAG,
+                            },
+                            "206": {"description": "a part of it", "content": {"*/*": file}},
+                            "304": {"description": "the client has this version"},
+                        },
+                        *_ALWAYS, "404", "412", "416",
+                    ),
+                },
+                "head": {
+                    "operationId": "headFile",
+                    "summary": "The headers of a file",
+                    "parameters": conditions,
+                    "responses": {
+                        status: {"description": meaning}
+                        for status, meaning in {
+                            "200": "there is such a file",
+                            "304": "the client has this version",
+                            **{s: _MEANINGS[s] for s in (*_ALWAYS, "404", "412")},
+                        }.items()
+                    },
+                },
+                "put": {
+                    "operationId": "putFile",
+                    "summary": "Keep a file, in place of one that may be there",
+                    "parameters": conditions,
+                    "requestBody": upload,
+                    "responses": _responses(
+                        {"200": {"description": "it is kept", "content": stored, "headers": _ETAG}},
+                        *writing,
+                    ),
+                },
+                "delete": {
+                    "operationId": "deleteFile",
+                    "summary": "Delete a file",
+                    "parameters": conditions,
+                    "responses": _responses(
+                        {"204": {"description": "it is deleted"}}, *_ALWAYS, "404", "412", "507"
+                    ),
+                },
+            },
+            "/status": {
+                "get": {
+                    "operationId": "status",
+                    "summary": "Figures of the stores, or of the nodes and the web server",
+                    "parameters": [
+                        {
+                            "name": "full",
+                            "in": "query",
+                            "schema": {"type": "string", "enum": ["0", "1"]},
+                        }
+                    ],
+                    "responses": _responses(
+                        {
+                            "200": {
+                                "description": "by address; with full=1, of everything",
+                                "content": {"application/json": {"schema": {"type": "object"}}},
+                            }
+                        },
+                        *_ALWAYS,
+                    ),
+                }
+            },
+            "/metrics": {
+                "get": {
+                    "operationId": "metrics",
+                    "summary": "Figures for Prometheus",
+                    "responses": _responses(
+                        {"200": {"description": "all figures", "content": {"text/plain": {}}}},
+                        "401",
+                    ),
+                }
+            },
+            "/healthz": {"get": _health("healthz", "Whether the process lives", "503")},
+            "/readyz": {"get": _health("readyz", "Whether a store answers", "503")},
+        },
+        "components": {
+            "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
+            "schemas": {
+                "Stored": {
+                    "type": "object",
+                    "required": ["path", "size", "etag"],
+                    "properties": {
+                        "path": {"type": "string"},
+                        "size": {"type": "integer", "minimum": 0},
+                        "etag": {"type": "string"},
+                    },
+                },
+                "Problem": {
+                    "description": "RFC 9457",
+                    "type": "object",
+                    "required": ["type", "title", "status", "detail"],
+                    "properties": {
+                        "type": {"type": "string"},
+                        "title": {"type": "string"},
+                        "status": {"type": "integer"},
+                        "detail": {"type": "string"},
+                    },
+                },
+            },
+        },
+    }
+
+
+_PATH = {
+    "name": "path",
+    "in": "query",
+    "required": True,
+    "description": "the file's name: relative, 1 to 1,024 bytes of UTF-8",
+    "schema": {"type": "string", "minLength": 1, "maxLength": 1024},
+}
+_SIGNATURE = [
+    {
+        "name": name,
+        "in": "query",
+        "description": "of a signed URL",
+        "schema": {"type": "string"},
+    }
+    for name in ("expires", "limit", "signature")
+]
+
+
+def _header(name: str) -> dict[str, Any]:
+    return {"name": name, "in": "header", "schema": {"type": "string"}}
+
+
+def _responses(good: dict[str, Any], *problems: str) -> dict[str, Any]:
+    return good | {
+        status: {"description": _MEANINGS[status], "content": _PROBLEM} for status in problems
+    }
+
+
+def _health(name: str, summary: str, *problems: str) -> dict[str, Any]:
+    good = {"200": {"description": "yes", "content": {"text/plain": {}}}}
+    return {"operationId": name, "summary": summary, "responses": _responses(good, *problems)}

@@ -1,0 +1,87 @@
+"""The status page at ``/``: for people, with nothing that comes from elsewhere.
+
+Its three files lie in ``static/``. They tell nothing by themselves; the figures come from
+``/page.json``, through the door for reading.
+"""
+
+import json
+import time
+from functools import cache
+from importlib import resources
+
+from aiohttp import web
+
+from sfss import __version__
+from sfss.figures import Family, Histogram
+from sfss.panel import Panel
+from sfss.service import FileService
+from sfss.web.status import fresh
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_FILES = {
+    "/": ("page.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+}
+
+
+class Page:
+    """*uploads*: whether the page offers them."""
+
+    def __init__(self, service: FileService, panel: Panel, *, uploads: bool):
+        self._service = service
+        self._panel = panel
+        self._uploads = uploads
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            *(web.get(url, self.file) for url in _FILES),
+            web.get("/page.json", self.figures),
+        ]
+
+    async def file(self, request: web.Request) -> web.Response:
+        name, content_type = _FILES[request.path]
+        return web.Response(
+            text=_text(name),
+            content_type=content_type,
+            charset="utf-8",
+            headers={
+                "Content-Security-Policy": _POLICY,
+                "Referrer-Policy": "no-referrer",
+                "Cache-Control": "no-cache",
+            },
+        )
+
+    async def figures(self, request: web.Request) -> web.Response:
+        """All figures of now; the page makes rates of two of these."""
+        answer = {
+            "version": __version__,
+            "time": time.time(),
+            "uploads": self._uploads,
+            "max_file_size": self._service.max_file_size,
+            "figures": {
+                family.name: [_sample(family, labels, value) for labels, value in family.samples.items()]
+                for family in self._panel.figures().values()
+            },
+            "events": [event._asdict() for event in self._panel.events()[:50]],
+        }
+        return fresh(json.dumps(answer), "application/json")
+
+
+def _sample(family: Family, labels: tuple[str, ...], value: Histogram | float) -> list:
+    """Labels by name, and the value; of a histogram (amount below which, how many), and the sum."""
+    if isinstance(value, Histogram):
+        value = {
+            "buckets": [[2**power * family.unit, value.up_to(power)] for power in family.powers],
+            "count": value.count,
+            "sum": value.total * family.unit,
+        }
+    return [dict(zip(family.labels, labels)), value]
+
+
+@cache
+def _text(name: str) -> str:
+    return resources.files("sfss.web").joinpath("static", name).read_text("utf-8")

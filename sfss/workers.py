@@ -1,0 +1,417 @@
+"""Many processes behind one port, in the hands of gunicorn's arbiter.
+
+The *master* binds the port and forks the *workers*, which serve. It starts a new worker for one that
+dies or hangs, and ends them all in the friendly way on SIGTERM and SIGINT. On SIGHUP it reads the
+settings again and replaces the workers one after the other: an old one is told to end when its
+successor serves, and the port stays open all the time.
+
+Of gunicorn we use what manages processes, and the workers that aiohttp brings for it. The user sees
+none of its options, and its messages come out in our log.
+"""
+
+import gc
+import logging
+import math
+import mmap
+import os
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp.web import AppRunner
+from aiohttp.worker import GunicornUVLoopWebWorker, GunicornWebWorker
+from gunicorn import systemd
+from gunicorn.app.base import BaseApplication
+from gunicorn.arbiter import Arbiter
+from gunicorn.config import Config
+from gunicorn.errors import HaltServer
+
+from sfss import __version__
+from sfss.board import Board
+from sfss.errors import SfssError
+from sfss.panel import GONE, Panel, retire
+from sfss.settings import Settings
+
+try:
+    import uvloop
+except ImportError:  # it does not exist for every platform
+    uvloop = None
+
+log = logging.getLogger("sfss")
+
+BACKLOG = 2048
+#: A worker that shows no life for so long (seconds) is ended, and another one started.
+HANG_TIMEOUT = 60
+#: How long the master waits after a worker that could not start, before it tries again. Seconds.
+RETRY_PAUSE = 1.0
+#: How long a new worker may take to serve, when it is to replace an old one. Seconds.
+START_TIMEOUT = 30.0
+
+#: Makes what serves in a worker: called in its event loop, with the settings and its panel.
+MakeRunner = Callable[[Settings, Panel], Awaitable[AppRunner]]
+
+
+class CannotListen(SfssError):
+    """The address is taken, or is none of this machine's; or the certificate is unfit."""
+
+
+def run(
+    load: Callable[[], Settings],
+    check: Callable[[Settings], str],
+    make_runner: MakeRunner,
+) -> int:
+    """Serve until a signal ends it; returns the exit code.
+
+    *load* gives the settings, now and at each SIGHUP. *check* is called in the master before they
+    are used; it raises a :class:`SfssError` if one could not serve with them, and returns what
+    the files are kept in, for the log.
+
+    :raises SfssError: if it cannot start.
+    """
+    application = _Application(load, check, make_runner)
+    try:
+        _Master(application).run()
+    except SystemExit as end:
+        return end.code or 0
+    return 0
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """A socket for each address of *host*. :raises CannotListen:"""
+    sockets: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            listener = socket.socket(family, kind, protocol)
+            sockets.append(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+    except (OSError, UnicodeError, OverflowError) as error:  # the last two are of the names
+        for listener in sockets:
+            listener.close()
+        reason = getattr(error, "strerror", None) or error
+        raise CannotListen(f"Cannot listen on {host}:{port}: {reason}.") from error
+    return sockets
+
+
+def tls_context(settings: Settings) -> ssl.SSLContext | None:
+    """The certificate of *settings*, or None without TLS. :raises CannotListen: if it is unfit."""
+    if not settings.ssl:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(settings.sslcert, settings.sslkey, password=_no_password)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CannotListen(
+            f"Cannot use the certificate {settings.sslcert} with the key {settings.sslkey}: {reason}."
+        ) from error
+    return context
+
+
+def _no_password() -> str:
+    raise ValueError("it is encrypted, and nobody is there to ask for its password")
+
+
+class _Application(BaseApplication):
+    """What gunicorn is to run: our settings, as its own."""
+
+    def __init__(
+        self,
+        load: Callable[[], Settings],
+        check: Callable[[Settings], str],
+        make_runner: MakeRunner,
+    ):
+        self.board = Board()
+        self._load = load
+        self._check = check
+        self._make_runner = make_runner
+        self.next_place = GONE + 1  # of the worker that is about to be made
+        self._use(load())
+        # Under systemd with a socket unit, the sockets come from there.
+        given = systemd.listen_fds(unset_environment=False)
+        sockets = [] if given else listen(self.settings.host, self.settings.port)
+        # gunicorn takes them over by their numbers.
+        self._bind = [f"fd://{listener.detach()}" for listener in sockets]
+        super().__init__()
+
+    def load_config(self) -> None:
+        settings = self.settings
+        drain = math.ceil(settings.drain_timeout) + 3
+        options = {
+            "workers": settings.worker_count,
+            "worker_class": _Worker,
+            "logger_class": _Log,
+            "timeout": HANG_TIMEOUT,
+            "graceful_timeout": drain,
+            "control_socket_disable": True,
+            "worker_tmp_dir": "/dev/shm" if os.access("/dev/shm", os.W_OK) else None,
+            "child_exit": lambda arbiter, worker: retire(self.board, worker.place),
+            "on_exit": lambda arbiter: log.info("stopped"),
+        }
+        if self._bind:
+            options["bind"] = self._bind
+        if settings.ssl:  # for gunicorn's eyes only; the workers use our context
+            options |= {"certfile": settings.sslcert, "keyfile": settings.sslkey}
+        for name, value in options.items():
+            self.cfg.set(name, value)
+
+    def do_load_config(self) -> None:
+        self.cfg = Config(prog="sfss")
+        self.load_config()
+
+    def reload(self) -> None:
+        """Read the settings again. :raises SfssError: if they are unfit; the old ones stay."""
+        before = self.settings
+        self._use(self._load())
+        if (self.settings.host, self.settings.port) != (before.host, before.port):
+            log.warning("host and port change at the next start only")
+        logging.getLogger().setLevel(self.settings.log_level.upper())
+        self.do_load_config()
+
+    def _use(self, settings: Settings) -> None:
+        store, tls = self._check(settings), tls_context(settings)
+        self.settings, self.store, self.tls = settings, store, tls
+
+    def state(self) -> tuple:
+        """What a reload changes."""
+        return self.settings, self.store, self.tls
+
+    def restore(self, state: tuple) -> None:
+        self.settings, self.store, self.tls = state
+        self.do_load_config()
+
+    async def runner(self, place: int) -> AppRunner:
+        return await self._make_runner(self.settings, Panel(self.board, place))
+
+    def announce(self, listeners: list) -> None:
+        for listener in listeners:
+            host, port = listener.getsockname()[:2]
+            host = f"[{host}]" if ":" in host else host
+            scheme = "https" if self.settings.ssl else "http"
+            log.info(
+                "listening",
+                extra={
+                    "url": f"{scheme}://{host}:{port}",
+                    "store": self.store,
+                    "workers": self.settings.worker_count,
+                    "version": __version__,
+                },
+            )
+
+
+class _Master(Arbiter):
+    """The arbiter; it replaces one worker after the other, and one that cannot start is no end."""
+
+    def __init__(self, application: _Application):
+        self._ever_served = False
+        application.master = self
+        self._no_start_before = 0.0  # on time.monotonic's clock
+        super().__init__(application)
+
+    # Signals.
+
+    def handle_term(self) -> None:
+        log.info("stopping", extra={"drain_timeout_s": self.app.settings.drain_timeout})
+        super().handle_term()
+
+    def handle_int(self) -> None:
+        self.handle_term()  # a second one ends the waiting: see gunicorn's stop
+
+    def handle_usr2(self) -> None:
+        log.warning("SIGUSR2 does nothing here; docs/ tells how to upgrade without downtime")
+
+    def handle_hup(self) -> None:
+        self.reload()
+
+    # Workers. Those that were told to end are still in WORKERS, and are not counted.
+
+    def manage_workers(self) -> None:
+        serving = sorted(
+            (worker for worker in self.WORKERS.values() if not worker.retiring),
+            key=lambda worker: worker.age,
+        )
+        for worker in serving[: max(len(serving) - self.num_workers, 0)]:
+            self._retire(worker)
+        if time.monotonic() >= self._no_start_before:
+            for _ in range(self.num_workers - len(serving)):
+                self.spawn_worker()
+        if not self._ever_served:
+            self._wait_for_the_first()
+
+    def _wait_for_the_first(self) -> None:
+        """Until all serve. :raises HaltServer: if one cannot."""
+        while not all(worker.serves for worker in self.WORKERS.values()):
+            if not self.SIG_QUEUE.empty():
+                return  # it may be the end
+            time.sleep(0.01)
+            self.reap_workers()
+        self._ever_served = True
+        self.app.announce(self.LISTENERS)
+
+    def spawn_worker(self) -> int:
+        taken = {worker.place for worker in self.WORKERS.values()}
+        board = self.app.board
+        place = min(place for place in range(GONE + 1, board.places) if place not in taken)
+        retire(board, place)  # if its last one ended in a way that nobody noticed
+        self.app.next_place = place
+        pid = super().spawn_worker()
+        log.info("worker started", extra={"worker": pid})
+        return pid
+
+    def reap_workers(self) -> None:
+        before = set(self.WORKERS)
+        try:
+            super().reap_workers()
+        except HaltServer:
+            if not self._ever_served:
+                raise  # it never will
+            self._no_start_before = time.monotonic() + RETRY_PAUSE
+        for pid in before - set(self.WORKERS):
+            log.info("worker ended", extra={"worker": pid})
+
+    def reload(self) -> None:
+        before = self.app.state()
+        try:
+            self.app.reload()
+        except SfssError as error:
+            log.error(
+                "the new settings cannot be used; going on with the old ones",
+                extra={"reason": str(error)},
+            )
+            return
+        self.setup(self.app)
+        old = sorted(
+            (worker for worker in self.WORKERS.values() if not worker.retiring),
+            key=lambda worker: worker.age,
+        )
+        new = []
+        for _ in range(self.num_workers):
+            worker = self._start_one()
+            if worker is None:
+                log.error("no worker starts with the new settings; going on with the old ones")
+                self.app.restore(before)
+                self.setup(self.app)
+                for worker in new:
+                    self._retire(worker)
+                return  # manage_workers makes up for those that have been replaced
+            new.append(worker)
+            if old:
+                self._retire(old.pop(0))
+        for worker in old:
+            self._retire(worker)
+        log.info("settings reloaded", extra={"workers": self.num_workers})
+
+    def _start_one(self) -> "_Worker | None":
+        """A new worker that serves, None if it does not get there."""
+        worker = self.WORKERS[self.spawn_worker()]
+        deadline = time.monotonic() + START_TIMEOUT
+        while time.monotonic() < deadline and worker.pid in self.WORKERS:
+            if worker.serves:
+                return worker
+            time.sleep(0.01)
+            self.reap_workers()
+        if worker.pid in self.WORKERS:
+            self.kill_worker(worker.pid, signal.SIGKILL)
+        return None
+
+    def _retire(self, worker: "_Worker") -> None:
+        worker.retiring = True
+        self.kill_worker(worker.pid, signal.SIGTERM)
+
+
+_Base = GunicornWebWorker if uvloop is None else GunicornUVLoopWebWorker
+
+
+class _Worker(_Base):
+    """A process that serves. Made in the master, before the fork."""
+
+    def __init__(self, *arguments: Any, **options: Any):
+        super().__init__(*arguments, **options)
+        self.place = self.app.next_place
+        self.retiring = False
+        self._serves = mmap.mmap(-1, 1)  # shared with the master
+
+    @property
+    def serves(self) -> bool:
+        return self._serves[0] == 1
+
+    def load_wsgi(self) -> None:
+        async def make() -> AppRunner:
+            return await self.app.runner(self.place)
+
+        self.wsgi = make
+
+    def init_signals(self) -> None:
+        super().init_signals()
+        # Until here a signal went the master's way, and was queued.
+        queue = self.app.master.SIG_QUEUE
+        while not queue.empty():
+            if queue.get() in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
+                self.alive = False
+
+    def run(self) -> None:
+        self.loop.call_soon(self._show_life)
+        super().run()
+
+    def _show_life(self) -> None:
+        """For as long as the loop turns. gunicorn's own sign of life ends when the drain begins."""
+        self.notify()
+        if self.booted and not self.serves:
+            # What is there now stays: the garbage collector need not look at it ever again.
+            gc.collect()
+            gc.freeze()
+            self._serves[0] = 1
+        self.loop.call_later(1.0 if self.serves else 0.02, self._show_life)
+
+    def handle_exit(self, number: int, frame: Any) -> None:
+        super().handle_exit(number, frame)
+        self._notify_waiter_done()  # now, and not when it looks the next time
+
+    def _create_ssl_context(self, cfg: Config) -> ssl.SSLContext:
+        return self.app.tls
+
+
+class _Log:
+    """gunicorn's log in ours: what it says of its normal work is of interest to nobody else."""
+
+    def __init__(self, cfg: Config):
+        self.cfg = cfg
+        self.access_log = None
+
+    def setup(self, cfg: Config) -> None:
+        self.cfg = cfg
+
+    def critical(self, message: str, *arguments: Any, **options: Any) -> None:
+        log.critical(message, *arguments, **options)
+
+    def error(self, message: str, *arguments: Any, **options: Any) -> None:
+        log.error(message, *arguments, **options)
+
+    def warning(self, message: str, *arguments: Any, **options: Any) -> None:
+        log.warning(message, *arguments, **options)
+
+    def info(self, message: str, *arguments: Any, **options: Any) -> None:
+        log.debug(message, *arguments)
+
+    def debug(self, message: str, *arguments: Any, **options: Any) -> None:
+        """Nobody needs to know."""
+
+    def exception(self, message: str, *arguments: Any, **options: Any) -> None:
+        log.exception(message, *arguments, **options)
+
+    def reopen_files(self) -> None:
+        """It goes to standard error."""
+
+    def close_on_exec(self) -> None:
+        """It has no files of its own."""
