@@ -41,6 +41,9 @@ def main() -> int:
     parser.add_argument(
         "--size", type=int, default=10240, metavar="BYTES", help="of a file (default: %(default)s)"
     )
+    parser.add_argument(
+        "--token", default=os.environ.get("SFSS_TOKEN"), help="of the server (default: $SFSS_TOKEN)"
+    )
     options = parser.parse_args()
     if options.bench is not None:
         if min(options.bench, options.concurrency) < 1 or options.size < 0:
@@ -60,7 +63,7 @@ def main() -> int:
 
 async def upload(url: str, options: argparse.Namespace) -> int:
     content = options.filepath.read_bytes()
-    async with Client(url) as client:
+    async with Client(url, token=options.token) as client:
         info = await client.put(options.path, content)
         print(f"{client.url_of(options.path)} {info.size} bytes")
     return 0
@@ -71,7 +74,7 @@ async def bench(url: str, options: argparse.Namespace) -> int:
     content = os.urandom(options.size)
     paths = [f"bench/{os.getpid()}/{n}" for n in range(options.bench)]
 
-    async with Client(url, connections=options.concurrency) as client:
+    async with Client(url, token=options.token, connections=options.concurrency) as client:
 
         async def put(path: str) -> None:
             await client.put(path, content)

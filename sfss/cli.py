@@ -5,6 +5,7 @@ The only place that wires the floors together.
 
 import argparse
 import asyncio
+import os
 import signal
 import sys
 from collections.abc import Callable
@@ -17,13 +18,22 @@ from aiohttp import web
 from sfss import __version__, logs, transfers, workers
 from sfss.admission import Admission
 from sfss.allocator import keep_large_blocks
-from sfss.client import DEFAULT_URL
+from sfss.client import DEFAULT_URL, Client
 from sfss.credentials import Credentials
 from sfss.errors import SettingsError, SfssError
 from sfss.memcache.proxy import Limits
 from sfss.panel import Panel
 from sfss.service import FileService
-from sfss.settings import CONFIG_VARIABLE, ENVIRONMENT_PREFIX, FIELDS, Settings, load, split_address
+from sfss.settings import (
+    CONFIG_VARIABLE,
+    ENVIRONMENT_PREFIX,
+    FIELDS,
+    TOKEN_VARIABLE,
+    Settings,
+    load,
+    split_address,
+)
+from sfss.signing import METHODS
 from sfss.stores.base import Store
 from sfss.stores.proxies import ProxyStore
 from sfss.stores.sqlite import SqliteStore
@@ -50,7 +60,12 @@ def main(arguments: list[str] | None = None) -> int:
         if command is None:
             config = options.pop("config", None)
             return _serve(partial(load, options, config=config))
-        return _run(transfers.COMMANDS[command](**options))
+        client = Client(
+            options.pop("url"),
+            token=os.environ.get(TOKEN_VARIABLE),
+            connections=options.get("parallel", 1),
+        )
+        return _run(transfers.COMMANDS[command](client, **options))
     except SettingsError as error:
         print(f"sfss: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -139,7 +154,12 @@ def _parser() -> argparse.ArgumentParser:
     for name, part in FIELDS.items():
         _add_setting(settings, name, part)
 
-    commands = parser.add_subparsers(dest="command", metavar="COMMAND", title="commands")
+    commands = parser.add_subparsers(
+        dest="command",
+        metavar="COMMAND",
+        title="commands",
+        description=f"If the server wants a token, set {TOKEN_VARIABLE}.",
+    )
     server = argparse.ArgumentParser(add_help=False)
     server.add_argument("--url", default=DEFAULT_URL, help="the server (default: %(default)s)")
     many = argparse.ArgumentParser(add_help=False, parents=[server])
@@ -164,6 +184,17 @@ def _parser() -> argparse.ArgumentParser:
     rm.add_argument("paths", nargs="+", metavar="PATH")
     status = commands.add_parser("status", parents=[server], help="show the figures of the server")
     status.add_argument("--full", action="store_true", help="of the nodes and the web server")
+    sign = commands.add_parser("sign", parents=[server], help="print a signed URL of a file")
+    sign.add_argument("path", metavar="PATH")
+    sign.add_argument("--method", choices=METHODS, default="GET", help="(default: %(default)s)")
+    sign.add_argument(
+        "--lifetime", type=float, default=3600.0, metavar="SECONDS", help="(default: %(default)g)"
+    )
+    sign.add_argument("--limit", type=int, metavar="BYTES", help="the most that may be put")
+    sign.add_argument(
+        "--key-file", metavar="FILE",
+        help=f"file with the server's key (default: what ${transfers.KEY_VARIABLE} says)",
+    )
     return parser
 
 

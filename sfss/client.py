@@ -21,25 +21,32 @@ from yarl import URL
 
 from sfss.errors import (
     FileTooLarge,
+    Forbidden,
     InvalidRequest,
     NoStoreAvailable,
     NotFound,
+    Overloaded,
     PreconditionFailed,
     SfssError,
     StoreFull,
     StoreRefused,
+    Unauthorized,
 )
 from sfss.models import FileInfo, etag_of
 from sfss.paths import check_path
+from sfss.signing import signed_query
 
 DEFAULT_URL = "http://127.0.0.1:8255"
 
 _ERRORS: dict[int, type[SfssError]] = {
     400: InvalidRequest,
+    401: Unauthorized,
+    403: Forbidden,
     404: NotFound,
     412: PreconditionFailed,
     413: FileTooLarge,
     502: StoreRefused,
+    503: Overloaded,
     504: NoStoreAvailable,
     507: StoreFull,
 }
@@ -59,7 +66,8 @@ class UnexpectedAnswer(SfssError):
 class Client:
     """A client of the server at *url*.
 
-    *timeout*: seconds for one try. *retries*: how often an operation is tried again.
+    *token*: what the server wants to have as ``Authorization: Bearer``, if anything. *timeout*:
+    seconds for one try. *retries*: how often an operation is tried again.
     *connections*: how many are open at once, at most.
     """
 
@@ -67,6 +75,7 @@ class Client:
         self,
         url: str = DEFAULT_URL,
         *,
+        token: str | None = None,
         timeout: float = 60.0,
         retries: int = 3,
         connections: int = 100,
@@ -77,6 +86,7 @@ class Client:
         except ValueError as error:
             raise InvalidRequest(f"{url!r} is not the URL of a server: {error}.") from None
         self._url = url.rstrip("/")
+        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
         self._retries = retries
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._connections = connections
@@ -86,6 +96,7 @@ class Client:
         self._session = aiohttp.ClientSession(
             timeout=self._timeout,
             connector=aiohttp.TCPConnector(limit=self._connections),
+            headers=self._headers,
             auto_decompress=False,
         )
         return self
@@ -151,6 +162,24 @@ class Client:
         """The URL of the file. :raises InvalidPath:"""
         # Encoded here, all of it: nothing on the way shall decode or normalize it.
         return f"{self._url}/file?path={quote(check_path(path), safe='/')}"
+
+    def signed_url(
+        self,
+        method: str,
+        path: str,
+        key: str,
+        *,
+        lifetime: float = 3600.0,
+        limit: int | None = None,
+    ) -> str:
+        """A URL with which its bearer may GET, or PUT, the file for *lifetime* seconds.
+
+        *key*: the server's signing key. *limit*: bytes, the most that may be put.
+
+        :raises InvalidPath, InvalidRequest: if that cannot be signed.
+        """
+        query = signed_query(key, method, check_path(path), lifetime=lifetime, limit=limit)
+        return f"{self._url}/file?{query}"
 
     async def _request(
         self, method: str, url: str, content: bytes | None = None, headers: dict | None = None

@@ -22,6 +22,8 @@ from sfss.errors import SettingsError
 
 ENVIRONMENT_PREFIX = "SFSS_"
 CONFIG_VARIABLE = "SFSS_CONFIG"
+#: For the commands that work against a server; not one of its settings.
+TOKEN_VARIABLE = "SFSS_TOKEN"
 
 
 #: No number of a setting makes sense beyond this one.
@@ -278,7 +280,9 @@ def _of_kind(name: str, value: Any, source: str) -> Any:
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     values = {}
     for variable, text in environment.items():
-        if not variable.startswith(ENVIRONMENT_PREFIX) or variable == CONFIG_VARIABLE:
+        if not variable.startswith(ENVIRONMENT_PREFIX):
+            continue
+        if variable in (CONFIG_VARIABLE, TOKEN_VARIABLE):
             continue
         name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
         if name not in FIELDS:

@@ -1,6 +1,6 @@
-"""The commands that work against a running server: put, get, rm, status.
+"""The commands that work with a running server: put, get, rm, status, sign.
 
-Each is a coroutine that returns the exit code. Many files travel at once; those that fail are
+Each is a coroutine that returns the exit code, and is given a client that is not open yet. Many files travel at once; those that fail are
 listed at the end, and the others travel all the same.
 """
 
@@ -16,13 +16,17 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from sfss.client import Client, ServerUnreachable
-from sfss.errors import SfssError
+from sfss.errors import InvalidRequest, SfssError
 from sfss.paths import check_path
 
 Job = TypeVar("Job")
 
+#: The server's own variable; its first key signs.
+KEY_VARIABLE = "SFSS_SIGNING_KEY"
+
+
 async def put(
-    url: str, files: Sequence[str], to: str, recursive: bool, parallel: int
+    client: Client, files: Sequence[str], to: str, recursive: bool, parallel: int
 ) -> int:
     """Upload *files*, each under its name, those of a folder under the folder's name."""
     jobs: list[tuple[Path, str]] = []
@@ -39,7 +43,7 @@ async def put(
     if collisions := _collisions(jobs):
         return _report(failed + collisions)  # nothing is uploaded: which of them was meant?
 
-    async with Client(url, connections=parallel) as client:
+    async with client:
 
         async def upload(job: tuple[Path, str]) -> None:
             file, path = job
@@ -51,9 +55,9 @@ async def put(
     return _report(failed)
 
 
-async def get(url: str, paths: Sequence[str], output: str, parallel: int) -> int:
+async def get(client: Client, paths: Sequence[str], output: str, parallel: int) -> int:
     """Download *paths* into the folder *output*, or, in their order, to standard output."""
-    async with Client(url, connections=parallel) as client:
+    async with client:
         if output == "-":
             # One after the other: they come out in the order in which they were named.
             async def show(path: str) -> None:
@@ -71,16 +75,31 @@ async def get(url: str, paths: Sequence[str], output: str, parallel: int) -> int
         return _report(await _each(paths, download, parallel, "get"))
 
 
-async def rm(url: str, paths: Sequence[str], parallel: int) -> int:
+async def rm(client: Client, paths: Sequence[str], parallel: int) -> int:
     """Delete *paths*."""
-    async with Client(url, connections=parallel) as client:
+    async with client:
         return _report(await _each(paths, client.delete, parallel, "rm"))
 
 
-async def status(url: str, full: bool) -> int:
+async def status(client: Client, full: bool) -> int:
     """Print the figures of the server as JSON."""
-    async with Client(url) as client:
+    async with client:
         print(json.dumps(await client.status(full=full), indent=2))
+    return 0
+
+
+async def sign(
+    client: Client, path: str, method: str, lifetime: float, limit: int | None, key_file: str | None
+) -> int:
+    """Print a signed URL for *path*."""
+    if key_file is not None:
+        lines = await asyncio.to_thread(Path(key_file).read_text)
+        key = next((line.strip() for line in lines.splitlines() if line.strip()), "")
+    else:
+        key = os.environ.get(KEY_VARIABLE, "").replace(",", " ").partition(" ")[0]
+    if not key:
+        raise InvalidRequest(f"There is no key: give --key-file, or set {KEY_VARIABLE}.")
+    print(client.signed_url(method, path, key, lifetime=lifetime, limit=limit))
     return 0
 
 
@@ -89,6 +108,7 @@ COMMANDS: dict[str, Callable[..., Awaitable[int]]] = {
     "get": get,
     "rm": rm,
     "status": status,
+    "sign": sign,
 }
 
 

@@ -50,6 +50,9 @@ RETRY_PAUSE = 1.0
 #: How long a new worker may take to serve, when it is to replace an old one. Seconds.
 START_TIMEOUT = 30.0
 
+#: The signals that end a process.
+_ENDS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
+
 #: Makes what serves in a worker: called in its event loop, with the settings and its panel.
 MakeRunner = Callable[[Settings, Panel], Awaitable[AppRunner]]
 
@@ -215,7 +218,6 @@ class _Master(Arbiter):
 
     def __init__(self, application: _Application):
         self._ever_served = False
-        application.master = self
         self._no_start_before = 0.0  # on time.monotonic's clock
         super().__init__(application)
 
@@ -265,7 +267,12 @@ class _Master(Arbiter):
         place = min(place for place in range(GONE + 1, board.places) if place not in taken)
         retire(board, place)  # if its last one ended in a way that nobody noticed
         self.app.next_place = place
-        pid = super().spawn_worker()
+        # A signal that comes before the worker's loop runs would be lost.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
+        try:
+            pid = super().spawn_worker()
+        finally:
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)
         log.info("worker started", extra={"worker": pid})
         return pid
 
@@ -352,15 +359,8 @@ class _Worker(_Base):
 
         self.wsgi = make
 
-    def init_signals(self) -> None:
-        super().init_signals()
-        # Until here a signal went the master's way, and was queued.
-        queue = self.app.master.SIG_QUEUE
-        while not queue.empty():
-            if queue.get() in (signal.SIGTERM, signal.SIGINT, signal.SIGQUIT):
-                self.alive = False
-
     def run(self) -> None:
+        self.loop.call_soon(signal.pthread_sigmask, signal.SIG_UNBLOCK, _ENDS)
         self.loop.call_soon(self._show_life)
         super().run()
 

@@ -1,9 +1,10 @@
 #!/bin/sh
 # Installs the stores that the tests run against. As root on Debian it asks nothing.
 #
-#   sh tests/install-stores.sh            memcached and nutcracker (twemproxy), Debian packages;
-#                                         gobeansdb and gobeansproxy, Go modules, into stores-bin/
-#   sh tests/install-stores.sh --bench    nginx and wrk as well, for bench/
+#   sh tests/install-stores.sh            memcached and nutcracker (twemproxy), nginx, HAProxy,
+#                                         promtool and Chromium, Debian packages; gobeansdb and
+#                                         gobeansproxy, Go modules, into stores-bin/
+#   sh tests/install-stores.sh --bench    wrk as well, for bench/
 #
 # A registry may refuse a Go module. That is written into stores-bin/refused, a line each, and is
 # no error here: the tests of that store then skip and say so.
@@ -19,8 +20,10 @@ have() {
 }
 
 # Pairs of a program and the Debian package that brings it.
-wanted="memcached:memcached nutcracker:nutcracker curl:curl unshare:util-linux go:golang-go"
-[ "${1:-}" = --bench ] && wanted="$wanted nginx:nginx-light wrk:wrk taskset:util-linux"
+wanted="memcached:memcached nutcracker:nutcracker nginx:nginx-light haproxy:haproxy curl:curl
+    promtool:prometheus chromium:chromium chromedriver:chromium-driver openssl:openssl
+    systemd-analyze:systemd unshare:util-linux go:golang-go"
+[ "${1:-}" = --bench ] && wanted="$wanted wrk:wrk taskset:util-linux"
 packages=
 for pair in $wanted; do
     have "${pair%:*}" || packages="$packages ${pair#*:}"

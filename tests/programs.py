@@ -46,6 +46,7 @@ class Program:
             stdout=self.output,
             stderr=subprocess.STDOUT,
         )
+        self._last_words: str | None = None  # all that it printed, when it has ended
         Program.running.add(self)
 
     @property
@@ -72,7 +73,9 @@ class Program:
         return total / 1e6
 
     def printed(self) -> str:
-        return Path(self.output.name).read_text(errors="replace")
+        if self._last_words is None:
+            return Path(self.output.name).read_text(errors="replace")
+        return self._last_words
 
     def wait_for_port(self, port: int) -> None:
         def answers() -> bool:
@@ -124,6 +127,7 @@ class Program:
         self._ended()
 
     def _ended(self) -> None:
+        self._last_words = self.printed()
         self.output.close()
         Program.running.discard(self)
 

@@ -230,9 +230,9 @@ class Proxy:
         began = asyncio.get_running_loop().time()
         try:
             connection = await self._answering_connection()
-        except ProxyError:
+        except ProxyError as error:
             if not any(connection.last_reply >= began for connection in self._usable()):
-                self._take_out(reason)
+                self._take_out(ProxyDown(f"{reason}; when tested: {error}"))
         else:
             self._join(connection)
         finally:

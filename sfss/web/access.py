@@ -15,6 +15,10 @@ log = logging.getLogger("sfss.access")
 #: When the request reached the application, on :func:`time.perf_counter`'s clock. (aiohttp's own
 #: measure is the event loop's clock, which goes by whole milliseconds in uvloop.)
 STARTED = web.RequestKey("started", float)
+#: The route that the request has taken, for the figures.
+ROUTE = web.RequestKey("route", str)
+#: The lines of its ``X-Forwarded-For``. (What was no HTTP has headers of another kind.)
+FORWARDED = web.RequestKey("forwarded", list)
 
 
 class Access:
@@ -71,10 +75,8 @@ class Access:
                 self, request: web.BaseRequest, response: web.StreamResponse, time: float
             ) -> None:
                 now = perf_counter()
-                info = getattr(request, "match_info", None)
-                resource = info.route.resource if info is not None else None
                 note(
-                    route=resource.canonical if resource is not None else "other",
+                    route=request.get(ROUTE, "other"),
                     method=request.method,
                     target=request.raw_path,
                     status=response.status,
@@ -82,7 +84,7 @@ class Access:
                     bytes_out=response.body_length,
                     seconds=now - request.get(STARTED, now),
                     peer=request.remote,
-                    forwarded=request.headers.getall("X-Forwarded-For", ()),
+                    forwarded=request.get(FORWARDED, ()),
                     request_id=response.headers.get("X-Request-ID"),
                 )
 

@@ -12,7 +12,7 @@ from sfss.errors import InvalidRequest, SfssError
 from sfss.panel import Panel
 from sfss.service import FileService
 from sfss.settings import Settings
-from sfss.web.access import STARTED
+from sfss.web.access import FORWARDED, ROUTE, STARTED
 from sfss.web.cors import Cors
 from sfss.web.doors import Doors
 from sfss.web.errors import error_response, http_exception_response, problem
@@ -80,6 +80,9 @@ def _around_every_request(doors: Doors, cors: Cors, request_ids: RequestIds):
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         request[STARTED] = perf_counter()
+        request[FORWARDED] = request.headers.getall("X-Forwarded-For", [])
+        if (resource := request.match_info.route.resource) is not None:
+            request[ROUTE] = resource.canonical
         request_id = request_ids.accept(request.headers.get("X-Request-ID"))
         try:
             response = cors.preflight(request)

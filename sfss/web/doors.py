@@ -36,11 +36,6 @@ class Doors:
         self.reads_open = not credentials.read_tokens
         self.writes_open = not self._writers and not self._networks
 
-    @property
-    def trusts_forwarding(self) -> bool:
-        """Whether somebody's ``X-Forwarded-For`` is believed."""
-        return bool(self._trusted)
-
     def check(self, request: web.Request) -> None:
         """Return if *request* may be answered.
 
@@ -56,7 +51,8 @@ class Doors:
                 self._check_token(request.headers, self._readers)
             return
         if self._networks:
-            address = self.client_address(request.remote, request.headers.getall("X-Forwarded-For", ()))
+            forwarded = request.headers.getall("X-Forwarded-For", ())
+            address = self.client_address(request.remote, forwarded)
             if not _is_in(address, self._networks):
                 raise Forbidden("Writes are not allowed from this address.")
         if self._writers:

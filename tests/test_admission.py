@@ -1,0 +1,205 @@
+"""What may be under way at once."""
+
+import asyncio
+import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from sfss.admission import SMALL, Admission
+from sfss.errors import Overloaded
+from tests.conftest import need
+from tests.http import RawClient, ask, request
+from tests.programs import Sfss, start_memcached
+
+
+def waits(admission: Admission) -> dict[str, float]:
+    return {family.name: family.samples[()] for family in admission.families()}
+
+
+async def test_there_is_room_until_there_is_none():
+    admission = Admission(limit=100, wait=0.05)
+    assert admission.try_take(60) and admission.try_take(40) and not admission.try_take(1)
+    began = time.monotonic()
+    with pytest.raises(Overloaded):
+        async with admission.room(1):
+            raise AssertionError("there is no room")
+    assert time.monotonic() - began >= 0.04
+    admission.release(40)
+    assert admission.try_take(40)
+    assert waits(admission)["sfss_admission_refusals_total"] == 1
+
+
+async def test_one_always_fits():
+    admission = Admission(limit=100, wait=0.05)
+    assert admission.try_take(1000)
+    admission.release(1000)
+    async with admission.room(1000, upload=True):
+        assert not admission.try_take(1)
+
+
+async def test_those_who_wait_come_in_in_their_order_and_nobody_overtakes():
+    admission = Admission(limit=100, wait=5)
+    admission.hold(100)
+    order = []
+
+    async def come(name: str, size: int) -> None:
+        async with admission.room(size):
+            order.append(name)
+
+    tasks = [asyncio.create_task(come(name, size)) for name, size in (("a", 90), ("b", 20), ("c", 1))]
+    await asyncio.sleep(0)
+    admission.release(50)
+    assert not admission.try_take(10)  # a waits for more
+    await asyncio.sleep(0.01)
+    assert order == []
+    admission.release(50)
+    await asyncio.gather(*tasks)
+    assert order == ["a", "b", "c"]
+    assert waits(admission)["sfss_bytes_in_flight"] == 0
+    assert waits(admission)["sfss_admission_waits_total"] == 3
+
+
+async def test_uploads_leave_room_for_readers():
+    admission = Admission(limit=100, wait=0.01)
+    assert admission.try_take(50, upload=True)
+    assert not admission.try_take(1, upload=True)
+    assert admission.try_take(50)
+    admission.release(50, upload=True)
+    assert admission.try_take(50, upload=True)
+
+
+async def test_whoever_goes_away_leaves_nothing_behind():
+    admission = Admission(limit=100, wait=0.02)
+    for _ in range(200):
+        admission.hold(100)
+        tasks = [asyncio.create_task(_stay(admission, size)) for size in (10, 60, 100, 1)]
+        await asyncio.sleep(0)
+        tasks[0].cancel()
+        admission.release(100)
+        tasks[1].cancel()  # perhaps it has just been let in
+        await asyncio.gather(*tasks, return_exceptions=True)
+        assert waits(admission)["sfss_bytes_in_flight"] == 0
+    assert admission.try_take(100)
+
+
+async def _stay(admission: Admission, size: int) -> None:
+    async with admission.room(size):
+        await asyncio.sleep(0)
+
+
+async def test_the_guess_follows_what_is_sent():
+    admission = Admission(limit=10**9, wait=0)
+    admission.check_answer(2_000_000)
+    assert admission.typical == 2_000_000
+    for _ in range(3000):
+        admission.check_answer(10_000)
+    assert admission.typical < 20_000
+    admission = Admission(limit=SMALL * 2, wait=0)
+    admission.hold(SMALL * 2)
+    admission.check_answer(SMALL)
+    with pytest.raises(Overloaded):
+        admission.check_answer(SMALL + 1)
+
+
+# A real server.
+
+
+def figure(server: Sfss, name: str) -> float:
+    text = ask(server.port, request("GET", "/metrics")).body.decode()
+    return next(float(line.split()[1]) for line in text.splitlines() if line.startswith(name + " "))
+
+
+def until_idle(server: Sfss) -> None:
+    deadline = time.monotonic() + 10
+    while figure(server, "sfss_bytes_in_flight") != 0:
+        assert time.monotonic() < deadline, figure(server, "sfss_bytes_in_flight")
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("kind", ["embedded", "memcached"])
+def test_memory_stays_bounded_and_nobody_is_lied_to(kind, tmp_path):
+    flags = ["--max-bytes-in-flight", 20_000_000, "--admission-timeout", 0.3, "--no-access-log"]
+    memcached = None
+    if kind == "memcached":
+        need("memcached")
+        memcached, port = start_memcached()
+        server = Sfss("--proxy", f"127.0.0.1:{port}", *flags)
+    else:
+        server = Sfss("--data", tmp_path, *flags)
+    content = os.urandom(2_000_000)
+    assert ask(server.port, request("PUT", "/file?path=f", content)).status == 200
+    before = server.resident_mb()
+    peak = 0.0
+    done = threading.Event()
+
+    def watch() -> None:
+        nonlocal peak
+        while not done.wait(0.02):
+            peak = max(peak, server.resident_mb())
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+
+    def download(n: int) -> int:
+        with RawClient(server.port, timeout=30) as client:
+            client.send(request("GET", "/file?path=f"))
+            time.sleep(1.0)  # before it takes any
+            answer = client.answer()
+            assert answer.status in (200, 503)
+            if answer.status == 200:
+                assert answer.body == content
+            else:
+                assert answer.headers["retry-after"] == "1"
+            return answer.status
+
+    def upload(n: int) -> int:
+        with RawClient(server.port, timeout=30) as client:
+            data = request("PUT", f"/file?path=u/{n}", content)
+            try:
+                client.send(data[:1_000_000])
+                time.sleep(1.0)
+                client.send(data[1_000_000:])
+            except ConnectionError:
+                return 503  # it was told before it had sent all
+            try:
+                return client.answer().status
+            except (ConnectionError, EOFError):
+                return 503
+
+    with ThreadPoolExecutor(120) as pool:
+        downloads = list(pool.map(download, range(60)))
+        uploads = list(pool.map(upload, range(60)))
+    done.set()
+    watcher.join()
+    assert set(downloads) <= {200, 503} and downloads.count(200) >= 5
+    assert set(uploads) <= {200, 503} and uploads.count(200) >= 4
+    assert peak - before < 90, f"{peak:.0f} MB"
+    for n, status in enumerate(uploads):
+        if status == 200:
+            assert ask(server.port, request("GET", f"/file?path=u/{n}")).body == content
+    until_idle(server)
+    assert figure(server, "sfss_admission_refusals_total") > 0
+    # Nothing of it stays.
+    assert [download(0) for _ in range(3)] == [200] * 3
+    server.stop()
+    if memcached is not None:
+        memcached.stop()
+
+
+def test_clients_that_go_away_give_back_what_they_took(tmp_path):
+    server = Sfss("--data", tmp_path, "--no-access-log")
+    content = os.urandom(1_000_000)
+    assert ask(server.port, request("PUT", "/file?path=f", content)).status == 200
+    for n in range(60):
+        with RawClient(server.port) as client:
+            if n % 3 == 0:
+                client.send(request("GET", "/file?path=f", headers={"X-Slow": "1"} if n % 2 else None))
+            elif n % 3 == 1:
+                client.send(request("PUT", "/file?path=g", content)[: 1 + n * 10_000])
+            else:
+                client.send(request("PUT", f"/file?path=small/{n}", b"x" * 1000))
+    until_idle(server)
+    server.stop()

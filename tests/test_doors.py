@@ -1,0 +1,484 @@
+"""Who may come in, against real servers; and what may not come out."""
+
+import json
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from multidict import CIMultiDict
+
+from sfss.client import Client
+from sfss.errors import Forbidden, Unauthorized
+from sfss.settings import Settings
+from sfss.web.doors import Doors
+from sfss.web.serving import is_active
+from tests.http import Answer, RawClient, ask, form, request
+from tests.programs import ROOT, Sfss
+
+KEY = "a-key-that-nobody-guesses"
+PUT = "/file?path=a"
+
+
+def bearer(token: str) -> dict[str, str]:
+    return {"Authorization": f"Bearer {token}"}
+
+
+def status(server: Sfss, method: str, target: str, headers: dict | None = None, body=b"") -> int:
+    return ask(server.port, request(method, target, body, headers)).status
+
+
+# Tokens.
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory) -> Iterator[Sfss]:
+    folder = tmp_path_factory.mktemp("guarded")
+    (folder / "tokens").write_text("# of the application servers\nfrom-a-file\n\n")
+    server = Sfss(
+        *("--data", folder / "data", "--write-token", "writer", "--write-token", "second"),
+        *("--write-token-file", folder / "tokens", "--read-token", "reader"),
+    )
+    assert status(server, "PUT", PUT, bearer("writer"), b"content") == 200
+    yield server
+    server.stop()
+
+
+@pytest.mark.parametrize("method, target", [
+    ("PUT", PUT), ("POST", "/files?path=a"), ("DELETE", "/file?path=none"),
+    ("GET", PUT), ("HEAD", PUT), ("GET", "/status"), ("GET", "/metrics"), ("GET", "/page.json"),
+    ("GET", "/nothing"), ("PATCH", PUT), ("OPTIONS", PUT), ("GET", "//"),
+])  # fmt: skip
+def test_nothing_without_a_token(guarded, method, target):
+    for headers in (
+        {},
+        {"X-Slow": "please"},
+        bearer("wrong"),
+        bearer(""),
+        bearer("writer2"),
+        bearer("write"),
+        bearer("writer, second"),
+        {"Authorization": "Basic d3JpdGVyOndyaXRlcg=="},
+        {"Authorization": "writer"},
+        {"Authorization": "Bearer\twriter"},
+        {"Authorization": "Bearer wríter"},
+    ):
+        with RawClient(guarded.port) as client:
+            client.send(request(method, target, b"", headers))
+            answer = client.answer(head=method == "HEAD")
+        assert answer.status == 401, headers
+        assert answer.headers["www-authenticate"] == 'Bearer realm="sfss"'
+    assert status(guarded, "GET", PUT, bearer("reader")) == 200
+
+
+def test_what_each_token_opens(guarded):
+    for token in ("writer", "second", "from-a-file"):
+        assert status(guarded, "PUT", PUT, bearer(token), b"content") == 200
+        assert status(guarded, "GET", PUT, bearer(token)) == 200
+    assert status(guarded, "GET", PUT, {"Authorization": "bEARER  reader"}) == 200
+    assert status(guarded, "PUT", PUT, bearer("reader"), b"x") == 401
+    for target in ("/", "/page.js", "/page.css", "/healthz", "/readyz", "/openapi.json"):
+        assert status(guarded, "GET", target) == 200
+    assert status(guarded, "PUT", "/healthz") == 401
+
+
+def test_the_body_is_not_asked_for_without_a_token(guarded):
+    head = request("PUT", PUT, b"", {"Content-Length": "1000", "Expect": "100-continue"})
+    with RawClient(guarded.port) as client:
+        assert client.ask(head).status == 401
+        assert client.closed_by_server()
+
+
+async def test_the_client_and_the_commands_bring_it(guarded, tmp_path):
+    async with Client(guarded.url, token="writer") as client:
+        await client.put("from/client", b"content")
+        assert await client.get("from/client") == b"content"
+    async with Client(guarded.url) as client:
+        with pytest.raises(Unauthorized):
+            await client.get("from/client")
+    command = [sys.executable, "-m", "sfss", "get", "from/client", "-o", "-", "--url", guarded.url]
+    for token, code in (("reader", 0), ("nobody", 1)):
+        done = subprocess.run(command, cwd=ROOT, env={"SFSS_TOKEN": token}, capture_output=True)
+        assert done.returncode == code, done.stderr
+
+
+@pytest.mark.parametrize(
+    "flags, complaint",
+    [
+        (["--write-token", "with blank"], "write_token: a token has"),
+        (["--write-token-file", "/nowhere"], "write_token_file: /nowhere cannot be read"),
+        (["--read-token-file", "/dev/null"], "read_token_file: there is nothing in /dev/null"),
+        (["--signing-key", "short"], "at least 16 characters"),
+        (["--allow-writes-from", "10.0.0.1/8"], "'10.0.0.1/8' is not a network"),
+        (["--cors-origin", "example.org"], "'example.org' is not an origin"),
+        (["--ssl"], "ssl needs both"),
+        (["--sslcert", "a", "--sslkey", "b"], "add --ssl"),
+        (["--ssl", "--sslcert", "/nowhere", "--sslkey", "/nowhere"], "Cannot use the certificate"),
+        (["--workers", "0"], "workers is '0'"),
+    ],
+)
+def test_what_it_does_not_start_with(flags, complaint, tmp_path):
+    command = [sys.executable, "-m", "sfss", "--port", "0", "--data", tmp_path, *flags]
+    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20)
+    assert ended.returncode in (1, 2) and complaint in ended.stderr, ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+# Networks.
+
+
+def fake_request(method="PUT", peer="10.1.2.3", forwarded=()):
+    headers = CIMultiDict(("X-Forwarded-For", line) for line in forwarded)
+    return SimpleNamespace(method=method, path="/file", remote=peer, headers=headers)
+
+
+@pytest.mark.parametrize(
+    "peer, forwarded, allowed",
+    [
+        ("10.1.2.3", [], True),
+        ("::ffff:10.1.2.3", [], True),
+        ("11.1.2.3", [], False),
+        ("::1", [], False),
+        (None, [], False),
+        ("11.1.2.3", ["10.1.2.3"], False),  # nobody believes that one
+        ("192.168.0.1", ["10.1.2.3"], True),
+        ("192.168.0.1", ["11.1.2.3"], False),
+        ("192.168.0.1", ["10.1.2.3, 11.1.2.3"], False),  # what a client has made up comes first
+        ("192.168.0.1", ["11.1.2.3, 10.1.2.3"], True),
+        ("192.168.0.1", ["10.1.2.3", "11.1.2.3"], False),
+        ("192.168.0.1", ["10.1.2.3, 192.168.0.2"], True),
+        ("192.168.0.1", ["10.1.2.3:8000"], False),
+        ("192.168.0.1", [""], False),
+        ("192.168.0.1", ["unknown"], False),
+        ("192.168.0.1", [], False),
+    ],
+)
+def test_networks(peer, forwarded, allowed):
+    settings = Settings(allow_writes_from=("10.0.0.0/8",), trust_forwarded_from=("192.168.0.0/24",))
+    doors = Doors(settings)
+    assert doors.reads_open and not doors.writes_open
+    doors.check(fake_request("GET", peer, forwarded))
+    if allowed:
+        doors.check(fake_request("PUT", peer, forwarded))
+    else:
+        with pytest.raises(Forbidden):
+            doors.check(fake_request("PUT", peer, forwarded))
+
+
+def test_networks_hold_on_a_real_server(tmp_path):
+    server = Sfss("--data", tmp_path / "1", "--allow-writes-from", "10.0.0.0/8")
+    assert status(server, "PUT", PUT, body=b"x") == 403
+    assert status(server, "PUT", PUT, {"X-Forwarded-For": "10.0.0.1"}, b"x") == 403
+    assert status(server, "GET", PUT) == 404
+    server.stop()
+    server = Sfss(
+        *("--data", tmp_path / "2", "--allow-writes-from", "10.0.0.0/8"),
+        *("--trust-forwarded-from", "127.0.0.1", "--write-token", "writer"),
+    )
+    assert status(server, "PUT", PUT, {"X-Forwarded-For": "10.0.0.1"}, b"x") == 401
+    there = {"X-Forwarded-For": "10.0.0.1"} | bearer("writer")
+    assert status(server, "PUT", PUT, there, b"x") == 200
+    assert status(server, "PUT", PUT, bearer("writer"), b"x") == 403
+    # Both paths write the client's address into the log.
+    assert status(server, "GET", "/file?path=fast", {"X-Forwarded-For": "10.0.0.7"}) == 404
+    assert status(server, "GET", "/file?path=slow", there | {"X-Forwarded-For": "10.0.0.8"}) == 404
+    server.wait_for_line('path=fast" .* remote=10.0.0.7 ')
+    server.wait_for_line('path=slow" .* remote=10.0.0.8 ')
+    server.stop()
+
+
+# Signed URLs.
+
+
+@pytest.fixture(scope="module")
+def signing(tmp_path_factory) -> Iterator[Sfss]:
+    server = Sfss(
+        *("--data", tmp_path_factory.mktemp("signing"), "--write-token", "writer"),
+        *("--read-token", "reader", "--signing-key", KEY, "--signing-key", "the key that was before"),
+        *("--allow-writes-from", "10.0.0.0/8"),
+    )
+    yield server
+    server.stop()
+
+
+def signed(server: Sfss, method: str, path: str, **options) -> str:
+    url = Client(server.url).signed_url(method, path, options.pop("key", KEY), **options)
+    return url.removeprefix(server.url)
+
+
+def test_signed_urls(signing):
+    put = signed(signing, "PUT", "dir/ä+b.txt", limit=10)
+    assert status(signing, "PUT", put, body=b"0123456789") == 200
+    assert status(signing, "PUT", put, body=b"0123456789a") == 413
+    body, headers = form(b"from a form")
+    assert status(signing, "PUT", put, headers, body) == 413
+    assert status(signing, "GET", put) == 403
+    assert status(signing, "DELETE", put) == 403
+    assert status(signing, "POST", put.replace("/file?", "/files?"), body=b"x") == 403
+    get = signed(signing, "GET", "dir/ä+b.txt", key="the key that was before")
+    answer = ask(signing.port, request("GET", get))
+    assert (answer.status, answer.body) == (200, b"0123456789")
+    assert status(signing, "PUT", get, body=b"x") == 403
+    assert ask(signing.port, request("HEAD", get)).status == 200
+    for changed in (
+        get.replace("dir/", "dir2/"),
+        get.replace("expires=1", "expires=2"),
+        get + "&expires=9999999999",
+        get + "x",
+        get.replace("&signature=", "&limit=5&signature="),
+        get.replace("/file?", "/status?"),
+    ):
+        assert status(signing, "GET", changed) in (400, 401, 403)
+    assert status(signing, "GET", signed(signing, "GET", "dir/ä+b.txt", lifetime=-60)) == 403
+    assert status(signing, "GET", signed(signing, "GET", "dir/ä+b.txt", key="0" * 16)) == 403
+    # A signature that does not hold is no better for a token.
+    assert status(signing, "GET", get + "x", bearer("reader")) == 403
+
+
+def test_the_log_keeps_no_secrets(signing):
+    url = signed(signing, "GET", "logged")
+    signature = url.rpartition("signature=")[2]
+    assert status(signing, "GET", url) == 404
+    assert status(signing, "GET", url.replace("signature", "%73ignature")) == 404
+    status(signing, "GET", "/file?path=logged", bearer("reader"))
+    signing.wait_for_line(r"path=logged&expires=\d+&signature=\*\*\*")
+    for secret in (signature, KEY, "reader", "writer"):
+        assert secret not in signing.printed()
+
+
+def test_the_command_signs(signing, tmp_path):
+    (tmp_path / "key").write_text(f"{KEY}\n")
+    command = [sys.executable, "-m", "sfss", "sign", "by/command", "--url", signing.url, "--method", "PUT"]
+    done = subprocess.run(
+        [*command, "--limit", "3", "--key-file", tmp_path / "key"], cwd=ROOT, capture_output=True, text=True
+    )
+    assert status(signing, "PUT", done.stdout.strip().removeprefix(signing.url), body=b"abc") == 200
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, env={"SFSS_SIGNING_KEY": KEY}
+    )
+    assert status(signing, "PUT", done.stdout.strip().removeprefix(signing.url), body=b"abcd") == 200
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={})
+    assert done.returncode == 1 and "There is no key" in done.stderr
+
+
+# What a browser may do with what it gets.
+
+
+@pytest.fixture(scope="module")
+def cors(tmp_path_factory) -> Iterator[Sfss]:
+    server = Sfss(
+        *("--data", tmp_path_factory.mktemp("cors"), "--cors-origin", "https://app.example"),
+        *("--write-token", "writer"),
+    )
+    assert status(server, "PUT", PUT, bearer("writer"), b"x") == 200
+    yield server
+    server.stop()
+
+
+def test_cors(cors):
+    asks = {"Access-Control-Request-Method": "PUT", "Access-Control-Request-Headers": "authorization"}
+    answer = ask(cors.port, request("OPTIONS", PUT, headers=asks | {"Origin": "https://app.example"}))
+    assert answer.status == 204
+    assert answer.headers["access-control-allow-origin"] == "https://app.example"
+    assert "PUT" in answer.headers["access-control-allow-methods"]
+    assert "authorization" in answer.headers["access-control-allow-headers"].lower()
+    for origin in ("https://evil.example", "https://app.example.evil", "null", "http://app.example"):
+        answer = ask(cors.port, request("OPTIONS", PUT, headers=asks | {"Origin": origin}))
+        assert answer.status == 401 and "access-control-allow-origin" not in answer.headers
+        answer = ask(cors.port, request("GET", PUT, headers={"Origin": origin}))
+        assert answer.status == 200 and "access-control-allow-origin" not in answer.headers
+    there = {"Origin": "https://app.example"}
+    for headers, code in ((there | bearer("writer"), 200), (there, 401)):
+        answer = ask(cors.port, request("PUT", PUT, b"x", headers))
+        assert answer.status == code  # the page may see errors, too
+        assert answer.headers["access-control-allow-origin"] == "https://app.example"
+        assert "ETag" in answer.headers["access-control-expose-headers"]
+    for headers in ({}, {"X-Slow": "please"}, there):
+        assert ask(cors.port, request("GET", PUT, headers=headers)).headers["vary"] == "Origin"
+
+
+def test_without_cors_there_is_nothing_of_it(guarded):
+    answer = ask(guarded.port, request("GET", PUT, headers={"Origin": "https://a"} | bearer("reader")))
+    assert answer.status == 200
+    assert not [name for name in answer.headers if name.startswith("access-control") or name == "vary"]
+
+
+@pytest.mark.parametrize(
+    "path, active",
+    [
+        ("a.html", True), ("a.HTM", True), ("a.svg", True), ("a.xhtml", False), ("a.xml", True),
+        ("a.js", True), ("a.mht", True), ("a.svgz", False), ("a.png", False), ("a.txt", False),
+        ("a", False), ("a.pdf", False), ("a.html.png", False),
+    ],
+)  # fmt: skip
+def test_nobodys_file_runs_in_the_sites_origin(tmp_path_factory, cors, path, active):
+    assert status(cors, "PUT", f"/file?path={path}", bearer("writer"), b"<script>") == 200
+    heads: list[Answer] = []
+    for method, headers in (("GET", {}), ("GET", {"X-Slow": "please"}), ("HEAD", {})):
+        with RawClient(cors.port) as client:
+            heads.append(client.ask(request(method, f"/file?path={path}", headers=headers)))
+    for answer in heads:
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers.get("content-disposition") == ("attachment" if active else None)
+        policy = answer.headers["content-security-policy"]
+        assert "default-src 'none'" in policy
+        assert policy.endswith("; sandbox") == (not path.endswith(".pdf"))
+
+
+def test_active_types_can_be_shown(tmp_path):
+    server = Sfss("--data", tmp_path, "--inline-active")
+    assert status(server, "PUT", "/file?path=a.svg", body=b"<svg/>") == 200
+    answer = ask(server.port, request("GET", "/file?path=a.svg"))
+    assert "content-disposition" not in answer.headers
+    assert "sandbox" in answer.headers["content-security-policy"]
+    assert is_active(answer.headers["content-type"])
+    server.stop()
+
+
+# Framing and time.
+
+
+def test_two_lengths_are_one_too_many(guarded):
+    both = b"PUT /file?path=a HTTP/1.1\r\nHost: t\r\nAuthorization: Bearer writer\r\n%b\r\n5\r\nhello\r\n0\r\n\r\n"
+    for headers in (
+        b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n",
+        b"Transfer-Encoding: chunked\r\nContent-Length: 5\r\n",
+        b"Content-Length: 5\r\nContent-Length: 6\r\n",
+        b"Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n",
+    ):
+        with RawClient(guarded.port) as client:
+            assert client.ask(both % headers).status == 400
+            assert client.closed_by_server()
+
+
+def test_the_head_must_come_in_time(tmp_path):
+    server = Sfss("--data", tmp_path, "--header-timeout", 1, "--keepalive-timeout", 3)
+    silent, slow, second = (RawClient(server.port) for _ in range(3))
+    assert second.ask(request("GET", "/healthz")).status == 200
+    began = time.monotonic()
+    for client in (slow, second):
+        client.send(b"GET /file?path=a HTTP/1.1\r\n")
+    for _ in range(3):
+        time.sleep(0.3)
+        slow.send(b"X-More: and more\r\n")
+    for client in (slow, second):
+        answer = client.answer()
+        assert answer.status == 408 and answer.headers["connection"] == "close"
+        assert client.closed_by_server()
+    assert time.monotonic() - began < 2.5
+    assert silent.closed_by_server()  # when it was idle for too long
+    assert time.monotonic() - began < 6
+    for client in (silent, slow, second):
+        client.close()
+    # A head in pieces is as good as any.
+    with RawClient(server.port) as client:
+        for byte in request("GET", "/healthz"):
+            client.send(bytes((byte,)))
+        assert client.answer().status == 200
+        time.sleep(1.5)
+        assert client.ask(request("GET", "/healthz")).status == 200
+    server.stop()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET /file?path=" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: t\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: t\r\n" + b"A: " + b"b" * 100_000 + b"\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: t\r\n" + b"A: b\r\n" * 20_000 + b"\r\n",
+    ],
+)
+def test_heads_have_limits(guarded, data):
+    with RawClient(guarded.port) as client:
+        try:
+            client.send(data)
+            answer = client.answer()
+        except (ConnectionError, EOFError):
+            return  # cut off while it was still sending
+        assert 400 <= answer.status < 500
+
+
+# TLS.
+
+
+def make_certificate(folder, name: str) -> tuple[str, str]:
+    certificate, key = str(folder / f"{name}.crt"), str(folder / f"{name}.key")
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1"]
+        + ["-nodes", "-days", "2", "-subj", f"/CN={name}", "-addext", "subjectAltName=IP:127.0.0.1"]
+        + ["-keyout", key, "-out", certificate],
+        check=True,
+        capture_output=True,
+    )
+    return certificate, key
+
+
+def common_name(port: int, certificate: str, **versions) -> str:
+    """Whom the server says that it is."""
+    context = ssl.create_default_context(cafile=certificate)
+    context.maximum_version = versions.get("maximum", ssl.TLSVersion.MAXIMUM_SUPPORTED)
+    if "minimum" in versions:
+        context.minimum_version = versions["minimum"]
+        context.set_ciphers("ALL:@SECLEVEL=0")
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as plain:
+        with context.wrap_socket(plain, server_hostname="127.0.0.1") as secure:
+            return dict(part[0] for part in secure.getpeercert()["subject"])["commonName"]
+
+
+def test_tls(tmp_path):
+    certificate, key = make_certificate(tmp_path, "first")
+    server = Sfss(
+        "--data", tmp_path / "data", "--ssl", "--sslcert", certificate, "--sslkey", key, "--workers", 2
+    )
+    assert server.url.startswith("https://")
+    content = bytes(range(256)) * 8000
+    folder = tmp_path / "files"
+    folder.mkdir()
+    for size in (0, 10, 100_000, len(content)):
+        (folder / str(size)).write_bytes(content[:size])
+    for command in (
+        ["put", "-r", folder],
+        ["get", *(f"files/{size}" for size in (0, 10, 100_000, len(content))), "-o", tmp_path / "back"],
+    ):
+        subprocess.run(
+            [sys.executable, "-m", "sfss", *command, "--url", server.url],
+            cwd=ROOT, env={"SSL_CERT_FILE": certificate}, check=True,
+        )  # fmt: skip
+    for file in folder.iterdir():
+        assert (tmp_path / "back/files" / file.name).read_bytes() == file.read_bytes()
+    assert common_name(server.port, certificate) == "first"
+    assert common_name(server.port, certificate, maximum=ssl.TLSVersion.TLSv1_2) == "first"
+    with pytest.warns(DeprecationWarning), pytest.raises(OSError):
+        common_name(
+            server.port, certificate, minimum=ssl.TLSVersion.TLSv1, maximum=ssl.TLSVersion.TLSv1_1
+        )
+    # Plain HTTP is told nothing, and hurts nobody.
+    with pytest.raises((EOFError, OSError)):
+        ask(server.port, request("GET", "/healthz"))
+
+    # A new certificate is taken with SIGHUP; a broken one is not.
+    second, second_key = make_certificate(tmp_path, "second")
+    good = {file: Path(file).read_text() for file in (second, second_key)}
+    Path(certificate).write_text("garbage")
+    server.send(signal.SIGHUP)
+    server.wait_for_line("the new settings cannot be used.*first.crt")
+    Path(certificate).write_text(good[second])
+    Path(key).write_text(good[second_key])
+    server.send(signal.SIGHUP)
+    server.wait_for_line("settings reloaded")
+    assert common_name(server.port, second) == "second"
+    assert "Traceback" not in server.printed() and " ERROR " not in server.printed().replace(
+        "ERROR the new settings", ""
+    )
+    assert server.stop() == 0
+
+
+def test_the_openapi_document_is_for_all(guarded):
+    document = json.loads(ask(guarded.port, request("GET", "/openapi.json")).body)
+    assert set(document["paths"]) == {"/file", "/files", "/status", "/metrics", "/healthz", "/readyz"}

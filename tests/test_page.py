@@ -1,0 +1,216 @@
+"""The status page, in a real Chromium."""
+
+import os
+import signal
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webdriver import WebDriver
+from selenium.webdriver.support.wait import WebDriverWait
+
+from tests.conftest import need
+from tests.http import ask, request
+from tests.programs import Sfss, find, start_memcached, start_nutcracker
+
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
+    "--disable-background-networking --disable-component-update"
+).split()
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[WebDriver]:
+    need("chromium", "chromedriver")
+    with tempfile.TemporaryDirectory(prefix="sfss-chromium-", ignore_cleanup_errors=True) as home:
+        options = webdriver.ChromeOptions()
+        options.binary_location = find("chromium")
+        for flag in (*FLAGS, f"--user-data-dir={home}"):
+            options.add_argument(flag)
+        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+        driver = webdriver.Chrome(options, Service(find("chromedriver")))
+        driver.set_window_size(1200, 1000)
+        yield driver
+        driver.quit()
+
+
+@pytest.fixture
+def browser(chromium: WebDriver) -> WebDriver:
+    chromium.get("about:blank")
+    chromium.get_log("browser")  # of the test before
+    return chromium
+
+
+@pytest.fixture
+def server(tmp_path) -> Iterator[Sfss]:
+    server = Sfss("--data", tmp_path / "data", "--workers", 2)
+    yield server
+    server.stop()
+
+
+def text(browser: WebDriver, selector: str) -> str:
+    return browser.find_element(By.CSS_SELECTOR, selector).text
+
+
+def until(browser: WebDriver, condition, seconds: float = 20.0) -> None:
+    WebDriverWait(browser, seconds).until(lambda _: condition())
+
+
+def errors(browser: WebDriver) -> list[str]:
+    return [entry["message"] for entry in browser.get_log("browser")]
+
+
+def choose(browser: WebDriver, *files: Path) -> None:
+    browser.find_element(By.ID, "files").send_keys("\n".join(map(str, files)))
+
+
+def test_an_upload_is_seen_back(browser, server, tmp_path):
+    browser.get(server.url + "/")
+    until(browser, lambda: text(browser, "#state") == "Serving")
+    assert "2 workers" in text(browser, "#about")
+    files = []
+    for n in range(3):
+        file = tmp_path / f"päper {n}&?.txt"
+        file.write_bytes(os.urandom(50_000))
+        files.append(file)
+    browser.find_element(By.ID, "folder").send_keys("/new/of mine/")
+    choose(browser, *files)
+    until(browser, lambda: len(browser.find_elements(By.CSS_SELECTOR, "#uploads a")) == 3)
+    links = [a.get_attribute("href") for a in browser.find_elements(By.CSS_SELECTOR, "#uploads a")]
+    contents = set()
+    for link in links:
+        answer = ask(server.port, request("GET", link.removeprefix(server.url)))
+        assert answer.status == 200
+        contents.add(answer.body)
+    assert contents == {file.read_bytes() for file in files}
+    until(browser, lambda: "Files\n3" in text(browser, "#store-cards"))
+    assert errors(browser) == []
+
+    # Nothing is replaced without being asked.
+    files[0].write_bytes(b"changed")
+    choose(browser, files[0])
+    until(browser, lambda: "such a file already" in text(browser, "#uploads"))
+    browser.get_log("browser")  # the browser itself complains of a 412
+    browser.find_element(By.CSS_SELECTOR, "#uploads button").click()
+    until(browser, lambda: len(browser.find_elements(By.CSS_SELECTOR, "#uploads a")) == 4)
+    assert errors(browser) == []
+
+
+def test_a_file_that_is_dropped(browser, server):
+    browser.get(server.url + "/")
+    until(browser, lambda: text(browser, "#state") == "Serving")
+    browser.execute_script(
+        """
+        const data = new DataTransfer();
+        data.items.add(new File(["dropped"], "one.txt"));
+        data.items.add(new File([new Uint8Array(3 * 1024 * 1024)], "huge.bin"));
+        document.getElementById("drop").dispatchEvent(new DragEvent("drop", {dataTransfer: data}));
+        """
+    )
+    until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#uploads a"))
+    assert "huge.bin: it has 3 MB, and 2 MB is the most." in text(browser, "#uploads")
+    assert ask(server.port, request("GET", "/file?path=one.txt")).body == b"dropped"
+    assert errors(browser) == []
+
+
+def test_a_proxy_goes_down_and_comes_back(browser, tmp_path):
+    need("memcached", "nutcracker")
+    memcached, port = start_memcached()
+    proxies = [start_nutcracker(tmp_path, [port]) for _ in range(2)]
+    server = Sfss(*(flag for _, p in proxies for flag in ("--proxy", f"127.0.0.1:{p}")))
+    browser.get(server.url + "/")
+    until(browser, lambda: text(browser, "#proxy-rows").count("up") == 2)
+    proxies[0][0].send(signal.SIGSTOP)
+    for n in range(20):
+        assert ask(server.port, request("PUT", f"/file?path=f{n}", b"x")).status == 200
+    until(browser, lambda: text(browser, "#state") == "Serving, 1 of 2 proxies down")
+    assert f"127.0.0.1:{proxies[0][1]} down" in text(browser, "#events")
+    proxies[0][0].send(signal.SIGCONT)
+    until(browser, lambda: text(browser, "#state") == "Serving")
+    assert f"127.0.0.1:{proxies[0][1]} up" in text(browser, "#events")
+    assert errors(browser) == []
+    server.stop()
+    until(browser, lambda: text(browser, "#state") == "No answer")
+    for program, _ in proxies:
+        program.stop()
+    memcached.stop()
+
+
+def test_it_asks_for_tokens(browser, tmp_path):
+    server = Sfss("--data", tmp_path / "data", "--write-token", "w-r-i-t-e", "--read-token", "reader")
+    file = tmp_path / "file.txt"
+    file.write_bytes(b"content")
+    browser.get(server.url + "/")
+    until(browser, lambda: text(browser, "#state") == "Token needed")
+    field = browser.find_element(By.ID, "token")
+    assert browser.switch_to.active_element == field  # nobody has to look for it
+    field.send_keys("wrong" + Keys.ENTER)
+    until(browser, lambda: "not valid" in text(browser, "#token-error"))
+    field.send_keys("reader" + Keys.ENTER)
+    until(browser, lambda: text(browser, "#state") == "Serving")
+    choose(browser, file)
+    until(browser, lambda: "waits for a token" in text(browser, "#uploads"))
+    field.send_keys("w-r-i-t-e" + Keys.ENTER)
+    until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#uploads a"))
+    browser.execute_script("sessionStorage.clear()")
+    server.stop()
+
+
+def test_it_fits_a_phone_and_works_by_keyboard(browser, server):
+    browser.set_window_size(500, 800)  # Chromium has no narrower window; the page gets narrower
+    browser.execute_cdp_cmd(
+        "Emulation.setDeviceMetricsOverride",
+        {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True},
+    )
+    try:
+        for scheme in ("light", "dark"):
+            browser.execute_cdp_cmd(
+                "Emulation.setEmulatedMedia",
+                {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
+            )
+            browser.get(server.url + "/")
+            until(browser, lambda: text(browser, "#state") == "Serving")
+            width = browser.execute_script("return document.documentElement.scrollWidth")
+            assert width <= 360, f"{scheme}: the page is {width} wide"
+            dark = browser.execute_script(
+                "return getComputedStyle(document.body).backgroundColor"
+            ) != "rgb(247, 247, 245)"
+            assert dark == (scheme == "dark")
+        body = browser.find_element(By.TAG_NAME, "body")
+        focused = []
+        for _ in range(4):
+            body.send_keys(Keys.TAB)
+            focused.append(
+                browser.execute_script("return document.activeElement.id || document.activeElement.className")
+            )
+        assert focused[0] == "skip" and {"folder", "files"} <= set(focused)
+        # All that a screen reader needs to tell them apart.
+        unnamed = browser.execute_script(
+            """
+            return [...document.querySelectorAll("input, button, svg, section")].filter((part) =>
+              !part.labels?.length && !part.textContent.trim() && !part.ariaLabel
+              && !part.getAttribute("aria-labelledby")).map((part) => part.outerHTML);
+            """
+        )
+        assert unnamed == []
+        assert errors(browser) == []
+    finally:
+        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+
+
+def test_it_can_be_switched_off(server, tmp_path):
+    page = ask(server.port, request("GET", "/"))
+    assert page.status == 200 and "script-src 'self'" in page.headers["content-security-policy"]
+    silent = Sfss("--data", tmp_path / "silent", "--no-page")
+    assert ask(silent.port, request("GET", "/")).status == 404
+    assert ask(silent.port, request("GET", "/page.json")).status == 404
+    silent.stop()
+    reading = Sfss("--data", tmp_path / "reading", "--no-page-uploads")
+    assert b'"uploads": false' in ask(reading.port, request("GET", "/page.json")).body
+    reading.stop()
