@@ -143,9 +143,11 @@ def start_memcached(port: int | None = None, cpu: int | None = None) -> tuple[Pr
     return program, port
 
 
-def start_nutcracker(folder: Path, servers: Sequence[int]) -> tuple[Program, int]:
+def start_nutcracker(
+    folder: Path, servers: Sequence[int], port: int | None = None
+) -> tuple[Program, int]:
     """A twemproxy over the memcached *servers*: any of several can serve any key of them."""
-    port = free_port()
+    port = port or free_port()
     config = folder / f"nutcracker-{port}.yml"
     config.write_text(
         f"pool:\n  listen: 127.0.0.1:{port}\n  hash: fnv1a_64\n  distribution: ketama\n"

@@ -1,0 +1,122 @@
+"""A wire to a server that can be cut, delayed, throttled and garbled.
+
+What it holds back it holds as the sender's own queue would: when the sender resets the connection, it
+is gone. (A network, or a proxy that has read it already, may deliver it all the same, however late;
+against that the memcache protocol knows no remedy.)
+"""
+
+import asyncio
+import random
+
+_SLICE = 4096
+
+class Relay:
+    """Listens on :attr:`port` and passes everything on to *target*, a port here."""
+
+    def __init__(self, target: int):
+        self._target = target
+        self._writers: set[asyncio.StreamWriter] = set()
+        self._tasks: set[asyncio.Task] = set()
+        self._generator = random.Random(1)
+        self.heal()
+
+    async def __aenter__(self) -> "Relay":
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *_) -> None:
+        self._server.close()
+        self.heal()
+        self._drop()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=5)
+
+    # What can be wrong with it.
+
+    def heal(self) -> None:
+        self._is_cut = False
+        self._delay = 0.0  # seconds for each piece
+        self._rate = 0  # bytes a second; 0 for any
+        self._garbles = 0.0  # the share of the pieces of replies
+        self._swallows = False
+
+    def cut(self) -> None:
+        """All connections are reset, and new ones at once."""
+        self._is_cut = True
+        self._drop()
+
+    def delay(self, seconds: float) -> None:
+        self._delay = seconds
+
+    def throttle(self, bytes_a_second: int) -> None:
+        self._rate = bytes_a_second
+
+    def garble(self, share: float) -> None:
+        """Put bytes into some replies that nobody sent.
+
+        Into replies only: the memcache protocol has no checksums, so a value that is changed on
+        the way to the store is stored as it arrives. Nor could a byte in the middle of a value
+        that is *exchanged* be noticed; one that is too many is.
+        """
+        self._garbles = share
+
+    def swallow(self) -> None:
+        """Connections are taken, and nothing passes."""
+        self._swallows = True
+
+    # The wire.
+
+    def _drop(self) -> None:
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._tasks.add(asyncio.current_task())
+        asyncio.current_task().add_done_callback(self._tasks.discard)
+        if self._is_cut:
+            writer.transport.abort()
+            return
+        try:
+            onward_reader, onward = await asyncio.open_connection("127.0.0.1", self._target)
+        except OSError:
+            writer.transport.abort()
+            return
+        self._writers |= {writer, onward}
+        try:
+            await asyncio.gather(
+                self._pass(reader, onward, garbles=False),
+                self._pass(onward_reader, writer, garbles=True),
+            )
+        except OSError:
+            pass
+        finally:
+            for end in (writer, onward):
+                end.transport.abort()
+                self._writers.discard(end)
+
+    async def _pass(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, garbles: bool
+    ) -> None:
+        while piece := await reader.read(1 << 16):
+            if self._delay:
+                await asyncio.sleep(self._delay)
+            while self._swallows and not _is_gone(reader, writer):
+                await asyncio.sleep(0.05)
+            if garbles and self._generator.random() < self._garbles:
+                at = self._generator.randrange(len(piece))
+                piece = piece[:at] + b"\x00garbage\r\n" + piece[at:]
+            for start in range(0, len(piece), _SLICE):
+                if _is_gone(reader, writer):
+                    raise ConnectionResetError
+                writer.write(piece[start : start + _SLICE])
+                if self._rate:
+                    await asyncio.sleep(_SLICE / self._rate)
+            await writer.drain()
+        if not writer.transport.is_closing():
+            writer.write_eof()
+
+
+def _is_gone(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+    """Whether the connection was reset at either end."""
+    return reader.exception() is not None or writer.transport.is_closing()

@@ -1,0 +1,66 @@
+"""The short form, for CI."""
+
+import pytest
+
+from tests.conftest import cannot, need
+from tests.faults import scenes
+from tests.faults.history import History, content_of, version_in
+
+SHORT = {"requests": 10_000, "seed": 7, "quiet": 0.3}
+
+
+@pytest.mark.parametrize("kind", ["twemproxy", "gobeansproxy", "embedded"])
+async def test_what_was_acknowledged_stays_and_no_read_lies(kind):
+    if kind == "embedded":
+        if not scenes.can_mount():
+            cannot("a mount namespace is needed: run as root, or allow user namespaces")
+        scene = scenes.embedded
+    elif kind == "twemproxy":
+        need("memcached", "nutcracker")
+        scene = scenes.over_twemproxies
+    else:
+        need("gobeansdb", "gobeansproxy")
+        scene = scenes.over_beansdb
+    async with scene() as stage:
+        report = await scenes.play(stage, faults=len(stage.faults), **SHORT)
+    print(f"\n{scene.__doc__}\n{report}")
+    assert report.wrong == []
+    assert report.faults >= len(stage.faults)
+
+
+# The judge must be able to say no.
+
+
+def history() -> History:
+    made = History()
+    file = made.file("a/b")
+    file.acknowledged, file.tried = 3, 5
+    file.deletes = {0, 2}
+    return made
+
+
+@pytest.mark.parametrize(
+    "acknowledged, status, content, complaint",
+    [
+        (3, 200, content_of("a/b", 3, 10), None),
+        (3, 200, content_of("a/b", 5, 10), None),
+        (2, 404, b"", None),
+        (3, 200, content_of("a/b", 2, 10), "version 2, but 3 was acknowledged"),
+        (3, 200, content_of("a/b", 6, 10), "version 6, but 3 was acknowledged (and 5 tried)"),
+        (3, 404, b"", "404, but version 3 was acknowledged"),
+        (3, 200, content_of("a/c", 3, 10), "bytes of no version"),
+        (3, 200, content_of("a/b", 3, 10)[:-1], "bytes of no version"),
+        (3, 200, content_of("a/b", 3, 10)[:-1] + b"?", "bytes of no version"),
+        (3, 200, b"", "bytes of no version"),
+    ],
+)
+def test_the_judge(acknowledged, status, content, complaint):
+    made = history()
+    made.check_read(made.file("a/b"), acknowledged, status, content)
+    assert [complaint in wrong for wrong in made.wrong] == ([True] if complaint else [])
+
+
+def test_no_two_contents_are_the_same():
+    contents = {content_of(f"f{n}", version, 1000) for n in range(30) for version in range(30)}
+    assert len(contents) == 900
+    assert all(version_in("f1", content_of("f1", v, 100_000)) == v for v in range(100))
