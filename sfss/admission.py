@@ -27,14 +27,17 @@ class Admission:
         self._wait = wait
         self._held = 0
         self._held_by_uploads = 0
-        self._typical = 0  # what a file that is asked for will have, it is thought
-        self._waiting: deque[tuple[asyncio.Future, int, bool]] = deque()
+        self._typical = SMALL  # what a file that is asked for will have, it is thought
+        # Each with the bytes that it waits for. Readers do not wait behind uploads: those may be
+        # waiting for the share of uploads only.
+        self._readers: deque[tuple[asyncio.Future, int]] = deque()
+        self._uploads: deque[tuple[asyncio.Future, int]] = deque()
         self._waited = 0
         self._turned_away = 0
 
     def try_take(self, size: int, *, upload: bool = False) -> bool:
         """Take *size* bytes if there is room and nobody waits for it. One always fits."""
-        if self._waiting or not self._fits(size, upload):
+        if (self._uploads if upload else self._readers) or not self._fits(size, upload):
             return False
         self._take(size, upload)
         return True
@@ -44,14 +47,8 @@ class Admission:
         self._held -= size
         if upload:
             self._held_by_uploads -= size
-        while self._waiting:
-            turn, wanted, upload = self._waiting[0]
-            if not turn.done():
-                if not self._fits(wanted, upload):
-                    return
-                self._take(wanted, upload)
-                turn.set_result(None)
-            self._waiting.popleft()
+        if self._readers or self._uploads:
+            self._let_in()
 
     @asynccontextmanager
     async def room(self, size: int, *, upload: bool = False) -> AsyncIterator[None]:
@@ -72,12 +69,13 @@ class Admission:
         """What to take for a file of unknown size: what the largest of the recent ones had."""
         return self._typical
 
-    def check_answer(self, size: int) -> None:
-        """A file of *size* bytes is there to be sent. :raises Overloaded: if that is too much now."""
+    def excess(self, size: int, taken: int) -> int:
+        """A file of *size* bytes has come, for which *taken* were taken: how many more to take.
+
+        Small ones are not worth it: 0.
+        """
         self._typical = size if size > self._typical else self._typical - (self._typical >> 8)
-        if size > SMALL and self._held + size > self._limit and self._held:
-            self._turned_away += 1
-            raise Overloaded.now()
+        return size - taken if size > SMALL and size > taken else 0
 
     def families(self) -> Iterable[Family]:
         held = gauge("sfss_bytes_in_flight", "Bytes that are under way")
@@ -102,18 +100,32 @@ class Admission:
         if upload:
             self._held_by_uploads += size
 
+    def _let_in(self) -> None:
+        """Give what is free to those who wait, each kind in its order."""
+        for waiting, upload in ((self._readers, False), (self._uploads, True)):
+            while waiting:
+                turn, size = waiting[0]
+                if not turn.done():
+                    if not self._fits(size, upload):
+                        break
+                    self._take(size, upload)
+                    turn.set_result(None)
+                waiting.popleft()
+
     async def _wait_for(self, size: int, upload: bool) -> None:
         self._waited += 1
         turn = asyncio.get_running_loop().create_future()
-        self._waiting.append((turn, size, upload))
+        (self._uploads if upload else self._readers).append((turn, size))
         try:
             async with asyncio.timeout(self._wait):
                 await turn
         except TimeoutError:
-            if not turn.done() or turn.cancelled():
+            if turn.cancelled():
                 self._turned_away += 1
                 raise Overloaded.now() from None
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
                 self.release(size, upload=upload)
             raise
+        finally:
+            self._let_in()  # who gave up must not stand in the way

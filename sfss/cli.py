@@ -15,7 +15,7 @@ from typing import Any
 
 from aiohttp import web
 
-from sfss import __version__, logs, transfers, workers
+from sfss import __version__, logs, transfers
 from sfss.admission import Admission
 from sfss.allocator import keep_large_blocks
 from sfss.client import DEFAULT_URL, Client
@@ -43,6 +43,9 @@ try:
     import uvloop
 except ImportError:  # it does not exist for every platform
     uvloop = None
+
+#: Variables that gunicorn reads, some as soon as it is imported; its options are none of ours.
+_OF_GUNICORN = ("WEB_CONCURRENCY", "GUNICORN_PID", "GUNICORN_FD", "SENDFILE")
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -102,6 +105,12 @@ def make_store(settings: Settings) -> Store:
 
 def _serve(load_settings: Callable[[], Settings]) -> int:
     """Serve until SIGTERM or SIGINT, then end what is under way."""
+    for variable in _OF_GUNICORN:
+        os.environ.pop(variable, None)
+    if not os.environ.get("LISTEN_PID", "0").isdigit():
+        del os.environ["LISTEN_PID"]
+    from sfss import workers  # now that gunicorn finds nothing there
+
     logs.set_up(load_settings().log_level)
     keep_large_blocks()
     return workers.run(load_settings, _check, _make_runner)

@@ -12,7 +12,8 @@ from typing import Any
 
 Labels = tuple[str, ...]
 
-#: A number falls into one of eight buckets to each doubling: a percentile is true to 9 %.
+#: A number falls into one of eight buckets to each doubling. A percentile, which is the upper end
+#: of its bucket, is at most 12.5 % more than the true one.
 _PER_DOUBLING = 8
 
 #: How the gauges of several processes become one.
@@ -123,40 +124,31 @@ def merged(parts: Iterable[Iterable[Family]]) -> Figures:
     return whole
 
 
-def to_document(families: Iterable[Family]) -> list[dict]:
-    """*families* as JSON can hold them; :func:`from_document` takes them back."""
+def to_document(families: Iterable[Family]) -> list[tuple]:
+    """*families* as plain tuples, dictionaries and numbers; :func:`from_document` takes them back."""
     return [
-        {
-            "name": family.name,
-            "kind": family.kind,
-            "help": family.help,
-            "labels": family.labels,
-            "join": family.join,
-            "unit": family.unit,
-            "powers": family.powers,
-            "samples": [
-                [labels, [list(value.buckets.items()), value.total]]
-                if isinstance(value, Histogram)
-                else [labels, value]
+        (
+            family.name,
+            family.kind,
+            family.help,
+            family.labels,
+            family.join,
+            family.unit,
+            family.powers,
+            {
+                labels: (dict(value.buckets), value.total) if isinstance(value, Histogram) else value
                 for labels, value in family.samples.items()
-            ],
-        }
+            },
+        )
         for family in families
     ]
 
 
-def from_document(document: list[dict]) -> list[Family]:
-    families = []
-    for part in document:
-        samples = {}
-        for labels, value in part["samples"]:
-            if part["kind"] == "histogram":
-                value = Histogram(dict(map(tuple, value[0])), value[1])
-            samples[tuple(labels)] = value
-        fields = part | {
-            "labels": tuple(part["labels"]),
-            "powers": tuple(part["powers"]),
-            "samples": samples,
-        }
-        families.append(Family(**fields))
+def from_document(document: list[tuple]) -> list[Family]:
+    families = [Family(*part) for part in document]
+    for family in families:
+        if family.kind == "histogram":
+            family.samples = {
+                labels: Histogram(*value) for labels, value in family.samples.items()
+            }
     return families

@@ -40,7 +40,7 @@ def setting(
     default: Any, help: str, *, unit: str = "", least: float | None = None, secret: bool = False
 ) -> Any:
     """A field of :class:`Settings`: *least* is the smallest number that makes sense."""
-    metadata = {"help": help, "unit": unit, "least": least}
+    metadata = {"help": help, "unit": unit, "least": least, "secret": secret}
     return field(default=default, repr=not secret, metadata=metadata)
 
 
@@ -253,7 +253,7 @@ def _from_file(file: Path) -> dict[str, Any]:
             values = tomllib.load(stream)
     except OSError as error:
         raise SettingsError(f"{file}: cannot be read: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+    except ValueError as error:  # a TOMLDecodeError, bad UTF-8, a number of 5,000 digits
         raise SettingsError(f"{file}: is not TOML: {error}") from error
     for name in values:
         if name not in FIELDS:
@@ -274,7 +274,8 @@ def _of_kind(name: str, value: Any, source: str) -> Any:
     elif isinstance(value, list) and all(type(part) is str for part in value):
         return tuple(value)
     expected = kind.__name__ if kind in (bool, int, float, str) else "list of strings"
-    raise SettingsError(f"{source}: {name} is {value!r}; it must be of type {expected}")
+    shown = "another" if FIELDS[name].metadata["secret"] else repr(value)
+    raise SettingsError(f"{source}: {name} is {shown}; it must be of type {expected}")
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
@@ -297,6 +298,9 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
 def _checked(values: Mapping[str, Any], source: str) -> Mapping[str, Any]:
     """*values*, each valid by itself; an error names *source*."""
     try:
+        for name, value in values.items():
+            if value == "":  # only what is not given is empty; an empty path to tokens opens no door
+                raise SettingsError(f"{name} is empty")
         Settings(**values)
     except SettingsError as error:
         raise SettingsError(f"{source}: {error}") from error

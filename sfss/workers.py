@@ -78,7 +78,7 @@ def run(
     try:
         _Master(application).run()
     except SystemExit as end:
-        return end.code or 0
+        return 1 if end.code else 0
     return 0
 
 
@@ -170,6 +170,7 @@ class _Application(BaseApplication):
             self.cfg.set(name, value)
 
     def do_load_config(self) -> None:
+        logging.getLogger().setLevel(self.settings.log_level.upper())
         self.cfg = Config(prog="sfss")
         self.load_config()
 
@@ -179,7 +180,6 @@ class _Application(BaseApplication):
         self._use(self._load())
         if (self.settings.host, self.settings.port) != (before.host, before.port):
             log.warning("host and port change at the next start only")
-        logging.getLogger().setLevel(self.settings.log_level.upper())
         self.do_load_config()
 
     def _use(self, settings: Settings) -> None:
@@ -199,18 +199,23 @@ class _Application(BaseApplication):
 
     def announce(self, listeners: list) -> None:
         for listener in listeners:
-            host, port = listener.getsockname()[:2]
-            host = f"[{host}]" if ":" in host else host
-            scheme = "https" if self.settings.ssl else "http"
             log.info(
                 "listening",
                 extra={
-                    "url": f"{scheme}://{host}:{port}",
+                    "url": self._url(listener.getsockname()),
                     "store": self.store,
                     "workers": self.settings.worker_count,
                     "version": __version__,
                 },
             )
+
+
+    def _url(self, address: tuple | str) -> str:
+        if isinstance(address, str):  # a Unix socket, from systemd
+            return f"unix:{address}"
+        host, port = address[:2]
+        host = f"[{host}]" if ":" in host else host
+        return f"{'https' if self.settings.ssl else 'http'}://{host}:{port}"
 
 
 class _Master(Arbiter):
@@ -238,70 +243,97 @@ class _Master(Arbiter):
 
     # Workers. Those that were told to end are still in WORKERS, and are not counted.
 
+    def _serving(self) -> list["_Worker"]:
+        """Those that are to serve, the oldest first."""
+        serving = [worker for worker in self.WORKERS.values() if not worker.retiring]
+        return sorted(serving, key=lambda worker: worker.age)
+
     def manage_workers(self) -> None:
-        serving = sorted(
-            (worker for worker in self.WORKERS.values() if not worker.retiring),
-            key=lambda worker: worker.age,
-        )
+        serving = self._serving()
         for worker in serving[: max(len(serving) - self.num_workers, 0)]:
             self._retire(worker)
         if time.monotonic() >= self._no_start_before:
             for _ in range(self.num_workers - len(serving)):
-                self.spawn_worker()
+                if self.spawn_worker() is None:
+                    break
         if not self._ever_served:
             self._wait_for_the_first()
 
     def _wait_for_the_first(self) -> None:
         """Until all serve. :raises HaltServer: if one cannot."""
-        while not all(worker.serves for worker in self.WORKERS.values()):
-            if not self.SIG_QUEUE.empty():
-                return  # it may be the end
+        while len(self.WORKERS) >= self.num_workers and not self._told_to_end():
+            if all(worker.serves for worker in self.WORKERS.values()):
+                self._ever_served = True
+                self.app.announce(self.LISTENERS)
+                return
             time.sleep(0.01)
             self.reap_workers()
-        self._ever_served = True
-        self.app.announce(self.LISTENERS)
 
-    def spawn_worker(self) -> int:
+    def _told_to_end(self) -> bool:
+        """Whether a signal waits that may be the end; others are passed over."""
+        passed = []
+        while not self.SIG_QUEUE.empty():
+            passed.append(self.SIG_QUEUE.get())
+        for number in passed:
+            self.SIG_QUEUE.put(number)
+        return bool(_ENDS & set(passed))
+
+    def spawn_worker(self) -> int | None:
+        """Start a worker; its process id, or None if that is not possible at the moment."""
         taken = {worker.place for worker in self.WORKERS.values()}
         board = self.app.board
-        place = min(place for place in range(GONE + 1, board.places) if place not in taken)
-        retire(board, place)  # if its last one ended in a way that nobody noticed
-        self.app.next_place = place
+        free = [place for place in range(GONE + 1, board.places) if place not in taken]
+        if not free:
+            return self._cannot_start("too many workers are still ending what they do")
+        retire(board, free[0])  # if its last one ended in a way that nobody noticed
+        self.app.next_place = free[0]
         # A signal that comes before the worker's loop runs would be lost.
         signal.pthread_sigmask(signal.SIG_BLOCK, _ENDS)
         try:
             pid = super().spawn_worker()
+        except OSError as error:
+            return self._cannot_start(str(error))
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDS)
         log.info("worker started", extra={"worker": pid})
         return pid
 
+    def _cannot_start(self, reason: str) -> None:
+        self._no_start_before = time.monotonic() + RETRY_PAUSE
+        log.error("cannot start a worker; trying again", extra={"reason": reason})
+
     def reap_workers(self) -> None:
-        before = set(self.WORKERS)
-        try:
-            super().reap_workers()
-        except HaltServer:
-            if not self._ever_served:
-                raise  # it never will
-            self._no_start_before = time.monotonic() + RETRY_PAUSE
-        for pid in before - set(self.WORKERS):
-            log.info("worker ended", extra={"worker": pid})
+        before = dict(self.WORKERS)
+        failure = None
+        while True:
+            try:
+                super().reap_workers()
+                break
+            except HaltServer as error:  # it has not looked at all of them yet
+                failure = error
+        for pid, worker in before.items():
+            if pid not in self.WORKERS:
+                log.info("worker ended", extra={"worker": pid})
+                if not worker.serves:
+                    self._no_start_before = time.monotonic() + RETRY_PAUSE
+        # At the first start that is the end: it never will serve. Later, others do.
+        if failure is not None and not self._ever_served and self.LISTENERS:
+            raise failure
 
     def reload(self) -> None:
         before = self.app.state()
         try:
             self.app.reload()
-        except SfssError as error:
+        except Exception as error:  # the old settings are good; nothing is worth to lose them
             log.error(
                 "the new settings cannot be used; going on with the old ones",
                 extra={"reason": str(error)},
+                exc_info=None if isinstance(error, SfssError) else error,
             )
+            self.app.restore(before)
             return
         self.setup(self.app)
-        old = sorted(
-            (worker for worker in self.WORKERS.values() if not worker.retiring),
-            key=lambda worker: worker.age,
-        )
+        old = self._serving()
         new = []
         for _ in range(self.num_workers):
             worker = self._start_one()
@@ -321,15 +353,15 @@ class _Master(Arbiter):
 
     def _start_one(self) -> "_Worker | None":
         """A new worker that serves, None if it does not get there."""
-        worker = self.WORKERS[self.spawn_worker()]
+        pid = self.spawn_worker()
         deadline = time.monotonic() + START_TIMEOUT
-        while time.monotonic() < deadline and worker.pid in self.WORKERS:
-            if worker.serves:
-                return worker
+        while pid in self.WORKERS and time.monotonic() < deadline and not self._told_to_end():
+            if self.WORKERS[pid].serves:
+                return self.WORKERS[pid]
             time.sleep(0.01)
             self.reap_workers()
-        if worker.pid in self.WORKERS:
-            self.kill_worker(worker.pid, signal.SIGKILL)
+        if pid in self.WORKERS:
+            self.kill_worker(pid, signal.SIGKILL)
         return None
 
     def _retire(self, worker: "_Worker") -> None:
@@ -371,6 +403,8 @@ class _Worker(_Base):
             # What is there now stays: the garbage collector need not look at it ever again.
             gc.collect()
             gc.freeze()
+            for listener in self.sockets:
+                listener.listen(BACKLOG)  # aiohttp has made it shorter
             self._serves[0] = 1
         self.loop.call_later(1.0 if self.serves else 0.02, self._show_life)
 

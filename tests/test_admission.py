@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sfss.admission import SMALL, Admission
+from sfss.admission import Admission
 from sfss.errors import Overloaded
 from tests.conftest import need
 from tests.http import RawClient, ask, request
@@ -85,23 +85,39 @@ async def test_whoever_goes_away_leaves_nothing_behind():
     assert admission.try_take(100)
 
 
-async def _stay(admission: Admission, size: int) -> None:
-    async with admission.room(size):
+async def _stay(admission: Admission, size: int, *, upload: bool = False) -> None:
+    async with admission.room(size, upload=upload):
         await asyncio.sleep(0)
 
 
 async def test_the_guess_follows_what_is_sent():
     admission = Admission(limit=10**9, wait=0)
-    admission.check_answer(2_000_000)
+    assert admission.excess(2_000_000, 500_000) == 1_500_000
     assert admission.typical == 2_000_000
     for _ in range(3000):
-        admission.check_answer(10_000)
+        assert admission.excess(10_000, 0) == 0  # not worth it
     assert admission.typical < 20_000
-    admission = Admission(limit=SMALL * 2, wait=0)
-    admission.hold(SMALL * 2)
-    admission.check_answer(SMALL)
+
+
+async def test_an_upload_that_waits_keeps_no_reader_waiting():
+    admission = Admission(limit=100, wait=0.05)
+    assert admission.try_take(50, upload=True)
+    upload = asyncio.create_task(_stay(admission, 40, upload=True))
+    await asyncio.sleep(0)
+    assert admission.try_take(50)
+    admission.release(50)
     with pytest.raises(Overloaded):
-        admission.check_answer(SMALL + 1)
+        await upload
+    # Nor does one that has given up.
+    assert not admission.try_take(1, upload=True)
+    admission.release(50, upload=True)
+    assert admission.try_take(50, upload=True)
+    reader = asyncio.create_task(_stay(admission, 60))
+    await asyncio.sleep(0)
+    assert not admission.try_take(1)
+    with pytest.raises(Overloaded):
+        await reader
+    assert admission.try_take(1)
 
 
 # A real server.
@@ -203,3 +219,61 @@ def test_clients_that_go_away_give_back_what_they_took(tmp_path):
                 client.send(request("PUT", f"/file?path=small/{n}", b"x" * 1000))
     until_idle(server)
     server.stop()
+
+
+def test_slow_uploads_keep_nobody_from_reading(tmp_path):
+    server = Sfss("--data", tmp_path, "--max-bytes-in-flight", 16 * 1024 * 1024)
+    assert ask(server.port, request("PUT", "/file?path=f", b"small")).status == 200
+    slow = [RawClient(server.port) for _ in range(6)]
+    for n, client in enumerate(slow):
+        client.send(request("PUT", f"/file?path=slow/{n}", b"x" * 2_000_000)[:200])
+    for headers in ({}, {"X-Slow": "please"}):
+        began = time.monotonic()
+        for _ in range(3):
+            assert ask(server.port, request("GET", "/file?path=f", headers=headers)).body == b"small"
+        assert time.monotonic() - began < 0.5
+    time.sleep(1.2)  # by now those that found no room have given up
+    assert ask(server.port, request("GET", "/file?path=f")).body == b"small"
+    for client in slow:
+        client.close()
+    until_idle(server)
+    server.stop()
+
+
+def test_a_file_that_is_larger_than_was_thought_waits_for_room(tmp_path):
+    server = Sfss(
+        "--data", tmp_path, "--max-bytes-in-flight", 3_000_000, "--admission-timeout", 5
+    )
+    assert ask(server.port, request("PUT", "/file?path=f", b"x" * 2_000_000)).status == 200
+    for headers in ({}, {"X-Slow": "please"}):
+        with RawClient(server.port) as upload, RawClient(server.port) as reader:
+            data = request("PUT", "/file?path=u", b"y" * 1_400_000)
+            upload.send(data[:1000])
+            time.sleep(0.2)
+            reader.send(request("GET", "/file?path=f", headers=headers))
+            time.sleep(0.3)
+            upload.send(data[1000:])
+            assert upload.answer().status == 200
+            assert len(reader.answer().body) == 2_000_000
+    until_idle(server)
+    server.stop()
+
+
+def test_clients_that_are_gone_at_once_leave_no_connection_open(tmp_path):
+    server = Sfss("--data", tmp_path)
+    for _ in range(60):
+        with RawClient(server.port) as client:
+            client.ask(request("GET", "/file?path=none", headers={"X-Slow": "1"}))
+        with RawClient(server.port) as client:
+            client.send(
+                request("PUT", "/file?path=f", headers={"Content-Length": "2000000", "Expect": "100-continue"})
+            )
+        with RawClient(server.port) as client:
+            client.send(request("PUT", "/file?path=f", b"x" * 100_000)[:-1])
+    deadline = time.monotonic() + 3
+    while (left := figure(server, "sfss_connections")) > 2:
+        assert time.monotonic() < deadline, left
+        time.sleep(0.1)
+    until_idle(server)
+    server.stop()
+    assert "Traceback" not in server.printed()

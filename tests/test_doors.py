@@ -121,6 +121,7 @@ async def test_the_client_and_the_commands_bring_it(guarded, tmp_path):
         (["--sslcert", "a", "--sslkey", "b"], "add --ssl"),
         (["--ssl", "--sslcert", "/nowhere", "--sslkey", "/nowhere"], "Cannot use the certificate"),
         (["--workers", "0"], "workers is '0'"),
+        (["--write-token-file", ""], "write_token_file is empty"),
     ],
 )
 def test_what_it_does_not_start_with(flags, complaint, tmp_path):
@@ -303,6 +304,16 @@ def test_cors(cors):
         assert ask(cors.port, request("GET", PUT, headers=headers)).headers["vary"] == "Origin"
 
 
+def test_cors_for_everybody_can_be_cached(tmp_path):
+    server = Sfss("--data", tmp_path, "--cors-origin", "*")
+    assert status(server, "PUT", PUT, body=b"x") == 200
+    for headers in ({}, {"X-Slow": "please"}, {"Origin": "https://a.example"}):
+        answer = ask(server.port, request("GET", PUT, headers=headers))
+        assert answer.headers["access-control-allow-origin"] == "*"
+        assert "vary" not in answer.headers
+    server.stop()
+
+
 def test_without_cors_there_is_nothing_of_it(guarded):
     answer = ask(guarded.port, request("GET", PUT, headers={"Origin": "https://a"} | bearer("reader")))
     assert answer.status == 200
@@ -461,6 +472,23 @@ def test_tls(tmp_path):
     # Plain HTTP is told nothing, and hurts nobody.
     with pytest.raises((EOFError, OSError)):
         ask(server.port, request("GET", "/healthz"))
+
+    # What was sent once takes no memory for ever.
+    before = server.resident_mb()
+    context = ssl.create_default_context(cafile=certificate)
+    clients = []
+    for _ in range(40):
+        plain = socket.create_connection(("127.0.0.1", server.port), timeout=10)
+        secure = context.wrap_socket(plain, server_hostname="127.0.0.1")
+        for extra in ({}, {"X-Slow": "1"}):
+            secure.sendall(request("GET", f"/file?path=files/{len(content)}", headers=extra))
+            left = len(content)
+            while left > 0:
+                left -= len(secure.recv(1 << 20))
+        clients.append(secure)
+    assert server.resident_mb() - before < 45
+    for secure in clients:
+        secure.close()
 
     # A new certificate is taken with SIGHUP; a broken one is not.
     second, second_key = make_certificate(tmp_path, "second")

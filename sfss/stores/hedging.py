@@ -52,7 +52,7 @@ class Hedges:
         self._looking = False
         self.won = 0  #: the second proxy answered first
         self.wasted = 0  #: the first proxy did
-        self._sent = 0
+        self.failed = 0  #: neither did
         self._denied = 0
 
     def delay(self, usual: float) -> float:
@@ -76,7 +76,7 @@ class Hedges:
         for outcome, number in (
             ("won", self.won),
             ("wasted", self.wasted),
-            ("failed", max(self._sent - self.won - self.wasted, 0)),
+            ("failed", self.failed),
             ("denied", self._denied),
         ):
             hedges.add((outcome,), number)
@@ -97,6 +97,5 @@ class Hedges:
                     read.deny()
                 elif read.hedge():
                     self._budget -= 1
-                    self._sent += 1
         if any_under_way:
             self._look_again(loop)

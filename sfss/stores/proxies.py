@@ -82,7 +82,8 @@ class ProxyStore(Store):
         self._nodes = list(nodes)
         self._request_timeout = request_timeout
         self._stats_timeout = limits.operation_timeout
-        self.hedges = Hedges(hedge_share, limits.operation_timeout / 2, self._overdue)
+        share = hedge_share if len(proxies) > 1 else 0.0
+        self.hedges = Hedges(share, limits.operation_timeout / 2, self._overdue)
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task] = set()  # of requests whose first try failed
         self._conditional: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -273,6 +274,7 @@ class ProxyStore(Store):
                     try:
                         return await proxy.ask(partial(operation, deadline=deadline))
                     except ProxyError as error:
+                        proxy.tally.failed(error)
                         tries.note(proxy, error)
         except TimeoutError:
             pass
@@ -321,7 +323,6 @@ class _Tries:
         self._pause = 0.01
 
     def note(self, proxy: Proxy, error: ProxyError) -> None:
-        proxy.tally.failed(error)
         self.failed.append(proxy)
         if isinstance(error, ProxyRefused):
             self.refusals.append(error)
@@ -406,8 +407,10 @@ class _Begun:
         self.failed(self.proxy, error)
 
     def failed(self, proxy: Proxy, error: ProxyError) -> None:
+        proxy.tally.failed(error)
         self.failures.append((proxy, error))
         if len(self.failures) == self.asked:
+            self.store.hedges.failed += self.asked > 1
             self.store.try_again(self)
 
     def silent_first(self) -> None:

@@ -8,11 +8,12 @@ While it waits for the disk, the next group gathers.
 Reads do not wait for writes, nor for a thread: in WAL mode a reader sees the last commit, and
 reading a small file from the page cache takes less time than handing it to a thread and back.
 
-A kill at any moment leaves the last commit. Several processes may share the folder: SQLite
-lets one of them write at a time, and the others wait for it.
+A kill at any moment leaves the last commit. Several processes may share the folder: one of them
+writes at a time, and the others wait for their turn (:class:`_Turn`).
 """
 
 import asyncio
+import fcntl
 import logging
 import os
 import queue
@@ -254,13 +255,21 @@ def create(file: Path) -> None:
     try:
         database = sqlite3.connect(file, isolation_level=None)
         try:
-            _claim(database, file)
+            if not _is_ours(database) or not os.access(file, os.W_OK):
+                _claim(database, file)
+                _sync_folder(file.parent)
         finally:
             database.close()
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         # If it is "database is locked": SQLite has waited for that for five seconds.
         raise StoreUnusable(f"Cannot use {file}: {error}.") from error
-    _sync_folder(file.parent)
+
+
+def _is_ours(database: sqlite3.Connection) -> bool:
+    """Whether it is there, and of this version: that waits for no writer."""
+    (owner,) = database.execute("PRAGMA application_id").fetchone()
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    return (owner, version) == (APPLICATION_ID, SCHEMA_VERSION)
 
 
 def _claim(database: sqlite3.Connection, file: Path) -> None:
@@ -334,7 +343,7 @@ def _size_on_disk(file: Path) -> int:
     for suffix in ("", "-wal"):
         try:
             total += os.stat(f"{file}{suffix}").st_size
-        except FileNotFoundError:
+        except OSError:
             continue  # there is no log before the first write
     return total
 
@@ -360,6 +369,26 @@ class _Write:
         self.receiver = receiver
 
 
+class _Turn:
+    """Whose turn it is to write, among all processes that share the folder.
+
+    The kernel wakes who has waited for longest. SQLite's own waiting is to look again now and then:
+    who has just written is there first again, and others wait for seconds (seen: 10).
+    """
+
+    def __init__(self, file: Path):
+        self._descriptor = os.open(f"{file}-turn", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+    def __enter__(self) -> None:
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+
+    def __exit__(self, *_: object) -> None:
+        fcntl.flock(self._descriptor, fcntl.LOCK_UN)
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
 class _Writer:
     """The single writer: a thread that commits groups of writes."""
 
@@ -369,6 +398,7 @@ class _Writer:
         self._last_failure: str | None = None
         self._file = file
         self._database = _connect(file, timeout)
+        self._turn = _Turn(file)
         self._loop = loop
         self._timeout = timeout
         self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
@@ -410,32 +440,35 @@ class _Writer:
         if self._watch is not None:
             self._watch.cancel()
         self._database.close()
+        self._turn.close()
 
     def _run(self) -> None:
         going_on = True
         while going_on:
-            group, going_on = self._next_group()
-            # Nobody waits for these any more, and nobody was told that they happened.
-            group = [write for write in group if not write.receiver.done()]
-            if group:
-                outcomes = self._commit(group)
-                self._loop.call_soon_threadsafe(self._settle, group, outcomes)
+            first = self._waiting.get()
+            if first is None:
+                return
+            with self._turn:
+                group, going_on = self._group_with(first)
+                # Nobody waits for these any more, and nobody was told that they happened.
+                group = [write for write in group if not write.receiver.done()]
+                outcomes = self._commit(group) if group else []
+            self._loop.call_soon_threadsafe(self._settle, group, outcomes)
 
-    def _next_group(self) -> tuple[list[_Write], bool]:
-        """All that wait, up to the limits; whether more may come."""
-        group: list[_Write] = []
-        size = 0
-        write = self._waiting.get()
-        while write is not None:
-            group.append(write)
-            size += write.size
-            if len(group) >= MAX_GROUP_FILES or size >= MAX_GROUP_BYTES:
-                return group, True
+    def _group_with(self, first: _Write) -> tuple[list[_Write], bool]:
+        """*first* and all that wait, up to the limits; whether more may come."""
+        group = [first]
+        size = first.size
+        while len(group) < MAX_GROUP_FILES and size < MAX_GROUP_BYTES:
             try:
                 write = self._waiting.get_nowait()
             except queue.Empty:
-                return group, True
-        return group, False
+                break
+            if write is None:
+                return group, False
+            group.append(write)
+            size += write.size
+        return group, True
 
     def _commit(self, group: list[_Write]) -> list[FileInfo | SfssError | None]:
         """Do the group in one transaction; for each write its result, or why it did not happen."""

@@ -59,18 +59,30 @@ def make_app(
 
 def _publishing(panel: Panel):
     async def publishing(app: web.Application) -> AsyncIterator[None]:
-        task = asyncio.create_task(_publish(panel))
+        task = asyncio.create_task(_keep_publishing(panel))
         yield
         task.cancel()
-        panel.publish()  # what was counted since
+        _publish(panel, None)  # what was counted since
 
     return publishing
 
 
-async def _publish(panel: Panel) -> None:
+async def _keep_publishing(panel: Panel) -> None:
+    failure: str | None = None
     while True:
-        panel.publish()
+        failure = _publish(panel, failure)
         await asyncio.sleep(PUBLISH_INTERVAL)
+
+
+def _publish(panel: Panel, failure: str | None) -> str | None:
+    """Pin what was counted. What goes wrong is logged once, while it is the same *failure*."""
+    try:
+        panel.publish()
+    except Exception as error:  # whatever a source of figures does, there will be a next time
+        if repr(error) != failure:
+            log.exception("the figures could not be put together")
+        return repr(error)
+    return None
 
 
 def _around_every_request(doors: Doors, cors: Cors, request_ids: RequestIds):

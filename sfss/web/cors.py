@@ -19,8 +19,12 @@ class Cors:
 
     @property
     def common_headers(self) -> dict[str, str]:
-        """Headers of every answer: a cache must not give to one origin what another one got."""
-        return {"Vary": "Origin"} if self._origins and "*" not in self._origins else {}
+        """Headers of every answer, so that a cache gives to no origin what is another one's."""
+        if not self._origins:
+            return {}
+        if "*" in self._origins:
+            return {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": _ANSWER_HEADERS}
+        return {"Vary": "Origin"}
 
     def preflight(self, request: web.BaseRequest) -> web.Response | None:
         """The answer, if *request* asks whether a page may send another one."""
@@ -42,7 +46,7 @@ class Cors:
     def answer(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """Let the page that sent *request* see *response*, if it may."""
         allowed = self._allowed(request)
-        if allowed is not None:
+        if allowed is not None and allowed != "*":
             response.headers["Access-Control-Allow-Origin"] = allowed
             response.headers["Access-Control-Expose-Headers"] = _ANSWER_HEADERS
 

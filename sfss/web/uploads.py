@@ -50,9 +50,9 @@ async def read_upload(request: web.BaseRequest, *, limit: int, timeout: float) -
     announced = request.content_length
     if announced is not None and announced > (limit + FORM_OVERHEAD if is_form else limit):
         raise FileTooLarge.over(limit)
-    await _invite(request)
     try:
         async with asyncio.timeout(timeout):
+            await _invite(request)
             if is_form:
                 return await _read_form(request, options.get("boundary", ""), limit)
             return await _read_raw(request, limit)

@@ -13,6 +13,7 @@ is acknowledged is behind it.
 
 import random
 import re
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -49,24 +50,28 @@ class File:
 class History:
     def __init__(self) -> None:
         self.files: dict[str, File] = {}
-        self.wrong: list[str] = []
+        self.wrong: list[tuple[float, str]] = []  # when it was seen, on time.monotonic's clock
         self.answers: Counter[str] = Counter()
         self.requests = 0
 
     def file(self, path: str) -> File:
         return self.files.setdefault(path, File(path))
 
+    def say(self, what: str) -> None:
+        """That must not be."""
+        self.wrong.append((time.monotonic(), what))
+
     def check_read(self, file: File, acknowledged: int, status: int, content: bytes) -> None:
         """A read that began when *acknowledged* was so has ended."""
         if status == 404:
             if not any(acknowledged <= delete <= file.tried for delete in file.deletes):
-                self.wrong.append(f"{file.path}: 404, but version {acknowledged} was acknowledged")
+                self.say(f"{file.path}: 404, but version {acknowledged} was acknowledged")
             return
         version = version_in(file.path, content)
         if version is None:
-            self.wrong.append(f"{file.path}: bytes of no version of it: {content[:80]!r}")
+            self.say(f"{file.path}: bytes of no version of it: {content[:80]!r}")
         elif not acknowledged <= version <= file.tried:
-            self.wrong.append(
+            self.say(
                 f"{file.path}: version {version}, but {acknowledged} was acknowledged "
                 f"(and {file.tried} tried)"
             )

@@ -16,8 +16,8 @@ class Load:
 
     def __init__(self, port: int, history: History, clients: int = 24, files: int = 40):
         self.history = history
-        #: When which answer came that was no success: (time.monotonic() at its begin, kind).
-        self.failures: list[tuple[float, str]] = []
+        #: Requests that were no success: when they began and ended (time.monotonic()), what came.
+        self.failures: list[tuple[float, float, str]] = []
         self.longest_silence = 0.0  # seconds without any success
         self._last_success = time.monotonic()
         self._port = port
@@ -86,7 +86,7 @@ class Load:
         except TimeoutError:
             status, body = 0, b""
             kind = "no answer in time"
-            self.history.wrong.append(f"{method} {file.path}: no answer within {PATIENCE:g} s")
+            self.history.say(f"{method} {file.path}: no answer within {PATIENCE:g} s")
         except (OSError, EOFError):
             status, body, kind = 0, b"", "connection lost"
         else:
@@ -100,7 +100,7 @@ class Load:
             self.longest_silence = max(self.longest_silence, now - self._last_success)
             self._last_success = now
         else:
-            self.failures.append((began, kind))
+            self.failures.append((began, now, kind))
             await asyncio.sleep(0.005)
         return status, body
 
@@ -115,7 +115,7 @@ class Load:
                     self.history.check_read(file, acknowledged, status, body)
                     break
             else:
-                self.history.wrong.append(f"{file.path}: cannot be read back: {status}")
+                self.history.say(f"{file.path}: cannot be read back: {status}")
         connection.close()
 
 

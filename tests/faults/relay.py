@@ -9,6 +9,8 @@ import asyncio
 import random
 
 _SLICE = 4096
+#: So much is read ahead: a reset is only seen by who reads.
+_LIMIT = 1 << 28
 
 class Relay:
     """Listens on :attr:`port` and passes everything on to *target*, a port here."""
@@ -21,7 +23,7 @@ class Relay:
         self.heal()
 
     async def __aenter__(self) -> "Relay":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=_LIMIT)
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -78,7 +80,9 @@ class Relay:
             writer.transport.abort()
             return
         try:
-            onward_reader, onward = await asyncio.open_connection("127.0.0.1", self._target)
+            onward_reader, onward = await asyncio.open_connection(
+                "127.0.0.1", self._target, limit=_LIMIT
+            )
         except OSError:
             writer.transport.abort()
             return

@@ -12,6 +12,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from tests import programs
 from tests.faults.history import History
@@ -79,29 +80,36 @@ async def play(
             await asyncio.sleep(quiet + GRACE * generator.random())
         await asyncio.sleep(GRACE)
     await load.read_all_back()
-    report.wrong = report.history.wrong
+    report.wrong = [
+        f"{what} (seen {_fault_at(periods, moment, moment)})" for moment, what in report.history.wrong
+    ]
     report.longest_silence = load.longest_silence
-    for began, kind in load.failures:
-        name, late = _fault_at(periods, began)
-        if late > report.worst_recovery:
-            report.worst_recovery, report.recovery_of = late, name
-        allowed = scene.allowed.get(name, frozenset()) | (
-            frozenset(("504",)) if name in scene.all_down else frozenset()
+    for began, ended, kind in load.failures:
+        fault = _fault_at(periods, began, ended)
+        if fault.late > report.worst_recovery:
+            report.worst_recovery, report.recovery_of = fault.late, fault.name
+        allowed = scene.allowed.get(fault.name, frozenset()) | (
+            frozenset(("504",)) if fault.name in scene.all_down else frozenset()
         )
-        if kind not in allowed:
-            report.wrong.append(f"{kind}, {late:.2f} s after {name or 'the start'}")
-        elif late > GRACE:
-            report.wrong.append(f"{kind} still {late:.2f} s after {name}")
+        if kind not in allowed or fault.late > GRACE:
+            report.wrong.append(f"{kind} {fault}")
     return report
 
 
-def _fault_at(periods: list[tuple[float, float, str]], moment: float) -> tuple[str, float]:
-    """The last fault that had begun at *moment*, and how many seconds before that it had ended."""
-    for began, ended, name in reversed(periods):
-        # A request that began just before is hit by it, too.
-        if began <= moment + 0.5:
-            return name, max(moment - ended, 0.0)
-    return "", 0.0
+class _Fault(NamedTuple):
+    name: str
+    late: float  #: seconds since it had ended
+
+    def __str__(self) -> str:
+        return f"{self.late:.2f} s after {self.name or 'the start'}"
+
+
+def _fault_at(periods: list[tuple[float, float, str]], began: float, ended: float) -> _Fault:
+    """The last fault that can have hit a request that lasted from *began* to *ended*."""
+    for fault_began, fault_ended, name in reversed(periods):
+        if fault_began <= ended:
+            return _Fault(name, max(began - fault_ended, 0.0))
+    return _Fault("", 0.0)
 
 
 # Scenes.

@@ -57,7 +57,7 @@ def history() -> History:
 def test_the_judge(acknowledged, status, content, complaint):
     made = history()
     made.check_read(made.file("a/b"), acknowledged, status, content)
-    assert [complaint in wrong for wrong in made.wrong] == ([True] if complaint else [])
+    assert [complaint in wrong for _, wrong in made.wrong] == ([True] if complaint else [])
 
 
 def test_no_two_contents_are_the_same():
