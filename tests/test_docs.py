@@ -1,0 +1,156 @@
+"""What is offered for production is tried here, as far as this machine can."""
+
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+
+from sfss.settings import FIELDS
+from tests.conftest import need, proxy_flags
+from tests.http import ask, request
+from tests.programs import ROOT, Program, Sfss, find, free_port, start_memcached
+
+CONF = ROOT / "conf"
+RUNBOOK = (ROOT / "docs" / "runbook.rst").read_text()
+
+
+def pointed_at(text: str, gateways: list[Sfss], port: int, old_port: str, new_port: str) -> str:
+    for number, gateway in enumerate(gateways, start=1):
+        text = text.replace(f"10.0.0.1{number}:8255", f"127.0.0.1:{gateway.port}")
+    assert "10.0.0.1" not in re.sub("#.*", "", text)
+    assert old_port in text
+    return text.replace(old_port, new_port.format(port=port))
+
+
+def the_service_stands_a_lost_gateway(port: int, gateways: list[Sfss]) -> None:
+    content = bytes(range(256)) * 5000
+    answer = ask(port, request("POST", "/files?path=a%2Fb.txt", content))
+    assert answer.status == 201
+    for _ in range(10):
+        answer = ask(port, request("GET", "/file?path=a/b.txt"))
+        assert (answer.status, answer.body) == (200, content)
+        assert answer.headers["etag"] and answer.headers["content-type"] == "text/plain"
+    too_large = ask(port, request("PUT", "/file?path=large", b"x" * (2 * 1024 * 1024 + 1)))
+    assert too_large.status == 413 and b"at most 2097152 bytes" in too_large.body
+    for gateway in gateways:
+        gateway.wait_for_line("remote=127.0.0.1")
+    gateways[0].kill()
+    for n in range(10):
+        assert ask(port, request("PUT", f"/file?path=f{n}", b"x" * 1000)).status == 200
+        assert ask(port, request("GET", f"/file?path=f{n}")).status == 200
+
+
+@pytest.mark.parametrize("balancer", ["nginx", "haproxy"])
+def test_balancers(balancer, tmp_path):
+    need("memcached", balancer)
+    memcached, store = start_memcached()
+    gateways = [Sfss(*proxy_flags([store]), "--trust-forwarded-from", "127.0.0.1") for _ in range(2)]
+    port = free_port()
+    if balancer == "nginx":
+        text = (CONF / "nginx" / "sfss.conf").read_text()
+        text = pointed_at(text, gateways, port, "listen 80;", "listen 127.0.0.1:{port};")
+        (tmp_path / "nginx.conf").write_text(
+            f"daemon off; master_process off; pid {tmp_path}/pid; error_log {tmp_path}/error.log; events {{}}\n"
+            f"http {{ access_log off; client_body_temp_path {tmp_path}/b; proxy_temp_path {tmp_path}/p;"
+            f" fastcgi_temp_path {tmp_path}/f; uwsgi_temp_path {tmp_path}/u; scgi_temp_path {tmp_path}/s;"
+            f"\n{text}\n}}"
+        )
+        command = [find("nginx"), "-c", tmp_path / "nginx.conf", "-e", tmp_path / "error.log"]
+    else:
+        text = (CONF / "haproxy" / "haproxy.cfg").read_text()
+        text = pointed_at(text, gateways, port, "bind :80", "bind 127.0.0.1:{port}")
+        (tmp_path / "haproxy.cfg").write_text(text)
+        command = [find("haproxy"), "-f", tmp_path / "haproxy.cfg"]
+        checked = subprocess.run([str(c) for c in [*command, "-c"]], capture_output=True, text=True)
+        assert checked.returncode == 0, checked.stderr
+    program = Program(command)
+    program.wait_for_port(port)
+    the_service_stands_a_lost_gateway(port, gateways)
+    for running in [program, gateways[1], memcached]:
+        running.stop()
+
+
+# Prometheus and Grafana.
+
+
+@pytest.fixture(scope="module")
+def metrics(tmp_path_factory) -> set[str]:
+    """The names of all metrics, from real servers."""
+    need("memcached")
+    memcached, port = start_memcached()
+    names: set[str] = set()
+    for flags in (["--data", tmp_path_factory.mktemp("data")], proxy_flags([port, free_port()])):
+        server = Sfss(*flags, "--connect-timeout", 0.2)
+        ask(server.port, request("PUT", "/file?path=a", b"x"))
+        ask(server.port, request("GET", "/file?path=a"))
+        text = ask(server.port, request("GET", "/metrics")).body.decode()
+        names |= set(re.findall(r"^(sfss_\w+)", text, re.MULTILINE))
+        names |= set(re.findall(r"^# TYPE (sfss_\w+)", text, re.MULTILINE))
+        server.stop()
+    memcached.stop()
+    return names
+
+
+def test_the_dashboard_shows_what_there_is(metrics):
+    dashboard = json.loads((CONF / "grafana" / "sfss.json").read_text())
+    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    used = {name for text in expressions for name in re.findall(r"sfss_\w+", text)}
+    assert used <= metrics and len(used) > 20
+    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+
+
+def test_alerts(metrics, tmp_path):
+    need("promtool")
+    folder = CONF / "prometheus"
+    for command in (["check", "config", "prometheus.yml"], ["test", "rules", "alerts.test.yml"]):
+        done = subprocess.run([find("promtool"), *command], cwd=folder, capture_output=True, text=True)
+        assert done.returncode == 0, done.stdout + done.stderr
+    rules = (folder / "alerts.yml").read_text()
+    assert set(re.findall(r"\bsfss_\w+", rules)) <= metrics
+    alerts = set(re.findall(r"alert: (\w+)", rules))
+    explained = set(re.findall(r"^(Sfss\w+)$", RUNBOOK, re.MULTILINE))
+    assert alerts == explained and len(alerts) >= 9
+
+
+# Units, images, and the runbook itself.
+
+
+def test_units(tmp_path):
+    need("systemd-analyze")
+    for unit in (CONF / "systemd").iterdir():
+        text = unit.read_text()
+        # What they start is not installed here.
+        text = re.sub(r"ExecStart=\S+", f"ExecStart={sys.executable}", text)
+        (tmp_path / unit.name).write_text(text)
+    done = subprocess.run(
+        [find("systemd-analyze"), "verify", "--man=no", *map(str, tmp_path.iterdir())],
+        capture_output=True,
+        text=True,
+    )
+    ours = [line for line in done.stderr.splitlines() if str(tmp_path) in line or "sfss" in line]
+    assert ours == [], done.stderr
+
+
+def test_what_is_named_is_there():
+    named = set(re.findall(r"``((?:conf|docs|tests|sfss)/[\w./-]+)``", RUNBOOK))
+    assert named and all((ROOT / name).exists() for name in named)
+    compose = (ROOT / "compose.yaml").read_text()
+    mounted = re.findall(r"- \./(\S+?):", compose) + re.findall(r'"\./(\S+?):', compose)
+    assert mounted and all((ROOT / name).exists() for name in mounted)
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    for line in re.findall(r"^COPY (.+) \S+$", dockerfile, re.MULTILINE):
+        assert all((ROOT / name).exists() for name in line.split())
+
+
+def test_the_flags_of_all_files_exist():
+    flags = {"--" + name.replace("_", "-") for name in FIELDS} | {"--config", "--version", "--help"}
+    texts = [RUNBOOK, (ROOT / "Dockerfile").read_text(), (ROOT / "README.rst").read_text()]
+    known_elsewhere = {"--method", "--limit", "--with-test-stores", "--bench", "--only", "--deploy-hook",
+                       "--path", "--filepath", "--concurrency", "--size", "--to", "--requests", "--faults",
+                       "--now", "--system", "--data-binary", "--no-cache-dir", "--interval", "--timeout", "--start-period"}  # fmt: skip
+    for text in texts:
+        used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
+        unknown = {flag for flag in used - flags - known_elsewhere if "--" + flag[5:] not in flags}
+        assert unknown == set()
