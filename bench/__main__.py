@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import wrk
+from bench import scale, wrk
 from sfss.memcache.keys import memcache_key
 from tests.http import RawClient, ask, request
 from tests.programs import Program, Sfss, find, free_port, start_memcached
@@ -36,7 +36,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="(default: 3)")
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
     parser.add_argument(
-        "--only", choices=["get", "put", "durable", "crowd"], help="(default: all)"
+        "--only", choices=["get", "put", "durable", "crowd", "workers", "stop", "million"],
+        help="(default: all but million)",
     )
     options = parser.parse_args()
     for program in ("memcached", "nginx", "wrk", "taskset"):
@@ -56,6 +57,12 @@ def main() -> None:
             durable(folder, options)
         if options.only in (None, "crowd"):
             crowded(folder, options)
+        if options.only in (None, "workers"):
+            scale.workers(folder, options)
+        if options.only in (None, "stop"):
+            scale.stopped_proxy(folder, options)
+        if options.only == "million":
+            scale.million(folder)
     finally:
         shutil.rmtree(folder)
 

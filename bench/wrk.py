@@ -22,6 +22,19 @@ request = function()
   return requests[n]
 end
 """
+_PUT_NEW_SCRIPT = """
+local body = string.rep("x", %(size)d)
+local n = %(first)d - 1
+request = function()
+  n = n + 1
+  return wrk.format("PUT", "/file?path=million/" .. n, {["Host"] = "bench"}, body)
+end
+"""
+_GET_RANDOM_SCRIPT = """
+request = function()
+  return wrk.format("GET", "/file?path=million/" .. math.random(0, %(files)d - 1), {["Host"] = "bench"})
+end
+"""
 _UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 
 
@@ -33,18 +46,38 @@ class Load(NamedTuple):
     p99: float  #: ms
 
 
-def get(port: int, target: str, *, seconds: float, connections: int, cpu: int) -> Load:
-    return _run(["-H", "Host: bench", f"http://127.0.0.1:{port}{target}"], seconds, connections, cpu)
+# The options of all: seconds, connections, cpu (as taskset takes it), threads.
 
 
-def put(port: int, size: int, folder: Path, *, seconds: float, connections: int, cpu: int) -> Load:
+def get(port: int, target: str, **options) -> Load:
+    return _run(["-H", "Host: bench", f"http://127.0.0.1:{port}{target}"], **options)
+
+
+def put(port: int, size: int, folder: Path, **options) -> Load:
     script = folder / f"put-{size}.lua"
     script.write_text(_PUT_SCRIPT % {"size": size, "paths": 100 if size < 1_000_000 else 5})
-    return _run(["-s", script, f"http://127.0.0.1:{port}/"], seconds, connections, cpu)
+    return _run(["-s", script, f"http://127.0.0.1:{port}/"], **options)
 
 
-def _run(arguments: list, seconds: float, connections: int, cpu: int) -> Load:
-    command = ["taskset", "-c", cpu, find("wrk"), "-t1", f"-c{connections}", f"-d{seconds}s"]
+def put_new(port: int, size: int, folder: Path, *, first: int, **options) -> Load:
+    """Each file under a path of its own, counted from *first*."""
+    script = folder / "put-new.lua"
+    script.write_text(_PUT_NEW_SCRIPT % {"size": size, "first": first})
+    return _run(["-s", script, f"http://127.0.0.1:{port}/"], **options)
+
+
+def get_random(port: int, files: int, folder: Path, **options) -> Load:
+    """One of the files of :func:`put_new`, at random."""
+    script = folder / "get-random.lua"
+    script.write_text(_GET_RANDOM_SCRIPT % {"files": files})
+    return _run(["-s", script, f"http://127.0.0.1:{port}/"], **options)
+
+
+def _run(
+    arguments: list, seconds: float, connections: int, cpu: int | str, threads: int = 1
+) -> Load:
+    command = ["taskset", "-c", cpu, find("wrk"), f"-t{threads}", f"-c{connections}"]
+    command += [f"-d{seconds}s"]
     command += ["--latency", "--timeout", "10s", *arguments]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
     if wrong := re.search(r"(Non-2xx.*|Socket errors.*)", done.stdout):
