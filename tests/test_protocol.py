@@ -121,11 +121,11 @@ def test_any_bytes_are_replies_or_an_error(chunks):
 
 def test_missing_bytes_of_a_value_are_known():
     parser = ReplyParser()
-    assert parser.value_bytes_missing == 0
+    assert parser.missing == -1
     parser.feed(b"VALUE a 0 100\r\n" + b"x" * 30)
-    assert parser.value_bytes_missing == 70
+    assert parser.missing == 70
     parser.feed(b"x" * 70)
-    assert parser.value_bytes_missing == 0
+    assert parser.missing == 0  # but for its end
     assert parser.feed(b"\r\nEND\r\n") == [Value(b"a", b"x" * 100)]
 
 

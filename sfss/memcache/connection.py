@@ -173,7 +173,8 @@ class Connection(asyncio.Protocol):
     @property
     def load(self) -> int:
         """How much is under way: operations, and large transfers in units of one."""
-        return self._queued_weight + self._parser.value_bytes_missing // _BYTES_PER_OPERATION
+        missing = self._parser.missing
+        return self._queued_weight + (missing // _BYTES_PER_OPERATION if missing > 0 else 0)
 
     def gets_begun_before(self, moment: float) -> Iterator[Receiver]:
         """Who waits for a get that began before *moment*, on :func:`time.perf_counter`'s clock."""

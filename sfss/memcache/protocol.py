@@ -63,12 +63,7 @@ class ReplyParser:
         self._rest = b""  # the beginning of a line, or of a value's end
         self._key = b""
         self._chunks: list[bytes] = []  # of the value under way
-        self._missing = -1  # bytes of it still to come; -1: no value under way
-
-    @property
-    def value_bytes_missing(self) -> int:
-        """Bytes to come of the value that is being received; 0 when there is none."""
-        return max(self._missing, 0)
+        self.missing = -1  #: bytes of it still to come; -1: no value under way
 
     def feed(self, data: bytes) -> list[Reply]:
         """The replies that *data* completes, in order.
@@ -77,27 +72,27 @@ class ReplyParser:
         """
         replies: list[Reply] = []
         position = 0
-        if self._missing > 0:
-            if len(data) < self._missing:
+        if self.missing > 0:
+            if len(data) < self.missing:
                 self._chunks.append(data)
-                self._missing -= len(data)
+                self.missing -= len(data)
                 return replies
-            position = self._missing
+            position = self.missing
             self._chunks.append(data[:position])
-            self._missing = 0
+            self.missing = 0
         elif self._rest:
             data = self._rest + data
             self._rest = b""
 
         length = len(data)
         while position < length:
-            if self._missing == 0:  # the value is whole, its end is to come
+            if self.missing == 0:  # the value is whole, its end is to come
                 if not _ends_value(data, position):
                     break
                 position += _VALUE_END_SIZE
                 replies.append(Value(self._key, b"".join(self._chunks)))
                 self._chunks = []
-                self._missing = -1
+                self.missing = -1
                 continue
             line_end = data.find(_CRLF, position, position + MAX_LINE_BYTES)
             if line_end < 0:
@@ -117,7 +112,7 @@ class ReplyParser:
                 continue
             self._key = key
             self._chunks = [data[position:value_end]]
-            self._missing = max(value_end - length, 0)
+            self.missing = max(value_end - length, 0)
             position = min(value_end, length)
         if position < length:
             self._rest = data[position:]

@@ -59,6 +59,7 @@ class Proxy:
         self._port = port
         self._limits = limits
         self._connections: list[Connection] = []
+        self._last: Connection | None = None  # that was used
         self._opening: asyncio.Task | None = None
         self._open_pause = FIRST_PAUSE
         self._open_after = float("-inf")  # on time.monotonic's clock, as all of these
@@ -114,6 +115,9 @@ class Proxy:
 
         Filling one before the next lets the commands of one turn of the loop share a write.
         """
+        last = self._last
+        if last is not None and last.usable and last.load < _BUSY:
+            return last
         least: Connection | None = None
         least_load = 0
         for connection in self._connections:
@@ -121,6 +125,7 @@ class Proxy:
                 continue
             load = connection.load
             if load < _BUSY:
+                self._last = connection
                 return connection
             if least is None or load < least_load:
                 least, least_load = connection, load
@@ -284,6 +289,7 @@ class Proxy:
         for connection in self._connections:
             connection.close()
         self._connections = []
+        self._last = None
         if self._testing is not None:
             self._testing.cancel()
         self._testing = asyncio.create_task(self._test_until_up())

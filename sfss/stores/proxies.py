@@ -16,7 +16,7 @@ import random
 from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from time import perf_counter
-from typing import Any
+from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
 from sfss.errors import (
@@ -51,6 +51,8 @@ Address = tuple[str, int]
 #: Does one thing on a connection: called with it, and with ``deadline`` and ``receiver`` as the
 #: operations of :class:`Connection` have them.
 Operation = Callable[..., Any]
+
+B = TypeVar("B", bound="_Begun")
 
 #: How often one request tries one proxy in a row: a lost connection says more about the connection
 #: than about the proxy.
@@ -104,11 +106,12 @@ class ProxyStore(Store):
         return file
 
     def begin_get(self, path: str, receiver: Receiver) -> bool:
-        operation = partial(Connection.get, key=memcache_key(path))
-        begun = self._begin(operation, _file_of, receiver)
-        if begun is not None:
-            self.hedges.note_read(self._loop)
-        return begun is not None
+        begun = self._begin(_BegunGet, memcache_key(path), receiver)
+        if begun is None:
+            return False
+        self.hedges.note_read(self._loop)
+        begun.connection.get(begun.key, begun.deadline, begun)
+        return True
 
     def _overdue(self, now: float) -> "tuple[list[_Begun], bool]":
         """See :class:`sfss.stores.hedging.Hedges`."""
@@ -119,14 +122,17 @@ class ProxyStore(Store):
             for connection in proxy.connections:
                 any_under_way = any_under_way or connection.load > 0
                 for receiver in connection.gets_begun_before(before):
-                    if isinstance(receiver, _Begun) and not receiver.hedged:
+                    if isinstance(receiver, _BegunGet) and not receiver.hedged:
                         overdue.append(receiver)
         return overdue, any_under_way
 
     def begin_put(self, path: str, content: bytes, receiver: Receiver) -> bool:
-        info = FileInfo(len(content), etag_of(content))
-        operation = partial(Connection.set, key=memcache_key(path), value=content)
-        return self._begin(operation, lambda _: info, receiver) is not None
+        begun = self._begin(_BegunPut, memcache_key(path), receiver)
+        if begun is None:
+            return False
+        begun.value = content
+        begun.connection.set(begun.key, content, begun.deadline, begun)
+        return True
 
     async def put(
         self, path: str, content: bytes | bytearray, precondition: Precondition | None = None
@@ -211,20 +217,16 @@ class ProxyStore(Store):
             current = None
         precondition.check(current)
 
-    def _begin(
-        self, operation: Operation, translate: Callable[[Any], object], receiver: Receiver
-    ) -> "_Begun | None":
-        """One try of *operation* without a task; if it fails, the others with one."""
-        candidates = self._candidates(())
+    def _begin(self, kind: type[B], key: bytes, receiver: Receiver) -> B | None:
+        """What is to try without a task, and where; None if that is not possible now."""
+        candidates = [p for p in self._proxies if p.up and not p.suspect] or self._candidates(())
         if not candidates:
             return None
         proxy = _less_loaded(candidates)
         connection = proxy.ready_connection()
         if connection is None:
             return None
-        begun = _Begun(self, proxy, connection, operation, translate, receiver)
-        operation(connection, deadline=begun.deadline, receiver=begun)
-        return begun
+        return kind(self, proxy, connection, key, receiver)
 
     def second(self, first: Proxy) -> tuple[Proxy, Connection] | None:
         """Another proxy than *first* that can be asked at once, and its connection."""
@@ -356,24 +358,18 @@ class _Tries:
 
 
 class _Begun:
-    """A request whose first try, and perhaps a hedge, is under way without a task.
-
-    It receives what the first proxy gives; :class:`_Hedge` what the second does.
-    """
+    """A request whose first try is under way without a task; it receives what the proxy gives."""
 
     __slots__ = (
         "asked",
-        "began",
         "connection",
         "deadline",
         "done",
         "failures",
-        "hedged",
-        "operation",
+        "key",
         "proxy",
         "receiver",
         "store",
-        "translate",
     )
 
     def __init__(
@@ -381,26 +377,29 @@ class _Begun:
         store: ProxyStore,
         proxy: Proxy,
         connection: Connection,
-        operation: Operation,
-        translate: Callable[[Any], object],
+        key: bytes,
         receiver: Receiver,
     ):
         self.store = store
         self.proxy = proxy
         self.connection = connection
-        self.began = perf_counter()
+        self.key = key
         self.deadline = store._loop.time() + store._request_timeout
-        self.operation = operation
-        self.translate = translate
         self.receiver = receiver
         self.done = receiver.done
-        self.hedged = False  # or it shall not be
         self.asked = 1  # proxies
-        self.failures: list[tuple[Proxy, ProxyError]] = []
+        self.failures: tuple[tuple[Proxy, ProxyError], ...] = ()
 
-    def set_result(self, result: bytes | None) -> None:
-        if self.asked > 1:
-            self.store.hedges.wasted += 1
+    @property
+    def operation(self) -> Operation:
+        """The same once more, for other tries."""
+        raise NotImplementedError
+
+    def translate(self, result: Any) -> object:
+        """What the receiver wants to have, from what a connection gives."""
+        raise NotImplementedError
+
+    def set_result(self, result: Any) -> None:
         self.receiver.set_result(self.translate(result))
 
     def set_exception(self, error: ProxyError) -> None:
@@ -408,19 +407,46 @@ class _Begun:
 
     def failed(self, proxy: Proxy, error: ProxyError) -> None:
         proxy.tally.failed(error)
-        self.failures.append((proxy, error))
+        self.failures += ((proxy, error),)
         if len(self.failures) == self.asked:
             self.store.hedges.failed += self.asked > 1
             self.store.try_again(self)
 
-    def silent_first(self) -> None:
-        """The second proxy was faster. If nothing at all came from the first, it is suspect."""
-        waited = perf_counter() - self.began
-        if self.connection.last_reply < self.store._loop.time() - waited:
-            self.proxy.suspicion(ProxyDown(f"no reply within {waited:.3f} s"))
+
+class _BegunPut(_Begun):
+    __slots__ = ("value",)
+
+    @property
+    def operation(self) -> Operation:
+        return partial(Connection.set, key=self.key, value=self.value)
+
+    def translate(self, result: None) -> FileInfo:
+        return FileInfo(len(self.value), etag_of(self.value))
+
+
+class _BegunGet(_Begun):
+    """May be hedged (:class:`sfss.stores.hedging.Hedgeable`)."""
+
+    __slots__ = ("began", "hedged")
+
+    def __init__(self, *arguments: Any):
+        super().__init__(*arguments)
+        self.began = perf_counter()
+        self.hedged = False  # or it shall not be
+
+    @property
+    def operation(self) -> Operation:
+        return partial(Connection.get, key=self.key)
+
+    def translate(self, result: bytes | None) -> StoredFile | None:
+        return _file_of(result)
+
+    def set_result(self, result: bytes | None) -> None:
+        if self.asked > 1:
+            self.store.hedges.wasted += 1
+        self.receiver.set_result(_file_of(result))
 
     def deny(self) -> None:
-        """See :class:`sfss.stores.hedging.Hedgeable`, and :meth:`hedge`."""
         self.hedged = True
 
     def hedge(self) -> bool:
@@ -429,8 +455,16 @@ class _Begun:
         proxy, connection = second
         self.hedged = True
         self.asked = 2
-        self.operation(connection, deadline=self.deadline, receiver=_Hedge(self, proxy))
+        connection.get(self.key, self.deadline, _Hedge(self, proxy))
         return True
+
+    def won_by_the_second(self, result: bytes | None) -> None:
+        self.store.hedges.won += 1
+        # If nothing at all came from the first one meanwhile, it is suspect.
+        waited = perf_counter() - self.began
+        if self.connection.last_reply < self.store._loop.time() - waited:
+            self.proxy.suspicion(ProxyDown(f"no reply within {waited:.3f} s"))
+        self.receiver.set_result(_file_of(result))
 
 
 class _Hedge:
@@ -438,16 +472,13 @@ class _Hedge:
 
     __slots__ = ("begun", "done", "proxy")
 
-    def __init__(self, begun: _Begun, proxy: Proxy):
+    def __init__(self, begun: _BegunGet, proxy: Proxy):
         self.begun = begun
         self.proxy = proxy
         self.done = begun.done
 
     def set_result(self, result: bytes | None) -> None:
-        begun = self.begun
-        begun.store.hedges.won += 1
-        begun.silent_first()
-        begun.receiver.set_result(begun.translate(result))
+        self.begun.won_by_the_second(result)
 
     def set_exception(self, error: ProxyError) -> None:
         self.begun.failed(self.proxy, error)

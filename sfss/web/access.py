@@ -1,6 +1,7 @@
 """One look at every request that has been answered: for the figures and for the access log."""
 
 import logging
+from collections.abc import Sequence
 from time import perf_counter
 from urllib.parse import unquote
 
@@ -28,14 +29,14 @@ class Access:
     """
 
     def __init__(self, telemetry: Telemetry, doors: Doors, *, write_lines: bool):
-        self._telemetry = telemetry
         self._doors = doors
-        self._write_lines = write_lines
+        self.writes_lines = write_lines
+        #: A request has been answered: see :meth:`Telemetry.record`.
+        self.count = telemetry.record
 
-    def note(
+    def write_line(
         self,
         *,
-        route: str,
         method: str,
         target: str,
         status: int,
@@ -43,50 +44,52 @@ class Access:
         bytes_out: int,
         seconds: float,
         peer: str | None,
-        forwarded: tuple[str, ...] | list[str],
+        forwarded: Sequence[str],
         request_id: str | None,
     ) -> None:
-        """A request has been answered. Bytes are of the body that came, and of the whole answer.
+        """Bytes are of the body that came, and of the whole answer.
 
         *forwarded*: the lines of its ``X-Forwarded-For``.
         """
-        self._telemetry.record(route, method, status, bytes_in, bytes_out, seconds)
-        if self._write_lines:
-            log.info(
-                "request",
-                extra={
-                    "method": method,
-                    "target": _without_signature(target),
-                    "status": status,
-                    "bytes_in": bytes_in,
-                    "bytes_out": bytes_out,
-                    "ms": round(seconds * 1000, 3),
-                    "remote": self._doors.client_address(peer, forwarded),
-                    "request_id": request_id,
-                },
-            )
+        log.info(
+            "request",
+            extra={
+                "method": method,
+                "target": _without_signature(target),
+                "status": status,
+                "bytes_in": bytes_in,
+                "bytes_out": bytes_out,
+                "ms": round(seconds * 1000, 3),
+                "remote": self._doors.client_address(peer, forwarded),
+                "request_id": request_id,
+            },
+        )
 
     def aiohttp_class(self) -> type[AbstractAccessLogger]:
         """What aiohttp wants to have: a class, of which it makes one object a connection."""
-        note = self.note
+        access = self
 
         class AccessLogger(AbstractAccessLogger):
             def log(
                 self, request: web.BaseRequest, response: web.StreamResponse, time: float
             ) -> None:
                 now = perf_counter()
-                note(
-                    route=request.get(ROUTE, "other"),
-                    method=request.method,
-                    target=request.raw_path,
-                    status=response.status,
-                    bytes_in=request.content.total_bytes,
-                    bytes_out=response.body_length,
-                    seconds=now - request.get(STARTED, now),
-                    peer=request.remote,
-                    forwarded=request.get(FORWARDED, ()),
-                    request_id=response.headers.get("X-Request-ID"),
-                )
+                seconds = now - request.get(STARTED, now)
+                route, method = request.get(ROUTE, "other"), request.method
+                bytes_in, bytes_out = request.content.total_bytes, response.body_length
+                access.count(route, method, response.status, bytes_in, bytes_out, seconds)
+                if access.writes_lines:
+                    access.write_line(
+                        method=method,
+                        target=request.raw_path,
+                        status=response.status,
+                        bytes_in=bytes_in,
+                        bytes_out=bytes_out,
+                        seconds=seconds,
+                        peer=request.remote,
+                        forwarded=request.get(FORWARDED, ()),
+                        request_id=response.headers.get("X-Request-ID"),
+                    )
 
         return AccessLogger
 

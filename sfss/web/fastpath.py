@@ -29,6 +29,11 @@ MAX_HEADERS = 64
 _REQUEST_LINE = re.compile(
     rb"(GET /file|PUT /file|POST /files)\?path=([A-Za-z0-9._~/-]+) HTTP/1\.1\r\n"
 )
+_ROUTES = {
+    b"GET /file": ("GET", "/file"),
+    b"PUT /file": ("PUT", "/file"),
+    b"POST /files": ("POST", "/files"),
+}
 # RFC 9110 5.5: visible ASCII with single blanks inside; anything fancier is for aiohttp.
 _HEADER = re.compile(rb"([A-Za-z0-9-]+): ?([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?")
 #: What a request may carry without changing its answer.
@@ -62,13 +67,12 @@ def plain_request(data: bytes) -> PlainRequest | None:
     announced, forwarded = headers
     body = data[head_size:]
     start, path = line.groups()
-    is_get = start == b"GET /file"
+    method, resource = _ROUTES[start]
+    is_get = method == "GET"
     # A GET announces no body, and a PUT must announce the one that is here.
     if announced != (-1 if is_get else len(body)) or (is_get and body):
         return None
-    method, _, resource = start.decode().partition(" ")
-    path = path.decode()
-    return PlainRequest(method, resource, path, forwarded, body)
+    return PlainRequest(method, resource, path.decode("ascii"), forwarded, body)
 
 
 @lru_cache(maxsize=1024)  # a client sends the same headers again and again
@@ -118,7 +122,7 @@ class Heads:
 
     def of_file(self, path: str, file: StoredFile, request_id: str, *, close: bool) -> bytes:
         """The head of the answer that sends *file*."""
-        serving = serving_lines(path, inline_active=self._inline_active)
+        serving = serving_lines(path, self._inline_active)
         return (
             f"HTTP/1.1 200 OK\r\n{serving}"
             f'ETag: "{file.etag}"\r\nAccept-Ranges: bytes\r\n{self._common}'

@@ -168,19 +168,22 @@ class ClientConnection(RequestHandler):
             self.transport.writelines((head, body))
         self._answers += 1
         self._next_keepalive_close_time = self._loop.time() + self._keepalive_timeout
-        request = plain.request
-        self._manager.access.note(
-            route=request.resource,
-            method=request.method,
-            target=f"{request.resource}?path={request.path}",
-            status=status,
-            bytes_in=len(request.body),
-            bytes_out=len(head) + len(body),
-            seconds=perf_counter() - plain.started,
-            peer=self.peername[0] if self.peername else None,
-            forwarded=request.forwarded,
-            request_id=plain.request_id,
-        )
+        request, access = plain.request, self._manager.access
+        seconds = perf_counter() - plain.started
+        bytes_in, bytes_out = len(request.body), len(head) + len(body)
+        access.count(request.resource, request.method, status, bytes_in, bytes_out, seconds)
+        if access.writes_lines:
+            access.write_line(
+                method=request.method,
+                target=f"{request.resource}?path={request.path}",
+                status=status,
+                bytes_in=bytes_in,
+                bytes_out=bytes_out,
+                seconds=seconds,
+                peer=self.peername[0] if self.peername else None,
+                forwarded=request.forwarded,
+                request_id=plain.request_id,
+            )
         if plain.close or (self._client_is_done and not self._held):
             self.force_close()
         else:

@@ -41,9 +41,10 @@ def serving_headers(path: str, *, inline_active: bool) -> dict[str, str]:
     return _headers(content_type_of(path), inline_active)
 
 
-def serving_lines(path: str, *, inline_active: bool) -> str:
+@lru_cache(maxsize=4096)
+def serving_lines(path: str, inline_active: bool) -> str:
     """The same as they stand in the head of an answer."""
-    return _serving_lines(content_type_of(path), inline_active)
+    return header_lines(serving_headers(path, inline_active=inline_active))
 
 
 def header_lines(headers: Mapping[str, str]) -> str:
@@ -57,8 +58,3 @@ def _headers(content_type: str, inline_active: bool) -> dict[str, str]:
     if is_active(content_type) and not inline_active:
         headers["Content-Disposition"] = "attachment"
     return headers
-
-
-@lru_cache(maxsize=1024)
-def _serving_lines(content_type: str, inline_active: bool) -> str:
-    return header_lines(_headers(content_type, inline_active))
