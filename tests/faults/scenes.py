@@ -9,7 +9,7 @@ import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
@@ -120,97 +120,62 @@ WORKER_LOST = frozenset(("connection lost",))
 @asynccontextmanager
 async def over_twemproxies() -> AsyncIterator[Scene]:
     """Two workers over three twemproxies over three memcacheds; one of the proxies behind a relay."""
-    async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sfss-faults-")))
+    with tempfile.TemporaryDirectory(prefix="sfss-faults-") as folder:
         nodes = [programs.start_memcached() for _ in range(3)]
-        ports = [port for _, port in nodes]
-        proxies = [programs.start_nutcracker(folder, ports) for _ in range(3)]
-        relay = await stack.enter_async_context(Relay(proxies[0][1]))
-        flags = ["--proxy", f"127.0.0.1:{relay.port}"]
-        flags += [flag for _, port in proxies[1:] for flag in ("--proxy", f"127.0.0.1:{port}")]
-        server = Sfss(*flags, "--workers", 2, "--no-access-log")
+        node_ports = [port for _, port in nodes]
+        started = [programs.start_nutcracker(Path(folder), node_ports) for _ in range(3)]
+        ports = [port for _, port in started]
 
-        def kill(number: int) -> None:
-            proxies[number][0].kill()
+        def start(number: int) -> Program:
+            return programs.start_nutcracker(Path(folder), node_ports, ports[number])[0]
 
-        def start(number: int) -> None:
-            port = proxies[number][1]
-            proxies[number] = programs.start_nutcracker(folder, ports, port)
-
-        async def kill_a_proxy() -> None:
-            number = random.randrange(3)
-            kill(number)
-            await asyncio.sleep(1.5)
-            await asyncio.to_thread(start, number)
-
-        async def stop_a_proxy() -> None:
-            proxy = random.choice(proxies)[0]
-            proxy.send(signal.SIGSTOP)
-            await asyncio.sleep(random.uniform(0.5, 3.0))
-            proxy.send(signal.SIGCONT)
-
-        async def kill_all_proxies() -> None:
-            for number in range(3):
-                kill(number)
-            await asyncio.sleep(1.5)
-            for number in range(3):
-                await asyncio.to_thread(start, number)
-
-        async def kill_a_worker() -> None:
-            await _kill_a_worker(server)
-
-        def on_the_wire(fault: Callable[[], None], seconds: float):
-            async def wire() -> None:
-                fault()
-                await asyncio.sleep(seconds)
-                relay.heal()
-
-            return wire
-
-        yield Scene(
-            server,
-            {
-                "kill -9 a proxy": kill_a_proxy,
-                "SIGSTOP a proxy": stop_a_proxy,
-                "kill -9 all proxies": kill_all_proxies,
-                "kill -9 a worker": kill_a_worker,
-                "cut the wire": on_the_wire(relay.cut, 1.0),
-                "delay the wire": on_the_wire(lambda: relay.delay(0.2), 2.0),
-                "throttle the wire": on_the_wire(lambda: relay.throttle(50_000), 2.0),
-                "garble the wire": on_the_wire(lambda: relay.garble(0.05), 2.0),
-                "swallow on the wire": on_the_wire(relay.swallow, 2.0),
-            },
-            all_down=frozenset(("kill -9 all proxies",)),
-            allowed={"kill -9 a worker": WORKER_LOST},
-        )
-        _end(server, *(program for program, _ in [*proxies, *nodes]))
+        proxies = [program for program, _ in started]
+        async with _over(proxies, ports, start) as (server, faults):
+            yield _proxied(server, faults)
+        _end(*proxies, *(program for program, _ in nodes))
 
 
 @asynccontextmanager
 async def over_beansdb() -> AsyncIterator[Scene]:
     """Two workers over three gobeansproxies over three gobeansdb nodes (N=3, W=2)."""
-    async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sfss-faults-")))
+    with tempfile.TemporaryDirectory(prefix="sfss-faults-") as folder:
         node_ports = [programs.free_port() for _ in range(3)]
         routes = programs.routes(node_ports, programs.free_port())
-        nodes = [programs.start_gobeansdb(folder, port, routes) for port in node_ports]
-        proxy_ports = [programs.free_port() for _ in range(3)]
-        proxies = [programs.start_gobeansproxy(folder, port, routes) for port in proxy_ports]
-        relay = await stack.enter_async_context(Relay(proxy_ports[0]))
-        flags = ["--proxy", f"127.0.0.1:{relay.port}"]
-        flags += [flag for port in proxy_ports[1:] for flag in ("--proxy", f"127.0.0.1:{port}")]
+
+        def start_node(number: int) -> Program:
+            return programs.start_gobeansdb(Path(folder), node_ports[number], routes)
+
+        nodes = [start_node(number) for number in range(3)]
+        ports = [programs.free_port() for _ in range(3)]
+
+        def start(number: int) -> Program:
+            return programs.start_gobeansproxy(Path(folder), ports[number], routes)
+
+        proxies = [start(number) for number in range(3)]
+
+        async def kill_a_node() -> None:
+            await _kill_and_start(nodes, [random.randrange(3)], start_node)
+
+        async with _over(proxies, ports, start) as (server, faults):
+            yield _proxied(server, faults | {"kill -9 a node": kill_a_node})
+        _end(*proxies, *nodes)
+
+
+@asynccontextmanager
+async def _over(
+    proxies: list[Program], ports: list[int], start: Callable[[int], Program]
+) -> AsyncIterator[tuple[Sfss, dict[str, Callable[[], Awaitable[None]]]]]:
+    """A server over *proxies*, the first one behind a relay, and the faults of all of them."""
+    async with Relay(ports[0]) as relay:
+        addresses = [f"127.0.0.1:{port}" for port in (relay.port, *ports[1:])]
+        flags = [flag for address in addresses for flag in ("--proxy", address)]
         server = Sfss(*flags, "--workers", 2, "--no-access-log")
 
-        async def kill_a_proxy(numbers=None) -> None:
-            numbers = numbers or [random.randrange(3)]
-            for number in numbers:
-                proxies[number].kill()
-            await asyncio.sleep(1.5)
-            for number in numbers:
-                port = proxy_ports[number]
-                proxies[number] = await asyncio.to_thread(
-                    programs.start_gobeansproxy, folder, port, routes
-                )
+        async def kill_a_proxy() -> None:
+            await _kill_and_start(proxies, [random.randrange(len(proxies))], start)
+
+        async def kill_all_proxies() -> None:
+            await _kill_and_start(proxies, list(range(len(proxies))), start)
 
         async def stop_a_proxy() -> None:
             proxy = random.choice(proxies)
@@ -218,14 +183,6 @@ async def over_beansdb() -> AsyncIterator[Scene]:
             await asyncio.sleep(random.uniform(0.5, 3.0))
             proxy.send(signal.SIGCONT)
 
-        async def kill_a_node() -> None:
-            number = random.randrange(3)
-            nodes[number].kill()
-            await asyncio.sleep(1.5)
-            nodes[number] = await asyncio.to_thread(
-                programs.start_gobeansdb, folder, node_ports[number], routes
-            )
-
         async def kill_a_worker() -> None:
             await _kill_a_worker(server)
 
@@ -237,32 +194,44 @@ async def over_beansdb() -> AsyncIterator[Scene]:
 
             return wire
 
-        yield Scene(
-            server,
-            {
-                "kill -9 a proxy": kill_a_proxy,
-                "SIGSTOP a proxy": stop_a_proxy,
-                "kill -9 all proxies": lambda: kill_a_proxy([0, 1, 2]),
-                "kill -9 a node": kill_a_node,
-                "kill -9 a worker": kill_a_worker,
-                "cut the wire": on_the_wire(relay.cut, 1.0),
-                "delay the wire": on_the_wire(lambda: relay.delay(0.2), 2.0),
-                "throttle the wire": on_the_wire(lambda: relay.throttle(50_000), 2.0),
-                "garble the wire": on_the_wire(lambda: relay.garble(0.05), 2.0),
-                "swallow on the wire": on_the_wire(relay.swallow, 2.0),
-            },
-            all_down=frozenset(("kill -9 all proxies",)),
-            allowed={"kill -9 a worker": WORKER_LOST},
-        )
-        _end(server, *proxies, *nodes)
+        yield server, {
+            "kill -9 a proxy": kill_a_proxy,
+            "SIGSTOP a proxy": stop_a_proxy,
+            "kill -9 all proxies": kill_all_proxies,
+            "kill -9 a worker": kill_a_worker,
+            "cut the wire": on_the_wire(relay.cut, 1.0),
+            "delay the wire": on_the_wire(lambda: relay.delay(0.2), 2.0),
+            "throttle the wire": on_the_wire(lambda: relay.throttle(50_000), 2.0),
+            "garble the wire": on_the_wire(lambda: relay.garble(0.05), 2.0),
+            "swallow on the wire": on_the_wire(relay.swallow, 2.0),
+        }
+        _end(server)
+
+
+def _proxied(server: Sfss, faults: dict[str, Callable[[], Awaitable[None]]]) -> Scene:
+    return Scene(
+        server,
+        faults,
+        all_down=frozenset(("kill -9 all proxies",)),
+        allowed={"kill -9 a worker": WORKER_LOST},
+    )
+
+
+async def _kill_and_start(
+    running: list[Program], numbers: list[int], start: Callable[[int], Program]
+) -> None:
+    for number in numbers:
+        running[number].kill()
+    await asyncio.sleep(1.5)
+    for number in numbers:
+        running[number] = await asyncio.to_thread(start, number)
 
 
 @asynccontextmanager
 async def embedded() -> AsyncIterator[Scene]:
     """Two workers over the embedded store, on a small disk of their own."""
-    async with AsyncExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sfss-faults-")))
-        disk = folder / "disk"
+    with tempfile.TemporaryDirectory(prefix="sfss-faults-") as folder:
+        disk = Path(folder) / "disk"
         disk.mkdir()
         server = _on_a_small_disk(disk)
         filler = Path(f"/proc/{server.pid}/root{disk}/filler")
