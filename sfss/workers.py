@@ -75,9 +75,12 @@ def run(
     :raises SfssError: if it cannot start.
     """
     application = _Application(load, check, make_runner)
+    master = os.getpid()
     try:
         _Master(application).run()
     except SystemExit as end:
+        if os.getpid() != master:
+            raise  # a worker's code tells the master why it has ended
         return 1 if end.code else 0
     return 0
 

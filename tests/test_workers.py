@@ -5,6 +5,7 @@ import os
 import random
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -272,11 +273,68 @@ def test_a_worker_that_cannot_start_does_not_end_the_others(tmp_path):
     assert server.stop() == 0
 
 
-def test_one_that_never_starts_ends_it(tmp_path):
-    # The address of the certificate's key is good for the master, and its folder is not.
-    command = [sys.executable, "-m", "sfss", "--port", "0", "--data", "/dev/null/x"]
-    ended = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=20)
-    assert ended.returncode == 1 and "Cannot make the folder" in ended.stderr
+def test_a_reload_waits_for_no_writer(tmp_path):
+    server = Sfss("--data", tmp_path, "--workers", 2, "--request-timeout", 3)
+    other = sqlite3.connect(tmp_path / "files.sqlite3", isolation_level=None)
+    other.execute("BEGIN IMMEDIATE")
+    began = time.monotonic()
+    server.send(signal.SIGHUP)
+    server.wait_for_line("settings reloaded")
+    assert time.monotonic() - began < 3
+    assert ask(server.port, put("a", b"x")).status == 504  # it waits its time
+    other.execute("ROLLBACK")
+    other.close()
+    assert ask(server.port, put("a", b"x")).status == 200
+    assert server.stop() == 0
+
+
+def test_settings_that_cannot_even_be_read_change_nothing(tmp_path):
+    config = tmp_path / "sfss.toml"
+    config.write_text("workers = 2\n")
+    server = Sfss("--data", tmp_path / "data", "--config", config)
+    for number, text in enumerate((f"port = {'9' * 5000}\n", "port = [\n", "write_token_file = ''\n")):
+        config.write_text(text)
+        server.send(signal.SIGHUP)
+        until(lambda: server.printed().count("the new settings cannot be used") == number + 1)
+    config.unlink()
+    server.send(signal.SIGHUP)
+    until(lambda: server.printed().count("the new settings cannot be used") == 4)
+    assert ask(server.port, put("a", b"x")).status == 200
+    assert server.stop() == 0
+    assert "Traceback" not in server.printed()
+
+
+def test_when_no_worker_can_start_at_all_it_says_so_and_ends(tmp_path):
+    # The master may open the folder, and the workers have no descriptors left for it.
+    script = (
+        "import resource, sys; from sfss import cli, workers\n"
+        "async def fails(settings, panel): raise OSError('nothing works')\n"
+        "cli._make_runner = fails\n"
+        "sys.exit(cli.main(sys.argv[1:]))"
+    )
+    for count in (1, 4):
+        ended = subprocess.run(
+            [sys.executable, "-c", script, "--port", "0", "--data", str(tmp_path), "--workers", str(count)],
+            cwd=ROOT, capture_output=True, text=True, timeout=30,
+        )  # fmt: skip
+        assert ended.returncode == 1
+        assert "nothing works" in ended.stderr and "listening" not in ended.stderr
+        assert "During handling" not in ended.stderr
+
+
+def test_variables_of_gunicorn_mean_nothing(tmp_path):
+    environment = {"WEB_CONCURRENCY": "auto", "GUNICORN_PID": "1", "LISTEN_PID": "", "PATH": "/bin"}
+    command = [sys.executable, "-m", "sfss", "--version"]
+    assert subprocess.run(command, cwd=ROOT, env=environment, capture_output=True).returncode == 0
+    process = subprocess.Popen(
+        [sys.executable, "-m", "sfss", "--port", "0", "--data", str(tmp_path)],
+        cwd=ROOT, env=environment, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    lines = [process.stderr.readline() for _ in range(2)]
+    assert b"workers=1 " in lines[1], lines
+    process.terminate()
+    process.communicate(timeout=10)
+    assert process.returncode == 0
 
 
 def test_when_the_master_is_killed_the_workers_go(tmp_path):
@@ -302,7 +360,7 @@ def test_sigterm_while_it_starts(tmp_path):
         process.terminate()
         _, printed = process.communicate(timeout=10)
         assert process.returncode in (0, -signal.SIGTERM), printed
-        assert b"Traceback" not in printed
+        assert b"Traceback" not in printed, printed.decode()
 
 
 def test_control_c_ends_all_in_the_friendly_way(tmp_path):

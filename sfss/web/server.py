@@ -272,9 +272,9 @@ class ClientConnection(RequestHandler):
         if self._request_count == self._finished and self.transport is not None:
             server = self._manager
             answer = error_response(UploadTimeout("The head of the request did not arrive in time."))
-            self.transport.write(
-                server.heads.with_body(answer, server.request_ids.new(), close=True)
-            )
+            data = server.heads.with_body(answer, server.request_ids.new(), close=True)
+            self.transport.write(data)
+            server.access.count("other", "other", 408, 0, len(data), server.header_timeout)
             self.force_close()
 
     def eof_received(self) -> bool:

@@ -9,6 +9,10 @@ first as it was when the read began, and the second as it is when the read ends:
 
 Whether a write that was not acknowledged happens is left open, but not for ever: the next write that
 is acknowledged is behind it.
+
+One exception is counted by itself, as *late*: a write that a proxy had read and not yet passed on when
+it was stopped, and passes on when it continues, though the gateway has long sent it another way and
+newer writes have followed. The memcache protocol has no remedy against that.
 """
 
 import random
@@ -16,6 +20,7 @@ import re
 import time
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 _BLOCK = random.Random(20261120).randbytes(1 << 20)
 _HEAD = re.compile(rb"([^|]{1,200})\|(\d+)\|(\d+)\|")
@@ -37,6 +42,14 @@ def version_in(path: str, content: bytes) -> int | None:
     return version if content == content_of(path, version, int(head[3])) else None
 
 
+class Wrong(NamedTuple):
+    """A read that must not be. Times are on time.monotonic's clock."""
+
+    seen: float
+    what: str
+    begun: tuple[float, ...] = ()  #: when the writes began that it can have come from
+
+
 @dataclass
 class File:
     """One path, as its writer knows it. Version 0 is that there is no file."""
@@ -45,27 +58,39 @@ class File:
     acknowledged: int = 0
     tried: int = 0
     deletes: set[int] = field(default_factory=lambda: {0})  # the versions that are none
+    begun: dict[int, float] = field(default_factory=dict)  # when the write of a version began
+
+    def begin(self, *, delete: bool = False) -> int:
+        """The next version, whose write begins now."""
+        self.tried += 1
+        self.begun[self.tried] = time.monotonic()
+        if delete:
+            self.deletes.add(self.tried)
+        return self.tried
 
 
 class History:
     def __init__(self) -> None:
         self.files: dict[str, File] = {}
-        self.wrong: list[tuple[float, str]] = []  # when it was seen, on time.monotonic's clock
+        self.wrong: list[Wrong] = []
         self.answers: Counter[str] = Counter()
         self.requests = 0
 
     def file(self, path: str) -> File:
         return self.files.setdefault(path, File(path))
 
-    def say(self, what: str) -> None:
+    def say(self, what: str, *begun: float) -> None:
         """That must not be."""
-        self.wrong.append((time.monotonic(), what))
+        self.wrong.append(Wrong(time.monotonic(), what, begun))
 
     def check_read(self, file: File, acknowledged: int, status: int, content: bytes) -> None:
         """A read that began when *acknowledged* was so has ended."""
         if status == 404:
             if not any(acknowledged <= delete <= file.tried for delete in file.deletes):
-                self.say(f"{file.path}: 404, but version {acknowledged} was acknowledged")
+                self.say(
+                    f"{file.path}: 404, but version {acknowledged} was acknowledged",
+                    *(file.begun[delete] for delete in file.deletes if delete),
+                )
             return
         version = version_in(file.path, content)
         if version is None:
@@ -73,5 +98,6 @@ class History:
         elif not acknowledged <= version <= file.tried:
             self.say(
                 f"{file.path}: version {version}, but {acknowledged} was acknowledged "
-                f"(and {file.tried} tried)"
+                f"(and {file.tried} tried)",
+                *(file.begun[v] for v in (version,) if v in file.begun),
             )

@@ -56,8 +56,7 @@ class Load:
             self.history.check_read(file, acknowledged, status, body)
 
     async def _write(self, connection: "Connection", file: File, size: int) -> None:
-        file.tried += 1
-        version = file.tried
+        version = file.begin()
         content = content_of(file.path, version, size)
         status, _ = await self._ask(connection, "PUT", file, content)
         if status == 200:
@@ -65,9 +64,7 @@ class Load:
 
     async def _delete(self, connection: "Connection", file: File) -> None:
         acknowledged = file.acknowledged
-        file.tried += 1
-        version = file.tried
-        file.deletes.add(version)
+        version = file.begin(delete=True)
         status, _ = await self._ask(connection, "DELETE", file)
         if status == 204:
             file.acknowledged = version

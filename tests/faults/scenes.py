@@ -22,6 +22,9 @@ from tests.programs import Program, Sfss
 
 #: After all is well again a request may still fail for so long: tests of proxies have pauses. Seconds.
 GRACE = 2.0
+#: A write that began at most so long before a proxy was stopped may be there, and so may one that began
+#: before the gateway had noticed. Seconds.
+_ON_ITS_WAY, _NOTICED = 0.1, 2.0
 
 
 @dataclass
@@ -32,6 +35,8 @@ class Scene:
     faults: dict[str, Callable[[], Awaitable[None]]]
     #: Faults during which no proxy can be reached, so that 504 is the right answer.
     all_down: frozenset[str] = frozenset()
+    #: Faults after which a proxy may pass on what it had read before (see history.py).
+    stops: frozenset[str] = frozenset()
     #: What else may be answered during which fault.
     allowed: dict[str, frozenset[str]] = field(default_factory=dict)
 
@@ -41,6 +46,7 @@ class Report:
     history: History
     faults: int = 0
     wrong: list[str] = field(default_factory=list)
+    late: set[str] = field(default_factory=set)  #: files that a late write has changed
     longest_silence: float = 0.0
     worst_recovery: float = 0.0
     recovery_of: str = ""
@@ -51,6 +57,7 @@ class Report:
         )
         return (
             f"  {self.history.requests} requests, {self.faults} faults, {len(self.wrong)} wrong\n{answers}\n"
+            f"  files changed by a late write of a proxy that was stopped: {len(self.late)}\n"
             f"  longest time without a success {self.longest_silence:.2f} s; last failure after a "
             f"fault had ended: {self.worst_recovery:.2f} s ({self.recovery_of or 'none'})"
         )
@@ -80,9 +87,12 @@ async def play(
             await asyncio.sleep(quiet + GRACE * generator.random())
         await asyncio.sleep(GRACE)
     await load.read_all_back()
-    report.wrong = [
-        f"{what} (seen {_fault_at(periods, moment, moment)})" for moment, what in report.history.wrong
-    ]
+    for wrong in report.history.wrong:
+        if any(_was_held_back(periods, scene, begun) for begun in wrong.begun):
+            report.late.add(wrong.what.partition(":")[0])
+        else:
+            fault = _fault_at(periods, wrong.seen, wrong.seen)
+            report.wrong.append(f"{wrong.what} (seen {fault})")
     report.longest_silence = load.longest_silence
     for began, ended, kind in load.failures:
         fault = _fault_at(periods, began, ended)
@@ -102,6 +112,16 @@ class _Fault(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.late:.2f} s after {self.name or 'the start'}"
+
+
+def _was_held_back(
+    periods: list[tuple[float, float, str]], scene: Scene, begun: float
+) -> bool:
+    """Whether a proxy that was stopped can have held a write that began then."""
+    return any(
+        name in scene.stops and stopped - _ON_ITS_WAY <= begun <= stopped + _NOTICED
+        for stopped, _, name in periods
+    )
 
 
 def _fault_at(periods: list[tuple[float, float, str]], began: float, ended: float) -> _Fault:
@@ -213,6 +233,7 @@ def _proxied(server: Sfss, faults: dict[str, Callable[[], Awaitable[None]]]) -> 
         server,
         faults,
         all_down=frozenset(("kill -9 all proxies",)),
+        stops=frozenset(("SIGSTOP a proxy",)),
         allowed={"kill -9 a worker": WORKER_LOST},
     )
 

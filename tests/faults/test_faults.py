@@ -36,6 +36,7 @@ def history() -> History:
     file = made.file("a/b")
     file.acknowledged, file.tried = 3, 5
     file.deletes = {0, 2}
+    file.begun = {version: float(version) for version in range(1, 6)}
     return made
 
 
@@ -57,7 +58,15 @@ def history() -> History:
 def test_the_judge(acknowledged, status, content, complaint):
     made = history()
     made.check_read(made.file("a/b"), acknowledged, status, content)
-    assert [complaint in wrong for _, wrong in made.wrong] == ([True] if complaint else [])
+    assert [complaint in wrong for _, wrong, _ in made.wrong] == ([True] if complaint else [])
+
+
+def test_what_a_stopped_proxy_held_back_is_told_apart():
+    scene = scenes.Scene(None, {}, stops=frozenset(("SIGSTOP",)))
+    periods = [(10.0, 13.0, "cut"), (100.0, 103.0, "SIGSTOP")]
+    held = [begun for begun in (9.0, 11.0, 99.0, 99.95, 101.5, 102.5, 104.0)
+            if scenes._was_held_back(periods, scene, begun)]  # fmt: skip
+    assert held == [99.95, 101.5]
 
 
 def test_no_two_contents_are_the_same():
