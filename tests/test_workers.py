@@ -416,3 +416,27 @@ def test_every_core(tmp_path):
     server = Sfss("--data", tmp_path, "--workers", "auto", "--host", "localhost", "--port", free_port())
     assert len(server.workers) == len(os.sched_getaffinity(0))
     assert server.stop() == 0
+
+
+def test_without_uvloop(tmp_path):
+    script = "import sys; sys.modules['uvloop'] = None; from sfss.cli import main; sys.exit(main())"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script, "--port", "0", "--data", str(tmp_path), "--workers", "2"],
+        cwd=ROOT,
+        stderr=subprocess.PIPE,
+    )
+    line = b""
+    while b"listening" not in line:
+        line = process.stderr.readline()
+    port = int(line.split(b"url=http://127.0.0.1:")[1].split()[0])
+    content = os.urandom(1_500_000)
+    assert ask(port, put("a", content)).status == 200
+    for _ in range(5):
+        assert ask(port, get("a")).body == content
+    process.send_signal(signal.SIGHUP)
+    while b"settings reloaded" not in line:
+        line = process.stderr.readline()
+    assert ask(port, get("a")).body == content
+    process.terminate()
+    _, printed = process.communicate(timeout=10)
+    assert process.returncode == 0 and b"Traceback" not in printed
