@@ -11,9 +11,9 @@ WORKDIR /data
 USER sfss
 VOLUME /data
 EXPOSE 8255
-# Longer than --drain-timeout when you stop it: docker stop -t 100
+ENV SFSS_HOST=0.0.0.0 SFSS_PORT=8255 SFSS_DATA=/data SFSS_WORKERS=auto
+# When you stop it, give it longer than --drain-timeout: docker stop -t 100
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=5s CMD \
-    ["python", "-c", "import urllib.request as u; u.urlopen('http://127.0.0.1:8255/healthz', timeout=2)"]
+    ["python", "-c", "import os, socket; socket.create_connection(('127.0.0.1', int(os.environ['SFSS_PORT'])), 2)"]
 ENTRYPOINT ["sfss"]
-CMD ["--host", "0.0.0.0", "--data", "/data", "--workers", "auto"]

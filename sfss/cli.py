@@ -5,6 +5,7 @@ The only place that wires the floors together.
 
 import argparse
 import asyncio
+import logging
 import os
 import signal
 import sys
@@ -43,6 +44,8 @@ try:
     import uvloop
 except ImportError:  # it does not exist for every platform
     uvloop = None
+
+log = logging.getLogger("sfss")
 
 #: Variables that gunicorn reads, some as soon as it is imported; its options are none of ours.
 _OF_GUNICORN = ("WEB_CONCURRENCY", "GUNICORN_PID", "GUNICORN_FD", "SENDFILE")
@@ -118,7 +121,9 @@ def _serve(load_settings: Callable[[], Settings]) -> int:
 
 def _check(settings: Settings) -> str:
     """See that a worker could serve with *settings*; what it would keep files in, for the log."""
-    Credentials.of(settings)
+    credentials = Credentials.of(settings)
+    if credentials.read_tokens and not (credentials.write_tokens or settings.allow_writes_from):
+        log.warning("reads need a token, and everybody may write: there is no write_token")
     store = make_store(settings)
     store.prepare()
     return store.description
@@ -225,7 +230,7 @@ def _add_setting(group: Any, name: str, part: Any) -> None:
         action=_Repeated if many else "store",
         metavar=part.metadata["unit"],
         default=argparse.SUPPRESS,
-        help=help if many else f"{help} (default: {part.default})",
+        help=help if many or part.default == "" else f"{help} (default: {part.default})",
     )
 
 

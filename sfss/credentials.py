@@ -23,9 +23,9 @@ class Credentials:
     @classmethod
     def of(cls, settings: Settings) -> "Credentials":
         """:raises SettingsError: if a file cannot be read, is empty, or a secret is malformed."""
-        write_tokens = settings.write_token + _lines("write_token_file", settings.write_token_file)
-        read_tokens = settings.read_token + _lines("read_token_file", settings.read_token_file)
-        keys = settings.signing_key + _lines("signing_key_file", settings.signing_key_file)
+        write_tokens = settings.write_token + secrets_in("write_token_file", settings.write_token_file)
+        read_tokens = settings.read_token + secrets_in("read_token_file", settings.read_token_file)
+        keys = settings.signing_key + secrets_in("signing_key_file", settings.signing_key_file)
         for name, tokens in (("write_token", write_tokens), ("read_token", read_tokens)):
             if not all(_TOKEN.fullmatch(token) for token in tokens):
                 raise SettingsError(f"{name}: a token has letters, digits and any of -._~+/ only")
@@ -34,7 +34,11 @@ class Credentials:
         return cls(write_tokens, read_tokens, keys)
 
 
-def _lines(name: str, file: str) -> tuple[str, ...]:
+def secrets_in(name: str, file: str) -> tuple[str, ...]:
+    """The lines of *file* but for empty ones and comments (#); none if there is no file to read.
+
+    :raises SettingsError: naming the setting *name*.
+    """
     if not file:
         return ()
     try:

@@ -1,6 +1,6 @@
 """The figures of all processes of a server, seen as one.
 
-Each worker pins its figures on the board (:mod:`sfss.board`) once a second. Whoever is asked puts
+Each worker pins its figures on the board (:mod:`sfss.board`) several times a second. Whoever is asked puts
 together what all have pinned. What a worker has counted outlives it: when it has ended, the master
 adds its counters to those of all who ended before, and the sum never goes down.
 """

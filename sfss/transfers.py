@@ -16,8 +16,10 @@ from typing import TypeVar
 from tqdm import tqdm
 
 from sfss.client import Client, ServerUnreachable
+from sfss.credentials import secrets_in
 from sfss.errors import InvalidRequest, SfssError
 from sfss.paths import check_path
+from sfss.settings import parse
 
 Job = TypeVar("Job")
 
@@ -93,13 +95,12 @@ async def sign(
 ) -> int:
     """Print a signed URL for *path*."""
     if key_file is not None:
-        lines = await asyncio.to_thread(Path(key_file).read_text)
-        key = next((line.strip() for line in lines.splitlines() if line.strip()), "")
+        keys = await asyncio.to_thread(secrets_in, "--key-file", key_file)
     else:
-        key = os.environ.get(KEY_VARIABLE, "").replace(",", " ").partition(" ")[0]
-    if not key:
+        keys = parse("signing_key", os.environ.get(KEY_VARIABLE, ""))
+    if not keys:
         raise InvalidRequest(f"There is no key: give --key-file, or set {KEY_VARIABLE}.")
-    print(client.signed_url(method, path, key, lifetime=lifetime, limit=limit))
+    print(client.signed_url(method, path, keys[0], lifetime=lifetime, limit=limit))
     return 0
 
 

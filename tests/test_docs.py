@@ -24,6 +24,15 @@ def pointed_at(text: str, gateways: list[Sfss], port: int, old_port: str, new_po
     return text.replace(old_port, new_port.format(port=port))
 
 
+def one_bad_file_takes_no_gateway_out(port: int, store: int) -> None:
+    """The store refuses one file, again and again; the others are served."""
+    assert ask(port, request("PUT", "/file?path=good", b"good")).status == 200
+    for _ in range(12):
+        # Too large for memcached's -I 3m, and not for the gateways: they answer 413 or 502.
+        assert ask(port, request("PUT", "/file?path=bad", b"x" * 2_900_000)).status in (413, 502)
+        assert ask(port, request("GET", "/file?path=good")).body == b"good"
+
+
 def the_service_stands_a_lost_gateway(port: int, gateways: list[Sfss]) -> None:
     content = bytes(range(256)) * 5000
     answer = ask(port, request("POST", "/files?path=a%2Fb.txt", content))
@@ -67,6 +76,7 @@ def test_balancers(balancer, tmp_path):
         assert checked.returncode == 0, checked.stderr
     program = Program(command)
     program.wait_for_port(port)
+    one_bad_file_takes_no_gateway_out(port, store)
     the_service_stands_a_lost_gateway(port, gateways)
     for running in [program, gateways[1], memcached]:
         running.stop()
@@ -147,7 +157,7 @@ def test_what_is_named_is_there():
 def test_the_flags_of_all_files_exist():
     flags = {"--" + name.replace("_", "-") for name in FIELDS} | {"--config", "--version", "--help"}
     texts = [RUNBOOK, (ROOT / "Dockerfile").read_text(), (ROOT / "README.rst").read_text()]
-    known_elsewhere = {"--method", "--limit", "--with-test-stores", "--bench", "--only", "--deploy-hook",
+    known_elsewhere = {"--method", "--limit", "--with-test-stores", "--bench", "--only", "--key-file",
                        "--path", "--filepath", "--concurrency", "--size", "--to", "--requests", "--faults",
                        "--now", "--system", "--data-binary", "--no-cache-dir", "--interval", "--timeout", "--start-period"}  # fmt: skip
     for text in texts:

@@ -9,15 +9,13 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-from multidict import CIMultiDict
 
 from sfss.client import Client
 from sfss.errors import Forbidden, Unauthorized
 from sfss.settings import Settings
-from sfss.web.doors import Doors
+from sfss.web.doors import FORWARDED, Doors
 from sfss.web.serving import is_active
 from tests.http import Answer, RawClient, ask, form, request
 from tests.programs import ROOT, Sfss
@@ -135,8 +133,16 @@ def test_what_it_does_not_start_with(flags, complaint, tmp_path):
 
 
 def fake_request(method="PUT", peer="10.1.2.3", forwarded=()):
-    headers = CIMultiDict(("X-Forwarded-For", line) for line in forwarded)
-    return SimpleNamespace(method=method, path="/file", remote=peer, headers=headers)
+    return Request({FORWARDED: forwarded}, method, peer)
+
+
+class Request(dict):
+    path = "/file"
+    headers: dict = {}
+
+    def __init__(self, values, method, remote):
+        super().__init__(values)
+        self.method, self.remote = method, remote
 
 
 @pytest.mark.parametrize(
@@ -254,7 +260,7 @@ def test_the_log_keeps_no_secrets(signing):
 
 
 def test_the_command_signs(signing, tmp_path):
-    (tmp_path / "key").write_text(f"{KEY}\n")
+    (tmp_path / "key").write_text(f"# of today\n\n{KEY}\n")
     command = [sys.executable, "-m", "sfss", "sign", "by/command", "--url", signing.url, "--method", "PUT"]
     done = subprocess.run(
         [*command, "--limit", "3", "--key-file", tmp_path / "key"], cwd=ROOT, capture_output=True, text=True

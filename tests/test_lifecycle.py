@@ -67,6 +67,31 @@ def test_a_port_in_use_is_said(tmp_path):
     assert "Traceback" not in ended.stderr
 
 
+def test_a_store_that_cannot_be_written_is_said(tmp_path):
+    (tmp_path / "data").mkdir(mode=0o777)
+    folder = tmp_path / "data"
+    Sfss("--data", folder).stop()
+    if os.geteuid() != 0:
+        (folder / "files.sqlite3").chmod(0o444)
+        user = []
+    else:  # root may write everything
+        for parent in (folder, *folder.parents[:-1]):
+            if "pytest" in str(parent):
+                parent.chmod(0o777)
+        user = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+    if subprocess.run([*user, sys.executable, "-c", ""], capture_output=True).returncode:
+        cannot("setpriv (util-linux) and a Python that every user may run are needed")
+    script = (
+        "from pathlib import Path; from sfss.stores.sqlite import create; import sys\n"
+        "create(Path(sys.argv[1]))"
+    )
+    ended = subprocess.run(
+        [*user, sys.executable, "-c", script, folder / "files.sqlite3"],
+        cwd=ROOT, capture_output=True, text=True,
+    )  # fmt: skip
+    assert "StoreUnusable" in ended.stderr and "cannot be written by this user" in ended.stderr
+
+
 # A stop.
 
 

@@ -118,6 +118,40 @@ def test_a_file_that_is_dropped(browser, server):
     assert errors(browser) == []
 
 
+def test_many_files_and_hardly_any_room(browser, tmp_path):
+    server = Sfss(
+        *("--data", tmp_path / "data", "--max-bytes-in-flight", 3_000_000),
+        *("--admission-timeout", 0.1, "--max-file-size", 1_000_000, "--no-access-log"),
+    )
+    browser.get(server.url + "/")
+    until(browser, lambda: text(browser, "#state") == "Serving")
+    browser.execute_script(
+        """
+        const data = new DataTransfer();
+        for (let n = 0; n < 300; n += 1) data.items.add(new File(["x".repeat(n)], `${n}.txt`));
+        for (let n = 0; n < 12; n += 1) data.items.add(new File([new Uint8Array(900000)], `large-${n}`));
+        data.items.add(new File(["x"], "\\ud800"));
+        for (let n = 0; n < 50; n += 1) data.items.add(new File([new Uint8Array(1000001)], `huge-${n}`));
+        document.getElementById("drop").dispatchEvent(new DragEvent("drop", {dataTransfer: data}));
+        """
+    )
+    until(browser, lambda: text(browser, "#summary").startswith("313 of 363 uploaded, 50 not"), 60)
+    assert ask(server.port, request("GET", "/file?path=299.txt")).body == b"x" * 299
+    assert ask(server.port, request("GET", "/file?path=0.txt")).body == b""
+    server.stop()
+
+
+def test_a_server_that_hangs_is_none(browser, server):
+    browser.get(server.url + "/")
+    until(browser, lambda: text(browser, "#state") == "Serving")
+    for pid in server.workers:
+        os.kill(pid, signal.SIGSTOP)
+    until(browser, lambda: text(browser, "#state") == "No answer")
+    for pid in server.workers:
+        os.kill(pid, signal.SIGCONT)
+    until(browser, lambda: text(browser, "#state") == "Serving")
+
+
 def test_a_proxy_goes_down_and_comes_back(browser, tmp_path):
     need("memcached", "nutcracker")
     memcached, port = start_memcached()
@@ -149,6 +183,9 @@ def test_it_asks_for_tokens(browser, tmp_path):
     until(browser, lambda: text(browser, "#state") == "Token needed")
     field = browser.find_element(By.ID, "token")
     assert browser.switch_to.active_element == field  # nobody has to look for it
+    field.send_keys("ключ" + Keys.ENTER)  # fetch could not even send that
+    until(browser, lambda: "letters, digits" in text(browser, "#token-error"))
+    field.clear()
     field.send_keys("wrong" + Keys.ENTER)
     until(browser, lambda: "not valid" in text(browser, "#token-error"))
     field.send_keys("reader" + Keys.ENTER)
@@ -157,6 +194,10 @@ def test_it_asks_for_tokens(browser, tmp_path):
     until(browser, lambda: "waits for a token" in text(browser, "#uploads"))
     field.send_keys("w-r-i-t-e" + Keys.ENTER)
     until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#uploads a"))
+    browser.find_element(By.CSS_SELECTOR, "#uploads a").click()  # with the token; the page stays
+    until(browser, lambda: any("/file" in line for line in server.printed().splitlines() if "GET" in line))
+    assert 'GET target="/file?path=file.txt" status=200' in server.printed()
+    assert text(browser, "#state") == "Serving"
     browser.execute_script("sessionStorage.clear()")
     server.stop()
 

@@ -421,3 +421,18 @@ async def test_connections_stay_within_their_limit_through_every_check(make_pool
             await asyncio.gather(*(store.get("some") for _ in range(30)), return_exceptions=True)
             most = max(most, len(store._proxies[0]._usable()))
         assert most <= LIMITS.connections
+
+
+async def test_idle_proxies_that_die_are_noticed_without_a_request():
+    programs_ = [programs.start_memcached() for _ in range(2)]
+    store = pool([port for _, port in programs_])
+    await store.start()
+    await store.ready()
+    programs_[0][0].kill()
+    await until(lambda: not store._proxies[0].up, 5)
+    await store.ready()
+    programs_[1][0].kill()
+    with pytest.raises(NoStoreAvailable):
+        await store.ready()
+    await until(lambda: not store._proxies[1].up, 5)
+    await store.close()

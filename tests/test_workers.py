@@ -187,7 +187,7 @@ def test_kill_9_of_workers_under_load_loses_nothing_acknowledged(server):
             path, content = f"w{number}/{turn % 50}", os.urandom(random.randrange(1, 20_000))
             try:
                 client = client or RawClient(server.port)
-                before = acknowledged.pop(path, None)
+                acknowledged.pop(path, None)
                 if client.ask(put(path, content)).status == 200:
                     acknowledged[path] = content
             except (OSError, EOFError):  # it may have happened, or not

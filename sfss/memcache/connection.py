@@ -15,7 +15,7 @@ that order. The rules that keep a reply from ever reaching the wrong request:
 * A connection that is closed with commands under way is reset, so that a proxy that has not read
   them yet never will: the same writes are about to go another way, and must not happen late.
 * When the connection closes, everything in the queue fails with :class:`ConnectionLost`, and the
-  connection is never used again. If the proxy is to blame, its owner is told.
+  connection is never used again. If it was not closed from our side, its owner is told.
 """
 
 import asyncio
@@ -93,8 +93,8 @@ class Connection(asyncio.Protocol):
         operation_timeout: float,
     ):
         self.usable = False
-        #: Called when it had to be closed because nothing moves, or because of garbage.
-        self.on_fault: Callable[[ProxyDown], None] = lambda reason: None
+        #: Called when it was lost, or had to be closed because nothing moves, or because of garbage.
+        self.on_fault: Callable[[ProxyError], None] = lambda reason: None
         self.last_reply = 0.0  #: when it came, on the loop's clock
         self.stall_timeout = operation_timeout  #: see the module; seconds
         self.tally = Tally()  #: its owner may put its own here
@@ -315,6 +315,7 @@ class Connection(asyncio.Protocol):
             reason = "the connection was closed from our side"
         else:
             reason = f"the connection was lost: {error}" if error else "the proxy closed it"
+            self.on_fault(ConnectionLost(reason))
         while self._queue:
             receiver = self._queue.popleft().receiver
             if not receiver.done():

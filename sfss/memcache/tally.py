@@ -64,7 +64,7 @@ class Tally:
 
 def families(proxies: Iterable[tuple[str, Tally, bool, int]]) -> list[Family]:
     """The metrics of proxies: of each its address, its tally, whether it is up, its connections."""
-    up = gauge("sfss_proxy_up", "1 if every worker can use it", "proxy", join="min")
+    up = gauge("sfss_proxy_up", "1 if any worker can use it", "proxy", join="max")
     open_ones = gauge("sfss_proxy_connections", "Open connections", "proxy")
     took = seconds(
         "sfss_proxy_duration_seconds", "Time from command to reply", "proxy", "operation"

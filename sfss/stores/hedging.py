@@ -20,6 +20,7 @@ _PATIENCE = 3.0
 _WE_WERE_BUSY = 0.02
 #: What the budget can hold: enough for all that are under way when a proxy stalls.
 _MOST_SAVED = 100.0
+_SAVED_AT_FIRST = 10.0
 
 
 class Hedgeable(Protocol):
@@ -48,7 +49,7 @@ class Hedges:
         self._share = share
         self._longest = max(longest, LEAST_DELAY)
         self._overdue = overdue
-        self._budget = _MOST_SAVED / 2
+        self._budget = _SAVED_AT_FIRST
         self._looking = False
         self.won = 0  #: the second proxy answered first
         self.wasted = 0  #: the first proxy did

@@ -38,7 +38,7 @@ from sfss.memcache.errors import (
     ProxyRefused,
     ValueRefused,
 )
-from sfss.memcache.keys import memcache_key
+from sfss.memcache.keys import memcache_key, probe_key
 from sfss.memcache.proxy import Limits, Proxy
 from sfss.memcache.stats import stats_of
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
@@ -172,13 +172,8 @@ class ProxyStore(Store):
         return stats
 
     async def ready(self) -> None:
-        try:
-            async with asyncio.timeout(self._request_timeout):
-                if await self._anyone_up():
-                    return
-        except TimeoutError:
-            pass
-        raise NoStoreAvailable(_UNREACHABLE)
+        # Not what is believed of the proxies, but an answer.
+        await self._ask(partial(Connection.get, key=probe_key()))
 
     def families(self) -> list[Family]:
         proxies = (
@@ -444,7 +439,7 @@ class _BegunGet(_Begun):
     def set_result(self, result: bytes | None) -> None:
         if self.asked > 1:
             self.store.hedges.wasted += 1
-        self.receiver.set_result(_file_of(result))
+        super().set_result(result)
 
     def deny(self) -> None:
         self.hedged = True

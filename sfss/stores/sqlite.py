@@ -208,7 +208,9 @@ class SqliteStore(Store):
         flush_sizes.add((self._address,), self._writer.flush_sizes)
         flush_times = seconds("sfss_store_flush_duration_seconds", "Time of a commit", "store")
         flush_times.add((self._address,), self._writer.flush_times)
-        families = [events, flush_sizes, flush_times]
+        writable = gauge("sfss_store_writable", "0 if the last write failed", "store", join="min")
+        writable.add((self._address,), int(self._writer.last_failure is None))
+        families = [events, flush_sizes, flush_times, writable]
         try:
             files, size = self._read_row("SELECT files, bytes FROM totals")
         except StoreRefused:
@@ -253,9 +255,11 @@ def create(file: Path) -> None:
     if not os.access(file.parent, os.W_OK | os.X_OK):
         raise StoreUnusable(f"The folder {file.parent} cannot be written by this user.")
     try:
+        if file.exists() and not os.access(file, os.W_OK):
+            raise StoreUnusable(f"{file} cannot be written by this user.")
         database = sqlite3.connect(file, isolation_level=None)
         try:
-            if not _is_ours(database) or not os.access(file, os.W_OK):
+            if not _is_ours(database):
                 _claim(database, file)
                 _sync_folder(file.parent)
         finally:
@@ -274,7 +278,7 @@ def _is_ours(database: sqlite3.Connection) -> bool:
 
 def _claim(database: sqlite3.Connection, file: Path) -> None:
     database.execute("PRAGMA page_size = 8192")
-    database.execute("BEGIN IMMEDIATE")  # which also shows that it can be written
+    database.execute("BEGIN IMMEDIATE")
     try:
         (owner,) = database.execute("PRAGMA application_id").fetchone()
         (version,) = database.execute("PRAGMA user_version").fetchone()
@@ -395,7 +399,7 @@ class _Writer:
     def __init__(self, file: Path, loop: asyncio.AbstractEventLoop, timeout: float):
         self.flush_sizes = Histogram()  # writes; these two belong to the thread
         self.flush_times = Histogram()  # µs
-        self._last_failure: str | None = None
+        self.last_failure: str | None = None
         self._file = file
         self._database = _connect(file, timeout)
         self._turn = _Turn(file)
@@ -549,12 +553,12 @@ class _Writer:
 
     def _note(self, failure: str | None) -> None:
         """Log the first of a row of equal failures, and the end of the row."""
-        if failure != self._last_failure:
+        if failure != self.last_failure:
             if failure is not None:
                 log.error("store cannot write", extra={"reason": failure})
             else:
                 log.info("store can write again")
-            self._last_failure = failure
+            self.last_failure = failure
 
 
 _FULL = "The disk is full; reading and deleting go on. Nothing was changed."

@@ -8,7 +8,7 @@ from urllib.parse import unquote
 from aiohttp import web
 from aiohttp.abc import AbstractAccessLogger
 
-from sfss.web.doors import Doors
+from sfss.web.doors import FORWARDED, Doors
 from sfss.web.telemetry import Telemetry
 
 log = logging.getLogger("sfss.access")
@@ -18,8 +18,6 @@ log = logging.getLogger("sfss.access")
 STARTED = web.RequestKey("started", float)
 #: The route that the request has taken, for the figures.
 ROUTE = web.RequestKey("route", str)
-#: The lines of its ``X-Forwarded-For``. (What was no HTTP has headers of another kind.)
-FORWARDED = web.RequestKey("forwarded", list)
 
 
 class Access:

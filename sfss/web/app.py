@@ -12,9 +12,9 @@ from sfss.errors import InvalidRequest, SfssError
 from sfss.panel import Panel
 from sfss.service import FileService
 from sfss.settings import Settings
-from sfss.web.access import FORWARDED, ROUTE, STARTED
+from sfss.web.access import ROUTE, STARTED
 from sfss.web.cors import Cors
-from sfss.web.doors import Doors
+from sfss.web.doors import FORWARDED, Doors
 from sfss.web.errors import error_response, http_exception_response, problem
 from sfss.web.files import Files
 from sfss.web.page import Page

@@ -6,7 +6,7 @@ Off without an allow-list. What is allowed is to call the API; cookies play no p
 from aiohttp import web
 
 _METHODS = "GET, HEAD, PUT, POST, DELETE"
-_REQUEST_HEADERS = "Authorization, Content-Type, If-Match, If-None-Match, Range, X-Request-ID"
+_REQUEST_HEADERS = "Authorization, Content-Type, If-Match, If-None-Match, If-Range, Range, X-Request-ID"
 _ANSWER_HEADERS = "Accept-Ranges, Content-Range, ETag, Location, Retry-After, X-Request-ID"
 _MAX_AGE = "7200"  # seconds; browsers do not believe more
 

@@ -20,6 +20,8 @@ from sfss.web.arguments import argument, path_argument
 #: What everybody may see: it tells nothing about the files.
 OPEN = frozenset(("/", "/page.css", "/page.js", "/healthz", "/readyz", "/openapi.json"))
 _READING = frozenset(("GET", "HEAD"))
+#: The lines of its ``X-Forwarded-For``. (What was no HTTP has headers of another kind.)
+FORWARDED = web.RequestKey("forwarded", list)
 #: How many bytes may be put: the limit of a signature, None for no other than the service's.
 LIMIT = web.RequestKey("limit", object)
 
@@ -51,8 +53,7 @@ class Doors:
                 self._check_token(request.headers, self._readers)
             return
         if self._networks:
-            forwarded = request.headers.getall("X-Forwarded-For", ())
-            address = self.client_address(request.remote, forwarded)
+            address = self.client_address(request.remote, request.get(FORWARDED, ()))
             if not _is_in(address, self._networks):
                 raise Forbidden("Writes are not allowed from this address.")
         if self._writers:

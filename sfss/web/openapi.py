@@ -10,18 +10,25 @@ _MEANINGS = {
     "401": "a token is needed",
     "403": "not from this address, or the signature does not hold",
     "404": "there is no such file: the store was asked, and knows",
-    "408": "the body did not arrive in time",
+    "408": "the head or the body of the request did not arrive in time",
     "412": "the condition does not hold; nothing has changed",
     "413": "the file is larger than allowed",
     "415": "the body is compressed",
     "416": "the range begins behind the end of the file",
     "417": "the only Expect known is 100-continue",
     "502": "the store refused; a write may have happened all the same",
-    "503": "too much is under way, or no store answers",
+    "503": "too much is under way; for /readyz: no store answers",
     "504": "no storage proxy was reached in time; a write may have happened all the same",
     "507": "the store is full",
 }
-_ALWAYS = ("400", "401", "403", "502", "503", "504")
+_ALWAYS = ("400", "401", "403", "408", "502", "503", "504")
+_TEXT = {"schema": {"type": "string"}}
+#: What else stands in the head of an answer.
+_HEADERS = {
+    "401": {"WWW-Authenticate": _TEXT},
+    "416": {"Content-Range": _TEXT},
+    "503": {"Retry-After": _TEXT | {"description": "seconds; not from /readyz"}},
+}
 _ETAG = {"ETag": {"schema": {"type": "string"}, "description": "of the content"}}
 
 
@@ -44,7 +51,7 @@ def document(max_file_size: int) -> dict[str, Any]:
     }
     stored = {"application/json": {"schema": {"$ref": "#/components/schemas/Stored"}}}
     conditions = [_header("If-Match"), _header("If-None-Match")]
-    writing = (*_ALWAYS, "408", "412", "413", "415", "417", "507")
+    writing = (*_ALWAYS, "412", "413", "415", "417", "507")
     return {
         "openapi": "3.1.0",
         "info": {
@@ -86,8 +93,12 @@ def document(max_file_size: int) -> dict[str, Any]:
                                 "content": {"*/*": file},
                                 "headers": _ETAG,
                             },
-                            "206": {"description": "a part of it", "content": {"*/*": file}},
-                            "304": {"description": "the client has this version"},
+                            "206": {
+                                "description": "a part of it",
+                                "content": {"*/*": file},
+                                "headers": _ETAG | {"Content-Range": _TEXT},
+                            },
+                            "304": {"description": "the client has this version", "headers": _ETAG},
                         },
                         *_ALWAYS, "404", "412", "416",
                     ),
@@ -156,8 +167,8 @@ def document(max_file_size: int) -> dict[str, Any]:
                     ),
                 }
             },
-            "/healthz": {"get": _health("healthz", "Whether the process lives", "503")},
-            "/readyz": {"get": _health("readyz", "Whether a store answers", "503")},
+            "/healthz": {"get": _text("healthz", "Whether the process lives")},
+            "/readyz": {"get": _text("readyz", "Whether a store answers", "503")},
         },
         "components": {
             "securitySchemes": {"token": {"type": "http", "scheme": "bearer"}},
@@ -211,10 +222,12 @@ def _header(name: str) -> dict[str, Any]:
 
 def _responses(good: dict[str, Any], *problems: str) -> dict[str, Any]:
     return good | {
-        status: {"description": _MEANINGS[status], "content": _PROBLEM} for status in problems
+        status: {"description": _MEANINGS[status], "content": _PROBLEM}
+        | ({"headers": _HEADERS[status]} if status in _HEADERS else {})
+        for status in problems
     }
 
 
-def _health(name: str, summary: str, *problems: str) -> dict[str, Any]:
+def _text(name: str, summary: str, *problems: str) -> dict[str, Any]:
     good = {"200": {"description": "yes", "content": {"text/plain": {}}}}
     return {"operationId": name, "summary": summary, "responses": _responses(good, *problems)}

@@ -51,10 +51,7 @@ class Status:
         return fresh(json.dumps(answer, indent=2) + "\n", "application/json")
 
     async def metrics(self, request: web.Request) -> web.Response:
-        body, content_type = exposition(self._panel, request.headers.get("Accept", ""))
-        return web.Response(
-            body=body, headers={"Content-Type": content_type, "Cache-Control": "no-store"}
-        )
+        return fresh(*exposition(self._panel, request.headers.get("Accept", "")))
 
     async def openapi(self, request: web.Request) -> web.Response:
         return fresh(json.dumps(document(self._service.max_file_size)), "application/json")
@@ -81,8 +78,9 @@ def _of_all(stats: Stats, figures: Figures) -> Stats:
     return stats
 
 
-def fresh(text: str, content_type: str) -> web.Response:
+def fresh(body: str | bytes, content_type: str) -> web.Response:
     """An answer that nobody on the way may keep."""
+    data = body.encode() if isinstance(body, str) else body
     return web.Response(
-        text=text, content_type=content_type, headers={"Cache-Control": "no-store"}
+        body=data, headers={"Content-Type": content_type, "Cache-Control": "no-store"}
     )

@@ -19,6 +19,9 @@ BYTES_OUT = "sfss_response_bytes_total"
 STARTED = "sfss_start_time_seconds"
 MEMORY = "sfss_resident_memory_bytes"
 WORKERS = "sfss_workers"
+#: What is counted from 0, and not from the first time: an alert on the increase would miss that one.
+_FROM_THE_START = (("/file", "GET"), ("/file", "PUT"), ("/files", "POST"))
+_FAILURES = ("500", "502", "503", "504", "507")
 
 
 class _Series:
@@ -43,7 +46,7 @@ class Telemetry:
     def record(
         self, route: str, method: str, status: int, bytes_in: int, bytes_out: int, seconds: float
     ) -> None:
-        """One request has been answered. Bytes are those of the bodies."""
+        """One request has been answered. Bytes are of the body that came, and of the whole answer."""
         series = self._series.get((route, method))
         if series is None:
             series = self._new_series(route, method)
@@ -61,6 +64,9 @@ class Telemetry:
         latencies = seconds(DURATION, "Time from request to answer", "route", "method")
         bytes_in = counter(BYTES_IN, "Bytes of request bodies", "route", "method")
         bytes_out = counter(BYTES_OUT, "Bytes of answers", "route", "method")
+        for key in _FROM_THE_START:
+            for status in _FAILURES:
+                requests.add((*key, status), 0)
         for key, series in self._series.items():
             for status, number in series.statuses.items():
                 requests.add((*key, str(status)), number)
@@ -85,7 +91,8 @@ def summary(figures: Figures, server_pid: int) -> dict[str, str]:
     """
     statuses: dict[str, int] = {}
     for (_, _, status), number in figures[REQUESTS].samples.items():
-        statuses[status] = statuses.get(status, 0) + number
+        if number:
+            statuses[status] = statuses.get(status, 0) + number
     latencies = sum(figures[DURATION].samples.values(), Histogram())
     values = {
         "version": __version__,

@@ -1,7 +1,6 @@
 """The long form: see the package."""
 
 import argparse
-import asyncio
 import sys
 
 import uvloop

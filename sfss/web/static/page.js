@@ -2,6 +2,9 @@
 
 const INTERVAL = 1000; // ms
 const POINTS = 120;
+const START = "sfss_start_time_seconds";
+const AT_ONCE = 4; // uploads
+const TRIES = 20; // of an upload for which the server has no room
 const SVG = "http://www.w3.org/2000/svg";
 const $ = (id) => document.getElementById(id);
 
@@ -21,7 +24,11 @@ const headers = () => (token ? { Authorization: `Bearer ${token}` } : {});
 async function look() {
   let now = null;
   try {
-    const answer = await fetch("page.json", { headers: headers(), cache: "no-store" });
+    const answer = await fetch("page.json", {
+      headers: headers(),
+      cache: "no-store",
+      signal: AbortSignal.timeout(5000), // a server that hangs is none
+    });
     if (answer.status === 401) {
       askForToken(token ? "The token is not valid here." : "");
       state("Token needed", false);
@@ -35,7 +42,9 @@ async function look() {
     state("No answer", false);
   }
   if (now) {
-    show(now, before);
+    // Another start is another server, or another gateway behind the same balancer.
+    const same = before && total(before.figures[START]) === total(now.figures[START]);
+    show(now, same ? before : null);
     before = now;
   }
   if (!paused) setTimeout(look, INTERVAL);
@@ -49,7 +58,8 @@ function show(now, last) {
     seconds > 0 ? Math.max(total(figures[name], where) - total(old[name], where), 0) / seconds : 0;
   const files = (labels) => labels.route === "/file" || labels.route === "/files";
 
-  const requests = rate("sfss_requests_total");
+  const notOurs = (labels) => labels.route !== "/page.json";
+  const requests = rate("sfss_requests_total", notOurs);
   const took = difference(sum(figures.sfss_request_duration_seconds, files), last && sum(old.sfss_request_duration_seconds, files));
   const half = percentile(took, 0.5) * 1000;
   const slow = percentile(took, 0.99) * 1000;
@@ -59,13 +69,13 @@ function show(now, last) {
     push(slowest, slow);
   }
 
-  const uptime = now.time - total(figures.sfss_start_time_seconds);
+  const uptime = now.time - total(figures[START]);
   $("about").textContent = `${now.version} · up ${duration(uptime)} · ${count(total(figures.sfss_workers), "worker")}`;
   cards($("cards"), [
     ["Requests/s", number(requests)],
     ["Half are faster than", took.count ? `${number(half)} ms` : "–"],
     ["99 of 100 are faster than", took.count ? `${number(slow)} ms` : "–"],
-    ["In flight", number(total(figures.sfss_requests_in_flight))],
+    ["In flight", number(Math.max(total(figures.sfss_requests_in_flight) - 1, 0))], // but for ours
     ["Connections", number(total(figures.sfss_connections))],
     ["Received", `${bytes(rate("sfss_request_bytes_total"))}/s`],
     ["Sent", `${bytes(rate("sfss_response_bytes_total"))}/s`],
@@ -89,7 +99,8 @@ function showProxies(now, old, seconds) {
   const up = now.figures.sfss_proxy_up || [];
   $("proxies").hidden = !up.length;
   if (!up.length) {
-    state("Serving", true);
+    const writable = (now.figures.sfss_store_writable || []).every(([, value]) => value);
+    state(writable ? "Serving" : "The store cannot write", writable);
     return;
   }
   const rows = up.map(([{ proxy }, value]) => {
@@ -112,7 +123,7 @@ function showProxies(now, old, seconds) {
     );
     return row;
   });
-  $("proxy-rows").replaceChildren(...rows);
+  replace($("proxy-rows"), rows);
   const down = up.filter(([, value]) => !value).length;
   if (down === up.length) state("No proxy can be reached", false);
   else state(down ? `Serving, ${down} of ${up.length} proxies down` : "Serving", !down);
@@ -124,7 +135,7 @@ function showProxies(now, old, seconds) {
     item.append(when, ` ${event.subject} ${event.state}: ${event.reason}`);
     return item;
   });
-  $("events").replaceChildren(...(events.length ? events : [element("li", "Nothing has happened yet.")]));
+  replace($("events"), events.length ? events : [element("li", "Nothing has happened yet.")]);
 }
 
 function showStore(figures) {
@@ -145,9 +156,9 @@ function showStore(figures) {
 function showStatuses(figures) {
   const counts = new Map();
   for (const [labels, value] of figures.sfss_requests_total || [])
-    counts.set(labels.status, (counts.get(labels.status) || 0) + value);
+    if (value) counts.set(labels.status, (counts.get(labels.status) || 0) + value);
   const items = [...counts].sort().map(([status, value]) => element("li", `${status}: ${number(value)}`));
-  $("statuses").replaceChildren(...items);
+  replace($("statuses"), items);
 }
 
 function state(text, good) {
@@ -237,6 +248,16 @@ function cards(list, pairs) {
   });
 }
 
+// Only what has changed: somebody may be selecting the rest.
+function replace(list, items) {
+  items.forEach((item, n) => {
+    const old = list.children[n];
+    if (!old) list.append(item);
+    else if (old.outerHTML !== item.outerHTML) old.replaceWith(item);
+  });
+  while (list.children.length > items.length) list.lastChild.remove();
+}
+
 function element(name, text = "") {
   const made = document.createElement(name);
   if (text) made.textContent = text;
@@ -283,7 +304,12 @@ function askForToken(message) {
 
 $("token-form").addEventListener("submit", (event) => {
   event.preventDefault();
-  token = $("token").value.trim();
+  const offered = $("token").value.trim();
+  if (!/^[\x21-\x7e]+$/.test(offered)) {
+    $("token-error").textContent = "A token has letters, digits and a few signs only.";
+    return;
+  }
+  token = offered;
   sessionStorage.setItem("sfss-token", token);
   $("token").value = "";
   $("token-form").hidden = true;
@@ -296,14 +322,35 @@ $("token-form").addEventListener("submit", (event) => {
   }
 });
 
-// Uploads.
+// Uploads: a few at once, the others wait.
+
+const queue = [];
+let underWay = 0;
+const tally = { all: 0, done: 0, failed: 0 };
 
 function uploadAll(files) {
   for (const file of files) {
     const item = element("li");
+    item.tabIndex = -1;
     $("uploads").prepend(item);
-    upload(file, pathOf(file), item, false);
+    add({ file, item, path: pathOf(file), replace: false, tries: 0 });
   }
+}
+
+function add(upload) {
+  tally.all += 1;
+  upload.item.replaceChildren(`${upload.path}: waits`);
+  queue.push(upload);
+  next();
+}
+
+function next() {
+  while (underWay < AT_ONCE && queue.length) {
+    underWay += 1;
+    begin(queue.shift());
+  }
+  const { all, done, failed } = tally;
+  $("summary").textContent = all ? `${done} of ${all} uploaded${failed ? `, ${failed} not` : ""}` : "";
 }
 
 function pathOf(file) {
@@ -311,9 +358,10 @@ function pathOf(file) {
   return folder ? `${folder}/${file.name}` : file.name;
 }
 
-function upload(file, path, item, replace) {
+function begin(upload) {
+  const { file, path, item } = upload;
   if (file.size > maxFileSize) {
-    fail(item, `${path}: it has ${bytes(file.size)}, and ${bytes(maxFileSize)} is the most.`);
+    fail(upload, `it has ${bytes(file.size)}, and ${bytes(maxFileSize)} is the most.`, "");
     return;
   }
   const bar = element("progress");
@@ -321,32 +369,94 @@ function upload(file, path, item, replace) {
   bar.value = 0;
   bar.setAttribute("aria-label", `Uploading ${path}`);
   item.replaceChildren(path, bar);
-  const url = `file?path=${encodeURIComponent(path).replace(/%2F/g, "/")}`;
+  let url;
+  try {
+    url = `file?path=${encodeURIComponent(path).replace(/%2F/g, "/")}`;
+  } catch {
+    fail(upload, "the name cannot be written as a URL.", "");
+    return;
+  }
   const request = new XMLHttpRequest();
   request.open("PUT", url);
   request.setRequestHeader("Content-Type", "application/octet-stream");
   if (token) request.setRequestHeader("Authorization", `Bearer ${token}`);
-  if (!replace) request.setRequestHeader("If-None-Match", "*");
+  if (!upload.replace) request.setRequestHeader("If-None-Match", "*");
   request.upload.addEventListener("progress", (event) => {
     bar.value = event.loaded;
   });
-  request.addEventListener("error", () => fail(item, `${path}: the connection was lost.`, () => upload(file, path, item, replace)));
+  request.addEventListener("error", () => fail(upload, "it could not be read, or the connection was lost."));
   request.addEventListener("load", () => {
     if (request.status === 200) {
-      const link = element("a", new URL(url, location.href).href);
-      link.href = url;
-      item.replaceChildren(`${path}, ${bytes(file.size)}: `, link);
+      succeed(upload, url);
+    } else if (request.status === 503 && upload.tries < TRIES) {
+      upload.tries += 1;
+      const pause = Number(request.getResponseHeader("Retry-After")) || 1;
+      setTimeout(begin, pause * 1000 * (0.5 + Math.random()), upload);
     } else if (request.status === 401) {
-      fail(item, `${path}: waits for a token.`);
-      waiting.push(() => upload(file, path, item, replace));
+      fail(upload, "waits for a token.", "");
+      waiting.push(() => again(upload));
       askForToken(token ? "The token is not valid for writing." : "Uploads need a token.");
     } else if (request.status === 412) {
-      fail(item, `${path}: there is such a file already.`, () => upload(file, path, item, true), "Replace it");
+      fail(upload, "there is such a file already.", "Replace it");
     } else {
-      fail(item, `${path}: ${detail(request)}`, () => upload(file, path, item, replace));
+      fail(upload, detail(request));
     }
   });
   request.send(file);
+}
+
+function succeed({ file, path, item }, url) {
+  const link = element("a", new URL(url, location.href).href);
+  link.href = url;
+  if (token) link.addEventListener("click", (event) => download(event, url, file.name));
+  item.replaceChildren(`${path}, ${bytes(file.size)}: `, link);
+  tally.done += 1;
+  finish();
+}
+
+function fail(upload, message, label = "Try again") {
+  const text = element("span", `${upload.path}: ${message} `);
+  text.className = "error";
+  upload.item.replaceChildren(text);
+  if (label) {
+    const button = element("button", label);
+    button.type = "button";
+    button.addEventListener("click", () => {
+      upload.replace = upload.replace || label === "Replace it";
+      upload.item.focus(); // the button is about to go
+      again(upload);
+    });
+    upload.item.append(button);
+  }
+  tally.failed += 1;
+  finish();
+}
+
+function again(upload) {
+  tally.failed -= 1;
+  tally.all -= 1; // it is counted once more
+  upload.tries = 0;
+  add(upload);
+}
+
+function finish() {
+  underWay -= 1;
+  setTimeout(next); // not at once: it may call us again, and that a thousand times
+}
+
+// A link cannot bring the token along. What comes is saved, never shown: it is somebody's file.
+async function download(event, url, name) {
+  event.preventDefault();
+  const answer = await fetch(url, { headers: headers() });
+  if (!answer.ok) {
+    askForToken("The token is not valid for reading.");
+    return;
+  }
+  const link = element("a");
+  link.href = URL.createObjectURL(await answer.blob());
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
 }
 
 function detail(request) {
@@ -354,18 +464,6 @@ function detail(request) {
     return JSON.parse(request.responseText).detail;
   } catch {
     return `error ${request.status}`;
-  }
-}
-
-function fail(item, message, again, label = "Try again") {
-  const text = element("span", `${message} `);
-  text.className = "error";
-  item.replaceChildren(text);
-  if (again) {
-    const button = element("button", label);
-    button.type = "button";
-    button.addEventListener("click", again);
-    item.append(button);
   }
 }
 
@@ -383,7 +481,16 @@ for (const kind of ["dragleave", "drop"])
     event.preventDefault();
     $("drop").classList.remove("over");
   });
-$("drop").addEventListener("drop", (event) => uploadAll(event.dataTransfer.files));
+$("drop").addEventListener("drop", (event) => {
+  const folders = [...event.dataTransfer.items].filter((item) => item.webkitGetAsEntry?.()?.isDirectory);
+  const names = new Set(folders.map((item) => item.getAsFile()?.name));
+  uploadAll([...event.dataTransfer.files].filter((file) => !names.has(file.name)));
+  for (const name of names) {
+    const item = element("li", `${name}: is a folder; choose the files in it.`);
+    item.className = "error";
+    $("uploads").prepend(item);
+  }
+});
 // A file that is dropped beside the box must not replace the page.
 for (const kind of ["dragover", "drop"]) window.addEventListener(kind, (event) => event.preventDefault());
 
