@@ -212,7 +212,6 @@ class _Application(BaseApplication):
                 },
             )
 
-
     def _url(self, address: tuple | str) -> str:
         if isinstance(address, str):  # a Unix socket, from systemd
             return f"unix:{address}"
