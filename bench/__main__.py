@@ -63,6 +63,8 @@ def main() -> None:
         if options.only == "million":
             scale.million(folder)
     finally:
+        for program in list(Program.running):  # what a failure has left
+            program.kill()
         shutil.rmtree(folder)
 
 
