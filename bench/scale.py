@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bench import wrk
 from tests.http import RawClient, ask, request
-from tests.programs import Sfss, start_memcached, start_nutcracker
+from tests.programs import Sfss, proxy_flags, start_memcached, start_nutcracker
 
 TARGET = "/file?path=bench/file.bin"
 
@@ -51,9 +51,8 @@ def stopped_proxy(folder: Path, options) -> None:
     memcached, store = start_memcached(cpu=1)
     proxies = [start_nutcracker(folder, [store]) for _ in range(3)]
     server = Sfss(
-        *(flag for _, port in proxies for flag in ("--proxy", f"127.0.0.1:{port}")),
-        "--no-access-log", cpu=0,
-    )  # fmt: skip
+        *proxy_flags([port for _, port in proxies]), "--no-access-log", cpu=0
+    )
     _put(server, 10240)
     load = {"connections": 32, "cpu": 1}
     quiet, hit, recoveries = [], [], []

@@ -114,9 +114,10 @@ def _serve(load_settings: Callable[[], Settings]) -> int:
         del os.environ["LISTEN_PID"]
     from sfss import workers  # now that gunicorn finds nothing there
 
-    logs.set_up(load_settings().log_level)
+    settings = load_settings()
+    logs.set_up(settings.log_level)
     keep_large_blocks()
-    return workers.run(load_settings, _check, _make_runner)
+    return workers.run(settings, load_settings, _check, _make_runner)
 
 
 def _check(settings: Settings) -> str:

@@ -7,7 +7,7 @@ is asked. A family has the name, the help text and the labels that Prometheus sh
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 Labels = tuple[str, ...]
@@ -115,10 +115,7 @@ def merged(parts: Iterable[Iterable[Family]]) -> Figures:
     for part in parts:
         for family in part:
             if family.name not in whole:
-                whole[family.name] = Family(
-                    family.name, family.kind, family.help, family.labels, family.join,
-                    family.unit, family.powers,
-                )
+                whole[family.name] = replace(family, samples={})
             for labels, value in family.samples.items():
                 whole[family.name].add(labels, value)
     return whole

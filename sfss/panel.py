@@ -1,8 +1,8 @@
 """The figures of all processes of a server, seen as one.
 
-Each worker pins its figures on the board (:mod:`sfss.board`) several times a second. Whoever is asked puts
-together what all have pinned. What a worker has counted outlives it: when it has ended, the master
-adds its counters to those of all who ended before, and the sum never goes down.
+Each worker pins its figures on the board (:mod:`sfss.board`) several times a second. Whoever is asked
+puts together what all have pinned. What a worker has counted outlives it: when it has ended, the
+master adds its counters to those of all who ended before, and the sum never goes down.
 """
 
 import logging
@@ -68,14 +68,14 @@ class Panel:
 
     def figures(self) -> Figures:
         """The figures of all processes: of this one as they are, of others as they were last pinned."""
-        self.publish()
-        return merged(note.families for note in _notes(self._board))
+        return self.view()[0]
 
-    def events(self) -> list[Event]:
-        """The events of all processes, the newest first."""
+    def view(self) -> tuple[Figures, list[Event]]:
+        """The same, and the events of all processes, the newest first."""
         self.publish()
-        events = [event for note in _notes(self._board) for event in note.events]
-        return sorted(events, reverse=True)
+        notes = _notes(self._board)
+        events = [event for note in notes for event in note.events]
+        return merged(note.families for note in notes), sorted(events, reverse=True)
 
 
 def retire(board: Board, place: int) -> None:

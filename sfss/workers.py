@@ -62,19 +62,20 @@ class CannotListen(SfssError):
 
 
 def run(
+    settings: Settings,
     load: Callable[[], Settings],
     check: Callable[[Settings], str],
     make_runner: MakeRunner,
 ) -> int:
     """Serve until a signal ends it; returns the exit code.
 
-    *load* gives the settings, now and at each SIGHUP. *check* is called in the master before they
+    *load* gives the settings anew, at each SIGHUP. *check* is called in the master before they
     are used; it raises a :class:`SfssError` if one could not serve with them, and returns what
     the files are kept in, for the log.
 
     :raises SfssError: if it cannot start.
     """
-    application = _Application(load, check, make_runner)
+    application = _Application(settings, load, check, make_runner)
     master = os.getpid()
     try:
         _Master(application).run()
@@ -134,6 +135,7 @@ class _Application(BaseApplication):
 
     def __init__(
         self,
+        settings: Settings,
         load: Callable[[], Settings],
         check: Callable[[Settings], str],
         make_runner: MakeRunner,
@@ -143,7 +145,7 @@ class _Application(BaseApplication):
         self._check = check
         self._make_runner = make_runner
         self.next_place = GONE + 1  # of the worker that is about to be made
-        self._use(load())
+        self._use(settings)
         # Under systemd with a socket unit, the sockets come from there.
         given = systemd.listen_fds(unset_environment=False)
         sockets = [] if given else listen(self.settings.host, self.settings.port)

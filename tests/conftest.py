@@ -110,11 +110,7 @@ def each_store(request, tmp_path: Path) -> list[str]:
     """The flags for a server on every kind of store in turn."""
     if request.param == "embedded":
         return ["--data", str(tmp_path / "data")]
-    return proxy_flags(_ports(request, request.param))
-
-
-def proxy_flags(ports: list[int]) -> list[str]:
-    return [flag for port in ports for flag in ("--proxy", f"127.0.0.1:{port}")]
+    return programs.proxy_flags(_ports(request, request.param))
 
 
 def _ports(request, kind: str) -> list[int]:

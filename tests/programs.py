@@ -196,6 +196,32 @@ def _start_beans(name: str, folder: Path, port: int, routes: str) -> Program:
     return program
 
 
+def proxy_flags(ports: Sequence[int]) -> list[str]:
+    return [flag for port in ports for flag in ("--proxy", f"127.0.0.1:{port}")]
+
+
+#: Begins a command that may mount what nobody else sees.
+MOUNTS_OF_ITS_OWN = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+
+
+def can_mount(folder: Path) -> bool:
+    """Whether :func:`start_on_a_small_disk` is possible here."""
+    return subprocess.run(_on_a_disk(folder, 1, ["true"]), capture_output=True).returncode == 0
+
+
+def start_on_a_small_disk(folder: Path, megabytes: int, *flags: object) -> Program:
+    """A server whose *folder* is a file system of its own; its ``port`` is set."""
+    command = [sys.executable, "-m", "sfss", "--port", 0, *flags]
+    server = Program(_on_a_disk(folder, megabytes, command))
+    server.port = int(server.wait_for_line(r"listening url=\S+:(\d+)")[1])
+    return server
+
+
+def _on_a_disk(folder: Path, megabytes: int, command: Sequence[object]) -> list[object]:
+    script = f'mount -t tmpfs -o size={megabytes}m tmpfs {folder} && exec "$0" "$@"'
+    return [*MOUNTS_OF_ITS_OWN, "sh", "-c", script, *command]
+
+
 class Sfss(Program):
     """The real server, on a free port; *flags* are those of the command."""
 

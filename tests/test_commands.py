@@ -16,7 +16,7 @@ import pytest
 
 from tests.conftest import cannot
 from tests.http import ask, request
-from tests.programs import ROOT, Sfss, free_port
+from tests.programs import MOUNTS_OF_ITS_OWN, ROOT, Sfss, free_port
 
 
 @pytest.fixture(scope="module")
@@ -122,8 +122,7 @@ def test_a_file_is_whole_or_as_it_was(sfss, tmp_path):
         {sys.executable} -m sfss get --url {url} full/new -o {disk}
         echo "code $?"; cat {disk}/full/new; ls -A {disk}/full
     """
-    enter = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
-    done = run(*enter, "sh", "-c", script)
+    done = run(*MOUNTS_OF_ITS_OWN, "sh", "-c", script)
     if b"code" not in done.stdout:
         cannot("a mount namespace is needed: run as root, or allow user namespaces")
     assert done.stdout.split() == [b"code", b"1", b"old", b"new"]

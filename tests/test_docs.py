@@ -8,9 +8,9 @@ import sys
 import pytest
 
 from sfss.settings import FIELDS
-from tests.conftest import need, proxy_flags
+from tests.conftest import need
 from tests.http import ask, request
-from tests.programs import ROOT, Program, Sfss, find, free_port, start_memcached
+from tests.programs import ROOT, Program, Sfss, find, free_port, proxy_flags, start_memcached
 
 CONF = ROOT / "conf"
 RUNBOOK = (ROOT / "docs" / "runbook.rst").read_text()

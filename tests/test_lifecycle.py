@@ -19,7 +19,7 @@ from sfss.errors import StoreUnusable
 from sfss.stores.sqlite import create
 from tests.conftest import cannot
 from tests.http import RawClient, ask, request
-from tests.programs import ROOT, Program, Sfss
+from tests.programs import ROOT, Program, Sfss, can_mount, start_on_a_small_disk
 
 
 def put(path: str, content: bytes) -> bytes:
@@ -331,14 +331,9 @@ def small_disk(tmp_path):
     """A server whose data is on a file system of 12 MB of its own."""
     folder = tmp_path / "disk"
     folder.mkdir()
-    script = f'mount -t tmpfs -o size=12m tmpfs {folder} && exec "$0" "$@"'
-    enter = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
-    if subprocess.run([*enter, "sh", "-c", script, "true"], capture_output=True).returncode:
+    if not can_mount(folder):
         cannot("a mount namespace is needed: run as root, or allow user namespaces")
-    server = Program(
-        [*enter, "sh", "-c", script, sys.executable, "-m", "sfss", "--port", 0, "--data", folder]
-    )
-    server.port = int(server.wait_for_line(r"listening url=\S+:(\d+)")[1])
+    server = start_on_a_small_disk(folder, 12, "--data", folder)
     yield server
     server.stop()
 

@@ -5,9 +5,9 @@ import subprocess
 
 from prometheus_client.parser import text_string_to_metric_families
 
-from tests.conftest import need, proxy_flags
+from tests.conftest import need
 from tests.http import ask, request
-from tests.programs import Sfss, find, start_memcached, start_nutcracker
+from tests.programs import Sfss, find, proxy_flags, start_memcached, start_nutcracker
 
 
 def samples(server: Sfss) -> dict[tuple, float]:

@@ -16,7 +16,7 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.conftest import need
 from tests.http import ask, request
-from tests.programs import Sfss, find, start_memcached, start_nutcracker
+from tests.programs import Sfss, find, proxy_flags, start_memcached, start_nutcracker
 
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
@@ -156,7 +156,7 @@ def test_a_proxy_goes_down_and_comes_back(browser, tmp_path):
     need("memcached", "nutcracker")
     memcached, port = start_memcached()
     proxies = [start_nutcracker(tmp_path, [port]) for _ in range(2)]
-    server = Sfss(*(flag for _, p in proxies for flag in ("--proxy", f"127.0.0.1:{p}")))
+    server = Sfss(*proxy_flags([port for _, port in proxies]))
     browser.get(server.url + "/")
     until(browser, lambda: text(browser, "#proxy-rows").count("up") == 2)
     proxies[0][0].send(signal.SIGSTOP)

@@ -6,9 +6,9 @@ before each use of a connection, so a proxy at its limit of connections goes on 
 that it has.
 
 A proxy is *up* until the test fails. One bad sign makes it *suspect*: a connection on which
-nothing moves, garbage, a connection that is lost, even an idle one. Then it is tested at once, and gets work
-only if no other proxy is above suspicion; a sign may come from one slow key or one large value,
-and must not take a healthy proxy from everybody. When the test fails too, and no other connection
+nothing moves, garbage, a connection that is lost, even an idle one. Then it is tested at once, and
+gets work only if no other proxy is above suspicion; a sign may come from one slow key or one large
+value, and must not take a healthy proxy from everybody. When the test fails too, and no other connection
 has had a reply meanwhile, it is *down*: it gets no work, and is tested in the background with
 growing pauses until it answers. The connection of a test that found it silent stays open: a proxy
 that was only stopped is heard at once when it goes on, whatever the pause.

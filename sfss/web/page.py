@@ -57,6 +57,7 @@ class Page:
 
     async def figures(self, request: web.Request) -> web.Response:
         """All figures of now; the page makes rates of two of these."""
+        figures, events = self._panel.view()
         answer = {
             "version": __version__,
             "time": time.time(),
@@ -64,9 +65,9 @@ class Page:
             "max_file_size": self._service.max_file_size,
             "figures": {
                 family.name: [_sample(family, labels, value) for labels, value in family.samples.items()]
-                for family in self._panel.figures().values()
+                for family in figures.values()
             },
-            "events": [event._asdict() for event in self._panel.events()[:50]],
+            "events": [event._asdict() for event in events[:50]],
         }
         return fresh(json.dumps(answer), "application/json")
 

@@ -401,12 +401,13 @@ class _InPieces:
 class _Plain:
     """A plain request under way: what the store calls back (:class:`sfss.receivers.Receiver`)."""
 
-    __slots__ = ("close", "connection", "request", "request_id", "started", "taken")
+    __slots__ = ("close", "connection", "request", "request_id", "server", "started", "taken")
 
     is_upload = False
 
     def __init__(self, connection: ClientConnection, request: PlainRequest, taken: int):
         self.connection = connection
+        self.server = connection._manager  # the connection forgets it when it closes
         self.request = request
         self.started = perf_counter()
         self.request_id = ""
@@ -427,45 +428,44 @@ class _Plain:
     def give_back(self) -> None:
         """Let the admission have what was taken from it."""
         taken, self.taken = self.taken, 0
-        self.connection._manager.service.admission.release(taken, upload=self.is_upload)
+        self.server.service.admission.release(taken, upload=self.is_upload)
 
     def set_exception(self, error: SfssError) -> None:
         self.give_back()
         self._respond(error_response(error))
 
     def _respond(self, response: web.Response) -> None:
+        if self.connection._plain is not self:
+            return  # nobody waits any more
         self._decide()
         self.close = self.close or response.keep_alive is False
-        heads = self.connection._manager.heads
-        data = heads.with_body(response, self.request_id, close=self.close)
+        data = self.server.heads.with_body(response, self.request_id, close=self.close)
         self.connection.answer(self, response.status, data)
 
     def _decide(self) -> None:
         """What is the same for every answer."""
-        server = self.connection._manager
-        self.request_id = server.request_ids.new()
-        self.close = server.draining
+        self.request_id = self.server.request_ids.new()
+        self.close = self.server.draining
 
 
 class _PlainGet(_Plain):
     __slots__ = ()
 
     def set_result(self, file: StoredFile | None) -> None:
-        path = self.request.path
         if file is None:
-            self.set_exception(NotFound.of(path))
+            self.set_exception(NotFound.of(self.request.path))
             return
-        admission = self.connection._manager.service.admission
+        admission = self.server.service.admission
         more = admission.excess(len(file.content), self.taken)
         if not more or admission.try_take(more):
             self.taken += more
             self._send(file)
         else:
-            self.connection._manager.keep(asyncio.create_task(self._send_when_there_is_room(file, more)))
+            self.server.keep(asyncio.create_task(self._send_when_there_is_room(file, more)))
 
     async def _send_when_there_is_room(self, file: StoredFile, more: int) -> None:
         try:
-            async with self.connection._manager.service.admission.room(more):
+            async with self.server.service.admission.room(more):
                 if not self.done():
                     self._send(file)
         except Overloaded as error:
@@ -475,22 +475,22 @@ class _PlainGet(_Plain):
     def _send(self, file: StoredFile) -> None:
         self.give_back()
         self._decide()
-        heads, path = self.connection._manager.heads, self.request.path
-        head = heads.of_file(path, file, self.request_id, close=self.close)
+        head = self.server.heads.of_file(
+            self.request.path, file, self.request_id, close=self.close
+        )
         self.connection.answer(self, 200, head, file.content)
 
 
 class _PlainPut(_Plain):
     """Is done when the store is, even if nobody waits any more: until then its body takes memory."""
 
-    __slots__ = ("_is_done", "_server")
+    __slots__ = ("_is_done",)
 
     is_upload = True
 
     def __init__(self, connection: ClientConnection, request: PlainRequest, taken: int):
         super().__init__(connection, request, taken)
         self._is_done = False
-        self._server = connection._manager  # the connection forgets it when it closes
 
     @property
     def arguments(self) -> tuple:
@@ -504,19 +504,12 @@ class _PlainPut(_Plain):
 
     def give_back(self) -> None:
         self._is_done = True
-        taken, self.taken = self.taken, 0
-        self._server.service.admission.release(taken, upload=True)
-
-    def set_exception(self, error: SfssError) -> None:
-        self.give_back()
-        if self.connection._plain is self:
-            self._respond(error_response(error))
+        super().give_back()
 
     def set_result(self, info: FileInfo) -> None:
         self.give_back()
-        if self.connection._plain is self:
-            made = created if self.request.method == "POST" else updated
-            self._respond(made(self.request.path, info))
+        made = created if self.request.method == "POST" else updated
+        self._respond(made(self.request.path, info))
 
 
 class Parts(NamedTuple):

@@ -4,17 +4,17 @@ import asyncio
 import os
 import random
 import signal
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 from tests import programs
+from tests.conftest import until
 from tests.faults.history import History
 from tests.faults.load import Load
 from tests.faults.relay import Relay
@@ -187,8 +187,7 @@ async def _over(
 ) -> AsyncIterator[tuple[Sfss, dict[str, Callable[[], Awaitable[None]]]]]:
     """A server over *proxies*, the first one behind a relay, and the faults of all of them."""
     async with Relay(ports[0]) as relay:
-        addresses = [f"127.0.0.1:{port}" for port in (relay.port, *ports[1:])]
-        flags = [flag for address in addresses for flag in ("--proxy", address)]
+        flags = programs.proxy_flags([relay.port, *ports[1:]])
         server = Sfss(*flags, "--workers", 2, "--no-access-log")
 
         async def kill_a_proxy() -> None:
@@ -203,9 +202,6 @@ async def _over(
             await asyncio.sleep(random.uniform(0.5, 3.0))
             proxy.send(signal.SIGCONT)
 
-        async def kill_a_worker() -> None:
-            await _kill_a_worker(server)
-
         def on_the_wire(fault: Callable[[], None], seconds: float):
             async def wire() -> None:
                 fault()
@@ -218,7 +214,7 @@ async def _over(
             "kill -9 a proxy": kill_a_proxy,
             "SIGSTOP a proxy": stop_a_proxy,
             "kill -9 all proxies": kill_all_proxies,
-            "kill -9 a worker": kill_a_worker,
+            "kill -9 a worker": partial(_kill_a_worker, server),
             "cut the wire": on_the_wire(relay.cut, 1.0),
             "delay the wire": on_the_wire(lambda: relay.delay(0.2), 2.0),
             "throttle the wire": on_the_wire(lambda: relay.throttle(50_000), 2.0),
@@ -254,17 +250,18 @@ async def embedded() -> AsyncIterator[Scene]:
     with tempfile.TemporaryDirectory(prefix="sfss-faults-") as folder:
         disk = Path(folder) / "disk"
         disk.mkdir()
-        server = _on_a_small_disk(disk)
+        server = programs.start_on_a_small_disk(
+            disk, 200, "--data", disk / "data", "--workers", 2, "--no-access-log"
+        )
         filler = Path(f"/proc/{server.pid}/root{disk}/filler")
-
-        async def kill_a_worker() -> None:
-            await _kill_a_worker(server)
 
         async def kill_all_workers() -> None:
             workers = server.family()[1:]
             for pid in workers:
                 os.kill(pid, signal.SIGKILL)
-            await _until(lambda: not set(workers) & set(server.family()) and len(server.family()) > 2)
+            await until(
+                lambda: not set(workers) & set(server.family()) and len(server.family()) > 2, 20
+            )
 
         async def fill_the_disk() -> None:
             def fill() -> None:
@@ -282,12 +279,12 @@ async def embedded() -> AsyncIterator[Scene]:
         async def reload() -> None:
             done = server.printed().count("settings reloaded")
             server.send(signal.SIGHUP)
-            await _until(lambda: server.printed().count("settings reloaded") > done)
+            await until(lambda: server.printed().count("settings reloaded") > done, 20)
 
         yield Scene(
             server,
             {
-                "kill -9 a worker": kill_a_worker,
+                "kill -9 a worker": partial(_kill_a_worker, server),
                 "kill -9 all workers": kill_all_workers,
                 "fill the disk": fill_the_disk,
                 "SIGHUP": reload,
@@ -301,34 +298,13 @@ async def embedded() -> AsyncIterator[Scene]:
         _end(server)
 
 
-def can_mount() -> bool:
-    return subprocess.run([*_ENTER, "true"], capture_output=True).returncode == 0
-
-
-_ENTER = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
-
-
-def _on_a_small_disk(folder: Path) -> Program:
-    script = f'mount -t tmpfs -o size=200m tmpfs {folder} && exec "$0" "$@"'
-    server = Program(
-        [*_ENTER, "sh", "-c", script, sys.executable, "-m", "sfss", "--port", 0]
-        + ["--data", folder / "data", "--workers", 2, "--no-access-log"]
-    )
-    server.port = int(server.wait_for_line(r"listening url=\S+:(\d+)")[1])
-    return server
-
-
 async def _kill_a_worker(server: Program) -> None:
     workers = server.family()[1:]
     victim = random.choice(workers)
     os.kill(victim, signal.SIGKILL)
-    await _until(lambda: victim not in server.family() and len(server.family()) > len(workers))
-
-
-async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
-        while not condition():
-            await asyncio.sleep(0.02)
+    await until(
+        lambda: victim not in server.family() and len(server.family()) > len(workers), 20
+    )
 
 
 def _end(*running: Program) -> None:

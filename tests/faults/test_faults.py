@@ -5,14 +5,15 @@ import pytest
 from tests.conftest import cannot, need
 from tests.faults import scenes
 from tests.faults.history import History, content_of, version_in
+from tests.programs import can_mount
 
 SHORT = {"requests": 10_000, "seed": 7, "quiet": 0.3}
 
 
 @pytest.mark.parametrize("kind", ["twemproxy", "gobeansproxy", "embedded"])
-async def test_what_was_acknowledged_stays_and_no_read_lies(kind):
+async def test_what_was_acknowledged_stays_and_no_read_lies(kind, tmp_path):
     if kind == "embedded":
-        if not scenes.can_mount():
+        if not can_mount(tmp_path):
             cannot("a mount namespace is needed: run as root, or allow user namespaces")
         scene = scenes.embedded
     elif kind == "twemproxy":
