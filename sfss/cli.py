@@ -36,6 +36,7 @@ from sfss.settings import (
 )
 from sfss.signing import METHODS
 from sfss.stores.base import Store
+from sfss.stores.directory import DirectoryStore
 from sfss.stores.proxies import ProxyStore
 from sfss.stores.sqlite import SqliteStore
 from sfss.web.server import make_runner
@@ -93,6 +94,9 @@ def _run(coroutine) -> int:
 
 def make_store(settings: Settings) -> Store:
     """The store that the settings ask for, not yet started."""
+    if settings.store:
+        folder = settings.store.removeprefix("directory:")
+        return DirectoryStore(Path(folder), request_timeout=settings.request_timeout)
     if not settings.proxy:
         return SqliteStore(Path(settings.data), request_timeout=settings.request_timeout)
     return ProxyStore(

@@ -16,7 +16,7 @@ import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sfss.errors import SettingsError
 
@@ -39,48 +39,18 @@ _ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+")
 def setting(
     default: Any, help: str, *, unit: str = "", least: float | None = None, secret: bool = False
 ) -> Any:
-    """A field of :class:`Settings`: *least* is the smallest number that makes sense."""
+    """A field of :class:`ServerSettings`: *least* is the smallest number that makes sense."""
     metadata = {"help": help, "unit": unit, "least": least, "secret": secret}
     return field(default=default, repr=not secret, metadata=metadata)
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ServerSettings:
+    """What every server has: its port, its doors, its limits."""
+
     host: str = setting("127.0.0.1", "address to listen on", unit="ADDRESS")
     port: int = setting(8255, "port to listen on; 0 takes a free one", unit="PORT", least=0)
-    workers: str = setting(
-        "1", "processes that serve; auto is one for each core", unit="N|auto"
-    )
-    proxy: tuple[str, ...] = setting(
-        (),
-        "memcache-protocol proxy to keep files in; repeatable. Without one, files are kept in "
-        "the embedded store",
-        unit="HOST:PORT",
-    )
-    node: tuple[str, ...] = setting(
-        (),
-        "Beansdb node behind the proxies, for its figures in /status?full=1; repeatable",
-        unit="HOST:PORT",
-    )
-    data: str = setting("sfss-data", "folder of the embedded store", unit="FOLDER")
     max_file_size: int = setting(2 * 1024 * 1024, "largest file", unit="BYTES", least=0)
-    connections: int = setting(8, "connections to each proxy, at most", unit="N", least=1)
-    connect_timeout: float = setting(
-        1.0, "time to connect to a proxy", unit="SECONDS", least=0.001
-    )
-    operation_timeout: float = setting(
-        2.0, "time that a proxy has for one operation", unit="SECONDS", least=0.001
-    )
-    request_timeout: float = setting(
-        10.0, "time that the store has for one request, over all tries", unit="SECONDS", least=0.001
-    )
-    hedge_share: float = setting(
-        0.05,
-        "reads that may be sent to a second proxy when the first is slow, as a share of all; "
-        "0 for none",
-        unit="SHARE",
-        least=0,
-    )
     max_bytes_in_flight: int = setting(
         256 * 1024 * 1024,
         "bytes of files under way at once in one worker; beyond it requests wait, then get 503",
@@ -122,13 +92,6 @@ class Settings:
     trust_forwarded_from: tuple[str, ...] = setting(
         (), "network of proxies whose X-Forwarded-For is believed; repeatable", unit="CIDR"
     )
-    signing_key: tuple[str, ...] = setting(
-        (),
-        "key of signed URLs, at least 16 characters; repeatable, the first one signs",
-        unit="KEY",
-        secret=True,
-    )
-    signing_key_file: str = setting("", "file with such keys, one a line", unit="FILE")
     ssl: bool = setting(False, "serve HTTPS; needs --sslcert and --sslkey")
     sslcert: str = setting("", "certificate and its chain, PEM", unit="FILE")
     sslkey: str = setting("", "private key of the certificate, PEM", unit="FILE")
@@ -144,7 +107,7 @@ class Settings:
     log_level: str = setting("info", "debug, info, warning or error", unit="LEVEL")
 
     def __post_init__(self) -> None:
-        for name, part in FIELDS.items():
+        for name, part in fields_of(type(self)).items():
             least = part.metadata["least"]
             value = getattr(self, name)
             if least is not None and not least <= value <= MOST:  # NaN is refused, too
@@ -153,15 +116,80 @@ class Settings:
                 raise SettingsError(f"{name} is empty, or contains a null character")
         if self.port > 65535:
             raise SettingsError(f"port is {self.port}; it must be at most 65535")
+        if self.log_level not in ("debug", "info", "warning", "error"):
+            raise SettingsError(
+                f"log_level is {self.log_level!r}; it must be debug, info, warning or error"
+            )
+        for network in (*self.allow_writes_from, *self.trust_forwarded_from):
+            split_network(network)
+        for origin in self.cors_origin:
+            if origin != "*" and not _ORIGIN.fullmatch(origin):
+                raise SettingsError(
+                    f"{origin!r} is not an origin of the form https://HOST[:PORT], or *"
+                )
+
+    def check(self) -> None:
+        """What only all settings together tell. :raises SettingsError:"""
+        if self.ssl and not (self.sslcert and self.sslkey):
+            raise SettingsError("ssl needs both sslcert and sslkey")
+        if not self.ssl and (self.sslcert or self.sslkey):
+            raise SettingsError("sslcert and sslkey do nothing without ssl; add --ssl")
+
+
+@dataclass(frozen=True, slots=True)
+class Settings(ServerSettings):
+    """Those of a gateway."""
+
+    workers: str = setting(
+        "1", "processes that serve; auto is one for each core", unit="N|auto"
+    )
+    proxy: tuple[str, ...] = setting(
+        (),
+        "memcache-protocol proxy to keep files in; repeatable. Without one, files are kept in "
+        "the embedded store",
+        unit="HOST:PORT",
+    )
+    node: tuple[str, ...] = setting(
+        (),
+        "Beansdb node behind the proxies, for its figures in /status?full=1; repeatable",
+        unit="HOST:PORT",
+    )
+    data: str = setting("sfss-data", "folder of the embedded store", unit="FOLDER")
+    store: str = setting(
+        "", "folder of plain files to keep them in, in place of --data", unit="directory:FOLDER"
+    )
+    connections: int = setting(8, "connections to each proxy, at most", unit="N", least=1)
+    connect_timeout: float = setting(
+        1.0, "time to connect to a proxy", unit="SECONDS", least=0.001
+    )
+    operation_timeout: float = setting(
+        2.0, "time that a proxy has for one operation", unit="SECONDS", least=0.001
+    )
+    request_timeout: float = setting(
+        10.0, "time that the store has for one request, over all tries", unit="SECONDS", least=0.001
+    )
+    hedge_share: float = setting(
+        0.05,
+        "reads that may be sent to a second proxy when the first is slow, as a share of all; "
+        "0 for none",
+        unit="SHARE",
+        least=0,
+    )
+    signing_key: tuple[str, ...] = setting(
+        (),
+        "key of signed URLs, at least 16 characters; repeatable, the first one signs",
+        unit="KEY",
+        secret=True,
+    )
+    signing_key_file: str = setting("", "file with such keys, one a line", unit="FILE")
+
+    def __post_init__(self) -> None:
+        ServerSettings.__post_init__(self)
         if self.operation_timeout > self.request_timeout:
             raise SettingsError(
                 f"operation_timeout ({self.operation_timeout:g}) must not be longer than "
                 f"request_timeout ({self.request_timeout:g}): one slow proxy would use up all "
                 f"the time that a request has for another"
-            )
-        if self.log_level not in ("debug", "info", "warning", "error"):
-            raise SettingsError(
-                f"log_level is {self.log_level!r}; it must be debug, info, warning or error"
             )
         for addresses in (self.proxy, self.node):
             for address in addresses:
@@ -172,13 +200,13 @@ class Settings:
             raise SettingsError(f"workers is {self.workers!r}; it must be 1 to 99, or auto")
         if self.hedge_share > 1:
             raise SettingsError(f"hedge_share is {self.hedge_share:g}; it must be at most 1")
-        for network in (*self.allow_writes_from, *self.trust_forwarded_from):
-            split_network(network)
-        for origin in self.cors_origin:
-            if origin != "*" and not _ORIGIN.fullmatch(origin):
-                raise SettingsError(
-                    f"{origin!r} is not an origin of the form https://HOST[:PORT], or *"
-                )
+        if self.store and not re.fullmatch("directory:.+", self.store):
+            raise SettingsError(f"store is {self.store!r}; it must be directory:FOLDER")
+
+    def check(self) -> None:
+        ServerSettings.check(self)
+        if self.store and self.proxy:
+            raise SettingsError("store and proxy: files are kept in one of them, not in both")
 
     @property
     def worker_count(self) -> int:
@@ -187,14 +215,23 @@ class Settings:
         return int(self.workers)
 
 
-FIELDS: dict[str, dataclasses.Field] = {part.name: part for part in dataclasses.fields(Settings)}
+def fields_of(kind: type[ServerSettings]) -> dict[str, dataclasses.Field]:
+    """The settings of *kind* by name."""
+    return {part.name: part for part in dataclasses.fields(kind)}
+
+
+FIELDS = fields_of(Settings)
+
+
+Kind = TypeVar("Kind", bound=ServerSettings)
 
 
 def load(
     flags: Mapping[str, Any],
     environment: Mapping[str, str] = os.environ,
     config: str | None = None,
-) -> Settings:
+    kind: type[Kind] = Settings,
+) -> Kind:
     """The settings of all sources. *flags* holds only those that were given, by field name.
 
     :raises SettingsError: naming the source and the setting.
@@ -202,14 +239,11 @@ def load(
     values: dict[str, Any] = {}
     config = config or environment.get(CONFIG_VARIABLE)
     if config:
-        values |= _checked(_from_file(Path(config)), config)
-    values |= _checked(_from_environment(environment), "the environment")
-    values |= _checked(flags, "the command line")
-    settings = Settings(**values)
-    if settings.ssl and not (settings.sslcert and settings.sslkey):
-        raise SettingsError("ssl needs both sslcert and sslkey")
-    if not settings.ssl and (settings.sslcert or settings.sslkey):
-        raise SettingsError("sslcert and sslkey do nothing without ssl; add --ssl")
+        values |= _checked(_from_file(Path(config), kind), config, kind)
+    values |= _checked(_from_environment(environment, kind), "the environment", kind)
+    values |= _checked(flags, "the command line", kind)
+    settings = kind(**values)
+    settings.check()
     return settings
 
 
@@ -229,9 +263,9 @@ def split_network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         raise SettingsError(f"{text!r} is not a network such as 10.0.0.0/8: {error}") from None
 
 
-def parse(name: str, text: str) -> Any:
+def parse(name: str, text: str, settings: type[ServerSettings] = Settings) -> Any:
     """The value that *text* means for the setting *name*. :raises ValueError:"""
-    kind = FIELDS[name].type
+    kind = fields_of(settings)[name].type
     if kind is bool:
         words = {"1": True, "true": True, "yes": True, "on": True}
         words |= {"0": False, "false": False, "no": False, "off": False}
@@ -247,7 +281,8 @@ def parse(name: str, text: str) -> Any:
     return tuple(text.replace(",", " ").split())
 
 
-def _from_file(file: Path) -> dict[str, Any]:
+def _from_file(file: Path, kind: type[ServerSettings]) -> dict[str, Any]:
+    fields = fields_of(kind)
     try:
         with file.open("rb") as stream:
             values = tomllib.load(stream)
@@ -256,14 +291,14 @@ def _from_file(file: Path) -> dict[str, Any]:
     except ValueError as error:  # a TOMLDecodeError, bad UTF-8, a number of 5,000 digits
         raise SettingsError(f"{file}: is not TOML: {error}") from error
     for name in values:
-        if name not in FIELDS:
+        if name not in fields:
             raise SettingsError(f"{file}: there is no setting {name!r}")
-    return {name: _of_kind(name, value, str(file)) for name, value in values.items()}
+    return {name: _of_kind(fields[name], value, str(file)) for name, value in values.items()}
 
 
-def _of_kind(name: str, value: Any, source: str) -> Any:
+def _of_kind(part: dataclasses.Field, value: Any, source: str) -> Any:
     """A value of TOML as the setting's own type."""
-    kind = FIELDS[name].type
+    name, kind = part.name, part.type
     if kind is float and type(value) is int and abs(value) <= MOST:
         return float(value)
     if name == "workers" and type(value) is int:
@@ -274,11 +309,14 @@ def _of_kind(name: str, value: Any, source: str) -> Any:
     elif isinstance(value, list) and all(type(part) is str for part in value):
         return tuple(value)
     expected = kind.__name__ if kind in (bool, int, float, str) else "list of strings"
-    shown = "another" if FIELDS[name].metadata["secret"] else repr(value)
+    shown = "another" if part.metadata["secret"] else repr(value)
     raise SettingsError(f"{source}: {name} is {shown}; it must be of type {expected}")
 
 
-def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+def _from_environment(
+    environment: Mapping[str, str], kind: type[ServerSettings]
+) -> dict[str, Any]:
+    fields = fields_of(kind)
     values = {}
     for variable, text in environment.items():
         if not variable.startswith(ENVIRONMENT_PREFIX):
@@ -286,22 +324,24 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
         if variable in (CONFIG_VARIABLE, TOKEN_VARIABLE):
             continue
         name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
-        if name not in FIELDS:
+        if name not in fields:
             raise SettingsError(f"the environment: {variable} is set, but there is no such setting")
         try:
-            values[name] = parse(name, text)
+            values[name] = parse(name, text, kind)
         except ValueError as error:
             raise SettingsError(f"the environment: {variable}: {error}") from error
     return values
 
 
-def _checked(values: Mapping[str, Any], source: str) -> Mapping[str, Any]:
+def _checked(
+    values: Mapping[str, Any], source: str, kind: type[ServerSettings]
+) -> Mapping[str, Any]:
     """*values*, each valid by itself; an error names *source*."""
     try:
         for name, value in values.items():
             if value == "":  # only what is not given is empty; an empty path to tokens opens no door
                 raise SettingsError(f"{name} is empty")
-        Settings(**values)
+        kind(**values)
     except SettingsError as error:
         raise SettingsError(f"{source}: {error}") from error
     return values

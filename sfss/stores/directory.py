@@ -1,0 +1,167 @@
+"""A store in a plain folder: each file at its own path, for everybody to read.
+
+A write is on disk when it is acknowledged: the content is synced, renamed into its place, and the
+folders are synced. That is one wait for the disk a file; the embedded store and the nodes share
+theirs among many. Several processes may use the folder at the same time.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from sfss.errors import NoStoreAvailable, NotFound, SfssError, StoreFull, StoreRefused
+from sfss.figures import Family, counter
+from sfss.models import FileInfo, Precondition, StoredFile, etag_of
+from sfss.receivers import Receiver
+from sfss.stores.base import EVENTS, Stats, Store
+from sfss.stores.folder import FULL, Folder
+
+log = logging.getLogger("sfss.store")
+
+
+class DirectoryStore(Store):
+    """Files in the folder *root*, which is made if it is not there.
+
+    *request_timeout*: seconds that the disk has for one call.
+    """
+
+    def __init__(self, root: Path, *, request_timeout: float):
+        self._root = Path(root).absolute()
+        self._address = f"directory:{self._root}"
+        self.description = f"directory {self._root}"
+        self._timeout = request_timeout
+        self._folder: Folder | None = None
+        self._puts: set[asyncio.Task] = set()
+        self._counts = {"cmd_get": 0, "get_hits": 0, "cmd_set": 0, "cmd_delete": 0}
+
+    def prepare(self) -> None:
+        """:raises StoreUnusable: if the folder cannot be written, or belongs to a node."""
+        Folder(self._root).close()
+
+    async def start(self) -> None:
+        """Raises as :meth:`prepare` does."""
+        self._folder = Folder(self._root)
+
+    async def get(self, path: str) -> StoredFile:
+        self._counts["cmd_get"] += 1
+        content = await self._in_thread(self._folder.read, path)
+        if content is None:
+            raise NotFound.of(path)
+        self._counts["get_hits"] += 1
+        return StoredFile(content, etag_of(content))
+
+    def begin_get(self, path: str, receiver: Receiver) -> bool:
+        try:
+            content = self._folder.read_at_once(path)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            receiver.set_exception(self._refused(error, "read"))
+            return True
+        self._counts["cmd_get"] += 1
+        if content is not None:
+            self._counts["get_hits"] += 1
+        receiver.set_result(content if content is None else StoredFile(content, etag_of(content)))
+        return True
+
+    def begin_put(self, path: str, content: bytes, receiver: Receiver) -> bool:
+        task = asyncio.get_running_loop().create_task(self.put(path, content))
+        self._puts.add(task)
+        task.add_done_callback(partial(self._settle, receiver))
+        return True
+
+    def _settle(self, receiver: Receiver, put: asyncio.Task) -> None:
+        self._puts.discard(put)
+        if put.cancelled() or receiver.done():
+            return
+        if (error := put.exception()) is not None:
+            receiver.set_exception(error)
+        else:
+            receiver.set_result(put.result())
+
+    async def stat(self, path: str) -> FileInfo:
+        return (await self.get(path)).info  # the ETag is of the content, and nobody else keeps it
+
+    async def put(
+        self, path: str, content: bytes | bytearray, precondition: Precondition | None = None
+    ) -> FileInfo:
+        self._counts["cmd_set"] += 1
+        await self._in_thread(self._put, path, content, precondition)
+        return FileInfo(len(content), etag_of(content))
+
+    async def delete(self, path: str, precondition: Precondition | None = None) -> None:
+        self._counts["cmd_delete"] += 1
+        if not await self._in_thread(self._delete, path, precondition):
+            raise NotFound.of(path)
+
+    async def stats(self) -> Stats:
+        figures = self._events() | {"free_bytes": self._folder.free_bytes()}
+        return {self._address: {name: str(value) for name, value in figures.items()}}
+
+    def families(self) -> list[Family]:
+        events = counter(EVENTS, "What the directory store has done", "store", "event")
+        for name, number in self._events().items():
+            events.add((self._address, name), number)
+        return [events]
+
+    async def ready(self) -> None:
+        try:
+            self._folder.free_bytes()
+        except OSError as error:
+            raise self._refused(error, "read") from error
+
+    async def close(self) -> None:
+        if self._folder is not None:
+            self._folder.close()
+
+    # In a thread.
+
+    def _put(self, path: str, content: bytes | bytearray, precondition: Precondition | None) -> None:
+        folder = self._folder
+        temporary = folder.write_temporary(content, sync=True)
+        try:
+            with folder.locked():
+                self._check(path, precondition)
+                folder.place(temporary, path)
+        except BaseException:
+            folder.discard(temporary)
+            raise
+        folder.sync_folders(path)
+
+    def _delete(self, path: str, precondition: Precondition | None) -> bool:
+        with self._folder.locked():
+            self._check(path, precondition)
+            found = self._folder.remove(path)
+        self._folder.sync_folders(path)
+        return found
+
+    def _check(self, path: str, precondition: Precondition | None) -> None:
+        if precondition is not None:
+            content = self._folder.read(path)
+            info = None if content is None else FileInfo(len(content), etag_of(content))
+            precondition.check(info)
+
+    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """:raises SfssError: for whatever the disk says."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await asyncio.to_thread(function, *arguments)
+        except TimeoutError:
+            raise NoStoreAvailable(
+                f"The disk did not answer within {self._timeout:g} s. A write may still happen."
+            ) from None
+        except OSError as error:
+            raise self._refused(error, function.__name__.strip("_")) from error
+
+    def _refused(self, error: OSError, what: str) -> SfssError:
+        log.error("disk error", extra={"store": self._address, "call": what, "reason": str(error)})
+        if error.errno in FULL:
+            return StoreFull("The disk is full; reading and deleting go on. Nothing was changed.")
+        return StoreRefused(f"The disk refused: {error.strerror}. A write may have happened.")
+
+    def _events(self) -> dict[str, int]:
+        counts = self._counts
+        return counts | {"get_misses": counts["cmd_get"] - counts["get_hits"]}

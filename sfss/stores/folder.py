@@ -1,0 +1,368 @@
+"""Files in a folder of the file system, each at its own path: what every path does to the disk.
+
+* Nothing outside of the folder is ever touched: each part of a path is opened from the one before
+  it, and symbolic links are not followed (``openat`` with ``O_NOFOLLOW``).
+* A file is written under a name of its own and then renamed, so nobody sees half of one.
+* A path that the file system cannot hold lies under its SHA-256 in :data:`RESERVED`: parts of over
+  255 bytes, a file where others have a folder and the other way round, names of ours. So does, on
+  a file system that takes two names for one (``A`` and ``a``, two ways to write ``é``), each path
+  that is not the plainest way to write itself.
+
+All calls block. One process, or one thread, may disturb another: whoever needs more than single
+steps takes :meth:`Folder.locked`.
+"""
+
+import errno
+import fcntl
+import hashlib
+import itertools
+import os
+import stat
+import time
+import unicodedata
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from sfss.errors import StoreUnusable
+
+#: What is not a file of the user's lies here. Only the user who runs sfss can look into it.
+RESERVED = ".sfss"
+_TEMPORARY = f"{RESERVED}/temporary"
+_HASHED = f"{RESERVED}/names"
+#: A temporary file of this age (seconds) is left over from a process that was killed.
+_LEFT_OVER = 3600.0
+_LONGEST_PART = 255  # bytes: NAME_MAX, on every file system of today
+_MANY_TRIES = 100
+
+#: The path, or a part of it, is something else than it would have to be.
+_IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.ENOTEMPTY)
+_IS_NO_FILE = (errno.ENOENT, *_IN_THE_WAY, errno.ENAMETOOLONG, errno.ENXIO)
+FULL = (errno.ENOSPC, errno.EDQUOT)
+
+_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+# O_NONBLOCK: somebody may have put a FIFO there, and opening one waits for its other end.
+_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Folder:
+    """The folder *root*, which is made if it is not there.
+
+    *alone*: no other process may use it at the same time. *folds*: whether the file system takes
+    several names for one; it is tried out if nobody says.
+
+    :raises StoreUnusable: if it cannot be written, or is in use.
+    """
+
+    def __init__(self, root: Path, *, alone: bool = False, folds: bool | None = None):
+        self.root = Path(root).absolute()
+        self._names = itertools.count()
+        self._name = f"{os.getpid()}-{time.time_ns()}"
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            self._root = os.open(self.root, _FOLDER_FLAGS & ~os.O_NOFOLLOW)
+        except OSError as error:
+            raise StoreUnusable(f"Cannot use the folder {self.root}: {error.strerror}.") from error
+        try:
+            for name in (RESERVED, _TEMPORARY, _HASHED):
+                _make_folder(name, self._root, mode=0o700)
+            self._owner = self._lock(alone)
+            self._sweep(_LEFT_OVER if not alone else 0.0)
+            self._folds = self._tries_out_folding() if folds is None else folds
+        except OSError as error:
+            os.close(self._root)
+            raise StoreUnusable(f"Cannot write in {self.root}: {error.strerror}.") from error
+        except StoreUnusable:
+            os.close(self._root)
+            raise
+
+    def close(self) -> None:
+        os.close(self._owner)
+        os.close(self._root)
+
+    # Reading.
+
+    def open(self, path: str) -> int | None:
+        """A descriptor of the file, None if there is none. :raises OSError: if nobody can say."""
+        for parts in self._places(path):
+            try:
+                with self._parent(parts) as parent:
+                    descriptor = os.open(parts[-1], _READ_FLAGS, dir_fd=parent)
+            except OSError as error:
+                if error.errno not in _IS_NO_FILE:
+                    raise
+                continue
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                return descriptor
+            os.close(descriptor)
+        return None
+
+    def read(self, path: str) -> bytes | None:
+        """The content, None if there is no file. :raises OSError: if nobody can say."""
+        descriptor = self.open(path)
+        if descriptor is None:
+            return None
+        with open(descriptor, "rb", buffering=0) as file:
+            return file.read()
+
+    def read_at_once(self, path: str) -> bytearray | None:
+        """The same, if it need not be waited for. :raises BlockingIOError: if it must be."""
+        descriptor = self.open(path)
+        if descriptor is None:
+            return None
+        try:
+            content = bytearray(os.fstat(descriptor).st_size)
+            # (One byte more would be the end of the file; who writes here renames.)
+            if content and os.preadv(descriptor, [content], 0, _NOWAIT) != len(content):
+                raise BlockingIOError
+        except OSError as error:
+            if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):  # this file system cannot tell
+                raise BlockingIOError from error
+            raise
+        finally:
+            os.close(descriptor)
+        return content
+
+    def walk(self) -> Iterator[str]:
+        """The paths of all files that lie at their own place."""
+        yield from self._walk("", self._root)
+
+    def _walk(self, prefix: str, folder: int) -> Iterator[str]:
+        folders = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not prefix and entry.name == RESERVED:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.name)
+                elif entry.is_file(follow_symlinks=False):
+                    yield prefix + entry.name
+        for name in folders:
+            try:
+                inner = os.open(name, _FOLDER_FLAGS, dir_fd=folder)
+            except OSError as error:
+                if error.errno not in _IS_NO_FILE:
+                    raise
+                continue  # it has just been removed
+            try:
+                yield from self._walk(f"{prefix}{name}/", inner)
+            finally:
+                os.close(inner)
+
+    # Writing.
+
+    def write_temporary(self, content: bytes | bytearray, *, sync: bool) -> str:
+        """Write *content* under a name of no path, which is returned; *sync*: it is on disk then.
+
+        :raises OSError: and nothing is left of it.
+        """
+        name = f"{_TEMPORARY}/{self._name}-{next(self._names)}"
+        descriptor = os.open(name, _WRITE_FLAGS, 0o666, dir_fd=self._root)
+        try:
+            written = os.write(descriptor, content)
+            while written < len(content):
+                written += os.write(descriptor, memoryview(content)[written:])
+            if sync:
+                os.fsync(descriptor)
+        except OSError:
+            os.unlink(name, dir_fd=self._root)
+            raise
+        finally:
+            os.close(descriptor)
+        return name
+
+    def discard(self, temporary: str) -> None:
+        try:
+            os.unlink(temporary, dir_fd=self._root)
+        except FileNotFoundError:
+            pass  # it has its place already
+
+    def place(self, temporary: str, path: str) -> None:
+        """Make *temporary* the file of *path*, whatever was there. :raises OSError:"""
+        places = self._places(path)
+        for parts in places:
+            try:
+                self._rename(temporary, parts)
+            except OSError as error:
+                # A folder whose rights somebody has changed must not be the end of everything.
+                if parts is places[-1] or error.errno not in (*_IN_THE_WAY, errno.EACCES, errno.EPERM):
+                    raise
+                continue
+            for other in places:
+                if other is not parts:
+                    self._unlink(other)
+            return
+
+    def remove(self, path: str) -> bool:
+        """Remove the file, and folders that are empty then; whether there was one. :raises OSError:"""
+        places = self._places(path)
+        found = False
+        for parts in places:
+            if self._unlink(parts):
+                found = True
+                if parts[0] != RESERVED:
+                    self._prune(parts[:-1])
+        return found
+
+    def sync_folders(self, path: str) -> None:
+        """Return when what was placed or removed at *path* will still be so after a power cut."""
+        for parts in self._places(path):
+            # All of them: who has just made one of these folders may not have synced it yet.
+            for depth in range(len(parts), 0, -1):
+                try:
+                    with self._parent(parts[:depth]) as parent:
+                        os.fsync(parent)
+                except OSError as error:
+                    if error.errno not in _IS_NO_FILE:
+                        raise
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Nobody else is in here, no other thread and no other process."""
+        descriptor = os.open(
+            f"{RESERVED}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self._root
+        )
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def free_bytes(self) -> int:
+        """What this user may still write on the disk."""
+        disk = os.fstatvfs(self._root)
+        return disk.f_bavail * disk.f_frsize
+
+    # Where a path lies.
+
+    def _places(self, path: str) -> list[Sequence[str]]:
+        """Where the file may be: at its own place first, then where it lies if that is impossible."""
+        digest = hashlib.sha256(path.encode()).hexdigest()
+        hashed = (RESERVED, "names", digest[:2], digest)
+        parts = path.split("/")
+        if (
+            (len(path) > _LONGEST_PART // 4 and max(len(p.encode()) for p in parts) > _LONGEST_PART)
+            or parts[0].casefold() == RESERVED
+            or (self._folds and path != _plainest(path))
+        ):
+            return [hashed]
+        return [parts, hashed]
+
+    @contextmanager
+    def _parent(self, parts: Sequence[str], *, make: bool = False) -> Iterator[int]:
+        """The folder in which the last of *parts* lies."""
+        folder = self._root
+        try:
+            for part in parts[:-1]:
+                if make:
+                    _make_folder(part, folder)
+                inner = os.open(part, _FOLDER_FLAGS, dir_fd=folder)
+                if folder != self._root:
+                    os.close(folder)
+                folder = inner
+            yield folder
+        finally:
+            if folder != self._root:
+                os.close(folder)
+
+    def _rename(self, temporary: str, parts: Sequence[str]) -> None:
+        for _ in range(_MANY_TRIES):
+            try:
+                with self._parent(parts, make=True) as parent:
+                    os.rename(temporary, parts[-1], src_dir_fd=self._root, dst_dir_fd=parent)
+                return
+            except FileNotFoundError:  # somebody else has just found the folder empty
+                if not _exists(temporary, self._root):
+                    raise
+        raise OSError(errno.EAGAIN, "its folder is removed again and again")
+
+    def _unlink(self, parts: Sequence[str]) -> bool:
+        try:
+            with self._parent(parts) as parent:
+                if not stat.S_ISREG(
+                    os.stat(parts[-1], dir_fd=parent, follow_symlinks=False).st_mode
+                ):
+                    return False
+                os.unlink(parts[-1], dir_fd=parent)
+        except OSError as error:
+            if error.errno not in _IS_NO_FILE:
+                raise
+            return False
+        return True
+
+    def _prune(self, parts: Sequence[str]) -> None:
+        """Remove the folder *parts*, and those that it was alone in, if they are empty."""
+        for depth in range(len(parts), 0, -1):
+            try:
+                with self._parent(parts[:depth]) as parent:
+                    os.rmdir(parts[depth - 1], dir_fd=parent)
+            except OSError:
+                return  # it is in use, or none of ours to remove: an empty folder does no harm
+
+    # At the start.
+
+    def _lock(self, alone: bool) -> int:
+        descriptor = os.open(
+            f"{RESERVED}/owner", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self._root
+        )
+        kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
+        try:
+            fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(descriptor)
+            raise StoreUnusable(
+                f"{self.root} is in use by another sfss."
+                + ("" if alone else " A node shares its folder with nobody.")
+            ) from None
+        return descriptor
+
+    def _sweep(self, age: float) -> None:
+        """Remove what a process that was killed has left behind."""
+        descriptor = os.open(_TEMPORARY, _FOLDER_FLAGS, dir_fd=self._root)
+        try:
+            for name in os.listdir(descriptor):
+                try:
+                    if time.time() - os.stat(name, dir_fd=descriptor).st_mtime >= age:
+                        os.unlink(name, dir_fd=descriptor)
+                except FileNotFoundError:
+                    continue  # another process has
+        finally:
+            os.close(descriptor)
+
+    def _tries_out_folding(self) -> bool:
+        """Whether the file system takes ``A`` and ``a``, or two ways to write ``é``, for one name."""
+        for one, other in (("A", "a"), ("\u00e9", "e\u0301")):
+            name = f"{_TEMPORARY}/{self._name}-{one}"
+            os.close(os.open(name, _WRITE_FLAGS, 0o600, dir_fd=self._root))
+            try:
+                if _exists(f"{_TEMPORARY}/{self._name}-{other}", self._root):
+                    return True
+            finally:
+                os.unlink(name, dir_fd=self._root)
+        return False
+
+
+_NOWAIT = getattr(os, "RWF_NOWAIT", 0)  # Linux: fail rather than wait for the disk
+
+
+def _plainest(path: str) -> str:
+    """The one way to write *path*, of all that a file system might take for the same."""
+    # Twice: https://www.unicode.org/faq/casemap_charprop.html, caseless matching.
+    folded = unicodedata.normalize("NFC", path).casefold()
+    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", folded).casefold())
+
+
+def _make_folder(name: str, parent: int, mode: int = 0o777) -> None:
+    try:
+        os.mkdir(name, mode, dir_fd=parent)
+    except FileExistsError:
+        pass  # (or something else is in the way: opening it will tell)
+
+
+def _exists(name: str, folder: int) -> bool:
+    try:
+        os.stat(name, dir_fd=folder, follow_symlinks=False)
+    except FileNotFoundError:
+        return False
+    return True
