@@ -23,7 +23,8 @@ from sfss.models import FileInfo, StoredFile, etag_of
 from sfss.service import FileService
 from sfss.settings import Settings
 from sfss.stores.base import Store
-from sfss.web.server import Runner, make_runner
+from sfss.web.gateway import make_runner
+from sfss.web.server import Runner
 
 
 class AiomcacheStore(Store):

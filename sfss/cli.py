@@ -16,13 +16,14 @@ from typing import Any
 
 from aiohttp import web
 
-from sfss import __version__, logs, transfers
+from sfss import __version__, logs, node_cli, transfers
 from sfss.admission import Admission
 from sfss.allocator import keep_large_blocks
 from sfss.client import DEFAULT_URL, Client
 from sfss.credentials import Credentials
 from sfss.errors import SettingsError, SfssError
 from sfss.memcache.proxy import Limits
+from sfss.node_settings import NodeSettings
 from sfss.panel import Panel
 from sfss.service import FileService
 from sfss.settings import (
@@ -31,6 +32,7 @@ from sfss.settings import (
     FIELDS,
     TOKEN_VARIABLE,
     Settings,
+    fields_of,
     load,
     split_address,
 )
@@ -39,7 +41,7 @@ from sfss.stores.base import Store
 from sfss.stores.directory import DirectoryStore
 from sfss.stores.proxies import ProxyStore
 from sfss.stores.sqlite import SqliteStore
-from sfss.web.server import make_runner
+from sfss.web.gateway import make_runner
 
 try:
     import uvloop
@@ -60,19 +62,38 @@ def main(arguments: list[str] | None = None) -> int:
     parser = _parser()
     options = vars(parser.parse_args(arguments))
     command = options.pop("command")
+    if command == "node":
+        return _reported(lambda: _be_a_node(options))
     if command is not None and (server_options := options.keys() & {*FIELDS, "config"}):
         flags = ", ".join("--" + name.replace("_", "-") for name in sorted(server_options))
         parser.error(f"{flags}: that is for the server, and does not go with {command!r}")
+    return _reported(lambda: _do(command, options))
+
+
+def _do(command: str | None, options: dict[str, Any]) -> int:
+    if command is None:
+        config = options.pop("config", None)
+        return _serve(partial(load, options, config=config))
+    client = Client(
+        options.pop("url"),
+        token=os.environ.get(TOKEN_VARIABLE),
+        connections=options.get("parallel", 1),
+    )
+    return _run(transfers.COMMANDS[command](client, **options))
+
+
+def _be_a_node(options: dict[str, Any]) -> int:
+    what, config = options.pop("what"), options.pop("config", None)
+    if options.pop("verbose"):
+        options["log_level"] = "debug"
+    load_settings = partial(load, options, config=config, kind=NodeSettings)
+    return _run(node_cli.serve(load_settings) if what == "serve" else node_cli.verify(load_settings))
+
+
+def _reported(function: Callable[[], int]) -> int:
+    """The exit code of *function*; what goes wrong is told."""
     try:
-        if command is None:
-            config = options.pop("config", None)
-            return _serve(partial(load, options, config=config))
-        client = Client(
-            options.pop("url"),
-            token=os.environ.get(TOKEN_VARIABLE),
-            connections=options.get("parallel", 1),
-        )
-        return _run(transfers.COMMANDS[command](client, **options))
+        return function()
     except SettingsError as error:
         print(f"sfss: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -199,6 +220,24 @@ def _parser() -> argparse.ArgumentParser:
         "-o", "--output", default=".", metavar="FOLDER",
         help="folder to keep them in, each under its path; - is standard output (default: .)",
     )
+    node = commands.add_parser(
+        "node",
+        help="be one of several nodes that keep all files",
+        description="Be a node: keep every file that any of the nodes is given.",
+    )
+    node.add_argument(
+        "what", nargs="?", choices=("serve", "verify"), default="serve",
+        help="verify: read every file again, heal what is damaged, and compare with the other nodes",
+    )
+    node.add_argument(
+        "--config", metavar="FILE", default=argparse.SUPPRESS,
+        help=f"TOML file with settings (default: ${CONFIG_VARIABLE})",
+    )
+    node.add_argument(
+        "-v", "--verbose", action="store_true", help="log everything (--log-level debug)"
+    )
+    for name, part in fields_of(NodeSettings).items():
+        _add_setting(node, name, part)
     rm = commands.add_parser("rm", parents=[many], help="delete files")
     rm.add_argument("paths", nargs="+", metavar="PATH")
     status = commands.add_parser("status", parents=[server], help="show the figures of the server")
@@ -218,11 +257,13 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_setting(group: Any, name: str, part: Any) -> None:
-    flag = "--" + name.replace("_", "-")
+    flags = ["--" + name.replace("_", "-")]
+    if part.metadata["short"]:
+        flags.append(part.metadata["short"])
     help = part.metadata["help"].replace("%", "%%")
     if part.type is bool:
         group.add_argument(
-            flag,
+            *flags,
             action=argparse.BooleanOptionalAction,
             default=argparse.SUPPRESS,
             help=f"{help} (default: {'yes' if part.default else 'no'})",
@@ -230,7 +271,7 @@ def _add_setting(group: Any, name: str, part: Any) -> None:
         return
     many = part.type not in (int, float, str)
     group.add_argument(
-        flag,
+        *flags,
         type=str if many else part.type,
         action=_Repeated if many else "store",
         metavar=part.metadata["unit"],

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sfss.errors import SettingsError
-from sfss.settings import Settings
+from sfss.node_settings import NodeSettings
+from sfss.settings import ServerSettings, Settings
 from sfss.signing import SHORTEST_KEY
 
 # RFC 6750 2.1: b64token
@@ -19,19 +20,36 @@ class Credentials:
     write_tokens: tuple[str, ...] = field(default=(), repr=False)
     read_tokens: tuple[str, ...] = field(default=(), repr=False)
     signing_keys: tuple[str, ...] = field(default=(), repr=False)
+    node_secret: str = field(default="", repr=False)
 
     @classmethod
-    def of(cls, settings: Settings) -> "Credentials":
+    def of(cls, settings: ServerSettings) -> "Credentials":
         """:raises SettingsError: if a file cannot be read, is empty, or a secret is malformed."""
         write_tokens = settings.write_token + secrets_in("write_token_file", settings.write_token_file)
         read_tokens = settings.read_token + secrets_in("read_token_file", settings.read_token_file)
-        keys = settings.signing_key + secrets_in("signing_key_file", settings.signing_key_file)
+        keys: tuple[str, ...] = ()
+        node_secret = ""
+        if isinstance(settings, Settings):
+            keys = settings.signing_key + secrets_in("signing_key_file", settings.signing_key_file)
+        elif isinstance(settings, NodeSettings):
+            node_secret = _node_secret(settings)
         for name, tokens in (("write_token", write_tokens), ("read_token", read_tokens)):
             if not all(_TOKEN.fullmatch(token) for token in tokens):
                 raise SettingsError(f"{name}: a token has letters, digits and any of -._~+/ only")
         if any(len(key) < SHORTEST_KEY for key in keys):
             raise SettingsError(f"signing_key: a key has at least {SHORTEST_KEY} characters")
-        return cls(write_tokens, read_tokens, keys)
+        return cls(write_tokens, read_tokens, keys, node_secret)
+
+
+def _node_secret(settings: NodeSettings) -> str:
+    found = secrets_in("node_secret_file", settings.node_secret_file)
+    if settings.node_secret:
+        found = (settings.node_secret, *found)
+    if len(found) > 1:
+        raise SettingsError("node_secret: there is more than one; it is the same on all nodes")
+    if found and not _TOKEN.fullmatch(found[0]):
+        raise SettingsError("node_secret: it has letters, digits and any of -._~+/ only")
+    return found[0] if found else ""
 
 
 def secrets_in(name: str, file: str) -> tuple[str, ...]:

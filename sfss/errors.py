@@ -59,6 +59,14 @@ class FileTooLarge(SfssError):
         return cls(f"A file may have at most {limit} bytes.")
 
 
+class AlreadyDeleted(SfssError):
+    """The name was used for a file that is deleted, and is not used again."""
+
+    @classmethod
+    def of(cls, path: str) -> "AlreadyDeleted":
+        return cls(f"The file {path!r} is deleted already; its name is not used again.")
+
+
 class PreconditionFailed(SfssError):
     """``If-Match`` or ``If-None-Match`` does not hold for the file as it is."""
 

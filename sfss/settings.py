@@ -37,10 +37,19 @@ _ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+")
 
 
 def setting(
-    default: Any, help: str, *, unit: str = "", least: float | None = None, secret: bool = False
+    default: Any,
+    help: str,
+    *,
+    unit: str = "",
+    least: float | None = None,
+    secret: bool = False,
+    short: str = "",
 ) -> Any:
-    """A field of :class:`ServerSettings`: *least* is the smallest number that makes sense."""
-    metadata = {"help": help, "unit": unit, "least": least, "secret": secret}
+    """A field of :class:`ServerSettings`.
+
+    *least* is the smallest number that makes sense; *short* is a second flag, of one letter.
+    """
+    metadata = {"help": help, "unit": unit, "least": least, "secret": secret, "short": short}
     return field(default=default, repr=not secret, metadata=metadata)
 
 

@@ -15,7 +15,6 @@ import math
 import mmap
 import os
 import signal
-import socket
 import ssl
 import time
 from collections.abc import Awaitable, Callable
@@ -32,6 +31,7 @@ from gunicorn.errors import HaltServer
 from sfss import __version__
 from sfss.board import Board
 from sfss.errors import SfssError
+from sfss.listening import BACKLOG, listen, tls_context
 from sfss.panel import GONE, Panel, retire
 from sfss.settings import Settings
 
@@ -42,7 +42,6 @@ except ImportError:  # it does not exist for every platform
 
 log = logging.getLogger("sfss")
 
-BACKLOG = 2048
 #: A worker that shows no life for so long (seconds) is ended, and another one started.
 HANG_TIMEOUT = 60
 #: How long the master waits after a worker that could not start, before it tries again. Seconds.
@@ -55,10 +54,6 @@ _ENDS = {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT}
 
 #: Makes what serves in a worker: called in its event loop, with the settings and its panel.
 MakeRunner = Callable[[Settings, Panel], Awaitable[AppRunner]]
-
-
-class CannotListen(SfssError):
-    """The address is taken, or is none of this machine's; or the certificate is unfit."""
 
 
 def run(
@@ -84,50 +79,6 @@ def run(
             raise  # a worker's code tells the master why it has ended
         return 1 if end.code else 0
     return 0
-
-
-def listen(host: str, port: int) -> list[socket.socket]:
-    """A socket for each address of *host*. :raises CannotListen:"""
-    sockets: list[socket.socket] = []
-    try:
-        found = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
-        for family, kind, protocol, _, address in dict.fromkeys(found):
-            listener = socket.socket(family, kind, protocol)
-            sockets.append(listener)
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if family == socket.AF_INET6:
-                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
-            listener.bind(address)
-            listener.listen(BACKLOG)
-    except (OSError, UnicodeError, OverflowError) as error:  # the last two are of the names
-        for listener in sockets:
-            listener.close()
-        reason = getattr(error, "strerror", None) or error
-        raise CannotListen(f"Cannot listen on {host}:{port}: {reason}.") from error
-    return sockets
-
-
-def tls_context(settings: Settings) -> ssl.SSLContext | None:
-    """The certificate of *settings*, or None without TLS. :raises CannotListen: if it is unfit."""
-    if not settings.ssl:
-        return None
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["http/1.1"])
-    try:
-        context.load_cert_chain(settings.sslcert, settings.sslkey, password=_no_password)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CannotListen(
-            f"Cannot use the certificate {settings.sslcert} with the key {settings.sslkey}: {reason}."
-        ) from error
-    return context
-
-
-def _no_password() -> str:
-    raise ValueError("it is encrypted, and nobody is there to ask for its password")
 
 
 class _Application(BaseApplication):

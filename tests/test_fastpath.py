@@ -14,7 +14,8 @@ from sfss.service import FileService
 from sfss.settings import Settings
 from sfss.stores.sqlite import SqliteStore
 from sfss.web.fastpath import MAX_HEAD_BYTES, plain_request
-from sfss.web.server import ClientConnection, make_runner
+from sfss.web.gateway import make_runner
+from sfss.web.server import ClientConnection
 from tests.http import Answer, RawClient, request
 from tests.programs import Sfss
 

@@ -11,14 +11,18 @@ FLOORS = [
     {"sfss.errors"},
     {"sfss.models", "sfss.paths", "sfss.settings", "sfss.logs"}
     | {"sfss.allocator", "sfss.receivers", "sfss.figures", "sfss.board", "sfss.signing"},
-    {"sfss.panel", "sfss.credentials"},
+    {"sfss.node_settings", "sfss.panel"},
+    {"sfss.credentials"},
     {"sfss.client"},  # beside the house: imports only the ground, and only the top imports it
     {"sfss.memcache.*"},
     {"sfss.stores.*"},
     {"sfss.admission"},
     {"sfss.service"},
+    {"sfss.replication.*"},
     {"sfss.web.*"},
-    {"sfss.transfers", "sfss.workers"},
+    {"sfss.listening"},
+    {"sfss.transfers", "sfss.workers", "sfss.process"},
+    {"sfss.node_cli"},
     {"sfss.cli"},
     {"sfss.__main__"},
 ]

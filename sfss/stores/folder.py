@@ -12,6 +12,7 @@ All calls block. One process, or one thread, may disturb another: whoever needs 
 steps takes :meth:`Folder.locked`.
 """
 
+import ctypes
 import errno
 import fcntl
 import hashlib
@@ -81,6 +82,24 @@ class Folder:
         os.close(self._owner)
         os.close(self._root)
 
+    @property
+    def identity(self) -> str:
+        """What :meth:`identify` has written here, "" if nobody has."""
+        return os.pread(self._owner, 100, 0).decode("ascii", "replace")
+
+    def identify(self, identity: str) -> None:
+        """Write who this folder is, so that its owner knows it again."""
+        os.pwrite(self._owner, identity.encode("ascii"), 0)
+        os.fsync(self._owner)
+
+    def sync(self) -> None:
+        """Return when all that was written here is on disk. :raises OSError:"""
+        if _syncfs is None:
+            os.sync()
+        elif _syncfs(self._root) != 0:
+            number = ctypes.get_errno()
+            raise OSError(number, os.strerror(number))
+
     # Reading.
 
     def open(self, path: str) -> int | None:
@@ -98,12 +117,25 @@ class Folder:
             os.close(descriptor)
         return None
 
-    def read(self, path: str) -> bytes | None:
-        """The content, None if there is no file. :raises OSError: if nobody can say."""
+    def is_file(self, path: str) -> bool:
+        """Whether there is a file. :raises OSError: if nobody can say."""
+        descriptor = self.open(path)
+        if descriptor is None:
+            return False
+        os.close(descriptor)
+        return True
+
+    def read(self, path: str, *, limit: int | None = None) -> bytes | None:
+        """The content; None if there is no file, or one of more than *limit* bytes.
+
+        :raises OSError: if nobody can say.
+        """
         descriptor = self.open(path)
         if descriptor is None:
             return None
         with open(descriptor, "rb", buffering=0) as file:
+            if limit is not None and os.fstat(descriptor).st_size > limit:
+                return None
             return file.read()
 
     def read_at_once(self, path: str) -> bytearray | None:
@@ -343,6 +375,8 @@ class Folder:
         return False
 
 
+# syncfs(2): Python does not have it, and other systems than Linux do not.
+_syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)  # Linux: fail rather than wait for the disk
 
 

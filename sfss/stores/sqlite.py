@@ -286,7 +286,7 @@ def _claim(database: sqlite3.Connection, file: Path) -> None:
         if owner == 0 and version == 0 and tables == 0:
             # All in one transaction, before WAL mode writes the first page: a kill in
             # between leaves an empty file, which the next start takes as its own.
-            for statement in _statements(_SCHEMA):
+            for statement in statements(_SCHEMA):
                 database.execute(statement)
             database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
             database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
@@ -303,7 +303,7 @@ def _claim(database: sqlite3.Connection, file: Path) -> None:
     database.execute("PRAGMA journal_mode = WAL")
 
 
-def _statements(script: str) -> Iterable[str]:
+def statements(script: str) -> Iterable[str]:
     """The statements of *script* (executescript would commit before it begins)."""
     statement = ""
     for line in script.splitlines(keepends=True):

@@ -23,11 +23,15 @@ ROUTE = web.RequestKey("route", str)
 class Access:
     """Takes note of requests in *telemetry* and, with *write_lines*, in the log.
 
-    *doors* know whose request it is when it comes through other proxies.
+    *doors* know whose request it is when it comes through other proxies. Requests to *quiet* are of
+    interest to nobody but who debugs.
     """
 
-    def __init__(self, telemetry: Telemetry, doors: Doors, *, write_lines: bool):
+    def __init__(
+        self, telemetry: Telemetry, doors: Doors, *, write_lines: bool, quiet: str | None = None
+    ):
         self._doors = doors
+        self._quiet = quiet
         self.writes_lines = write_lines
         #: A request has been answered: see :meth:`Telemetry.record`.
         self.count = telemetry.record
@@ -49,7 +53,8 @@ class Access:
 
         *forwarded*: the lines of its ``X-Forwarded-For``.
         """
-        log.info(
+        log.log(
+            logging.DEBUG if target == self._quiet else logging.INFO,
             "request",
             extra={
                 "method": method,

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from http import HTTPStatus
 from time import perf_counter
 
@@ -10,16 +10,11 @@ from aiohttp import web
 
 from sfss.errors import InvalidRequest, SfssError
 from sfss.panel import Panel
-from sfss.service import FileService
-from sfss.settings import Settings
 from sfss.web.access import ROUTE, STARTED
 from sfss.web.cors import Cors
 from sfss.web.doors import FORWARDED, Doors
 from sfss.web.errors import error_response, http_exception_response, problem
-from sfss.web.files import Files
-from sfss.web.page import Page
 from sfss.web.request_ids import RequestIds
-from sfss.web.status import Status
 
 log = logging.getLogger("sfss.web")
 
@@ -35,24 +30,10 @@ def common_headers(cors: Cors) -> dict[str, str]:
 
 
 def make_app(
-    service: FileService,
-    settings: Settings,
-    doors: Doors,
-    cors: Cors,
-    panel: Panel,
-    request_ids: RequestIds,
+    routes: Iterable[web.RouteDef], doors: Doors, cors: Cors, panel: Panel, request_ids: RequestIds
 ) -> web.Application:
     app = web.Application(middlewares=[_around_every_request(doors, cors, request_ids)])
-    app.add_routes(
-        Files(
-            service,
-            upload_timeout=settings.upload_timeout,
-            inline_active=settings.inline_active,
-        ).routes()
-    )
-    app.add_routes(Status(service, panel).routes())
-    if settings.page:
-        app.add_routes(Page(service, panel, uploads=settings.page_uploads).routes())
+    app.add_routes(routes)
     app.cleanup_ctx.append(_publishing(panel))
     return app
 

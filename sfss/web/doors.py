@@ -13,7 +13,7 @@ from aiohttp import web
 
 from sfss.credentials import Credentials
 from sfss.errors import Forbidden, Unauthorized
-from sfss.settings import Settings, split_network
+from sfss.settings import ServerSettings, split_network
 from sfss.signing import check
 from sfss.web.arguments import argument, path_argument
 
@@ -27,7 +27,23 @@ LIMIT = web.RequestKey("limit", object)
 
 
 class Doors:
-    def __init__(self, settings: Settings, credentials: Credentials = Credentials()):
+    """*open_paths* are for everybody. Who sends to *nodes_path* is another node."""
+
+    def __init__(
+        self,
+        settings: ServerSettings,
+        credentials: Credentials = Credentials(),
+        *,
+        open_paths: frozenset[str] = OPEN,
+        nodes_path: str | None = None,
+    ):
+        self._open_paths = open_paths
+        self._nodes_path = nodes_path
+        self.use(settings, credentials)
+
+    def use(self, settings: ServerSettings, credentials: Credentials) -> None:
+        """Let in whom these allow, from now on."""
+        self._nodes = (credentials.node_secret.encode(),) if credentials.node_secret else ()
         self._writers = tuple(token.encode() for token in credentials.write_tokens)
         # Who may write may read.
         self._readers = tuple(token.encode() for token in credentials.read_tokens) + self._writers
@@ -44,7 +60,7 @@ class Doors:
         :raises Unauthorized: if it needs a token. :raises Forbidden: if it needs another address,
             or its signature does not hold.
         """
-        if request.path in OPEN and request.method in _READING:
+        if request.path in self._open_paths and request.method in _READING:
             return
         if self._keys and self._is_signed(request):
             return
@@ -56,8 +72,10 @@ class Doors:
             address = self.client_address(request.remote, request.get(FORWARDED, ()))
             if not _is_in(address, self._networks):
                 raise Forbidden("Writes are not allowed from this address.")
-        if self._writers:
-            self._check_token(request.headers, self._writers)
+        # (Without a secret a node is a writer like others.)
+        writers = self._nodes if self._nodes and request.path == self._nodes_path else self._writers
+        if writers:
+            self._check_token(request.headers, writers)
 
     def client_address(self, peer: str | None, forwarded: Iterable[str]) -> str | None:
         """Whose request it is: *peer*, or whom trusted proxies name in their ``X-Forwarded-For``.

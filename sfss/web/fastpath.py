@@ -12,7 +12,7 @@ against each other.
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from email.utils import formatdate
 from functools import lru_cache
 from typing import NamedTuple
@@ -34,6 +34,9 @@ _ROUTES = {
     b"PUT /file": ("PUT", "/file"),
     b"POST /files": ("POST", "/files"),
 }
+#: The same of a node, where the path is the URL.
+_NODE_REQUEST_LINE = re.compile(rb"GET /([A-Za-z0-9.~-][A-Za-z0-9._~/-]*) HTTP/1\.1\r\n")
+NODE_RESOURCE = "/{path}"
 # RFC 9110 5.5: visible ASCII with single blanks inside; anything fancier is for aiohttp.
 _HEADER = re.compile(rb"([A-Za-z0-9-]+): ?([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?")
 #: What a request may carry without changing its answer.
@@ -52,22 +55,40 @@ class PlainRequest(NamedTuple):
     forwarded: tuple[str, ...]  #: the lines of X-Forwarded-For
     body: bytes
 
+    @property
+    def target(self) -> str:
+        """What stands in the request line."""
+        return f"/{self.path}" if self.resource == NODE_RESOURCE else f"{self.resource}?path={self.path}"
+
 
 def plain_request(data: bytes) -> PlainRequest | None:
     """What *data* asks for, if it is exactly one plain request."""
     line = _REQUEST_LINE.match(data)
     if line is None:
         return None
-    head_size = data.find(b"\r\n\r\n", line.end() - 2, MAX_HEAD_BYTES) + 4
+    start, path = line.groups()
+    return _plain(data, line.end(), *_ROUTES[start], path)
+
+
+def plain_node_request(data: bytes) -> PlainRequest | None:
+    """The same, of a node. (The names that mean something else there are of those with a ``_``, or
+    :func:`sfss.web.nodes.is_reserved` knows them.)
+    """
+    line = _NODE_REQUEST_LINE.match(data)
+    return _plain(data, line.end(), "GET", NODE_RESOURCE, line[1]) if line is not None else None
+
+
+def _plain(
+    data: bytes, headers_start: int, method: str, resource: str, path: bytes
+) -> PlainRequest | None:
+    head_size = data.find(b"\r\n\r\n", headers_start - 2, MAX_HEAD_BYTES) + 4
     if head_size < 4:
         return None
-    headers = _plain_headers(data[line.end() : head_size])
+    headers = _plain_headers(data[headers_start:head_size])
     if headers is None:
         return None
     announced, forwarded = headers
     body = data[head_size:]
-    start, path = line.groups()
-    method, resource = _ROUTES[start]
     is_get = method == "GET"
     # A GET announces no body, and a PUT must announce the one that is here.
     if announced != (-1 if is_get else len(body)) or (is_get and body):
@@ -114,10 +135,21 @@ _CLOSE = "Connection: close\r\n"
 
 
 class Heads:
-    """The heads of answers. *common*: headers of every answer; *inline_active*: see serving.py."""
+    """The heads of answers.
 
-    def __init__(self, common: Mapping[str, str], *, inline_active: bool):
+    *common*: headers of every answer; *of_files*: gives more lines for a file; *inline_active*: see
+    serving.py.
+    """
+
+    def __init__(
+        self,
+        common: Mapping[str, str],
+        *,
+        inline_active: bool,
+        of_files: Callable[[StoredFile], str] = lambda file: "",
+    ):
         self._common = header_lines(common)
+        self._lines_of = of_files
         self._inline_active = inline_active
 
     def of_file(self, path: str, file: StoredFile, request_id: str, *, close: bool) -> bytes:
@@ -125,7 +157,7 @@ class Heads:
         serving = serving_lines(path, self._inline_active)
         return (
             f"HTTP/1.1 200 OK\r\n{serving}"
-            f'ETag: "{file.etag}"\r\nAccept-Ranges: bytes\r\n{self._common}'
+            f'ETag: "{file.etag}"\r\nAccept-Ranges: bytes\r\n{self._lines_of(file)}{self._common}'
             f"X-Request-ID: {request_id}\r\n"
             f"Content-Length: {len(file.content)}\r\nDate: {_date(int(time.time()))}\r\n"
             f"{_CLOSE if close else ''}\r\n"

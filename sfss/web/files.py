@@ -1,11 +1,12 @@
-"""``POST /files`` and ``GET HEAD PUT DELETE /file``."""
+"""``POST /files`` and ``GET HEAD PUT DELETE /file``; and what is served alike by a node."""
 
 import json
+from collections.abc import Mapping
 from urllib.parse import quote
 
 from aiohttp import web
 
-from sfss.models import FileInfo
+from sfss.models import FileInfo, StoredFile
 from sfss.paths import check_path
 from sfss.service import FileService
 from sfss.web.arguments import path_argument
@@ -15,16 +16,53 @@ from sfss.web.serving import serving_headers
 from sfss.web.uploads import leave_expectation, read_upload
 
 
-class Files:
-    """The handlers over *service*. *upload_timeout*: seconds for the body of an upload.
+class Serving:
+    """``GET`` and ``HEAD`` of the files of *service*. *inline_active*: see :mod:`sfss.web.serving`."""
 
-    *inline_active*: see :mod:`sfss.web.serving`.
-    """
+    def __init__(self, service: FileService, *, inline_active: bool):
+        self._service = service
+        self._inline_active = inline_active
+
+    def path_of(self, request: web.Request) -> str:
+        """Which file *request* is about. :raises InvalidRequest:"""
+        return path_argument(request)
+
+    def headers_of(self, path: str, file: StoredFile | FileInfo) -> dict[str, str]:
+        """The headers of a file, with or without its content."""
+        serving = serving_headers(path, inline_active=self._inline_active)
+        return serving | {"ETag": f'"{file.etag}"', "Accept-Ranges": "bytes"}
+
+    async def get(self, request: web.Request) -> web.Response:
+        path = self.path_of(request)
+        file = await self._service.get(path)
+        content = file.content
+        headers = self.headers_of(path, file)
+        asked = request.headers
+        if "If-None-Match" in asked or "If-Match" in asked or "Range" in asked:
+            info = FileInfo(len(content), file.etag)
+            if is_unchanged(asked, info):
+                return _not_modified(headers)
+            if part := requested_range(asked, info):
+                start, stop = part
+                headers["Content-Range"] = f"bytes {start}-{stop - 1}/{info.size}"
+                return web.Response(status=206, body=content[start:stop], headers=headers)
+        return web.Response(body=content, headers=headers)
+
+    async def head(self, request: web.Request) -> web.Response:
+        path = self.path_of(request)
+        info = await self._service.stat(path)
+        headers = self.headers_of(path, info)
+        if is_unchanged(request.headers, info):
+            return _not_modified(headers)
+        return web.Response(headers=headers | {"Content-Length": str(info.size)})
+
+
+class Files(Serving):
+    """The handlers over *service*. *upload_timeout*: seconds for the body of an upload."""
 
     def __init__(self, service: FileService, *, upload_timeout: float, inline_active: bool):
-        self._service = service
+        super().__init__(service, inline_active=inline_active)
         self._upload_timeout = upload_timeout
-        self._inline_active = inline_active
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -34,29 +72,6 @@ class Files:
             web.put("/file", self.put, expect_handler=leave_expectation),
             web.delete("/file", self.delete),
         ]
-
-    async def get(self, request: web.Request) -> web.Response:
-        path = path_argument(request)
-        content, etag = await self._service.get(path)
-        headers = self._headers(path, etag)
-        asked = request.headers
-        if "If-None-Match" in asked or "If-Match" in asked or "Range" in asked:
-            info = FileInfo(len(content), etag)
-            if is_unchanged(asked, info):
-                return _not_modified(etag)
-            if part := requested_range(asked, info):
-                start, stop = part
-                headers["Content-Range"] = f"bytes {start}-{stop - 1}/{info.size}"
-                return web.Response(status=206, body=content[start:stop], headers=headers)
-        return web.Response(body=content, headers=headers)
-
-    async def head(self, request: web.Request) -> web.Response:
-        path = path_argument(request)
-        info = await self._service.stat(path)
-        if is_unchanged(request.headers, info):
-            return _not_modified(info.etag)
-        headers = self._headers(path, info.etag)
-        return web.Response(headers=headers | {"Content-Length": str(info.size)})
 
     async def put(self, request: web.Request) -> web.Response:
         return updated(*await self._store(request))
@@ -82,14 +97,11 @@ class Files:
             content = await read_upload(request, limit=limit, timeout=self._upload_timeout)
             return path, await self._service.put(path, content, precondition)
 
-    def _headers(self, path: str, etag: str) -> dict[str, str]:
-        """The headers of a file, with or without its content."""
-        serving = serving_headers(path, inline_active=self._inline_active)
-        return serving | {"ETag": f'"{etag}"', "Accept-Ranges": "bytes"}
 
-
-def _not_modified(etag: str) -> web.Response:
-    return web.Response(status=304, headers={"ETag": f'"{etag}"'})
+def _not_modified(headers: Mapping[str, str]) -> web.Response:
+    # RFC 9110 15.4.5: what a cache may need; the rest it has.
+    kept = {name: headers[name] for name in ("ETag", "Cache-Control") if name in headers}
+    return web.Response(status=304, headers=kept)
 
 
 def updated(path: str, info: FileInfo) -> web.Response:

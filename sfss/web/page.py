@@ -36,14 +36,15 @@ class Page:
         self._panel = panel
         self._uploads = uploads
 
-    def routes(self) -> list[web.RouteDef]:
+    def routes(self, prefix: str = "") -> list[web.RouteDef]:
+        """*prefix*: of its URLs, such as ``/_page``."""
         return [
-            *(web.get(url, self.file) for url in _FILES),
-            web.get("/page.json", self.figures),
+            *(web.get(prefix + url, self.file) for url in _FILES),
+            web.get(f"{prefix}/page.json", self.figures),
         ]
 
     async def file(self, request: web.Request) -> web.Response:
-        name, content_type = _FILES[request.path]
+        name, content_type = _FILES["/" + request.path.rpartition("/")[2]]
         return web.Response(
             text=_text(name),
             content_type=content_type,

@@ -10,7 +10,7 @@
 """
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from time import perf_counter
 from typing import NamedTuple
@@ -24,13 +24,13 @@ from sfss.figures import Family, gauge
 from sfss.models import FileInfo, StoredFile
 from sfss.panel import Panel
 from sfss.service import FileService
-from sfss.settings import Settings
+from sfss.settings import ServerSettings
 from sfss.web.access import Access
 from sfss.web.app import common_headers, make_app
 from sfss.web.cors import Cors
 from sfss.web.doors import Doors
 from sfss.web.errors import error_response, problem
-from sfss.web.fastpath import Heads, PlainRequest, plain_request
+from sfss.web.fastpath import Heads, PlainRequest
 from sfss.web.files import created, updated
 from sfss.web.request_ids import RequestIds
 from sfss.web.telemetry import Telemetry
@@ -133,10 +133,10 @@ class ClientConnection(RequestHandler):
 
     def _begin(self, data: bytes) -> bool:
         """Begin to answer *data*, if it is a plain request and the store is ready for it."""
-        request = plain_request(data)
+        server = self._manager
+        request = server.plain_request(data)
         if request is None:
             return False
-        server = self._manager
         service, doors = server.service, server.doors
         if request.method == "GET":
             if not doors.reads_open:
@@ -175,7 +175,7 @@ class ClientConnection(RequestHandler):
         if access.writes_lines:
             access.write_line(
                 method=request.method,
-                target=f"{request.resource}?path={request.path}",
+                target=request.target,
                 status=status,
                 bytes_in=bytes_in,
                 bytes_out=bytes_out,
@@ -512,10 +512,21 @@ class _PlainPut(_Plain):
         self._respond(made(self.request.path, info))
 
 
+class Surface(NamedTuple):
+    """What a server looks like from outside."""
+
+    routes: list[web.RouteDef]  #: the first that fits has the request
+    open_paths: frozenset[str]  #: for everybody
+    plain_request: Callable[[bytes], PlainRequest | None]  #: see fastpath.py
+    lines_of_files: Callable[[StoredFile], str]  #: the same
+    nodes_path: str | None = None  #: where other nodes send to
+
+
 class Parts(NamedTuple):
     """What a connection needs besides its bytes. Times in seconds."""
 
     service: FileService
+    surface: Surface
     doors: Doors
     access: Access
     common_headers: dict[str, str]
@@ -538,7 +549,12 @@ class Server(web.Server):
         self.doors = parts.doors
         self.access = parts.access
         self.common_headers = parts.common_headers
-        self.heads = Heads(parts.common_headers, inline_active=parts.inline_active)
+        self.plain_request = parts.surface.plain_request
+        self.heads = Heads(
+            parts.common_headers,
+            inline_active=parts.inline_active,
+            of_files=parts.surface.lines_of_files,
+        )
         self.request_ids = parts.request_ids
         self.send_timeout = parts.send_timeout
         self.header_timeout = parts.header_timeout
@@ -593,6 +609,7 @@ class Runner(web.AppRunner):
             auto_decompress=False,  # a file is kept as it is sent
             **options,
         )
+        self.doors = parts.doors
         self._parts = parts
         self._panel = panel
 
@@ -603,26 +620,29 @@ class Runner(web.AppRunner):
         return server
 
 
-def make_runner(
+def assemble(
+    surface: Surface,
     service: FileService,
-    settings: Settings,
-    credentials: Credentials = Credentials(),
-    panel: Panel | None = None,
+    settings: ServerSettings,
+    credentials: Credentials,
+    panel: Panel,
 ) -> Runner:
-    """All that serves *service* over HTTP, put together as *settings* say.
-
-    *panel*: where this process's figures meet those of others, if there are others.
-    """
-    panel = panel or Panel()
+    """All that serves *service* over HTTP at the URLs of *surface*, as *settings* say."""
     telemetry, request_ids = Telemetry(panel.started), RequestIds()
-    doors, cors = Doors(settings, credentials), Cors(settings.cors_origin)
+    doors = Doors(
+        settings, credentials, open_paths=surface.open_paths, nodes_path=surface.nodes_path
+    )
+    cors = Cors(settings.cors_origin)
     panel.add_source(telemetry.families)
     panel.add_source(service.families)
     panel.add_history(service.history)
     parts = Parts(
         service,
+        surface,
         doors,
-        Access(telemetry, doors, write_lines=settings.access_log),
+        Access(
+            telemetry, doors, write_lines=settings.access_log, quiet=surface.nodes_path
+        ),
         common_headers(cors),
         settings.inline_active,
         request_ids,
@@ -630,7 +650,7 @@ def make_runner(
         header_timeout=settings.header_timeout,
     )
     return Runner(
-        make_app(service, settings, doors, cors, panel, request_ids),
+        make_app(surface.routes, doors, cors, panel, request_ids),
         parts,
         panel,
         keepalive_timeout=settings.keepalive_timeout,

@@ -28,8 +28,14 @@ class Status:
     def routes(self) -> list[web.RouteDef]:
         return [
             web.get("/status", self.get),
-            web.get("/metrics", self.metrics),
             web.get("/openapi.json", self.openapi),
+            *self.routes_of_a_node(),
+        ]
+
+    def routes_of_a_node(self) -> list[web.RouteDef]:
+        """Those that a node has, too."""
+        return [
+            web.get("/metrics", self.metrics),
             web.get("/healthz", self.healthy),
             web.get("/readyz", self.ready),
         ]

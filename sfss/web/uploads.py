@@ -24,8 +24,12 @@ FORM_OVERHEAD = 64 * 1024
 FORM_FIELDS = 100
 
 
-async def read_upload(request: web.BaseRequest, *, limit: int, timeout: float) -> bytes:
+async def read_upload(
+    request: web.BaseRequest, *, limit: int, timeout: float, forms: bool = True
+) -> bytes:
     """The content of the file that *request* brings: at most *limit* bytes, in *timeout* seconds.
+
+    *forms*: whether a form is taken apart; without, it is a file like others.
 
     :raises FileTooLarge: as soon as that is known.
     :raises InvalidRequest: if the form or the framing of the body is broken.
@@ -46,7 +50,7 @@ async def read_upload(request: web.BaseRequest, *, limit: int, timeout: float) -
         raise InvalidRequest("The only Transfer-Encoding known is chunked.")
 
     media_type, options = parse_options_header(headers.get("Content-Type", ""))
-    is_form = media_type == "multipart/form-data"
+    is_form = forms and media_type == "multipart/form-data"
     announced = request.content_length
     if announced is not None and announced > (limit + FORM_OVERHEAD if is_form else limit):
         raise FileTooLarge.over(limit)

@@ -1,0 +1,57 @@
+"""The port, and the certificate: what a server has before it serves."""
+
+import socket
+import ssl
+
+from sfss.errors import SfssError
+from sfss.settings import ServerSettings
+
+BACKLOG = 2048
+
+
+class CannotListen(SfssError):
+    """The address is taken, or is none of this machine's; or the certificate is unfit."""
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """A socket for each address of *host*. :raises CannotListen:"""
+    sockets: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            listener = socket.socket(family, kind, protocol)
+            sockets.append(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind(address)
+            listener.listen(BACKLOG)
+    except (OSError, UnicodeError, OverflowError) as error:  # the last two are of the names
+        for listener in sockets:
+            listener.close()
+        reason = getattr(error, "strerror", None) or error
+        raise CannotListen(f"Cannot listen on {host}:{port}: {reason}.") from error
+    return sockets
+
+
+def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
+    """The certificate of *settings*, or None without TLS. :raises CannotListen: if it is unfit."""
+    if not settings.ssl:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    try:
+        context.load_cert_chain(settings.sslcert, settings.sslkey, password=_no_password)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CannotListen(
+            f"Cannot use the certificate {settings.sslcert} with the key {settings.sslkey}: {reason}."
+        ) from error
+    return context
+
+
+def _no_password() -> str:
+    raise ValueError("it is encrypted, and nobody is there to ask for its password")

@@ -1,0 +1,169 @@
+"""``sfss node``: one node of several; and ``sfss node verify``. Wires the floors together, as ``cli.py`` does."""
+
+import asyncio
+import fcntl
+import logging
+import sys
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+from aiohttp import web
+
+from sfss import logs, process
+from sfss.admission import Admission
+from sfss.allocator import keep_large_blocks
+from sfss.credentials import Credentials
+from sfss.errors import SettingsError, SfssError
+from sfss.node_settings import NodeSettings
+from sfss.panel import Panel
+from sfss.replication.node import Node, NodeOptions
+from sfss.replication.transport import HttpTransport
+from sfss.service import FileService
+from sfss.web.nodes import make_node_runner
+from sfss.web.server import Runner
+
+log = logging.getLogger("sfss")
+
+_POLL = 0.3  # seconds
+
+
+async def serve(load: Callable[[], NodeSettings], reached: Callable[[str], None] = lambda step: None) -> int:
+    """Be a node until SIGTERM or SIGINT; returns the exit code. *load* gives the settings anew.
+
+    *reached*: see :class:`sfss.replication.replica.Replica`.
+
+    :raises SfssError: if it cannot start.
+    """
+    settings = load()
+    logs.set_up(settings.log_level)
+    keep_large_blocks()
+    node, runner = make_node(settings, reached)
+
+    async def make_runner() -> web.AppRunner:
+        await node.start()
+        return runner
+
+    async def reload() -> NodeSettings:
+        new = load()
+        credentials = Credentials.of(new)
+        runner.doors.use(new, credentials)
+        node.use_secret(credentials.node_secret)
+        await node.use_neighbours(new.neighbours)
+        logging.getLogger().setLevel(new.log_level.upper())
+        return new
+
+    return await process.run(settings, make_runner, reload, node.description)
+
+
+def make_node(
+    settings: NodeSettings, reached: Callable[[str], None] = lambda step: None
+) -> tuple[Node, Runner]:
+    """A node, not yet started, and what serves it; the latter closes it."""
+    credentials = Credentials.of(settings)
+    node = Node(
+        Path(settings.storage),
+        Path(settings.queue),
+        settings.neighbours,
+        NodeOptions(
+            names=settings.names,
+            max_file_size=settings.max_file_size,
+            request_timeout=settings.request_timeout,
+            write_quorum=settings.write_quorum,
+            read_through=settings.read_through,
+            tombstone_lifetime=settings.tombstone_lifetime,
+            catch_up_rate=settings.catch_up_rate,
+            compare_interval=settings.compare_interval,
+        ),
+        partial(HttpTransport, credentials.node_secret, settings.proxy),
+        reached=reached,
+    )
+    service = FileService(
+        node,
+        max_file_size=settings.max_file_size,
+        admission=Admission(settings.max_bytes_in_flight, settings.admission_timeout),
+    )
+    runner = make_node_runner(node, service, settings, credentials, Panel())
+
+    async def close_node(app: web.Application) -> None:
+        await node.close()
+
+    runner.app.on_cleanup.append(close_node)
+    return node, runner
+
+
+async def verify(load: Callable[[], NodeSettings]) -> int:
+    """Read every file again, heal what is damaged, and compare with the others; returns the exit code.
+
+    The node that runs over the same folders does it, if there is one.
+    """
+    settings = load()
+    logs.set_up(settings.log_level)
+    if _runs(Path(settings.queue)):
+        result = await _verified_by_the_running_one(settings)
+    else:
+        result = await _verified_here(settings)
+    left = result["damaged"] - result["healed"]
+    print(
+        f"{result['checked']} files checked, {result['damaged']} damaged or missing, "
+        f"{result['healed']} healed, {result['adopted']} found that were not in the catalog; "
+        f"compared with {result['compared']} of {len(settings.neighbours)} other nodes"
+    )
+    if result["failure"]:
+        print(f"sfss: the verification failed: {result['failure']}", file=sys.stderr)
+    if left:
+        print(f"sfss: {left} files could not be healed; the log names them", file=sys.stderr)
+    return 1 if left or result["failure"] else 0
+
+
+def _runs(queue: Path) -> bool:
+    """Whether a node runs that has *queue*."""
+    try:
+        with open(queue / "lock", "rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except FileNotFoundError:
+        return False
+    except BlockingIOError:
+        return True
+    except OSError as error:
+        raise SettingsError(f"queue: {queue} cannot be used: {error.strerror}") from error
+    return False
+
+
+async def _verified_here(settings: NodeSettings) -> dict[str, Any]:
+    node, _ = make_node(settings)
+    await node.start()
+    try:
+        node.verification.start()
+        await node.verification.wait()
+        return node.verification.progress()
+    finally:
+        await node.close()
+
+
+async def _verified_by_the_running_one(settings: NodeSettings) -> dict[str, Any]:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
+    host = f"[{host}]" if ":" in host else host
+    url = f"{'https' if settings.ssl else 'http'}://{host}:{settings.port}"
+    credentials = Credentials.of(settings)
+    tokens = credentials.write_tokens
+    headers = {"Authorization": f"Bearer {tokens[0]}"} if tokens else {}
+    try:
+        # It is this machine's own: its certificate has the name that clients know it by.
+        connector = aiohttp.TCPConnector(ssl=False)
+        async with aiohttp.ClientSession(url, headers=headers, connector=connector) as session:
+            async with session.post("/_verify") as answer:
+                if answer.status != 202:
+                    raise SfssError(f"{url} answers {answer.status}: {await answer.text()}")
+            while True:
+                async with session.get("/_status") as answer:
+                    if answer.status != 200:
+                        raise SfssError(f"{url} answers {answer.status}: {await answer.text()}")
+                    progress = (await answer.json())["verification"]
+                if not progress["running"]:
+                    return progress
+                await asyncio.sleep(_POLL)
+    except (aiohttp.ClientError, TimeoutError, OSError) as error:
+        raise SfssError(f"A node runs with this queue, but not at {url}: {error}") from error

@@ -1,0 +1,76 @@
+"""One process behind one port, for what cannot be shared among several (a node)."""
+
+import asyncio
+import logging
+import signal
+from collections.abc import Awaitable, Callable
+
+from aiohttp import web
+
+from sfss import __version__
+from sfss.listening import BACKLOG, listen, tls_context
+from sfss.settings import ServerSettings
+
+log = logging.getLogger("sfss")
+
+
+async def run(
+    settings: ServerSettings,
+    make_runner: Callable[[], Awaitable[web.AppRunner]],
+    reload: Callable[[], Awaitable[ServerSettings]],
+    store: str,
+) -> int:
+    """Serve until SIGTERM or SIGINT, then end what is under way; returns the exit code.
+
+    *reload* is called at each SIGHUP; it returns the settings that hold from then on.
+
+    :raises SfssError: if it cannot start.
+    """
+    stop, reread = asyncio.Event(), asyncio.Event()
+    loop = asyncio.get_running_loop()
+    tls = tls_context(settings)
+    sockets = listen(settings.host, settings.port)
+    runner = None
+    try:
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, reread.set)
+        runner = await make_runner()
+        await runner.setup()
+        for listener in sockets:
+            await web.SockSite(runner, listener, ssl_context=tls, backlog=BACKLOG).start()
+            host, port = listener.getsockname()[:2]
+            host = f"[{host}]" if ":" in host else host
+            url = f"{'https' if tls else 'http'}://{host}:{port}"
+            log.info("listening", extra={"url": url, "store": store, "version": __version__})
+        while not await _first(stop, reread):
+            reread.clear()
+            try:
+                new = await reload()
+                if tls is not None:
+                    tls.load_cert_chain(new.sslcert, new.sslkey)
+                log.info("settings reloaded")
+            except Exception as error:  # the old settings are good; nothing is worth to lose them
+                log.error(
+                    "the new settings cannot be used; going on with the old ones",
+                    extra={"reason": str(error)},
+                )
+        log.info("stopping", extra={"drain_timeout_s": settings.drain_timeout})
+    finally:
+        if runner is not None:
+            await runner.cleanup()
+        for listener in sockets:
+            listener.close()
+    log.info("stopped")
+    return 0
+
+
+async def _first(stop: asyncio.Event, reread: asyncio.Event) -> bool:
+    """Wait for one of the two; whether it is *stop*."""
+    waits = [asyncio.ensure_future(event.wait()) for event in (stop, reread)]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
+    return stop.is_set()

@@ -1,0 +1,181 @@
+"""What a node answers to what its neighbours say and ask (``asking.py`` is the other side).
+
+============  ==========================================  ========================================
+a message     has                                         and is answered with
+============  ==========================================  ========================================
+``push``      changes, with their contents                ``results``: "" or why not, for each
+``offer``     changes without contents                    ``wanted``: the numbers of those that are
+                                                          to be pushed; deletes are taken at once
+``tree``      ``horizon``; ``branches``: those whose      ``root``, ``horizon``, ``mark``, ``synced``,
+              leaves are asked for, or null               ``branches`` or ``leaves``: digests
+``list``      ``leaves``: numbers                         changes without contents; ``leaves``: how
+                                                          many of them that were
+``fetch``     ``paths``                                   changes with contents; ``paths``: how many
+                                                          of them that were
+============  ==========================================  ========================================
+
+Each message and each answer has ``node`` (who speaks), ``names`` (which mode) and ``left``: how much
+more the speaker has to tell the other.
+"""
+
+import logging
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from sfss.errors import SfssError
+from sfss.replication.catalog import Entry
+from sfss.replication.changes import BadMessage, Change, Message, encode
+from sfss.replication.replica import Learn, Outcome, Replica, announcement
+from sfss.replication.tree import FAN, LEAVES
+
+log = logging.getLogger("sfss.node")
+
+#: How many changes without, and how many bytes of contents, a message has at the most.
+MOST_CHANGES = 1000
+MOST_BYTES = 4 * 1024 * 1024
+#: Announced and not yet sent: more are not remembered.
+_MOST_ANNOUNCED = 100_000
+
+#: Puts the answer together, from what has become of the changes.
+Finish = Callable[[Sequence[Outcome | SfssError]], list[bytes]]
+
+
+class Answers:
+    """The answers of the node that *replica* is, with names of the mode *names*."""
+
+    def __init__(self, replica: Replica, names: str):
+        self._replica = replica
+        self._names = names
+        #: Of each neighbour, by its id, how much it had to tell when it last spoke.
+        self.left: dict[str, int] = {}
+        self._kinds = {
+            "push": self._push,
+            "offer": self._offer,
+            "tree": self._tree,
+            "list": self._list,
+            "fetch": self._fetch,
+        }
+
+    def prepare(self, message: Message, source: str | None) -> tuple[list[Learn], Finish]:
+        """What *message* is to change, and how it is answered then. *source*: whose URL it is.
+
+        :raises BadMessage: if it is not to be understood, or comes from another kind of node.
+        """
+        answer = self._kinds.get(message.kind)
+        if answer is None:
+            raise BadMessage(f"Nodes of this version know no message {message.kind[:50]!r}.")
+        node = check_speaker(message, self._names)
+        if node == self._replica.node:
+            return [], lambda outcomes: self._message([], None)  # it talks to itself, and will see
+        left = message.fields.get("left", 0)
+        self.left[node] = left if type(left) is int else 0
+        try:
+            return answer(message, source, node)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise BadMessage(f"The message {message.kind!r} is malformed: {error}.") from error
+
+    def _push(self, message: Message, source: str | None, node: str) -> tuple[list[Learn], Finish]:
+        def finish(outcomes: Sequence[Outcome | SfssError]) -> list[bytes]:
+            results = [str(o) if isinstance(o, SfssError) else "" for o in outcomes]
+            return self._message([], source, results=results)
+
+        return [Learn(change, source) for change in message.changes], finish
+
+    def _offer(self, message: Message, source: str | None, node: str) -> tuple[list[Learn], Finish]:
+        replica = self._replica
+        operations, numbers, wanted = [], [], []
+        for number, change in enumerate(message.changes):
+            before = replica.catalog.get(change.path)
+            if (
+                change.is_delete
+                or (before is not None and before.sha1 == change.sha1)
+                or (before is not None and before.version >= change.version)
+            ):
+                operations.append(Learn(change._replace(content=None), source))
+                numbers.append(number)
+            else:
+                wanted.append(number)
+                if len(replica.announced) < _MOST_ANNOUNCED and source is not None:
+                    replica.announced[change.path] = source
+
+        def finish(outcomes: Sequence[Outcome | SfssError]) -> list[bytes]:
+            failed = [n for n, o in zip(numbers, outcomes) if isinstance(o, SfssError)]
+            return self._message([], source, wanted=wanted, failed=failed)
+
+        return operations, finish
+
+    def _tree(self, message: Message, source: str | None, node: str) -> tuple[list[Learn], Finish]:
+        replica = self._replica
+        asked = message.fields["branches"]
+        if asked is None:
+            found: dict[str, Any] = {"branches": replica.catalog.tree.branches()}
+            if message.fields["root"] == replica.catalog.tree.root():
+                found = {}  # it needs no more to see that all is the same
+        else:
+            if len(asked) > FAN or not all(type(b) is int and 0 <= b < FAN for b in asked):
+                raise ValueError("there is no such branch")
+            found = {"leaves": [replica.catalog.tree.leaves_of(branch) for branch in asked]}
+        fields = {
+            "root": replica.catalog.tree.root(),
+            "files": replica.catalog.counts.files,
+            "horizon": replica.horizon,
+            "mark": replica.clock.tick(),
+            "synced": replica.catalog.state(f"synced {node}"),
+        }
+        return [], lambda outcomes: self._message([], source, **fields, **found)
+
+    def _list(self, message: Message, source: str | None, node: str) -> tuple[list[Learn], Finish]:
+        entries: list[Entry] = []
+        number = 0
+        for leaf in message.fields["leaves"]:
+            if type(leaf) is not int or not 0 <= leaf < LEAVES:
+                raise ValueError("there is no such leaf")
+            if number and len(entries) >= MOST_CHANGES:
+                break
+            entries += self._replica.catalog.entries([leaf])
+            number += 1
+        changes = [announcement(entry) for entry in entries]
+        return [], lambda outcomes: self._message(changes, source, leaves=number)
+
+    def _fetch(self, message: Message, source: str | None, node: str) -> tuple[list[Learn], Finish]:
+        changes: list[Change] = []
+        size = number = 0
+        for path in message.fields["paths"][:MOST_CHANGES]:
+            entry = self._replica.catalog.get(str(path))
+            if entry is not None:
+                if changes and size + entry.size > MOST_BYTES:
+                    break
+                change = self._replica.change_of(entry)
+                if change is not None:
+                    changes.append(change)
+                    size += change.size
+            number += 1
+        return [], lambda outcomes: self._message(changes, source, paths=number)
+
+    def _message(self, changes: Sequence[Change], source: str | None, **fields: Any) -> list[bytes]:
+        return speak(self._replica, self._names, "answer", source, changes, **fields)
+
+
+def speak(
+    replica: Replica,
+    names: str,
+    kind: str,
+    neighbour: str | None,
+    changes: Sequence[Change] = (),
+    **fields: Any,
+) -> list[bytes]:
+    """A message of this node to *neighbour*."""
+    left = replica.catalog.queue_length(neighbour) if neighbour is not None else 0
+    return encode(kind, changes, node=replica.node, names=names, left=left, **fields)
+
+
+def check_speaker(message: Message, names: str) -> str:
+    """The id of the node that speaks. :raises BadMessage: if its files have names of another kind."""
+    node, theirs = message.fields.get("node"), message.fields.get("names")
+    if type(node) is not str or len(node) != 16:
+        raise BadMessage("The message does not say which node speaks.")
+    if theirs != names:
+        raise BadMessage(
+            f"One of us runs with --names {names}, the other with --names {str(theirs)[:20]}."
+        )
+    return node

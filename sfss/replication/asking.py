@@ -1,0 +1,283 @@
+"""What a node says to one neighbour, as conversations: generators that give the bytes of a request and
+are sent the answer. Who runs them decides how the bytes travel (``node.py``: over HTTP; the tests: through
+a network that loses, delays and damages them).
+
+:func:`deliver` tells the neighbour what has changed; :func:`compare` finds what the two have not in
+common, whatever the reason, and puts it right on both sides.
+"""
+
+import logging
+from collections.abc import Generator, Iterable, Iterator, Sequence
+from typing import NamedTuple, TypeVar
+
+from sfss.errors import NoStoreAvailable, SfssError, StoreFull
+from sfss.replication.answering import MOST_BYTES, MOST_CHANGES, check_speaker, speak
+from sfss.replication.catalog import LEARNED, OWN, Entry
+from sfss.replication.changes import BadMessage, Change, Message
+from sfss.replication.replica import Delete, Learn, Replica, announcement
+from sfss.replication.tree import FAN, LEAVES
+from sfss.replication.versions import Version
+
+log = logging.getLogger("sfss.node")
+
+#: What the neighbour cannot take, or we cannot send, is tried again after this (µs).
+_PUT_OFF = 30_000_000
+#: Of changes with contents, a message has so many at the most.
+_MOST_PUSHED = 250
+
+T = TypeVar("T")
+Conversation = Generator[list[bytes], Message, T]
+
+
+class Itself(SfssError):
+    """The neighbour is this node."""
+
+
+class TooLarge(SfssError):
+    """The neighbour takes no message of this size. Sent into a conversation in place of an answer."""
+
+
+class Told(NamedTuple):
+    """What a neighbour has now."""
+
+    changes: list[tuple[str, Version]]
+    put_off: int  #: how many could not be told
+
+
+class Compared(NamedTuple):
+    equal: bool  #: before anything was done
+    fetched: int
+    bytes: int
+    to_tell: int
+
+
+def deliver(replica: Replica, names: str, neighbour: str, *, careful: bool) -> Conversation[Told]:
+    """Tell *neighbour* the next of what is due.
+
+    *careful*: it may know much of it already, from others: ask before anything is sent.
+    """
+    catalog, now = replica.catalog, replica.now()
+    own = catalog.queued(neighbour, OWN, now, MOST_CHANGES if careful else _MOST_PUSHED)
+    learned = catalog.queued(neighbour, LEARNED, now, MOST_CHANGES)
+    told: list[tuple[str, Version]] = []
+    entries: dict[str, Entry] = {}
+    for queued in (*own, *learned):
+        entry = catalog.get(queued.path)
+        if entry is None:
+            told.append(queued)  # forgotten: everybody has it
+        else:
+            entries[queued.path] = entry
+    pushed = [] if careful else [entries[q.path] for q in own if q.path in entries]
+    offered = [
+        entries[q.path] for q in ((*own, *learned) if careful else learned) if q.path in entries
+    ]
+    put_off = 0
+    if offered:
+        changes = [announcement(entry) for entry in offered[:MOST_CHANGES]]
+        answer = yield speak(replica, names, "offer", neighbour, changes)
+        check(replica, names, answer)
+        wanted = set(_numbers(answer, "wanted", len(changes)))
+        failed = set(_numbers(answer, "failed", len(changes)))
+        for number, entry in enumerate(offered[: len(changes)]):
+            if number in wanted:
+                pushed.append(entry)
+            elif number not in failed:
+                told.append((entry.path, entry.version))
+        put_off += len(failed)
+        catalog.put_off(neighbour, [offered[n].path for n in failed], replica.now() + _PUT_OFF)
+    if told:
+        catalog.told(neighbour, told)
+    batches = list(_batches(pushed))
+    while batches:
+        batch = batches.pop(0)
+        changes, unfit = [], []
+        for entry in batch:
+            change = replica.change_of(entry)
+            (unfit if change is None else changes).append(change or entry.path)
+        if changes:
+            try:
+                answer = yield speak(replica, names, "push", neighbour, changes)
+            except TooLarge as error:
+                if len(batch) > 1:
+                    batches = [[entry] for entry in batch] + batches
+                    continue
+                results = [str(error)]
+            else:
+                check(replica, names, answer)
+                results = answer.fields.get("results")
+            if not isinstance(results, list) or len(results) != len(changes):
+                raise BadMessage("The answer to a push has not a result for each change.")
+            taken = [(c.path, c.version) for c, result in zip(changes, results) if result == ""]
+            catalog.told(neighbour, taken)
+            told += taken
+            for change, result in zip(changes, results):
+                if result != "":
+                    log.error(
+                        "a neighbour refuses a change; trying again later",
+                        extra={"neighbour": neighbour, "path": change.path, "reason": result},
+                    )
+                    unfit.append(change.path)
+        put_off += len(unfit)
+        catalog.put_off(neighbour, unfit, replica.now() + _PUT_OFF)
+    return Told(told, put_off)
+
+
+def compare(replica: Replica, names: str, neighbour: str) -> Conversation[Compared]:
+    """Find what *neighbour* and this node have not in common; fetch the one, queue the other.
+
+    A file that only one of them has may be new, or deleted and forgotten by the other. It is deleted
+    only if this node has seen all that the neighbour had, then was away for so long that the neighbour
+    has forgotten deletes since, and had told the neighbour of the file.
+    """
+    catalog = replica.catalog
+    horizon = replica.horizon
+    answer = yield speak(
+        replica, names, "tree", neighbour, root=catalog.tree.root(), branches=None
+    )
+    node = check(replica, names, answer)
+    mark = _number(answer, "mark")
+    synced, theirs = catalog.state(f"synced {node}"), answer.fields.get("synced")
+    behind = synced is not None and synced < _number(answer, "horizon")
+    they_are_behind = type(theirs) is int and theirs < horizon
+    if behind and they_are_behind:
+        log.warning("two nodes were apart for so long that both forgot", extra={"neighbour": neighbour})
+        behind = they_are_behind = False
+    if _number(answer, "root") == catalog.tree.root():
+        catalog.set_state(f"synced {node}", mark)
+        return Compared(True, 0, 0, 0)
+    if they_are_behind:
+        return Compared(False, 0, 0, 0)  # it has to find out first which of its files are deleted
+    fetched = size = to_tell = 0
+    per_leaf = max(catalog.counts.files, _number(answer, "files")) / LEAVES
+    leaves = yield from _different_leaves(replica, names, neighbour, answer)
+    at_once = max(int(MOST_CHANGES / max(per_leaf, 0.1)), 1)
+    while leaves:
+        answer = yield speak(replica, names, "list", neighbour, leaves=leaves[:at_once])
+        check(replica, names, answer)
+        done = max(_number(answer, "leaves"), 1)
+        fetch, tell, drop, learn = _differences(replica, neighbour, leaves[:done], answer, behind)
+        leaves = leaves[done:]
+        _apply(replica, [Learn(change, neighbour) for change in learn])
+        if drop:
+            log.warning(
+                "files are deleted here: they were elsewhere while this node was away",
+                extra={"neighbour": neighbour, "files": len(drop)},
+            )
+            _apply(replica, [Delete(path, final=names == "generated") for path in drop])
+        due = replica.next_due()
+        catalog.queue([(neighbour, path, LEARNED, due, version) for path, version in tell])
+        to_tell += len(tell)
+        while fetch:
+            answer = yield speak(replica, names, "fetch", neighbour, paths=fetch[:MOST_CHANGES])
+            check(replica, names, answer)
+            fetch = fetch[max(_number(answer, "paths"), 1) :]
+            # Others that lack them find out as this node did.
+            _apply(replica, [Learn(c, neighbour, pass_on=c.is_delete) for c in answer.changes])
+            fetched += len(answer.changes)
+            size += sum(change.size for change in answer.changes)
+    catalog.set_state(f"synced {node}", mark)
+    return Compared(False, fetched, size, to_tell)
+
+
+def _different_leaves(
+    replica: Replica, names: str, neighbour: str, answer: Message
+) -> Conversation[list[int]]:
+    tree = replica.catalog.tree
+    theirs = answer.fields.get("branches")
+    if not isinstance(theirs, list) or len(theirs) != FAN:
+        raise BadMessage("The answer has not a digest for each branch.")
+    branches = [n for n, (one, other) in enumerate(zip(tree.branches(), theirs)) if one != other]
+    different = []
+    while branches:
+        asked, branches = branches[:16], branches[16:]
+        answer = yield speak(
+            replica, names, "tree", neighbour, root=tree.root(), branches=asked
+        )
+        check(replica, names, answer)
+        found = answer.fields.get("leaves")
+        if not isinstance(found, list) or len(found) != len(asked):
+            raise BadMessage("The answer has not the leaves of each branch.")
+        for branch, digests in zip(asked, found):
+            mine = tree.leaves_of(branch)
+            if not isinstance(digests, list) or len(digests) != len(mine):
+                raise BadMessage("A branch has not all of its leaves.")
+            different += [branch * FAN + n for n in range(FAN) if mine[n] != digests[n]]
+    return different
+
+
+def _differences(
+    replica: Replica, neighbour: str, leaves: Sequence[int], answer: Message, behind: bool
+) -> tuple[list[str], list[tuple[str, Version]], list[str], list[Change]]:
+    """Of *leaves*: what to fetch, what to tell, what to delete, and what can be taken as it is."""
+    catalog = replica.catalog
+    mine = {entry.path: entry for entry in catalog.entries(leaves)}
+    theirs = {change.path: change for change in answer.changes}
+    fetch, tell, drop, learn = [], [], [], []
+    for path, change in theirs.items():
+        entry = mine.get(path)
+        if entry is None:
+            if not change.is_delete:  # what neither has need not be remembered
+                fetch.append(path)
+        elif change.version > entry.version:
+            if change.is_delete or change.sha1 == entry.sha1:
+                learn.append(change)
+            else:
+                fetch.append(path)
+        elif change.version < entry.version:
+            tell.append((path, entry.version))
+    for path, entry in mine.items():
+        if path not in theirs and entry.sha1 is not None:
+            if behind and not catalog.is_queued(neighbour, path):
+                drop.append(path)
+            else:
+                tell.append((path, entry.version))
+    return fetch, tell, drop, learn
+
+
+def _apply(replica: Replica, operations: Sequence[Learn | Delete]) -> None:
+    """:raises SfssError: if the disk does not take them; damaged ones are passed over."""
+    for outcome in replica.apply(operations):
+        if isinstance(outcome, (StoreFull, NoStoreAvailable)):
+            raise outcome
+        if isinstance(outcome, SfssError):
+            if replica.broken:
+                raise outcome
+            log.error("cannot take what a neighbour has", extra={"reason": str(outcome)})
+
+
+def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """As many as may be sent at once, in order."""
+    batch: list[Entry] = []
+    size = 0
+    for entry in entries:
+        if batch and (len(batch) >= _MOST_PUSHED or size + entry.size > MOST_BYTES):
+            yield batch
+            batch, size = [], 0
+        batch.append(entry)
+        size += entry.size
+    if batch:
+        yield batch
+
+
+def check(replica: Replica, names: str, answer: Message) -> str:
+    """The id of the neighbour that has given *answer*. :raises BadMessage, Itself:"""
+    node = check_speaker(answer, names)
+    if node == replica.node:
+        raise Itself("This neighbour is the node itself.")
+    return node
+
+
+def _number(answer: Message, name: str) -> int:
+    value = answer.fields.get(name)
+    if type(value) is not int or value < 0:
+        raise BadMessage(f"The answer has no number {name!r}.")
+    return value
+
+
+def _numbers(answer: Message, name: str, count: int) -> list[int]:
+    values = answer.fields.get(name)
+    if not isinstance(values, list) or not all(
+        type(value) is int and 0 <= value < count for value in values
+    ):
+        raise BadMessage(f"The answer has no list {name!r}.")
+    return values

@@ -1,0 +1,387 @@
+"""What a node knows of every path, and what it has still to tell its neighbours: one SQLite database.
+
+It follows the log of changes (``oplog.py``) and is not synced by itself: after a power cut it is as it
+was some time before, and the log brings it up to date. Each call does one thing; :meth:`commit` makes
+one step of all that a group of changes does to it.
+
+No step reads all files: totals and the hash tree are kept up to date, and everything else goes by an
+index. (Bringing 65,536 leaves into memory at the start costs the same for any number of files.)
+"""
+
+import os
+import secrets
+import sqlite3
+from array import array
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sfss.errors import StoreUnusable
+from sfss.replication.tree import LEAVES, HashTree, digest_of, leaf_of
+from sfss.replication.versions import Version
+from sfss.stores.sqlite import statements
+
+FILE_NAME = "catalog.sqlite3"
+#: "SFSN": how SQLite files say whose they are.
+APPLICATION_ID = 0x5346534E
+SCHEMA_VERSION = 1
+
+#: Changes that began here, and those that others sent: the latter can wait, who sent them has told others.
+OWN, LEARNED = 0, 1
+
+_SCHEMA = """
+CREATE TABLE files (
+    leaf INTEGER NOT NULL, path TEXT NOT NULL,
+    stamp INTEGER NOT NULL, node TEXT NOT NULL,
+    size INTEGER NOT NULL, sha1 TEXT, etag TEXT NOT NULL, received INTEGER NOT NULL,
+    PRIMARY KEY (leaf, path)
+) WITHOUT ROWID;
+CREATE INDEX tombstones ON files (received) WHERE sha1 IS NULL;
+CREATE TABLE queue (
+    neighbour TEXT NOT NULL, path TEXT NOT NULL,
+    lane INTEGER NOT NULL, due INTEGER NOT NULL, stamp INTEGER NOT NULL, node TEXT NOT NULL,
+    PRIMARY KEY (neighbour, path)
+) WITHOUT ROWID;
+CREATE INDEX queue_order ON queue (neighbour, lane, due);
+CREATE TABLE lengths (neighbour TEXT PRIMARY KEY, length INTEGER NOT NULL) WITHOUT ROWID;
+CREATE TRIGGER queue_insert AFTER INSERT ON queue BEGIN
+    INSERT INTO lengths VALUES (new.neighbour, 1)
+        ON CONFLICT (neighbour) DO UPDATE SET length = length + 1; END;
+CREATE TRIGGER queue_delete AFTER DELETE ON queue BEGIN
+    UPDATE lengths SET length = length - 1 WHERE neighbour = old.neighbour; END;
+CREATE TABLE tree (leaf INTEGER PRIMARY KEY, digest INTEGER NOT NULL);
+CREATE TABLE state (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
+"""
+_ROW = "path, stamp, node, size, sha1, etag, received"
+_GET = f"SELECT {_ROW} FROM files WHERE leaf = ? AND path = ?"
+_PUT = f"INSERT OR REPLACE INTO files (leaf, {_ROW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_QUEUE = (
+    "INSERT INTO queue VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (neighbour, path) DO UPDATE SET"
+    " lane = excluded.lane, due = excluded.due, stamp = excluded.stamp, node = excluded.node"
+)
+_STATE = "INSERT OR REPLACE INTO state VALUES (?, ?)"
+#: Usually whoever writes the node's checkpoints is there long before that.
+_WAL_PAGES = 32 * 1024
+#: SQLite's numbers have a sign, those of the tree have none.
+_SIGN = 1 << 63
+
+
+class Entry(NamedTuple):
+    """What is known of a path."""
+
+    path: str
+    version: Version
+    size: int
+    sha1: str | None  #: None: it is deleted
+    etag: str  #: see :func:`sfss.models.etag_of`; "" if it is deleted
+    received: int  #: a stamp of this node: when it came to know
+
+
+class Queued(NamedTuple):
+    """A path whose newest state a neighbour has yet to be told."""
+
+    path: str
+    version: Version
+
+
+class Counts(NamedTuple):
+    files: int
+    bytes: int
+    tombstones: int
+
+
+class _Reading:
+    """What both the catalog and its readers can be asked."""
+
+    _database: sqlite3.Connection
+
+    def get(self, path: str) -> Entry | None:
+        # fetchall: a statement that is not at its end keeps its snapshot.
+        rows = self._database.execute(_GET, (leaf_of(path), path)).fetchall()
+        return _entry(rows[0]) if rows else None
+
+    def queue_length(self, neighbour: str) -> int:
+        query = "SELECT length FROM lengths WHERE neighbour = ?"
+        rows = self._database.execute(query, (neighbour,)).fetchall()
+        return rows[0][0] if rows else 0
+
+    def oldest_due(self, neighbour: str) -> int | None:
+        """When the first of what *neighbour* is to be told was, or will be, due (µs)."""
+        query = "SELECT min(due) FROM queue WHERE neighbour = ? AND lane = ?"
+        found = [
+            self._database.execute(query, (neighbour, lane)).fetchall()[0][0]
+            for lane in (OWN, LEARNED)
+        ]
+        return min((due for due in found if due is not None), default=None)
+
+
+class Catalog(_Reading):
+    """The database in *folder*, made if it is not there.
+
+    :raises StoreUnusable: if it cannot be, or is another program's.
+    """
+
+    def __init__(self, folder: Path):
+        self._file = folder / FILE_NAME
+        try:
+            self._database = _open(self._file)
+        except sqlite3.Error as error:
+            raise StoreUnusable(f"Cannot use {self._file}: {error}.") from error
+        state = dict(self._database.execute("SELECT name, value FROM state"))
+        #: The id of this node: 16 hex digits, for as long as its catalog lives.
+        self.node: str = state["node"]
+        self.counts = Counts(state["files"], state["bytes"], state["tombstones"])
+        self.last_stamp: int = state["last_stamp"]
+        self.tree = HashTree(_leaves(self._database))
+
+    def close(self) -> None:
+        self._database.close()
+
+    # What is known.
+
+    def entries(self, leaves: Iterable[int]) -> list[Entry]:
+        """All of *leaves*, the deleted ones too."""
+        return [
+            _entry(row)
+            for leaf in leaves
+            for row in self._database.execute(f"SELECT {_ROW} FROM files WHERE leaf = ?", (leaf,))
+        ]
+
+    def after(self, leaf: int, path: str, limit: int) -> list[Entry]:
+        """The next files behind *path* of *leaf*, in the catalog's own order; no deleted ones."""
+        rows = self._database.execute(
+            f"SELECT {_ROW} FROM files WHERE (leaf, path) > (?, ?) AND sha1 IS NOT NULL"
+            " ORDER BY leaf, path LIMIT ?",
+            (leaf, path, limit),
+        )
+        return [_entry(row) for row in rows]
+
+    def commit(
+        self,
+        entries: Sequence[Entry],
+        queued: Sequence[tuple[str, str, int, int, Version]] = (),
+        known: Sequence[tuple[str, str, Version]] = (),
+    ) -> None:
+        """One step: *entries* replace what was known of their paths.
+
+        *queued*: neighbour, path, lane, due, version: to be told. *known*: neighbour, path and the
+        version that the neighbour has, so that it need not be told that.
+        """
+        tree, counts = self.tree, self.counts
+        files, size, tombstones = counts
+        touched: dict[int, int] = {}  # leaf to its digest before
+        database = self._database
+        database.execute("BEGIN IMMEDIATE")
+        try:
+            for entry in entries:
+                path = entry.path
+                leaf = leaf_of(path)
+                touched.setdefault(leaf, tree.leaves[leaf])
+                before = _entry(database.execute(_GET, (leaf, path)).fetchone())
+                if before is not None and before.sha1 is None:
+                    tombstones -= 1
+                elif before is not None:
+                    files, size = files - 1, size - before.size
+                    tree.take(leaf, digest_of(path, before.version))
+                if entry.sha1 is None:
+                    tombstones += 1
+                else:
+                    files, size = files + 1, size + entry.size
+                    tree.add(leaf, digest_of(path, entry.version))
+                self._put(leaf, entry)
+            self._save_leaves(touched)
+            # Each of the rest is in the catalog at most once for each path: nothing grows with retries.
+            database.executemany(
+                _QUEUE, [(n, p, lane, due, v.stamp, v.node) for n, p, lane, due, v in queued]
+            )
+            self._forget_queued(known)
+            last = max([self.last_stamp, *(entry.received for entry in entries)])
+            counts = Counts(files, size, tombstones)
+            self._save_state(last_stamp=last, **counts._asdict())
+            database.execute("COMMIT")
+        except BaseException:
+            for leaf, digest in touched.items():
+                tree.leaves[leaf] = digest
+            self._roll_back()
+            raise
+        self.counts, self.last_stamp = counts, last
+
+    def forget(self, before: int, limit: int) -> tuple[int, int]:
+        """Drop tombstones that came before the stamp *before*, and that no neighbour has yet to be told.
+
+        At most *limit* of them; how many there were, and the latest stamp of them.
+        """
+        rows = self._database.execute(
+            "SELECT leaf, path, received FROM files WHERE sha1 IS NULL AND received < ?"
+            " AND NOT EXISTS (SELECT 1 FROM queue WHERE queue.path = files.path)"
+            " ORDER BY received LIMIT ?",
+            (before, limit),
+        ).fetchall()
+        if not rows:
+            return 0, 0
+        counts = self.counts._replace(tombstones=self.counts.tombstones - len(rows))
+        latest = max(received for _, _, received in rows)
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            self._database.executemany(
+                "DELETE FROM files WHERE leaf = ? AND path = ?", [row[:2] for row in rows]
+            )
+            self._save_state(tombstones=counts.tombstones, horizon=latest)
+            self._database.execute("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+        self.counts = counts
+        return len(rows), latest
+
+    # What is to be told.
+
+    def queued(self, neighbour: str, lane: int, now: int, limit: int) -> list[Queued]:
+        """What *neighbour* is to be told by *now* (µs), the longest waiting first."""
+        rows = self._database.execute(
+            "SELECT path, stamp, node FROM queue INDEXED BY queue_order"
+            " WHERE neighbour = ? AND lane = ? AND due <= ? ORDER BY due LIMIT ?",
+            (neighbour, lane, now, limit),
+        )
+        return [Queued(path, Version(stamp, node)) for path, stamp, node in rows]
+
+    def is_queued(self, neighbour: str, path: str) -> bool:
+        query = "SELECT 1 FROM queue WHERE neighbour = ? AND path = ?"
+        return self._database.execute(query, (neighbour, path)).fetchone() is not None
+
+    def queue(self, rows: Sequence[tuple[str, str, int, int, Version]]) -> None:
+        """See :meth:`commit`."""
+        self.commit([], rows)
+
+    def told(self, neighbour: str, known: Sequence[tuple[str, Version]]) -> None:
+        """*neighbour* has these versions, or newer ones."""
+        self.commit([], (), [(neighbour, path, version) for path, version in known])
+
+    def put_off(self, neighbour: str, paths: Iterable[str], due: int) -> None:
+        """Tell these later, and others first."""
+        self._database.executemany(
+            "UPDATE queue SET due = ? WHERE neighbour = ? AND path = ?",
+            [(due, neighbour, path) for path in paths],
+        )
+
+    def keep_queues_of(self, neighbours: Sequence[str], now: int) -> list[str]:
+        """Drop the queues of all others, who are returned. Nothing is due later than *now*."""
+        found = self._database.execute("SELECT neighbour FROM lengths").fetchall()
+        gone = [name for (name,) in found if name not in neighbours]
+        for name in gone:
+            self._database.execute("DELETE FROM queue WHERE neighbour = ?", (name,))
+            self._database.execute("DELETE FROM lengths WHERE neighbour = ?", (name,))
+        late = ((now, name, lane, now) for name in neighbours for lane in (OWN, LEARNED))
+        self._database.executemany(
+            "UPDATE queue SET due = ? WHERE neighbour = ? AND lane = ? AND due > ?", late
+        )
+        return gone
+
+    # Odds and ends, by name.
+
+    def state(self, name: str) -> Any:
+        row = self._database.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
+        return row[0] if row else None
+
+    def set_state(self, name: str, value: Any) -> None:
+        self._save_state(**{name: value})
+
+    def checkpoint(self) -> bool:
+        """Return when all that was committed is on disk; False if somebody is in the way."""
+        return not self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+
+    def write_back(self) -> None:
+        """Do most of what :meth:`checkpoint` has to do, in any thread, and keep nobody waiting."""
+        database = _connect(self._file)
+        try:
+            database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        finally:
+            database.close()
+
+    def reader(self) -> "CatalogReader":
+        return CatalogReader(self._file)
+
+    def _put(self, leaf: int, entry: Entry) -> None:
+        path, version, size, sha1, etag, received = entry
+        self._database.execute(_PUT, (leaf, path, *version, size, sha1, etag, received))
+
+    def _save_leaves(self, leaves: Iterable[int]) -> None:
+        rows = [(self.tree.leaves[leaf] - _SIGN, leaf) for leaf in leaves]
+        self._database.executemany("UPDATE tree SET digest = ? WHERE leaf = ?", rows)
+
+    def _forget_queued(self, known: Iterable[tuple[str, str, Version]]) -> None:
+        self._database.executemany(
+            "DELETE FROM queue WHERE neighbour = ? AND path = ? AND (stamp, node) <= (?, ?)",
+            [(neighbour, path, *version) for neighbour, path, version in known],
+        )
+
+    def _save_state(self, **values: Any) -> None:
+        self._database.executemany(_STATE, values.items())
+
+    def _roll_back(self) -> None:
+        if self._database.in_transaction:
+            self._database.execute("ROLLBACK")
+
+
+class CatalogReader(_Reading):
+    """For another thread, while changes are made. It sees the last commit."""
+
+    def __init__(self, file: Path):
+        self._database = _connect(file)
+        self._database.execute("PRAGMA query_only = ON")
+
+    def close(self) -> None:
+        self._database.close()
+
+
+def _entry(row: tuple | None) -> Entry | None:
+    if row is None:
+        return None
+    path, stamp, node, size, sha1, etag, received = row
+    return Entry(path, Version(stamp, node), size, sha1, etag, received)
+
+
+def _connect(file: Path) -> sqlite3.Connection:
+    database = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=30.0)
+    database.execute("PRAGMA synchronous = NORMAL")  # consistent; the log makes it durable
+    database.execute("PRAGMA secure_delete = OFF")
+    database.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+    return database
+
+
+def _open(file: Path) -> sqlite3.Connection:
+    is_new = not file.exists()
+    database = _connect(file)
+    (owner,) = database.execute("PRAGMA application_id").fetchone()
+    (version,) = database.execute("PRAGMA user_version").fetchone()
+    (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
+    if owner == 0 and version == 0 and tables == 0:
+        _make(database)
+    elif owner != APPLICATION_ID:
+        database.close()
+        raise StoreUnusable(f"{file} is a database, but no catalog of sfss; it stays untouched.")
+    elif version != SCHEMA_VERSION:
+        database.close()
+        raise StoreUnusable(f"{file} has version {version}; this sfss reads {SCHEMA_VERSION}.")
+    database.execute("PRAGMA journal_mode = WAL")
+    if is_new:
+        os.chmod(file, 0o600)
+    return database
+
+
+def _make(database: sqlite3.Connection) -> None:
+    # All in one transaction: a kill in between leaves an empty file, which the next start takes.
+    database.execute("BEGIN IMMEDIATE")
+    for statement in statements(_SCHEMA):
+        database.execute(statement)
+    database.executemany("INSERT INTO tree VALUES (?, ?)", ((leaf, -_SIGN) for leaf in range(LEAVES)))
+    state = {"node": secrets.token_hex(8), "files": 0, "bytes": 0, "tombstones": 0}
+    database.executemany(_STATE, {**state, "last_stamp": 0, "horizon": 0}.items())
+    database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    database.execute("COMMIT")
+
+
+def _leaves(database: sqlite3.Connection) -> array:
+    rows = database.execute("SELECT digest FROM tree ORDER BY leaf")
+    return array("Q", (digest + _SIGN for (digest,) in rows))

@@ -1,0 +1,139 @@
+"""The one thread in which a replica lives. What comes while it waits for the disk waits together, and
+then shares the next wait: that is what makes durable changes fast.
+"""
+
+import asyncio
+import logging
+import queue
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+from sfss.errors import SfssError
+from sfss.figures import Histogram
+from sfss.receivers import Receiver
+from sfss.replication.replica import Operation, Outcome, Replica
+
+log = logging.getLogger("sfss.node")
+
+#: One group has so many changes, or bytes, at the most; what waits longer shares the next one.
+MOST_CHANGES = 1000
+MOST_BYTES = 32 * 1024 * 1024
+
+Outcomes = Sequence[Outcome | SfssError]
+#: Called in the thread: what is to be changed, and what makes the result of what has become of it.
+Prepare = Callable[[], tuple[Sequence[Operation], Callable[[Outcomes], Any]]]
+
+
+class _Job(NamedTuple):
+    prepare: Prepare
+    size: int
+    receiver: Receiver
+
+
+class Engine:
+    """Runs *replica* in a thread, for those who live in *loop*."""
+
+    def __init__(self, replica: Replica, loop: asyncio.AbstractEventLoop):
+        self.group_sizes = Histogram()  # changes; these two belong to the thread
+        self.group_times = Histogram()  # µs
+        self._replica = replica
+        self._loop = loop
+        self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="replica", daemon=True)
+        self._thread.start()
+
+    def submit(self, prepare: Prepare, size: int, receiver: Receiver) -> None:
+        """Do what *prepare* says, of about *size* bytes, together with what others want."""
+        self._waiting.put(_Job(prepare, size, receiver))
+
+    async def change(self, operation: Operation, size: int = 0) -> Outcome:
+        """:raises SfssError: see :meth:`Replica.apply`."""
+        outcome = await self._done(lambda: ((operation,), lambda outcomes: outcomes[0]), size)
+        if isinstance(outcome, SfssError):
+            raise outcome
+        return outcome
+
+    async def run(self, function: Callable[[], Any]) -> Any:
+        """What *function* returns, or raises, in the thread."""
+        return await self._done(lambda: ((), lambda outcomes: function()), 0)
+
+    async def do(self, prepare: Prepare, size: int) -> Any:
+        """As :meth:`submit`, for who can wait."""
+        return await self._done(prepare, size)
+
+    async def close(self) -> None:
+        """Do what waits, then end."""
+        self._waiting.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    async def _done(self, prepare: Prepare, size: int) -> Any:
+        future = self._loop.create_future()
+        self.submit(prepare, size, future)
+        return await future
+
+    def _run(self) -> None:
+        going_on = True
+        while going_on:
+            job = self._waiting.get()
+            if job is None:
+                return
+            jobs, size = [job], job.size
+            while len(jobs) < MOST_CHANGES and size < MOST_BYTES:
+                try:
+                    job = self._waiting.get_nowait()
+                except queue.Empty:
+                    break
+                if job is None:
+                    going_on = False
+                    break
+                jobs.append(job)
+                size += job.size
+            results = self._do(jobs)
+            self._loop.call_soon_threadsafe(_settle, results)
+
+    def _do(self, jobs: list[_Job]) -> list[tuple[Receiver, Any]]:
+        """Each job's receiver, and what it is to get: a result, or an exception."""
+        results: list[tuple[Receiver, Any]] = []
+        prepared: list[tuple[_Job, int, Callable[[Outcomes], Any]]] = []
+        operations: list[Operation] = []
+        for job in jobs:
+            if job.receiver.done():  # nobody waits any more, and nobody was told that it happened
+                continue
+            try:
+                wanted, finish = job.prepare()
+            except Exception as error:  # whatever one job does, the others are to go on
+                results.append((job.receiver, error))
+                continue
+            prepared.append((job, len(wanted), finish))
+            operations += wanted
+        began = time.perf_counter()
+        try:
+            outcomes = self._replica.apply(operations) if operations else []
+        except Exception as error:
+            log.exception("changes could not be made")
+            return results + [(job.receiver, error) for job, _, _ in prepared]
+        if operations:
+            self.group_sizes.observe(len(operations))
+            self.group_times.observe(int((time.perf_counter() - began) * 1_000_000))
+        for job, count, finish in prepared:
+            mine, outcomes = outcomes[:count], outcomes[count:]
+            try:
+                results.append((job.receiver, finish(mine)))
+            except Exception as error:
+                results.append((job.receiver, error))
+        return results
+
+
+def _settle(results: list[tuple[Receiver, Any]]) -> None:
+    for receiver, result in results:
+        if receiver.done():
+            continue
+        try:
+            if isinstance(result, Exception):
+                receiver.set_exception(result)
+            else:
+                receiver.set_result(result)
+        except Exception:  # one receiver's bug must not keep the others waiting
+            log.exception("a change was made, but who asked for it could not be told")

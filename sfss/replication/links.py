@@ -1,0 +1,270 @@
+"""One neighbour: what is said to it, in order, and what is done when it does not answer."""
+
+import asyncio
+import logging
+import random
+import time
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from sfss.errors import SfssError
+from sfss.panel import Event
+from sfss.replication.asking import (
+    Compared,
+    Conversation,
+    Itself,
+    Told,
+    TooLarge,
+    check,
+    compare,
+    deliver,
+)
+from sfss.replication.changes import BadMessage, Change, Message, decode, encode
+from sfss.replication.engine import Engine
+from sfss.replication.replica import Replica
+from sfss.replication.transport import NeighbourFailed, Transport
+
+log = logging.getLogger("sfss.node")
+
+#: After a failure it is tried again after so many seconds, twice as many each time, up to:
+SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
+#: A neighbour that could not be reached is knocked at so often (seconds), and told all as soon as it
+#: opens: the pauses are for one that is there and cannot do its work.
+KNOCK_INTERVAL = 1.0
+#: How often it is looked whether something has become due, if nobody says so. Seconds.
+_LOOK = 0.5
+#: Progress of a long comparison is logged so often. Seconds.
+_PROGRESS_INTERVAL = 10.0
+#: After so many bytes a conversation that is to be slow is stopped for a while.
+_SLICE = 64 * 1024
+
+
+class Link:
+    """*told* is called with what the neighbour at *url* has now.
+
+    *rate*: bytes a second that a comparison may fetch, 0 for no limit. *interval*: seconds between
+    comparisons.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        names: str,
+        replica: Replica,
+        engine: Engine,
+        transport: Transport,
+        *,
+        rate: float,
+        interval: float,
+        told: Callable[[str, Told], None],
+    ):
+        self.url = url
+        self.up: bool | None = None  #: None: not known yet
+        self.caught_up = False  #: whether a comparison has ended since the start
+        self.node: str | None = None  #: its id
+        self.is_this_node = False
+        self.last_answer: float | None = None  #: seconds since the epoch
+        self.last_failure = ""
+        self.counts = {"told": 0, "put_off": 0, "failures": 0, "comparisons": 0, "fetched": 0}
+        self.bytes = {"sent": 0, "received": 0}
+        self.catching_up: dict[str, int] | None = None  #: a comparison that fetches is under way
+        self.history: deque[Event] = deque(maxlen=20)
+        self._names = names
+        self._replica = replica
+        self._engine = engine
+        self._transport = transport
+        self._rate = rate
+        self._interval = interval
+        self._told = told
+        self._wake = asyncio.Event()
+        self._again = asyncio.Event()
+        self._careful = True  # it may have much of the queue from others
+        self._believes_knocks = True
+        self._compare_at = 0.0  # on time.monotonic's clock
+        self._pause = SHORTEST_PAUSE
+        self._task: asyncio.Task | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._run(), name=f"link {self.url}")
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def wake(self) -> None:
+        """There may be something to tell."""
+        self._wake.set()
+
+    def is_there(self) -> None:
+        """It has just said something itself: whatever the pause, try again."""
+        self._again.set()
+
+    def compare_soon(self) -> None:
+        self._compare_at = 0.0
+        self._wake.set()
+
+    async def ask(self, kind: str, **fields: Any) -> list[Change]:
+        """The changes of the answer to one message. :raises NeighbourFailed, BadMessage:"""
+        message = encode(kind, node=self._replica.node, names=self._names, **fields)
+        answer = decode(await self._transport.exchange(self.url, message))
+        check(self._replica, self._names, answer)
+        return answer.changes
+
+    async def _run(self) -> None:
+        while not self.is_this_node:
+            try:
+                await self._say_what_is_due()
+            except (NeighbourFailed, BadMessage, TooLarge) as error:
+                self._failed(error)
+                await self._pause_after(error)
+            except Itself:
+                self.is_this_node = True
+                await self._engine.run(self._forget_itself)
+                log.info("one of the neighbours is this node itself", extra={"neighbour": self.url})
+            except SfssError as error:  # the disk: it has been logged
+                self.last_failure = str(error)
+                await asyncio.sleep(SHORTEST_PAUSE)
+            except Exception:
+                log.exception("a conversation failed", extra={"neighbour": self.url})
+                await asyncio.sleep(LONGEST_PAUSE)
+
+    async def _say_what_is_due(self) -> None:
+        self._wake.clear()
+        told: Told = await self._converse(
+            deliver(self._replica, self._names, self.url, careful=self._careful)
+        )
+        if told.changes or told.put_off:
+            self.counts["told"] += len(told.changes)
+            self.counts["put_off"] += told.put_off
+            self._told(self.url, told)
+            self._is_up()
+            return
+        self._careful = not self.up
+        if time.monotonic() >= self._compare_at:
+            await self._compare()
+            return
+        try:
+            await asyncio.wait_for(self._wake.wait(), _LOOK)
+        except TimeoutError:
+            pass
+
+    async def _compare(self) -> None:
+        self._compare_at = time.monotonic() + self._interval * random.uniform(0.8, 1.2)
+        self.catching_up = {"fetched_files": 0, "fetched_bytes": 0, "of_files": 0}
+        began = time.monotonic()
+        try:
+            found: Compared = await self._converse(
+                compare(self._replica, self._names, self.url), rate=self._rate
+            )
+        finally:
+            self.catching_up = None
+        self.counts["comparisons"] += 1
+        self.counts["fetched"] += found.fetched
+        if not self.caught_up or found.fetched:
+            log.info(
+                "compared with a neighbour",
+                extra={
+                    "neighbour": self.url,
+                    "equal": found.equal,
+                    "fetched": found.fetched,
+                    "bytes": found.bytes,
+                    "to_tell": found.to_tell,
+                    "seconds": round(time.monotonic() - began, 3),
+                },
+            )
+        self.caught_up = True
+        self._is_up()
+
+    async def _converse(self, conversation: Conversation, rate: float = 0.0) -> Any:
+        """Run *conversation* to its end; what it returns."""
+        answer: Message | TooLarge | None = None
+        logged = time.monotonic()
+        while True:
+            request, result, ended = await self._engine.run(partial(_next, conversation, answer))
+            if ended:
+                return result
+            try:
+                data = await self._transport.exchange(self.url, request)
+            except TooLarge as error:
+                answer = error
+                continue
+            self.bytes["sent"] += sum(map(len, request))
+            self.bytes["received"] += len(data)
+            answer = decode(data)
+            self.node = check(self._replica, self._names, answer)
+            self.last_answer = time.time()
+            if self.catching_up is not None:
+                self._note_progress(answer.fields, answer.changes)
+                if time.monotonic() - logged > _PROGRESS_INTERVAL:
+                    logged = time.monotonic()
+                    log.info("catching up", extra={"neighbour": self.url, **self.catching_up})
+            if rate and len(data) > _SLICE:
+                await asyncio.sleep(len(data) / rate)
+
+    def _note_progress(self, fields: dict[str, Any], changes: list[Change]) -> None:
+        contents = [change for change in changes if change.content is not None]
+        self.catching_up["fetched_files"] += len(contents)
+        self.catching_up["fetched_bytes"] += sum(change.size for change in contents)
+        if type(fields.get("files")) is int:
+            self.catching_up["of_files"] = fields["files"]
+
+    def _forget_itself(self) -> None:
+        replica = self._replica
+        replica.use_neighbours([url for url in replica.neighbours if url != self.url])
+
+    # Up and down.
+
+    def _is_up(self) -> None:
+        self._pause, self._believes_knocks = SHORTEST_PAUSE, True
+        if not self.up:
+            if self.up is not None:
+                log.info("neighbour is back", extra={"neighbour": self.url})
+                self._note("up", "it answers")
+            self.up = True
+            self.last_failure = ""
+
+    def _failed(self, error: SfssError) -> None:
+        self.counts["failures"] += 1
+        self._careful = True
+        self._compare_at = 0.0  # if there is nothing to tell, this is how it is found to be back
+        if self.up is not False or str(error) != self.last_failure:
+            if self.up is not False:
+                self._note("down", str(error))
+            log.warning("neighbour fails", extra={"neighbour": self.url, "reason": str(error)})
+        self.up, self.last_failure = False, str(error)
+
+    def _note(self, state: str, reason: str) -> None:
+        self.history.append(Event(time.time(), self.url, state, reason[:200]))
+
+    async def _pause_after(self, error: SfssError) -> None:
+        """Wait, longer each time; not for a neighbour that was away and is there again."""
+        pause = self._pause * random.uniform(0.8, 1.2)
+        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+        self._again.clear()
+        until = time.monotonic() + pause
+        away = isinstance(error, NeighbourFailed) and not error.reached
+        while (left := until - time.monotonic()) > 0:
+            try:
+                await asyncio.wait_for(self._again.wait(), min(left, KNOCK_INTERVAL))
+                return
+            except TimeoutError:
+                if away and left > KNOCK_INTERVAL:
+                    opened = await self._transport.knock(self.url)
+                    believed, self._believes_knocks = self._believes_knocks, not opened
+                    if opened and believed:
+                        return
+
+
+def _next(
+    conversation: Conversation, answer: Message | TooLarge | None
+) -> tuple[list[bytes] | None, Any, bool]:
+    """The next request, or the result; whether it is that."""
+    try:
+        if isinstance(answer, TooLarge):
+            return conversation.throw(answer), None, False
+        return conversation.send(answer), None, False
+    except StopIteration as end:  # (it cannot travel through a future)
+        return None, end.value, True

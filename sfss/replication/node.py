@@ -1,0 +1,618 @@
+"""A node: a store that has all files of its neighbours, and tells them of its own.
+
+What stands below, from the ground up:
+
+* ``versions.py`` which change is newer; ``changes.py`` how changes travel; ``tree.py`` whether two
+  nodes have the same;
+* ``oplog.py``, ``catalog.py``, and the folder of files (``sfss/stores/folder.py``): what is on disk;
+* ``replica.py`` keeps these in step; ``asking.py`` and ``answering.py`` are what nodes say to each other.
+  All that runs in one thread (``engine.py``), and needs no network: the tests simulate one;
+* ``transport.py`` is HTTP, ``links.py`` one neighbour, ``verification.py`` what reads everything again.
+"""
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from sfss.errors import (
+    NoStoreAvailable,
+    NotFound,
+    SfssError,
+    StoreRefused,
+)
+from sfss.figures import Family, counter, gauge, seconds, sizes
+from sfss.models import Precondition, etag_of
+from sfss.panel import Event
+from sfss.receivers import Receiver
+from sfss.replication.answering import Answers
+from sfss.replication.asking import Told
+from sfss.replication.catalog import CatalogReader, Entry
+from sfss.replication.changes import BadMessage, Change, decode
+from sfss.replication.engine import Engine
+from sfss.replication.links import Link
+from sfss.replication.replica import Adopt, Delete, Heal, Learn, Outcome, Put, Replica
+from sfss.replication.transport import NeighbourFailed, Transport
+from sfss.replication.verification import Verification
+from sfss.replication.versions import Version, stamp_of
+from sfss.stores.base import Stats, Store
+
+log = logging.getLogger("sfss.node")
+
+#: The log of changes is cut when it has so many bytes, or is so old (seconds).
+CHECKPOINT_BYTES = 64 * 1024 * 1024
+CHECKPOINT_AGE = 20.0
+#: Neighbours have so long to say whether they have a file that is asked for here (seconds).
+_READ_THROUGH_TIMEOUT = 3.0
+_MOST_FORGOTTEN = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class NodeOptions:
+    """How a node behaves. Times in seconds."""
+
+    names: str = "generated"  #: or ``exact``
+    max_file_size: int = 32 * 1024 * 1024  #: bytes
+    request_timeout: float = 10.0
+    write_quorum: int = 1  #: nodes that have a file on disk before a put is acknowledged
+    read_through: bool = True
+    tombstone_lifetime: float = 7 * 86400.0  #: of deletes that all neighbours know of
+    catch_up_rate: float = 0.0  #: bytes a second, 0 for no limit
+    compare_interval: float = 60.0
+
+    @property
+    def immutable(self) -> bool:
+        return self.names == "generated"
+
+
+class NodeFile(NamedTuple):
+    """A file as the node gives it."""
+
+    content: bytes | bytearray
+    etag: str
+    sha1: str  #: 40 hex digits
+
+    @property
+    def info(self) -> "NodeFileInfo":
+        return NodeFileInfo(len(self.content), self.etag, self.sha1)
+
+
+class NodeFileInfo(NamedTuple):
+    size: int  #: bytes
+    etag: str
+    sha1: str
+    is_new: bool = False  #: of a put: whether there was no file before
+    changed: bool = True  #: of a put: whether it has changed anything
+
+
+class _Quorum:
+    """A put that waits for neighbours."""
+
+    def __init__(self, version: Version, missing: set[str], needed: int):
+        self.version = version
+        self.missing = missing  # URLs
+        self.needed = needed  # so many of them
+        self.reached = asyncio.get_running_loop().create_future()
+
+    def has(self, neighbour: str, version: Version) -> None:
+        if neighbour in self.missing and version >= self.version:
+            self.missing.discard(neighbour)
+            self.needed -= 1
+            if self.needed <= 0 and not self.reached.done():
+                self.reached.set_result(None)
+
+
+class Node(Store):
+    """Files in *storage*, and all else in *queue*. *neighbours*: their URLs.
+
+    *open_transport* is called once the loop runs.
+    """
+
+    def __init__(
+        self,
+        storage: Path,
+        queue: Path,
+        neighbours: Sequence[str],
+        options: NodeOptions,
+        open_transport: Callable[[], Transport],
+        *,
+        reached: Callable[[str], None] = lambda step: None,
+    ):
+        self.options = options
+        self.description = f"node {Path(storage).absolute()}"
+        self.links: dict[str, Link] = {}
+        self.verification: Verification | None = None
+        self._storage, self._queue = Path(storage), Path(queue)
+        self._neighbours = tuple(neighbours)
+        self._open_transport = open_transport
+        self._reached = reached
+        self._replica: Replica | None = None
+        self._reader: CatalogReader | None = None
+        self._engine: Engine | None = None
+        self._transport: Transport | None = None
+        self._answers: Answers | None = None
+        self._quorums: dict[str, list[_Quorum]] = {}
+        self._tasks: list[asyncio.Task] = []
+        self._counts = Counter(
+            {name: 0 for name in ("get", "get_hits", "put", "delete", "learned", "read_through")}
+        )
+
+    # The life of the node.
+
+    async def start(self) -> None:
+        """:raises StoreUnusable: if a folder cannot be used, or is in use."""
+        began = time.monotonic()
+        self._replica = await asyncio.to_thread(self._open_replica)
+        loop = asyncio.get_running_loop()
+        self._engine = Engine(self._replica, loop)
+        self._reader = self._replica.catalog.reader()
+        self._transport = self._open_transport()
+        self._answers = Answers(self._replica, self.options.names)
+        self.verification = Verification(
+            self._replica, self._engine, lambda: list(self.links.values())
+        )
+        for url in self._neighbours:
+            self._add_link(url)
+        self._tasks = [
+            loop.create_task(self._keep_log_short()),
+            loop.create_task(self._keep_forgetting()),
+        ]
+        counts = self._replica.catalog.counts
+        log.info(
+            "node started",
+            extra={
+                "node": self._replica.node,
+                "names": self.options.names,
+                "files": counts.files,
+                "neighbours": len(self._neighbours),
+                "seconds": round(time.monotonic() - began, 3),
+            },
+        )
+        if not self._replica.knows_folder:
+            log.warning(
+                "the storage is not the one that this node had: looking at every file",
+                extra={"storage": self._storage},
+            )
+            self.verification.start(contents=False)
+
+    def _open_replica(self) -> Replica:
+        started_at, started = time.time(), time.monotonic()
+        return Replica(
+            self._storage,
+            self._queue,
+            neighbours=self._neighbours,
+            wall=time.time,
+            now=lambda: int((started_at + time.monotonic() - started) * 1_000_000),
+            max_file_size=self.options.max_file_size,
+            reached=self._reached,
+        )
+
+    async def close(self) -> None:
+        """Nobody asks any more. What is not told yet stays in the queue."""
+        for task in self._tasks:
+            task.cancel()
+        if self.verification is not None:
+            await self.verification.stop()
+        await asyncio.gather(
+            *(link.stop() for link in self.links.values()), *self._tasks, return_exceptions=True
+        )
+        if self._transport is not None:
+            await self._transport.close()
+        if self._engine is not None:
+            await self._engine.close()
+            self._reader.close()
+            try:
+                await asyncio.to_thread(self._replica.checkpoint)
+            except OSError as error:  # the next start reads the log again
+                log.warning("the folder cannot be synced", extra={"reason": str(error)})
+            self._replica.close()
+
+    def _add_link(self, url: str) -> None:
+        options = self.options
+        link = Link(
+            url,
+            options.names,
+            self._replica,
+            self._engine,
+            self._transport,
+            rate=options.catch_up_rate,
+            interval=options.compare_interval,
+            told=self._note_told,
+        )
+        self.links[url] = link
+        link.start()
+
+    def use_secret(self, secret: str) -> None:
+        """What neighbours know this node by from now on."""
+        self._transport.use_secret(secret)
+
+    async def use_neighbours(self, neighbours: Sequence[str]) -> None:
+        """Have these from now on, and no others."""
+        gone = [url for url in self.links if url not in neighbours]
+        new = [url for url in neighbours if url not in self.links]
+        for url in gone:
+            await self.links.pop(url).stop()
+        self._neighbours = tuple(neighbours)
+        await self._engine.run(partial(self._replica.use_neighbours, neighbours))
+        for url in new:
+            self._add_link(url)
+        for what, urls in (("removed", gone), ("added", new)):
+            for url in urls:
+                log.info(f"neighbour {what}", extra={"neighbour": url})
+
+    # The store.
+
+    async def get(self, path: str) -> NodeFile:
+        self._counts["get"] += 1
+        entry = self._reader.get(path)
+        if entry is None:
+            entry = await self._find(path)
+        if entry is None or entry.sha1 is None:
+            raise NotFound.of(path)
+        content = await asyncio.to_thread(self._read, entry)
+        if content is None:
+            # It may have been replaced between two looks; in the engine's thread nothing can.
+            entry, content = await self._engine.run(partial(self._look_again, path))
+            if entry is None or entry.sha1 is None:
+                raise NotFound.of(path)
+            if content is None:
+                content = await self._healed(entry)
+        self._counts["get_hits"] += 1
+        return NodeFile(content, entry.etag, entry.sha1)
+
+    def begin_get(self, path: str, receiver: Receiver) -> bool:
+        """See :class:`sfss.stores.base.AnswersAtOnce`."""
+        entry = self._reader.get(path)
+        if entry is None:
+            return False
+        if entry.sha1 is None:
+            self._counts["get"] += 1
+            receiver.set_result(None)
+            return True
+        try:
+            content = self._replica.folder.read_at_once(path)
+        except OSError:
+            return False
+        if content is None or etag_of(content) != entry.etag:
+            return False
+        self._counts["get"] += 1
+        self._counts["get_hits"] += 1
+        receiver.set_result(NodeFile(content, entry.etag, entry.sha1))
+        return True
+
+    def begin_put(self, path: str, content: bytes, receiver: Receiver) -> bool:
+        """A put over HTTP has more to say than this can take."""
+        return False
+
+    async def stat(self, path: str) -> NodeFileInfo:
+        entry = self._reader.get(path)
+        if entry is None:
+            entry = await self._find(path)
+        if entry is None or entry.sha1 is None:
+            raise NotFound.of(path)
+        return NodeFileInfo(entry.size, entry.etag, entry.sha1)
+
+    async def put(
+        self,
+        path: str,
+        content: bytes | bytearray,
+        precondition: Precondition | None = None,
+        *,
+        sha1: str,
+    ) -> NodeFileInfo:
+        """*sha1*: of *content*, 40 hex digits.
+
+        :raises AlreadyDeleted, PreconditionFailed: and nothing has changed.
+        :raises NoStoreAvailable: if it was not on disk in time, here or on enough nodes.
+        """
+        self._counts["put"] += 1
+        operation = Put(path, content, sha1, precondition, self.options.immutable)
+        outcome = await self._in_time(self._engine.change(operation, len(content)))
+        entry = outcome.entry
+        if outcome.changed:
+            self._wake_links()
+        if self.options.write_quorum > 1:
+            await self._reach_quorum(entry)
+        there = outcome.before is not None and outcome.before.sha1 is not None
+        return NodeFileInfo(entry.size, entry.etag, entry.sha1, not there, outcome.changed)
+
+    async def delete(self, path: str, precondition: Precondition | None = None) -> None:
+        """:raises NotFound: if there is no such file here; others are told all the same."""
+        self._counts["delete"] += 1
+        if self._reader.get(path) is None:
+            await self._adopted(path)
+        operation = Delete(path, precondition, self.options.immutable)
+        outcome = await self._in_time(self._engine.change(operation))
+        if outcome.changed:
+            self._wake_links()
+        if self.options.write_quorum > 1:
+            await self._reach_quorum(outcome.entry)
+        if outcome.before is None or outcome.before.sha1 is None:
+            raise NotFound.of(path)
+
+    async def ready(self) -> None:
+        """:raises StoreRefused: if it cannot write."""
+        if self._replica.broken is not None:
+            raise StoreRefused(f"The node cannot write: {self._replica.broken}.")
+
+    # What neighbours say.
+
+    async def answer(self, body: bytes) -> bytes:
+        """The answer to the message that *body* is. :raises BadMessage:"""
+
+        def prepare() -> tuple[Sequence[Learn], Callable[..., bytes]]:
+            message = decode(body)
+            link = self._link_of(message.fields.get("node"))
+            source = link.url if link is not None else None
+            operations, finish = self._answers.prepare(message, source)
+            return operations, lambda outcomes: (message, link, b"".join(finish(outcomes)), outcomes)
+
+        message, link, answer, outcomes = await self._engine.do(prepare, len(body))
+        if link is not None:
+            link.is_there()
+        if any(isinstance(outcome, Outcome) and outcome.changed for outcome in outcomes):
+            self._counts["learned"] += len(outcomes)
+        return answer
+
+    def _link_of(self, node: object) -> Link | None:
+        return next((link for link in [*self.links.values()] if link.node == node), None)
+
+    def _wake_links(self) -> None:
+        for link in self.links.values():
+            link.wake()
+
+    # Quorums.
+
+    async def _reach_quorum(self, entry: Entry) -> None:
+        """Return when enough nodes have *entry*. :raises NoStoreAvailable: if that takes too long."""
+        needed = self.options.write_quorum - 1
+
+        def missing() -> set[str]:
+            catalog = self._replica.catalog
+            return {url for url in self.links if catalog.is_queued(url, entry.path)}
+
+        # In this order: what is told between the two is seen by one of them, or both.
+        quorum = _Quorum(entry.version, set(self.links), needed)
+        waiting = self._quorums.setdefault(entry.path, [])
+        waiting.append(quorum)
+        try:
+            for url in set(self.links) - await self._engine.run(missing):
+                quorum.has(url, entry.version)
+            async with asyncio.timeout(self.options.request_timeout):
+                await quorum.reached
+        except TimeoutError:
+            raise NoStoreAvailable(
+                f"Only {self.options.write_quorum - quorum.needed} of the {self.options.write_quorum}"
+                f" nodes that are wanted have it on disk. It is kept, and will reach the others."
+            ) from None
+        finally:
+            waiting.remove(quorum)
+            if not waiting:
+                self._quorums.pop(entry.path, None)
+
+    def _note_told(self, neighbour: str, told: Told) -> None:
+        if self._quorums:
+            for path, version in told.changes:
+                for quorum in self._quorums.get(path, ()):
+                    quorum.has(neighbour, version)
+
+    # Files that are not where they should be.
+
+    def _read(self, entry: Entry) -> bytes | None:
+        """The content of *entry*, None if that is not what lies there."""
+        try:
+            content = self._replica.folder.read(entry.path)
+        except OSError as error:
+            log.error("cannot read a file", extra={"path": entry.path, "reason": str(error)})
+            raise StoreRefused(f"The disk refused: {error.strerror}.") from error
+        return content if content is not None and etag_of(content) == entry.etag else None
+
+    def _look_again(self, path: str) -> tuple[Entry | None, bytes | None]:
+        entry = self._replica.catalog.get(path)
+        if entry is None or entry.sha1 is None:
+            return entry, None
+        return entry, self._replica.content_of(entry)
+
+    async def _healed(self, entry: Entry) -> bytes:
+        """The content of *entry*, from a neighbour. :raises StoreRefused: if none has it."""
+        change = await self._ask_neighbours(entry.path, list(self.links.values()), entry.sha1)
+        if change is None:
+            raise StoreRefused(
+                f"The content of {entry.path!r} is damaged or missing here, and no neighbour has it."
+            )
+        try:
+            await self._engine.change(Heal(entry.path, change.content), change.size)
+            log.warning("a file is healed from a neighbour", extra={"path": entry.path})
+        except SfssError as error:
+            log.error("cannot heal a file", extra={"path": entry.path, "reason": str(error)})
+        return bytes(change.content)
+
+    async def _find(self, path: str) -> Entry | None:
+        """A file that is not in the catalog: put into the folder by somebody else, or not yet come."""
+        entry = await self._adopted(path)
+        if entry is not None or not self.options.read_through:
+            return entry
+        links = [link for link in self.links.values() if self._may_have(link, path)]
+        change = await self._ask_neighbours(path, links) if links else None
+        if change is None:
+            return None
+        self._counts["read_through"] += 1
+        learn = Learn(change, None, pass_on=False)
+        return (await self._in_time(self._engine.change(learn, change.size))).entry
+
+    async def _adopted(self, path: str) -> Entry | None:
+        try:
+            if not await asyncio.to_thread(self._replica.folder.is_file, path):
+                return None
+        except OSError as error:
+            raise StoreRefused(f"The disk refused: {error.strerror}.") from error
+        outcome = await self._in_time(self._engine.change(Adopt(path)))
+        if outcome.changed:
+            self._wake_links()
+        return outcome.entry
+
+    def _may_have(self, link: Link, path: str) -> bool:
+        """Whether the neighbour may know of *path*, and this node not yet."""
+        if link.is_this_node or link.up is False:
+            return False
+        return (
+            not link.caught_up
+            or self._replica.announced.get(path) == link.url
+            or self._answers.left.get(link.node, 0) > 0
+        )
+
+    async def _ask_neighbours(
+        self, path: str, links: Sequence[Link], sha1: str | None = None
+    ) -> Change | None:
+        """The file at *path* that one of *links* has; with *sha1*: only this one.
+
+        They answer from what they have, and ask nobody: it goes in no circle.
+        """
+        for link in links:
+            try:
+                async with asyncio.timeout(_READ_THROUGH_TIMEOUT):
+                    changes = await link.ask("fetch", paths=[path])
+            except (NeighbourFailed, BadMessage, SfssError, TimeoutError):
+                continue  # its link knows how it is
+            for change in changes:
+                if change.path == path and change.is_intact and sha1 in (None, change.sha1):
+                    return change
+        return None
+
+    async def _in_time(self, coroutine: Any) -> Any:
+        try:
+            async with asyncio.timeout(self.options.request_timeout):
+                return await coroutine
+        except TimeoutError:
+            raise NoStoreAvailable(
+                f"It was not on disk within {self.options.request_timeout:g} s. It may still happen."
+            ) from None
+
+    # In the background.
+
+    async def _keep_log_short(self) -> None:
+        last = time.monotonic()
+        while True:
+            await asyncio.sleep(0.5)
+            size, age = self._replica.log_bytes, time.monotonic() - last
+            if size > CHECKPOINT_BYTES or (size and age > CHECKPOINT_AGE):
+                try:
+                    number = await self._engine.run(self._replica.begin_checkpoint)
+                    await asyncio.to_thread(self._write_back)
+                    await self._engine.run(partial(self._replica.end_checkpoint, number))
+                except Exception as error:  # the log stays, and nothing is lost
+                    log.error("the log of changes cannot be cut", extra={"reason": str(error)})
+                    await asyncio.sleep(5.0)
+                last = time.monotonic()
+
+    def _write_back(self) -> None:
+        self._replica.catalog.write_back()
+        self._replica.folder.sync()
+
+    async def _keep_forgetting(self) -> None:
+        lifetime = self.options.tombstone_lifetime
+        while True:
+            before = stamp_of(max(time.time() - lifetime, 0))
+            forgotten = await self._engine.run(
+                partial(self._replica.forget, before, _MOST_FORGOTTEN)
+            )
+            if forgotten < _MOST_FORGOTTEN:
+                await asyncio.sleep(min(max(lifetime / 10, 0.1), 600.0))
+
+    # Figures.
+
+    async def stats(self) -> Stats:
+        return {self.description: {name: str(value) for name, value in self._counts.items()}}
+
+    def status(self) -> dict[str, Any]:
+        """What ``/_status`` tells: the queues by neighbour, and more."""
+        replica, catalog = self._replica, self._replica.catalog
+        now = time.time()
+        return {
+            "queues": {
+                url: {"length": self._reader.queue_length(url)}
+                for url in self.links
+            },
+            "node": replica.node,
+            "names": self.options.names,
+            "files": catalog.counts.files,
+            "bytes": catalog.counts.bytes,
+            "tombstones": catalog.counts.tombstones,
+            "damaged": len(replica.damaged),
+            "writable": replica.broken is None,
+            "neighbours": {
+                link.url: {
+                    "up": bool(link.up),
+                    "is_this_node": link.is_this_node,
+                    "node": link.node,
+                    "caught_up": link.caught_up,
+                    "catching_up": link.catching_up,
+                    "last_answer_age": None if link.last_answer is None else round(now - link.last_answer, 1),
+                    "last_failure": link.last_failure,
+                }
+                for link in self.links.values()
+            },
+            "verification": self.verification.progress(),
+        }
+
+    def families(self) -> Iterable[Family]:
+        if self._replica is None:
+            return []
+        counts, engine = self._replica.catalog.counts, self._engine
+        families = []
+        for name, help, value in (
+            ("sfss_node_files", "Files", counts.files),
+            ("sfss_node_bytes", "Bytes of all files", counts.bytes),
+            ("sfss_node_tombstones", "Deletes that are remembered", counts.tombstones),
+            ("sfss_node_damaged_files", "Files found damaged or missing", len(self._replica.damaged)),
+            ("sfss_node_log_bytes", "Bytes that a start would read again", self._replica.log_bytes),
+            ("sfss_store_writable", "0 if the last write failed", int(self._replica.broken is None)),
+        ):
+            family = gauge(name, help)
+            family.add((), value)
+            families.append(family)
+        operations = counter("sfss_node_operations_total", "What the node has done", "operation")
+        for name, number in self._counts.items():
+            operations.add((name,), number)
+        group_sizes = sizes("sfss_store_flush_writes", "Changes that share an fsync")
+        group_sizes.add((), engine.group_sizes)
+        group_times = seconds("sfss_store_flush_duration_seconds", "Time of such a group")
+        group_times.add((), engine.group_times)
+        return [*families, operations, group_sizes, group_times, *self._families_of_links()]
+
+    def _families_of_links(self) -> list[Family]:
+        up = gauge("sfss_neighbour_up", "1 if the neighbour answers", "neighbour", join="max")
+        length = gauge("sfss_neighbour_queue_length", "Changes it has yet to be told", "neighbour")
+        age = gauge(
+            "sfss_neighbour_queue_age_seconds", "How long the first of them waits", "neighbour"
+        )
+        caught_up = gauge(
+            "sfss_neighbour_caught_up", "1 if all was compared since the start", "neighbour"
+        )
+        events = counter(
+            "sfss_neighbour_events_total", "What was done with the neighbour", "neighbour", "event"
+        )
+        traffic = counter(
+            "sfss_neighbour_bytes_total", "Bytes of messages and answers", "neighbour", "direction"
+        )
+        now = time.time()
+        for url, link in self.links.items():
+            label = (url,)
+            due = self._reader.oldest_due(url)
+            up.add(label, int(bool(link.up)))
+            length.add(label, self._reader.queue_length(url))
+            age.add(label, 0.0 if due is None else max(now - due / 1_000_000, 0.0))
+            caught_up.add(label, int(link.caught_up))
+            for name, number in link.counts.items():
+                events.add((url, name), number)
+            for name, number in link.bytes.items():
+                traffic.add((url, name), number)
+        return [up, length, age, caught_up, events, traffic]
+
+    def history(self) -> Iterable[Event]:
+        return [event for link in self.links.values() for event in link.history]

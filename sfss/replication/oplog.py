@@ -1,0 +1,162 @@
+"""The log of changes: what makes them durable, one wait for the disk for many of them.
+
+A record is a message (``changes.py``) with the changes of one group and their contents. A change has
+happened when its record is on disk; the files and the catalog follow, and are not waited for. After
+a kill or a power cut the log is read again from its beginning, and what the rest had not got yet is
+done again. When files and catalog are on disk too, the log's older segments go.
+"""
+
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from sfss.replication.changes import BadMessage, Change, decode_first, encode
+
+log = logging.getLogger("sfss.node")
+
+_PREFIX, _SUFFIX = "changes-", ".log"
+_MOST_PIECES = 1000  # of one writev: IOV_MAX is 1024
+
+
+class LogBroken(OSError):
+    """The disk has failed in a way that leaves unknown what is on it."""
+
+
+class OpLog:
+    """The segments in *folder*, which is there. Appends go to a new one."""
+
+    def __init__(self, folder: Path):
+        self._folder = folder
+        self._segment: int | None = None  # an open descriptor
+        self._end = 0  # of the open segment, bytes
+        self._broken = False
+        numbers = self._numbers()
+        self._number = numbers[-1] if numbers else 0
+        self._old_bytes = sum(self._file(number).stat().st_size for number in numbers)
+
+    @property
+    def size(self) -> int:
+        """Bytes that a start would have to read again."""
+        return self._old_bytes + self._end
+
+    def replay(self) -> Iterator[list[Change]]:
+        """The changes of each record, the oldest first. An end that was cut off is passed over."""
+        for number in self._numbers():
+            file = self._file(number)
+            with file.open("rb") as segment:
+                data = segment.read()
+            start = 0
+            while start < len(data):
+                try:
+                    message, size = decode_first(memoryview(data)[start:])
+                    if not all(change.is_delete or change.is_intact for change in message.changes):
+                        raise BadMessage("The content of a change is not what it was.")
+                except BadMessage as error:
+                    # Nobody was told that these changes have happened: it is the one that was being
+                    # written when the process ended.
+                    log.warning(
+                        "the log of changes has an end that was cut off",
+                        extra={"file": file, "position": start, "of": len(data), "reason": str(error)},
+                    )
+                    break
+                yield message.changes
+                start += size
+
+    def append(self, changes: list[Change]) -> None:
+        """Return when *changes* are on disk.
+
+        :raises OSError: and they are not. :raises LogBroken: and nobody knows.
+        """
+        if self._broken:
+            raise LogBroken("the log of changes is broken")
+        if self._segment is None:
+            self._begin_segment()
+        pieces = encode("changes", changes)
+        try:
+            size = _write_all(self._segment, pieces)
+        except OSError:
+            self._take_back()
+            raise
+        try:
+            os.fdatasync(self._segment)
+        except OSError as error:
+            # What was to be written may be lost, and the next sync would not tell
+            # (https://wiki.postgresql.org/wiki/Fsync_Errors): only reading it again does.
+            self._broken = True
+            raise LogBroken(error.errno, f"the log of changes cannot be synced: {error}") from error
+        self._end += size
+
+    def rotate(self) -> int:
+        """Begin a new segment with the next record; the number of the last one before it."""
+        if self._segment is not None:
+            os.close(self._segment)
+            self._segment = None
+            self._old_bytes += self._end
+            self._end = 0
+        return self._number
+
+    def discard(self, number: int) -> None:
+        """Remove the segments up to *number*: what they say is on disk elsewhere."""
+        for old in self._numbers():
+            if old <= number:
+                file = self._file(old)
+                self._old_bytes -= file.stat().st_size
+                file.unlink()
+
+    def close(self) -> None:
+        self.rotate()
+
+    def _begin_segment(self) -> None:
+        number = self._number + 1
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+        descriptor = os.open(self._file(number), flags, 0o600)
+        try:
+            sync_folder(self._folder)
+        except OSError:
+            os.close(descriptor)
+            self._file(number).unlink()
+            raise
+        self._segment, self._number, self._end = descriptor, number, 0
+
+    def _take_back(self) -> None:
+        """Half a record was written: the next one begins where it began."""
+        try:
+            os.ftruncate(self._segment, self._end)
+            os.lseek(self._segment, self._end, os.SEEK_SET)
+        except OSError as error:
+            self._broken = True
+            log.error("the log of changes is broken", extra={"reason": str(error)})
+
+    def _numbers(self) -> list[int]:
+        names = (file.name for file in self._folder.iterdir())
+        return sorted(
+            int(name[len(_PREFIX) : -len(_SUFFIX)])
+            for name in names
+            if name.startswith(_PREFIX) and name.endswith(_SUFFIX)
+        )
+
+    def _file(self, number: int) -> Path:
+        return self._folder / f"{_PREFIX}{number:016d}{_SUFFIX}"
+
+
+def sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_all(descriptor: int, pieces: list[bytes]) -> int:
+    total = 0
+    for start in range(0, len(pieces), _MOST_PIECES):
+        views = [memoryview(piece) for piece in pieces[start : start + _MOST_PIECES]]
+        while views:
+            written = os.writev(descriptor, views)
+            total += written
+            while views and written >= len(views[0]):
+                written -= len(views.pop(0))
+            if views:
+                views[0] = views[0][written:]
+    return total

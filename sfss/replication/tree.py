@@ -1,0 +1,56 @@
+"""A hash tree over the names and versions of all files: whether two nodes have the same, and where not.
+
+A Merkle tree of three levels (Merkle, "A Digital Signature Based on a Conventional Encryption
+Function", 1987): the root, 256 branches, and 256 leaves to each branch. A file belongs to the leaf
+that the hash of its path names. The digest of a leaf is the sum of those of its files, so a change
+costs the same whatever else is there.
+
+Deleted files are not in it: nodes forget them at different times, and are the same all the same.
+"""
+
+from array import array
+
+import xxhash
+
+from sfss.replication.versions import Version
+
+FAN = 256
+LEAVES = FAN * FAN
+_WORD = (1 << 64) - 1
+
+
+def leaf_of(path: str) -> int:
+    return xxhash.xxh3_64_intdigest(path.encode()) >> 48
+
+
+def digest_of(path: str, version: Version) -> int:
+    """What a file adds to its leaf."""
+    return xxhash.xxh3_64_intdigest(f"{path}\0{version.stamp}\0{version.node}".encode())
+
+
+class HashTree:
+    """*leaves*: their digests, 65,536 numbers of 64 bits."""
+
+    def __init__(self, leaves: array | None = None):
+        self.leaves = leaves or array("Q", bytes(8 * LEAVES))
+
+    def add(self, leaf: int, digest: int) -> None:
+        self.leaves[leaf] = (self.leaves[leaf] + digest) & _WORD
+
+    def take(self, leaf: int, digest: int) -> None:
+        self.leaves[leaf] = (self.leaves[leaf] - digest) & _WORD
+
+    def root(self) -> int:
+        return xxhash.xxh3_64_intdigest(array("Q", self.branches()).tobytes())
+
+    def branches(self) -> list[int]:
+        data = memoryview(self.leaves).cast("B")
+        size = 8 * FAN
+        return [
+            xxhash.xxh3_64_intdigest(data[start : start + size])
+            for start in range(0, 8 * LEAVES, size)
+        ]
+
+    def leaves_of(self, branch: int) -> list[int]:
+        """The digests of the leaves of *branch*."""
+        return self.leaves[branch * FAN : (branch + 1) * FAN].tolist()

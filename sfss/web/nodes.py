@@ -1,0 +1,244 @@
+"""A node as it looks from outside: files at their own URLs, and what nodes say to each other.
+
+    PUT /name  GET /name  HEAD /name  DELETE /name
+    GET /_status  /metrics  /healthz  /readyz  /_page/    POST /_replication  /_verify
+"""
+
+import asyncio
+import json
+import re
+import time
+from hashlib import sha1
+from pathlib import PurePosixPath
+from urllib.parse import quote, unquote_to_bytes
+
+from aiohttp import web
+
+from sfss.credentials import Credentials
+from sfss.errors import InvalidPath, InvalidRequest, NotFound
+from sfss.models import FileInfo, StoredFile
+from sfss.node_settings import NodeSettings
+from sfss.panel import Panel
+from sfss.paths import check_path
+from sfss.replication.changes import BadMessage
+from sfss.replication.node import Node
+from sfss.replication.transport import RESOURCE
+from sfss.service import FileService
+from sfss.web.conditional import write_precondition
+from sfss.web.doors import OPEN
+from sfss.web.fastpath import PlainRequest, plain_node_request
+from sfss.web.files import Serving
+from sfss.web.page import Page
+from sfss.web.server import Runner, Surface, assemble
+from sfss.web.status import Status, fresh
+from sfss.web.uploads import leave_expectation, read_upload
+
+_PAGE = "/_page"
+#: What is no file: the URLs of the node itself.
+_RESERVED = frozenset(
+    ("_status", "_verify", RESOURCE.strip("/"), _PAGE.strip("/"), "metrics", "healthz", "readyz")
+)
+#: A generated name never changes its content: caches may keep it for a year.
+IMMUTABLE = "public, max-age=31536000, immutable"
+#: A larger content is hashed in a thread.
+_LONG = 1024 * 1024
+#: A message has at most so many bytes beside one file of the largest size.
+_MESSAGE_ROOM = 16 * 1024 * 1024
+_MESSAGE_TIMEOUT = 120.0  # seconds
+
+_SHA1 = re.compile("[0-9a-f]{40}")
+_GENERATED = re.compile(r".*_[0-9]{13}_(?P<sha1>[0-9a-f]{40})", re.DOTALL)
+
+
+def is_reserved(path: str) -> bool:
+    return path.partition("/")[0] in _RESERVED and ("/" not in path or path.startswith("_page/"))
+
+
+def generated_name(path: str, digest: str, seconds: float) -> str:
+    """*path* with a time (ms since the epoch) and the SHA-1 of its content before its extension.
+
+    A name that was generated for this content stays as it is.
+    """
+    name = PurePosixPath(path)
+    match = _GENERATED.fullmatch(name.stem)
+    if match is not None and match["sha1"] == digest:
+        return path
+    return str(name.with_name(f"{name.stem}_{int(seconds * 1000):013d}_{digest}{name.suffix}"))
+
+
+def path_of(request: web.BaseRequest) -> str:
+    """The file that the URL of *request* names, decoded once. :raises InvalidPath:"""
+    target = request.raw_path
+    if "#" in target:  # RFC 9112 3.2: no part of a request; never cut off silently
+        raise InvalidPath("The URL contains a '#'; in a name it is written %23.")
+    if not target.startswith("/"):  # RFC 9112 3.2.2: absolute-form, as proxies are asked
+        target = "/" + target.partition("://")[2].partition("/")[2]
+    raw = target.partition("?")[0].removeprefix("/")
+    try:
+        # aiohttp decodes the request line with surrogateescape: back to the bytes first.
+        path = unquote_to_bytes(raw.encode("utf-8", "surrogateescape")).decode()
+    except UnicodeError:
+        raise InvalidPath("The URL is not valid UTF-8 after percent-decoding.") from None
+    check_path(path)
+    if is_reserved(path):
+        raise InvalidPath(f"The name {path!r} is the node's own; choose another one.")
+    return path
+
+
+class NodeFiles(Serving):
+    """The files of *node*, which stands behind *service*."""
+
+    def __init__(self, node: Node, service: FileService, settings: NodeSettings):
+        super().__init__(service, inline_active=settings.inline_active)
+        self._node = node
+        self._timeout = settings.upload_timeout
+        self._immutable = node.options.immutable
+        self._url = settings.url.rstrip("/")
+
+    def routes(self) -> list[web.RouteDef]:
+        name = "/{path:.*}"
+        return [
+            web.get(name, self.get, allow_head=False),
+            web.head(name, self.head),
+            web.put(name, self.put, expect_handler=leave_expectation),
+            web.delete(name, self.delete),
+        ]
+
+    def path_of(self, request: web.Request) -> str:
+        return path_of(request)
+
+    def headers_of(self, path: str, file: StoredFile | FileInfo) -> dict[str, str]:
+        headers = super().headers_of(path, file) | {"X-Content-SHA1": file.sha1}
+        if self._immutable:
+            headers["Cache-Control"] = IMMUTABLE
+        return headers
+
+    def lines_of(self, file: StoredFile) -> str:
+        """What :meth:`headers_of` adds, for the fast path."""
+        lines = f"X-Content-SHA1: {file.sha1}\r\n"
+        return f"{lines}Cache-Control: {IMMUTABLE}\r\n" if self._immutable else lines
+
+    async def put(self, request: web.Request) -> web.Response:
+        path = path_of(request)
+        expected = _expected_sha1(request)
+        precondition = None if self._immutable else write_precondition(request.headers)
+        limit = self._service.max_file_size
+        announced = request.content_length
+        size = limit if announced is None else min(announced, limit)
+        async with self._service.admission.room(size, upload=True):
+            content = await read_upload(request, limit=limit, timeout=self._timeout, forms=False)
+            digest = await _digest(content)
+            if expected not in (None, digest):
+                raise InvalidRequest(f"X-Content-SHA1 is not that of the body, which is {digest}.")
+            if self._immutable:
+                path = check_path(generated_name(path, digest, time.time()))
+            info = await self._node.put(path, content, precondition, sha1=digest)
+        if not self._immutable and not info.is_new:
+            return web.Response(status=204, headers=_tags(info))
+        headers = _tags(info) | {"Location": self._url + "/" + quote(path, safe="/")}
+        if not info.changed:
+            return web.Response(status=302, headers=headers)
+        document = {"path": path, "size": info.size, "etag": info.etag, "sha1": info.sha1}
+        return web.Response(
+            status=201,
+            text=json.dumps(document, ensure_ascii=False) + "\n",
+            content_type="application/json",
+            headers=headers,
+        )
+
+    async def delete(self, request: web.Request) -> web.Response:
+        path = path_of(request)
+        precondition = write_precondition(request.headers)
+        await self._service.delete(path, precondition)
+        return web.Response(status=200 if self._immutable else 204)
+
+
+class Neighbours:
+    """``POST /_replication``, and what an operator has: ``/_status``, ``/_verify``."""
+
+    def __init__(self, node: Node, service: FileService):
+        self._node = node
+        self._service = service
+
+    def routes(self) -> list[web.RouteDef]:
+        return [
+            web.post(RESOURCE, self.replicate),
+            web.get("/_status", self.status),
+            web.post("/_verify", self.verify),
+        ]
+
+    async def replicate(self, request: web.Request) -> web.Response:
+        limit = self._service.max_file_size + _MESSAGE_ROOM
+        body = await read_upload(request, limit=limit, timeout=_MESSAGE_TIMEOUT, forms=False)
+        try:
+            answer = await self._node.answer(body)
+        except BadMessage as error:
+            raise InvalidRequest(str(error)) from error
+        return fresh(answer, "application/octet-stream")
+
+    async def status(self, request: web.Request) -> web.Response:
+        return fresh(json.dumps(self._node.status(), indent=2) + "\n", "application/json")
+
+    async def verify(self, request: web.Request) -> web.Response:
+        """Begin to read everything again; ``/_status`` tells how far it is."""
+        self._node.verification.start()
+        return web.Response(status=202, headers={"Location": "/_status"})
+
+
+def make_node_runner(
+    node: Node,
+    service: FileService,
+    settings: NodeSettings,
+    credentials: Credentials,
+    panel: Panel,
+) -> Runner:
+    """All that serves *node*, which stands behind *service*, over HTTP."""
+    files = NodeFiles(node, service, settings)
+    routes = [*Neighbours(node, service).routes(), *Status(service, panel).routes_of_a_node()]
+    open_paths = OPEN
+    if settings.page:
+        page = Page(service, panel, uploads=False)
+        routes += page.routes(_PAGE)
+        open_paths |= {f"{_PAGE}/", f"{_PAGE}/page.css", f"{_PAGE}/page.js"}
+
+        routes.append(web.get("/", _to_the_page))
+    else:
+        open_paths -= {"/"}
+        routes.append(web.get("/", _nothing))
+    routes += files.routes()
+    surface = Surface(routes, open_paths, _plain_request, files.lines_of, RESOURCE)
+    return assemble(surface, service, settings, credentials, panel)
+
+
+async def _to_the_page(request: web.Request) -> web.Response:
+    return web.Response(status=302, headers={"Location": f"{_PAGE}/"})
+
+
+async def _nothing(request: web.Request) -> web.Response:
+    raise NotFound("There is nothing at this URL; files are at /NAME.")
+
+
+def _plain_request(data: bytes) -> PlainRequest | None:
+    request = plain_node_request(data)
+    return None if request is None or is_reserved(request.path) else request
+
+
+def _tags(info: FileInfo) -> dict[str, str]:
+    return {"ETag": f'"{info.etag}"', "X-Content-SHA1": info.sha1}
+
+
+def _expected_sha1(request: web.BaseRequest) -> str | None:
+    """What the client says that the body's SHA-1 is. :raises InvalidRequest: if it is none."""
+    text = request.headers.get("X-Content-SHA1")
+    if text is None:
+        return None
+    digest = text.strip().lower()
+    if not _SHA1.fullmatch(digest):
+        raise InvalidRequest("X-Content-SHA1 is not a SHA-1: it has 40 hex digits.")
+    return digest
+
+
+async def _digest(content: bytes) -> str:
+    if len(content) > _LONG:
+        return await asyncio.to_thread(lambda: sha1(content).hexdigest())
+    return sha1(content).hexdigest()
