@@ -83,20 +83,21 @@ class Answers:
 
     def _offer(self, message: Message, source: str | None, node: str) -> tuple[list[Learn], Finish]:
         replica = self._replica
-        operations, numbers, wanted = [], [], []
-        for number, change in enumerate(message.changes):
-            before = replica.catalog.get(change.path)
-            if (
-                change.is_delete
-                or (before is not None and before.sha1 == change.sha1)
-                or (before is not None and before.version >= change.version)
-            ):
+        operations, numbers, wanted, known = [], [], [], []
+        with replica.catalog.snapshot():
+            found = [replica.catalog.get(change.path) for change in message.changes]
+        for number, (change, before) in enumerate(zip(message.changes, found)):
+            if before is not None and before.version >= change.version:
+                known.append((change.path, change.version))
+            elif change.is_delete or (before is not None and before.sha1 == change.sha1):
                 operations.append(Learn(change._replace(content=None), source))
                 numbers.append(number)
             else:
                 wanted.append(number)
                 if len(replica.announced) < _MOST_ANNOUNCED and source is not None:
                     replica.announced[change.path] = source
+        if known and source is not None:
+            replica.catalog.told(source, known)  # it has them, as it says
 
         def finish(outcomes: Sequence[Outcome | SfssError]) -> list[bytes]:
             failed = [n for n, o in zip(numbers, outcomes) if isinstance(o, SfssError)]

@@ -57,20 +57,12 @@ def deliver(replica: Replica, names: str, neighbour: str, *, careful: bool) -> C
     *careful*: it may know much of it already, from others: ask before anything is sent.
     """
     catalog, now = replica.catalog, replica.now()
-    own = catalog.queued(neighbour, OWN, now, MOST_CHANGES if careful else _MOST_PUSHED)
-    learned = catalog.queued(neighbour, LEARNED, now, MOST_CHANGES)
+    with catalog.snapshot():
+        own = catalog.queued(neighbour, OWN, now, MOST_CHANGES if careful else _MOST_PUSHED)
+        learned = catalog.queued(neighbour, LEARNED, now, MOST_CHANGES)
     told: list[tuple[str, Version]] = []
-    entries: dict[str, Entry] = {}
-    for queued in (*own, *learned):
-        entry = catalog.get(queued.path)
-        if entry is None:
-            told.append(queued)  # forgotten: everybody has it
-        else:
-            entries[queued.path] = entry
-    pushed = [] if careful else [entries[q.path] for q in own if q.path in entries]
-    offered = [
-        entries[q.path] for q in ((*own, *learned) if careful else learned) if q.path in entries
-    ]
+    pushed = [] if careful else own
+    offered = [*own, *learned] if careful else learned
     put_off = 0
     if offered:
         changes = [announcement(entry) for entry in offered[:MOST_CHANGES]]

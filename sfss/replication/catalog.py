@@ -5,19 +5,20 @@ was some time before, and the log brings it up to date. Each call does one thing
 one step of all that a group of changes does to it.
 
 No step reads all files: totals and the hash tree are kept up to date, and everything else goes by an
-index. (Bringing 65,536 leaves into memory at the start costs the same for any number of files.)
+index. (The tree is half a megabyte, whatever there is.) It
+is saved with each checkpoint only; after a kill, the leaves of what the log says are counted again.
 """
 
 import os
 import secrets
 import sqlite3
-from array import array
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sfss.errors import StoreUnusable
-from sfss.replication.tree import LEAVES, HashTree, digest_of, leaf_of
+from sfss.replication.tree import FAN, HashTree, digest_of, leaf_of
 from sfss.replication.versions import Version
 from sfss.stores.sqlite import statements
 
@@ -49,7 +50,7 @@ CREATE TRIGGER queue_insert AFTER INSERT ON queue BEGIN
         ON CONFLICT (neighbour) DO UPDATE SET length = length + 1; END;
 CREATE TRIGGER queue_delete AFTER DELETE ON queue BEGIN
     UPDATE lengths SET length = length - 1 WHERE neighbour = old.neighbour; END;
-CREATE TABLE tree (leaf INTEGER PRIMARY KEY, digest INTEGER NOT NULL);
+CREATE TABLE tree (branch INTEGER PRIMARY KEY, leaves BLOB NOT NULL);
 CREATE TABLE state (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
 _ROW = "path, stamp, node, size, sha1, etag, received"
@@ -62,8 +63,6 @@ _QUEUE = (
 _STATE = "INSERT OR REPLACE INTO state VALUES (?, ?)"
 #: Usually whoever writes the node's checkpoints is there long before that.
 _WAL_PAGES = 32 * 1024
-#: SQLite's numbers have a sign, those of the tree have none.
-_SIGN = 1 << 63
 
 
 class Entry(NamedTuple):
@@ -75,13 +74,6 @@ class Entry(NamedTuple):
     sha1: str | None  #: None: it is deleted
     etag: str  #: see :func:`sfss.models.etag_of`; "" if it is deleted
     received: int  #: a stamp of this node: when it came to know
-
-
-class Queued(NamedTuple):
-    """A path whose newest state a neighbour has yet to be told."""
-
-    path: str
-    version: Version
 
 
 class Counts(NamedTuple):
@@ -132,7 +124,8 @@ class Catalog(_Reading):
         self.node: str = state["node"]
         self.counts = Counts(state["files"], state["bytes"], state["tombstones"])
         self.last_stamp: int = state["last_stamp"]
-        self.tree = HashTree(_leaves(self._database))
+        self.tree = _tree(self._database)
+        self._unsaved: set[int] = set()  # leaves of the tree
 
     def close(self) -> None:
         self._database.close()
@@ -158,11 +151,11 @@ class Catalog(_Reading):
 
     def commit(
         self,
-        entries: Sequence[Entry],
+        entries: Sequence[tuple[Entry | None, Entry]],
         queued: Sequence[tuple[str, str, int, int, Version]] = (),
         known: Sequence[tuple[str, str, Version]] = (),
     ) -> None:
-        """One step: *entries* replace what was known of their paths.
+        """One step: of *entries*, what was known before of each path, and what is known now.
 
         *queued*: neighbour, path, lane, due, version: to be told. *known*: neighbour, path and the
         version that the neighbour has, so that it need not be told that.
@@ -171,13 +164,13 @@ class Catalog(_Reading):
         files, size, tombstones = counts
         touched: dict[int, int] = {}  # leaf to its digest before
         database = self._database
-        database.execute("BEGIN IMMEDIATE")
+        if not database.in_transaction:
+            database.execute("BEGIN IMMEDIATE")
         try:
-            for entry in entries:
+            for before, entry in entries:
                 path = entry.path
                 leaf = leaf_of(path)
                 touched.setdefault(leaf, tree.leaves[leaf])
-                before = _entry(database.execute(_GET, (leaf, path)).fetchone())
                 if before is not None and before.sha1 is None:
                     tombstones -= 1
                 elif before is not None:
@@ -189,13 +182,12 @@ class Catalog(_Reading):
                     files, size = files + 1, size + entry.size
                     tree.add(leaf, digest_of(path, entry.version))
                 self._put(leaf, entry)
-            self._save_leaves(touched)
             # Each of the rest is in the catalog at most once for each path: nothing grows with retries.
             database.executemany(
                 _QUEUE, [(n, p, lane, due, v.stamp, v.node) for n, p, lane, due, v in queued]
             )
             self._forget_queued(known)
-            last = max([self.last_stamp, *(entry.received for entry in entries)])
+            last = max([self.last_stamp, *(entry.received for _, entry in entries)])
             counts = Counts(files, size, tombstones)
             self._save_state(last_stamp=last, **counts._asdict())
             database.execute("COMMIT")
@@ -205,6 +197,16 @@ class Catalog(_Reading):
             self._roll_back()
             raise
         self.counts, self.last_stamp = counts, last
+        self._unsaved.update(touched)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Many questions, and at the end one :meth:`commit`, for the price of one."""
+        self._database.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._roll_back()  # if there was no commit
 
     def forget(self, before: int, limit: int) -> tuple[int, int]:
         """Drop tombstones that came before the stamp *before*, and that no neighbour has yet to be told.
@@ -236,14 +238,15 @@ class Catalog(_Reading):
 
     # What is to be told.
 
-    def queued(self, neighbour: str, lane: int, now: int, limit: int) -> list[Queued]:
+    def queued(self, neighbour: str, lane: int, now: int, limit: int) -> list[Entry]:
         """What *neighbour* is to be told by *now* (µs), the longest waiting first."""
         rows = self._database.execute(
-            "SELECT path, stamp, node FROM queue INDEXED BY queue_order"
+            "SELECT path FROM queue INDEXED BY queue_order"
             " WHERE neighbour = ? AND lane = ? AND due <= ? ORDER BY due LIMIT ?",
             (neighbour, lane, now, limit),
-        )
-        return [Queued(path, Version(stamp, node)) for path, stamp, node in rows]
+        ).fetchall()
+        # What is queued is in the catalog: tombstones stay for as long as somebody is to be told.
+        return [self.get(path) for (path,) in rows]
 
     def is_queued(self, neighbour: str, path: str) -> bool:
         query = "SELECT 1 FROM queue WHERE neighbour = ? AND path = ?"
@@ -286,8 +289,23 @@ class Catalog(_Reading):
     def set_state(self, name: str, value: Any) -> None:
         self._save_state(**{name: value})
 
+    def count_again(self, leaves: Iterable[int]) -> None:
+        """The tree was not saved since these have changed."""
+        for leaf in leaves:
+            digests = (digest_of(e.path, e.version) for e in self.entries([leaf]) if e.sha1 is not None)
+            self.tree.reset(leaf, sum(digests))
+            self._unsaved.add(leaf)
+
     def checkpoint(self) -> bool:
         """Return when all that was committed is on disk; False if somebody is in the way."""
+        self._database.execute("BEGIN IMMEDIATE")
+        try:
+            self._save_tree()
+            self._database.execute("COMMIT")
+        except BaseException:
+            self._roll_back()
+            raise
+        self._unsaved.clear()
         return not self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
 
     def write_back(self) -> None:
@@ -305,9 +323,10 @@ class Catalog(_Reading):
         path, version, size, sha1, etag, received = entry
         self._database.execute(_PUT, (leaf, path, *version, size, sha1, etag, received))
 
-    def _save_leaves(self, leaves: Iterable[int]) -> None:
-        rows = [(self.tree.leaves[leaf] - _SIGN, leaf) for leaf in leaves]
-        self._database.executemany("UPDATE tree SET digest = ? WHERE leaf = ?", rows)
+    def _save_tree(self) -> None:
+        branches = {leaf // FAN for leaf in self._unsaved}
+        rows = [(branch, self.tree.branch_bytes(branch)) for branch in branches]
+        self._database.executemany("INSERT OR REPLACE INTO tree VALUES (?, ?)", rows)
 
     def _forget_queued(self, known: Iterable[tuple[str, str, Version]]) -> None:
         self._database.executemany(
@@ -374,7 +393,6 @@ def _make(database: sqlite3.Connection) -> None:
     database.execute("BEGIN IMMEDIATE")
     for statement in statements(_SCHEMA):
         database.execute(statement)
-    database.executemany("INSERT INTO tree VALUES (?, ?)", ((leaf, -_SIGN) for leaf in range(LEAVES)))
     state = {"node": secrets.token_hex(8), "files": 0, "bytes": 0, "tombstones": 0}
     database.executemany(_STATE, {**state, "last_stamp": 0, "horizon": 0}.items())
     database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
@@ -382,6 +400,8 @@ def _make(database: sqlite3.Connection) -> None:
     database.execute("COMMIT")
 
 
-def _leaves(database: sqlite3.Connection) -> array:
-    rows = database.execute("SELECT digest FROM tree ORDER BY leaf")
-    return array("Q", (digest + _SIGN for (digest,) in rows))
+def _tree(database: sqlite3.Connection) -> HashTree:
+    tree = HashTree()
+    for branch, leaves in database.execute("SELECT branch, leaves FROM tree"):
+        tree.set_branch(branch, leaves)
+    return tree

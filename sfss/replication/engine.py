@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 from sfss.errors import SfssError
 from sfss.figures import Histogram
 from sfss.receivers import Receiver
-from sfss.replication.replica import Operation, Outcome, Replica
+from sfss.replication.replica import Learn, Operation, Outcome, Replica
 
 log = logging.getLogger("sfss.node")
 
@@ -33,13 +33,19 @@ class _Job(NamedTuple):
 
 
 class Engine:
-    """Runs *replica* in a thread, for those who live in *loop*."""
+    """Runs *replica* in a thread, for those who live in *loop*.
 
-    def __init__(self, replica: Replica, loop: asyncio.AbstractEventLoop):
+    *changed* is called when something has changed that neighbours do not know of yet.
+    """
+
+    def __init__(
+        self, replica: Replica, loop: asyncio.AbstractEventLoop, changed: Callable[[], None]
+    ):
         self.group_sizes = Histogram()  # changes; these two belong to the thread
         self.group_times = Histogram()  # µs
         self._replica = replica
         self._loop = loop
+        self._changed = changed
         self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="replica", daemon=True)
         self._thread.start()
@@ -90,11 +96,12 @@ class Engine:
                     break
                 jobs.append(job)
                 size += job.size
-            results = self._do(jobs)
-            self._loop.call_soon_threadsafe(_settle, results)
+            self._loop.call_soon_threadsafe(self._settle, *self._do(jobs))
 
-    def _do(self, jobs: list[_Job]) -> list[tuple[Receiver, Any]]:
-        """Each job's receiver, and what it is to get: a result, or an exception."""
+    def _do(self, jobs: list[_Job]) -> tuple[list[tuple[Receiver, Any]], bool]:
+        """Each job's receiver, and what it is to get (a result, or an exception); and whether anything
+        has changed that began here.
+        """
         results: list[tuple[Receiver, Any]] = []
         prepared: list[tuple[_Job, int, Callable[[Outcomes], Any]]] = []
         operations: list[Operation] = []
@@ -113,8 +120,13 @@ class Engine:
             outcomes = self._replica.apply(operations) if operations else []
         except Exception as error:
             log.exception("changes could not be made")
-            return results + [(job.receiver, error) for job, _, _ in prepared]
+            return results + [(job.receiver, error) for job, _, _ in prepared], False
+        changed = False
         if operations:
+            changed = any(
+                isinstance(outcome, Outcome) and outcome.changed and not isinstance(operation, Learn)
+                for operation, outcome in zip(operations, outcomes)
+            )
             self.group_sizes.observe(len(operations))
             self.group_times.observe(int((time.perf_counter() - began) * 1_000_000))
         for job, count, finish in prepared:
@@ -123,17 +135,19 @@ class Engine:
                 results.append((job.receiver, finish(mine)))
             except Exception as error:
                 results.append((job.receiver, error))
-        return results
+        return results, changed
 
-
-def _settle(results: list[tuple[Receiver, Any]]) -> None:
-    for receiver, result in results:
-        if receiver.done():
-            continue
-        try:
-            if isinstance(result, Exception):
-                receiver.set_exception(result)
-            else:
-                receiver.set_result(result)
-        except Exception:  # one receiver's bug must not keep the others waiting
-            log.exception("a change was made, but who asked for it could not be told")
+    def _settle(self, results: list[tuple[Receiver, Any]], changed: bool) -> None:
+        """Tell those who wait, in the loop's thread."""
+        if changed:
+            self._changed()
+        for receiver, result in results:
+            if receiver.done():
+                continue
+            try:
+                if isinstance(result, Exception):
+                    receiver.set_exception(result)
+                else:
+                    receiver.set_result(result)
+            except Exception:  # one receiver's bug must not keep the others waiting
+                log.exception("a change was made, but who asked for it could not be told")

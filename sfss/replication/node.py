@@ -17,6 +17,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from hashlib import sha1
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +30,7 @@ from sfss.errors import (
 from sfss.figures import Family, counter, gauge, seconds, sizes
 from sfss.models import Precondition, etag_of
 from sfss.panel import Event
+from sfss.paths import check_path, is_valid_path
 from sfss.receivers import Receiver
 from sfss.replication.answering import Answers
 from sfss.replication.asking import Told
@@ -36,11 +38,13 @@ from sfss.replication.catalog import CatalogReader, Entry
 from sfss.replication.changes import BadMessage, Change, decode
 from sfss.replication.engine import Engine
 from sfss.replication.links import Link
+from sfss.replication.names import generated_name
 from sfss.replication.replica import Adopt, Delete, Heal, Learn, Outcome, Put, Replica
 from sfss.replication.transport import NeighbourFailed, Transport
 from sfss.replication.verification import Verification
 from sfss.replication.versions import Version, stamp_of
 from sfss.stores.base import Stats, Store
+from sfss.stores.deadlines import Deadlines
 
 log = logging.getLogger("sfss.node")
 
@@ -50,6 +54,8 @@ CHECKPOINT_AGE = 20.0
 #: Neighbours have so long to say whether they have a file that is asked for here (seconds).
 _READ_THROUGH_TIMEOUT = 3.0
 _MOST_FORGOTTEN = 1000
+#: A larger content is hashed in a thread. Bytes.
+_LONG = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +92,26 @@ class NodeFileInfo(NamedTuple):
     size: int  #: bytes
     etag: str
     sha1: str
+    path: str = ""  #: of a put: the name that the file has got
     is_new: bool = False  #: of a put: whether there was no file before
     changed: bool = True  #: of a put: whether it has changed anything
+
+
+def _put_result(outcome: Outcome | SfssError) -> NodeFileInfo:
+    if isinstance(outcome, SfssError):
+        raise outcome
+    entry, before = outcome.entry, outcome.before
+    is_new = before is None or before.sha1 is None
+    return NodeFileInfo(
+        entry.size, entry.etag, entry.sha1, entry.path, is_new, outcome.changed
+    )
+
+
+async def sha1_of(content: bytes | bytearray) -> str:
+    """The SHA-1 of *content*, 40 hex digits."""
+    if len(content) > _LONG:
+        return await asyncio.to_thread(lambda: sha1(content).hexdigest())
+    return sha1(content).hexdigest()
 
 
 class _Quorum:
@@ -149,7 +173,8 @@ class Node(Store):
         began = time.monotonic()
         self._replica = await asyncio.to_thread(self._open_replica)
         loop = asyncio.get_running_loop()
-        self._engine = Engine(self._replica, loop)
+        self._engine = Engine(self._replica, loop, self._wake_links)
+        self._deadlines = Deadlines(loop, self.options.request_timeout, self._late)
         self._reader = self._replica.catalog.reader()
         self._transport = self._open_transport()
         self._answers = Answers(self._replica, self.options.names)
@@ -205,6 +230,7 @@ class Node(Store):
             await self._transport.close()
         if self._engine is not None:
             await self._engine.close()
+            self._deadlines.close()
             self._reader.close()
             try:
                 await asyncio.to_thread(self._replica.checkpoint)
@@ -286,8 +312,17 @@ class Node(Store):
         return True
 
     def begin_put(self, path: str, content: bytes, receiver: Receiver) -> bool:
-        """A put over HTTP has more to say than this can take."""
-        return False
+        if self.options.write_quorum > 1 or len(content) > _LONG:
+            return False
+        operation = self._put(path, content, sha1(content).hexdigest(), None)
+        if not is_valid_path(operation.path):
+            return False
+        self._counts["put"] += 1
+        self._deadlines.add(receiver)
+        self._engine.submit(
+            lambda: ((operation,), lambda outcomes: _put_result(outcomes[0])), len(content), receiver
+        )
+        return True
 
     async def stat(self, path: str) -> NodeFileInfo:
         entry = self._reader.get(path)
@@ -303,23 +338,29 @@ class Node(Store):
         content: bytes | bytearray,
         precondition: Precondition | None = None,
         *,
-        sha1: str,
+        digest: str | None = None,
     ) -> NodeFileInfo:
-        """*sha1*: of *content*, 40 hex digits.
+        """*digest*: the SHA-1 of *content*, 40 hex digits, if it is known already.
 
         :raises AlreadyDeleted, PreconditionFailed: and nothing has changed.
+        :raises InvalidPath: if the name that is generated is too long.
         :raises NoStoreAvailable: if it was not on disk in time, here or on enough nodes.
         """
         self._counts["put"] += 1
-        operation = Put(path, content, sha1, precondition, self.options.immutable)
+        digest = digest or await sha1_of(content)
+        operation = self._put(path, content, digest, precondition)
+        check_path(operation.path)
         outcome = await self._in_time(self._engine.change(operation, len(content)))
-        entry = outcome.entry
-        if outcome.changed:
-            self._wake_links()
         if self.options.write_quorum > 1:
-            await self._reach_quorum(entry)
-        there = outcome.before is not None and outcome.before.sha1 is not None
-        return NodeFileInfo(entry.size, entry.etag, entry.sha1, not there, outcome.changed)
+            await self._reach_quorum(outcome.entry)
+        return _put_result(outcome)
+
+    def _put(
+        self, path: str, content: bytes, digest: str, precondition: Precondition | None
+    ) -> Put:
+        if not self.options.immutable:
+            return Put(path, content, digest, precondition)
+        return Put(generated_name(path, digest, time.time()), content, digest, None, immutable=True)
 
     async def delete(self, path: str, precondition: Precondition | None = None) -> None:
         """:raises NotFound: if there is no such file here; others are told all the same."""
@@ -328,8 +369,6 @@ class Node(Store):
             await self._adopted(path)
         operation = Delete(path, precondition, self.options.immutable)
         outcome = await self._in_time(self._engine.change(operation))
-        if outcome.changed:
-            self._wake_links()
         if self.options.write_quorum > 1:
             await self._reach_quorum(outcome.entry)
         if outcome.before is None or outcome.before.sha1 is None:
@@ -363,6 +402,7 @@ class Node(Store):
         return next((link for link in [*self.links.values()] if link.node == node), None)
 
     def _wake_links(self) -> None:
+        self._deadlines.settle()
         for link in self.links.values():
             link.wake()
 
@@ -452,8 +492,6 @@ class Node(Store):
         except OSError as error:
             raise StoreRefused(f"The disk refused: {error.strerror}.") from error
         outcome = await self._in_time(self._engine.change(Adopt(path)))
-        if outcome.changed:
-            self._wake_links()
         return outcome.entry
 
     def _may_have(self, link: Link, path: str) -> bool:
@@ -489,9 +527,12 @@ class Node(Store):
             async with asyncio.timeout(self.options.request_timeout):
                 return await coroutine
         except TimeoutError:
-            raise NoStoreAvailable(
-                f"It was not on disk within {self.options.request_timeout:g} s. It may still happen."
-            ) from None
+            raise self._late() from None
+
+    def _late(self) -> NoStoreAvailable:
+        return NoStoreAvailable(
+            f"It was not on disk within {self.options.request_timeout:g} s. It may still happen."
+        )
 
     # In the background.
 

@@ -30,6 +30,7 @@ from sfss.models import FileInfo, Precondition, etag_of
 from sfss.replication.catalog import LEARNED, OWN, Catalog, Entry
 from sfss.replication.changes import Change
 from sfss.replication.oplog import LogBroken, OpLog, sync_folder
+from sfss.replication.tree import leaf_of
 from sfss.replication.versions import Clock, Version
 from sfss.stores.folder import FULL, Folder
 
@@ -37,10 +38,13 @@ log = logging.getLogger("sfss.node")
 
 #: What puts leave free on the disks, so that there is room for deletes. Bytes.
 RESERVE_BYTES = 4 * 1024 * 1024
-#: What came from a neighbour is passed on after this (µs): by then others have it from him, too.
-PASSING_DELAY = 1_000_000
+#: What came from a neighbour is passed on after so many µs at the least and at the most: by then
+#: others have it from him too. Nodes differ in it, so that one of two says it first, and spares the other.
+PASSING_DELAYS = 700_000, 2_200_000
 #: After a failure of the disk, changes are refused for so long (µs) before it is tried again.
 _MENDING_PAUSE = 1_000_000
+#: So much of what was put last is kept in memory.
+_RECENT_BYTES = 16 * 1024 * 1024
 #: A file that somebody else has put into the folder is older than every change.
 _FOUND_STAMP = 0
 
@@ -101,6 +105,7 @@ class Outcome(NamedTuple):
 class _Step(NamedTuple):
     """A change that is going to happen."""
 
+    before: Entry | None
     change: Change
     entry: Entry
     operation: Operation | None
@@ -136,6 +141,9 @@ class Replica:
         self.damaged: set[str] = set()
         self._max_file_size = max_file_size
         self._reached = reached
+        # The contents of the latest puts by path, the oldest first.
+        self._recent: dict[str, tuple[Version, bytes | bytearray]] = {}
+        self._recent_bytes = 0
         self._broken: str | None = None
         self._mend_at = 0
         self._last_due = 0
@@ -147,6 +155,8 @@ class Replica:
             opened.callback(self.folder.close)
             self.catalog = Catalog(self._queue)
             opened.callback(self.catalog.close)
+            least, most = PASSING_DELAYS
+            self._passing_delay = least + (most - least) * int(self.node[:4], 16) // 0xFFFF
             self.clock = Clock(self.catalog.node, wall, self.catalog.last_stamp)
             self.knows_folder = self._knows_folder()
             self._log = OpLog(self._queue)
@@ -192,6 +202,10 @@ class Replica:
             self._mend()
         except SfssError as error:
             return [error for _ in operations]
+        with self.catalog.snapshot():
+            return self._apply(operations)
+
+    def _apply(self, operations: Sequence[Operation]) -> list[Outcome | SfssError]:
         outcomes: list[Outcome | SfssError] = []
         steps: list[_Step] = []
         newest: dict[str, Entry] = {}  # of what is decided, and not yet in the catalog
@@ -252,7 +266,7 @@ class Replica:
         elif not change.is_delete:
             etag = before.etag
         entry = Entry(path, change.version, change.size, change.sha1, etag, self.clock.tick())
-        return _Step(change, entry, operation, temporary)
+        return _Step(before, change, entry, operation, temporary)
 
     def _adopted(self, operation: Adopt) -> _Step | None:
         path = operation.path
@@ -267,7 +281,7 @@ class Replica:
         version = Version(_FOUND_STAMP, digest[:16])
         change = Change(path, version, len(content), digest)
         entry = Entry(path, version, change.size, digest, etag_of(content), self.clock.tick())
-        return _Step(change, entry, operation, None)
+        return _Step(None, change, entry, operation, None)
 
     def _decide_for_client(
         self, operation: Put | Delete, before: Entry | None
@@ -306,15 +320,31 @@ class Replica:
             for step in steps:
                 self._place(step)
             self._reached("placed")
-            self.catalog.commit([step.entry for step in steps], self._to_tell(steps), known)
+            self.catalog.commit(
+                [(step.before, step.entry) for step in steps], self._to_tell(steps), known
+            )
             self._reached("committed")
         except (OSError, sqlite3.Error) as error:
             return self._break(error)
         for step in steps:
             self.announced.pop(step.change.path, None)
+            if isinstance(step.operation, Put):
+                self._remember(step.change)
             if step.temporary is not None or step.change.is_delete:
                 self.damaged.discard(step.change.path)
         return None
+
+    def _remember(self, change: Change) -> None:
+        """Its content is about to be sent to every neighbour: they need not read it from disk."""
+        if not self.neighbours or change.size > _RECENT_BYTES // 8:
+            return
+        if change.path in self._recent:
+            self._recent_bytes -= len(self._recent.pop(change.path)[1])
+        self._recent[change.path] = change.version, change.content
+        self._recent_bytes += change.size
+        while self._recent_bytes > _RECENT_BYTES:
+            _, content = self._recent.pop(next(iter(self._recent)))
+            self._recent_bytes -= len(content)
 
     def _place(self, step: _Step) -> None:
         if step.temporary is not None:
@@ -330,7 +360,7 @@ class Replica:
             if isinstance(operation, Learn):
                 if not operation.pass_on:
                     continue
-                source, lane, delay = operation.source, LEARNED, PASSING_DELAY
+                source, lane, delay = operation.source, LEARNED, self._passing_delay
             due = self.next_due() + delay
             rows += [
                 (neighbour, step.change.path, lane, due, step.change.version)
@@ -390,6 +420,12 @@ class Replica:
 
     def content_of(self, entry: Entry) -> bytes | None:
         """The content of *entry*; None if it is damaged or missing, which is noted."""
+        recent = self._recent.get(entry.path)
+        if recent is not None and recent[0] == entry.version:
+            return recent[1]
+        return self._content_on_disk(entry)
+
+    def _content_on_disk(self, entry: Entry) -> bytes | None:
         try:
             content = self.folder.read(entry.path)
         except OSError as error:
@@ -405,7 +441,7 @@ class Replica:
 
     def is_intact(self, entry: Entry) -> bool:
         """Whether the file is what its SHA-1 says; if not, that is noted."""
-        content = self.content_of(entry)
+        content = self._content_on_disk(entry)
         if content is None:
             return False
         if sha1(content).hexdigest() != entry.sha1:
@@ -485,8 +521,10 @@ class Replica:
     def _replay(self) -> None:
         """Do again what the log says, as far as nothing newer is known."""
         count = 0
+        leaves: set[int] = set()
         for changes in self._log.replay():
             steps = []
+            leaves.update(leaf_of(change.path) for change in changes)
             for change in changes:
                 self.clock.observe(change.version.stamp)
                 before = self.catalog.get(change.path)
@@ -508,7 +546,7 @@ class Replica:
                 entry = Entry(
                     change.path, change.version, change.size, change.sha1, etag, received
                 )
-                step = _Step(change, entry, None, temporary)
+                step = _Step(before, change, entry, None, temporary)
                 self._place(step)
                 if before is None or before.version != change.version:
                     steps.append(step)
@@ -516,9 +554,11 @@ class Replica:
                 # A path may be there several times, and only its last state is to be kept.
                 last = {step.change.path: step for step in steps}
                 self.catalog.commit(
-                    [step.entry for step in last.values()], self._to_tell([*last.values()])
+                    [(step.before, step.entry) for step in last.values()],
+                    self._to_tell([*last.values()]),
                 )
             count += len(changes)
+        self.catalog.count_again(leaves)
         if count:
             log.info("read the log of changes again", extra={"changes": count})
 

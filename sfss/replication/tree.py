@@ -29,16 +29,20 @@ def digest_of(path: str, version: Version) -> int:
 
 
 class HashTree:
-    """*leaves*: their digests, 65,536 numbers of 64 bits."""
+    """Of no files, at first."""
 
-    def __init__(self, leaves: array | None = None):
-        self.leaves = leaves or array("Q", bytes(8 * LEAVES))
+    def __init__(self) -> None:
+        self.leaves = array("Q", bytes(8 * LEAVES))  #: their digests
 
     def add(self, leaf: int, digest: int) -> None:
         self.leaves[leaf] = (self.leaves[leaf] + digest) & _WORD
 
     def take(self, leaf: int, digest: int) -> None:
         self.leaves[leaf] = (self.leaves[leaf] - digest) & _WORD
+
+    def reset(self, leaf: int, digests: int) -> None:
+        """*digests*: the sum of those of its files."""
+        self.leaves[leaf] = digests & _WORD
 
     def root(self) -> int:
         return xxhash.xxh3_64_intdigest(array("Q", self.branches()).tobytes())
@@ -50,6 +54,13 @@ class HashTree:
             xxhash.xxh3_64_intdigest(data[start : start + size])
             for start in range(0, 8 * LEAVES, size)
         ]
+
+    def branch_bytes(self, branch: int) -> bytes:
+        """The leaves of *branch*, to be kept somewhere for :meth:`set_branch`."""
+        return self.leaves[branch * FAN : (branch + 1) * FAN].tobytes()
+
+    def set_branch(self, branch: int, leaves: bytes) -> None:
+        self.leaves[branch * FAN : (branch + 1) * FAN] = array("Q", leaves)
 
     def leaves_of(self, branch: int) -> list[int]:
         """The digests of the leaves of *branch*."""

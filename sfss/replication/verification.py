@@ -147,9 +147,6 @@ class Verification:
             for path in unknown:
                 outcome = await self._engine.change(Adopt(path))
                 self._progress["adopted"] += outcome.changed
-            if unknown:
-                for link in self._links():
-                    link.wake()
 
     async def _compare(self) -> None:
         """Compare with all neighbours that can be reached."""

@@ -71,6 +71,8 @@ class Folder:
             self._owner = self._lock(alone)
             self._sweep(_LEFT_OVER if not alone else 0.0)
             self._folds = self._tries_out_folding() if folds is None else folds
+            # Who is alone knows whether any file lies there.
+            self._any_hashed = not alone or any(os.scandir(self.root / _HASHED))
         except OSError as error:
             os.close(self._root)
             raise StoreUnusable(f"Cannot write in {self.root}: {error.strerror}.") from error
@@ -221,9 +223,10 @@ class Folder:
                 if parts is places[-1] or error.errno not in (*_IN_THE_WAY, errno.EACCES, errno.EPERM):
                     raise
                 continue
-            for other in places:
-                if other is not parts:
-                    self._unlink(other)
+            if parts is places[-1]:
+                self._any_hashed = True
+            elif self._any_hashed:
+                self._unlink(places[-1])
             return
 
     def remove(self, path: str) -> bool:
@@ -231,6 +234,8 @@ class Folder:
         places = self._places(path)
         found = False
         for parts in places:
+            if parts is places[-1] and parts is not places[0] and not self._any_hashed:
+                break
             if self._unlink(parts):
                 found = True
                 if parts[0] != RESERVED:
@@ -270,16 +275,15 @@ class Folder:
 
     def _places(self, path: str) -> list[Sequence[str]]:
         """Where the file may be: at its own place first, then where it lies if that is impossible."""
-        digest = hashlib.sha256(path.encode()).hexdigest()
-        hashed = (RESERVED, "names", digest[:2], digest)
         parts = path.split("/")
-        if (
+        has_own = not (
             (len(path) > _LONGEST_PART // 4 and max(len(p.encode()) for p in parts) > _LONGEST_PART)
             or parts[0].casefold() == RESERVED
             or (self._folds and path != _plainest(path))
-        ):
-            return [hashed]
-        return [parts, hashed]
+        )
+        digest = hashlib.sha256(path.encode()).hexdigest()
+        hashed = (RESERVED, "names", digest[:2], digest)
+        return [parts, hashed] if has_own else [hashed]
 
     @contextmanager
     def _parent(self, parts: Sequence[str], *, make: bool = False) -> Iterator[int]:
@@ -287,9 +291,13 @@ class Folder:
         folder = self._root
         try:
             for part in parts[:-1]:
-                if make:
+                try:
+                    inner = os.open(part, _FOLDER_FLAGS, dir_fd=folder)
+                except FileNotFoundError:
+                    if not make:
+                        raise
                     _make_folder(part, folder)
-                inner = os.open(part, _FOLDER_FLAGS, dir_fd=folder)
+                    inner = os.open(part, _FOLDER_FLAGS, dir_fd=folder)
                 if folder != self._root:
                     os.close(folder)
                 folder = inner

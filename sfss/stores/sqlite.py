@@ -20,7 +20,6 @@ import queue
 import sqlite3
 import threading
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
@@ -36,6 +35,7 @@ from sfss.figures import Family, Histogram, counter, gauge, seconds, sizes
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
 from sfss.receivers import Receiver
 from sfss.stores.base import EVENTS, Stats, Store
+from sfss.stores.deadlines import Deadlines
 
 log = logging.getLogger("sfss.store")
 
@@ -364,12 +364,11 @@ Action = Callable[[sqlite3.Connection], FileInfo | None]
 class _Write:
     """One write that waits for its group."""
 
-    __slots__ = ("action", "deadline", "receiver", "size")
+    __slots__ = ("action", "receiver", "size")
 
-    def __init__(self, action: Action, size: int, deadline: float, receiver: Receiver):
+    def __init__(self, action: Action, size: int, receiver: Receiver):
         self.action = action  # raises an SfssError if it must not happen; that changes nothing
         self.size = size
-        self.deadline = deadline  # on the loop's clock
         self.receiver = receiver
 
 
@@ -406,43 +405,25 @@ class _Writer:
         self._loop = loop
         self._timeout = timeout
         self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
-        # The same writes, for their deadlines, which come in the order of the writes.
-        self._unsettled: deque[_Write] = deque()
-        self._watch: asyncio.TimerHandle | None = None
+        self._deadlines = Deadlines(loop, timeout, self._late)
         self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
         self._thread.start()
 
     def write(self, action: Action, size: int, receiver: Receiver) -> None:
         """Do *action* in the next group; *receiver* gets what it returns when that is on disk."""
-        write = _Write(action, size, self._loop.time() + self._timeout, receiver)
-        self._unsettled.append(write)
-        if self._watch is None:
-            self._watch = self._loop.call_at(write.deadline, self._expire)
-        self._waiting.put(write)
+        self._deadlines.add(receiver)
+        self._waiting.put(_Write(action, size, receiver))
 
-    def _expire(self) -> None:
-        """Nobody shall wait longer than the timeout, whatever the disk or another process does."""
-        self._watch = None
-        now = self._loop.time()
-        while self._unsettled:
-            write = self._unsettled[0]
-            if not write.receiver.done():
-                if write.deadline > now:
-                    self._watch = self._loop.call_at(write.deadline, self._expire)
-                    return
-                write.receiver.set_exception(
-                    NoStoreAvailable(
-                        f"The write was not on disk within {self._timeout:g} s. It may still happen."
-                    )
-                )
-            self._unsettled.popleft()
+    def _late(self) -> NoStoreAvailable:
+        return NoStoreAvailable(
+            f"The write was not on disk within {self._timeout:g} s. It may still happen."
+        )
 
     async def close(self) -> None:
         """Commit what waits, then end."""
         self._waiting.put(None)
         await self._loop.run_in_executor(None, self._thread.join)
-        if self._watch is not None:
-            self._watch.cancel()
+        self._deadlines.close()
         self._database.close()
         self._turn.close()
 
@@ -502,11 +483,7 @@ class _Writer:
 
     def _settle(self, group: list[_Write], outcomes: list[FileInfo | SfssError | None]) -> None:
         """Tell those who wait, in the loop's thread."""
-        while self._unsettled and self._unsettled[0].receiver.done():
-            self._unsettled.popleft()
         for write, outcome in zip(group, outcomes):
-            if self._unsettled and self._unsettled[0] is write:
-                self._unsettled.popleft()
             if write.receiver.done():
                 continue
             try:
@@ -516,6 +493,7 @@ class _Writer:
                     write.receiver.set_result(outcome)
             except Exception:  # one receiver's bug must not keep the others waiting
                 log.exception("a write was done, but who asked for it could not be told")
+        self._deadlines.settle()
 
     def _make_room(self, size: int) -> None:
         """See that *size* bytes fit on the disk, with a reserve.

@@ -35,7 +35,7 @@ _ROUTES = {
     b"POST /files": ("POST", "/files"),
 }
 #: The same of a node, where the path is the URL.
-_NODE_REQUEST_LINE = re.compile(rb"GET /([A-Za-z0-9.~-][A-Za-z0-9._~/-]*) HTTP/1\.1\r\n")
+_NODE_REQUEST_LINE = re.compile(rb"(GET|PUT) /([A-Za-z0-9.~-][A-Za-z0-9._~/-]*) HTTP/1\.1\r\n")
 NODE_RESOURCE = "/{path}"
 # RFC 9110 5.5: visible ASCII with single blanks inside; anything fancier is for aiohttp.
 _HEADER = re.compile(rb"([A-Za-z0-9-]+): ?([\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?")
@@ -75,7 +75,9 @@ def plain_node_request(data: bytes) -> PlainRequest | None:
     :func:`sfss.web.nodes.is_reserved` knows them.)
     """
     line = _NODE_REQUEST_LINE.match(data)
-    return _plain(data, line.end(), "GET", NODE_RESOURCE, line[1]) if line is not None else None
+    if line is None:
+        return None
+    return _plain(data, line.end(), line[1].decode(), NODE_RESOURCE, line[2])
 
 
 def _plain(

@@ -4,12 +4,8 @@
     GET /_status  /metrics  /healthz  /readyz  /_page/    POST /_replication  /_verify
 """
 
-import asyncio
 import json
 import re
-import time
-from hashlib import sha1
-from pathlib import PurePosixPath
 from urllib.parse import quote, unquote_to_bytes
 
 from aiohttp import web
@@ -21,7 +17,7 @@ from sfss.node_settings import NodeSettings
 from sfss.panel import Panel
 from sfss.paths import check_path
 from sfss.replication.changes import BadMessage
-from sfss.replication.node import Node
+from sfss.replication.node import Node, NodeFileInfo, sha1_of
 from sfss.replication.transport import RESOURCE
 from sfss.service import FileService
 from sfss.web.conditional import write_precondition
@@ -40,30 +36,15 @@ _RESERVED = frozenset(
 )
 #: A generated name never changes its content: caches may keep it for a year.
 IMMUTABLE = "public, max-age=31536000, immutable"
-#: A larger content is hashed in a thread.
-_LONG = 1024 * 1024
 #: A message has at most so many bytes beside one file of the largest size.
 _MESSAGE_ROOM = 16 * 1024 * 1024
 _MESSAGE_TIMEOUT = 120.0  # seconds
 
 _SHA1 = re.compile("[0-9a-f]{40}")
-_GENERATED = re.compile(r".*_[0-9]{13}_(?P<sha1>[0-9a-f]{40})", re.DOTALL)
 
 
 def is_reserved(path: str) -> bool:
     return path.partition("/")[0] in _RESERVED and ("/" not in path or path.startswith("_page/"))
-
-
-def generated_name(path: str, digest: str, seconds: float) -> str:
-    """*path* with a time (ms since the epoch) and the SHA-1 of its content before its extension.
-
-    A name that was generated for this content stays as it is.
-    """
-    name = PurePosixPath(path)
-    match = _GENERATED.fullmatch(name.stem)
-    if match is not None and match["sha1"] == digest:
-        return path
-    return str(name.with_name(f"{name.stem}_{int(seconds * 1000):013d}_{digest}{name.suffix}"))
 
 
 def path_of(request: web.BaseRequest) -> str:
@@ -127,18 +108,19 @@ class NodeFiles(Serving):
         size = limit if announced is None else min(announced, limit)
         async with self._service.admission.room(size, upload=True):
             content = await read_upload(request, limit=limit, timeout=self._timeout, forms=False)
-            digest = await _digest(content)
+            digest = await sha1_of(content)
             if expected not in (None, digest):
                 raise InvalidRequest(f"X-Content-SHA1 is not that of the body, which is {digest}.")
-            if self._immutable:
-                path = check_path(generated_name(path, digest, time.time()))
-            info = await self._node.put(path, content, precondition, sha1=digest)
+            return self.written(await self._node.put(path, content, precondition, digest=digest))
+
+    def written(self, info: NodeFileInfo) -> web.Response:
+        """The answer to a PUT that has happened."""
         if not self._immutable and not info.is_new:
             return web.Response(status=204, headers=_tags(info))
-        headers = _tags(info) | {"Location": self._url + "/" + quote(path, safe="/")}
+        headers = _tags(info) | {"Location": self._url + "/" + quote(info.path, safe="/")}
         if not info.changed:
             return web.Response(status=302, headers=headers)
-        document = {"path": path, "size": info.size, "etag": info.etag, "sha1": info.sha1}
+        document = {"path": info.path, "size": info.size, "etag": info.etag, "sha1": info.sha1}
         return web.Response(
             status=201,
             text=json.dumps(document, ensure_ascii=False) + "\n",
@@ -206,7 +188,14 @@ def make_node_runner(
         open_paths -= {"/"}
         routes.append(web.get("/", _nothing))
     routes += files.routes()
-    surface = Surface(routes, open_paths, _plain_request, files.lines_of, RESOURCE)
+    surface = Surface(
+        routes,
+        open_paths,
+        _plain_request,
+        files.lines_of,
+        lambda request, info: files.written(info),
+        RESOURCE,
+    )
     return assemble(surface, service, settings, credentials, panel)
 
 
@@ -223,7 +212,7 @@ def _plain_request(data: bytes) -> PlainRequest | None:
     return None if request is None or is_reserved(request.path) else request
 
 
-def _tags(info: FileInfo) -> dict[str, str]:
+def _tags(info: NodeFileInfo) -> dict[str, str]:
     return {"ETag": f'"{info.etag}"', "X-Content-SHA1": info.sha1}
 
 
@@ -236,9 +225,3 @@ def _expected_sha1(request: web.BaseRequest) -> str | None:
     if not _SHA1.fullmatch(digest):
         raise InvalidRequest("X-Content-SHA1 is not a SHA-1: it has 40 hex digits.")
     return digest
-
-
-async def _digest(content: bytes) -> str:
-    if len(content) > _LONG:
-        return await asyncio.to_thread(lambda: sha1(content).hexdigest())
-    return sha1(content).hexdigest()

@@ -31,7 +31,6 @@ from sfss.web.cors import Cors
 from sfss.web.doors import Doors
 from sfss.web.errors import error_response, problem
 from sfss.web.fastpath import Heads, PlainRequest
-from sfss.web.files import created, updated
 from sfss.web.request_ids import RequestIds
 from sfss.web.telemetry import Telemetry
 
@@ -508,8 +507,7 @@ class _PlainPut(_Plain):
 
     def set_result(self, info: FileInfo) -> None:
         self.give_back()
-        made = created if self.request.method == "POST" else updated
-        self._respond(made(self.request.path, info))
+        self._respond(self.server.written(self.request, info))
 
 
 class Surface(NamedTuple):
@@ -519,6 +517,7 @@ class Surface(NamedTuple):
     open_paths: frozenset[str]  #: for everybody
     plain_request: Callable[[bytes], PlainRequest | None]  #: see fastpath.py
     lines_of_files: Callable[[StoredFile], str]  #: the same
+    written: Callable[[PlainRequest, FileInfo], web.Response]  #: the answer to a write that happened
     nodes_path: str | None = None  #: where other nodes send to
 
 
@@ -550,6 +549,7 @@ class Server(web.Server):
         self.access = parts.access
         self.common_headers = parts.common_headers
         self.plain_request = parts.surface.plain_request
+        self.written = parts.surface.written
         self.heads = Heads(
             parts.common_headers,
             inline_active=parts.inline_active,

@@ -1,0 +1,20 @@
+"""Generated names: a time and the SHA-1 of the content become part of them, so a name never has
+another content, and is never used again.
+"""
+
+import re
+from pathlib import PurePosixPath
+
+_GENERATED = re.compile(r".*_[0-9]{13}_(?P<sha1>[0-9a-f]{40})", re.DOTALL)
+
+
+def generated_name(path: str, sha1: str, seconds: float) -> str:
+    """*path* with a time (ms since the epoch) and the SHA-1 of its content before its extension.
+
+    A name that was generated for this content stays as it is.
+    """
+    name = PurePosixPath(path)
+    match = _GENERATED.fullmatch(name.stem)
+    if match is not None and match["sha1"] == sha1:
+        return path
+    return str(name.with_name(f"{name.stem}_{int(seconds * 1000):013d}_{sha1}{name.suffix}"))
