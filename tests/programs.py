@@ -209,12 +209,20 @@ def can_mount(folder: Path) -> bool:
     return subprocess.run(_on_a_disk(folder, 1, ["true"]), capture_output=True).returncode == 0
 
 
-def start_on_a_small_disk(folder: Path, megabytes: int, *flags: object) -> Program:
+def start_on_a_small_disk(
+    folder: Path, megabytes: int, *flags: object, command: Sequence[str] = ()
+) -> Program:
     """A server whose *folder* is a file system of its own; its ``port`` is set."""
-    command = [sys.executable, "-m", "sfss", "--port", 0, *flags]
+    command = [sys.executable, "-m", "sfss", *command, "--port", 0, *flags]
     server = Program(_on_a_disk(folder, megabytes, command))
     server.port = int(server.wait_for_line(r"listening url=\S+:(\d+)")[1])
     return server
+
+
+def start_node_on_a_small_disk(home: Path, megabytes: int, *flags: object) -> Program:
+    """A node whose *home* is a file system of its own; its ``port`` is set."""
+    folders = ("--storage", home / "storage", "--queue", home / "queue")
+    return start_on_a_small_disk(home, megabytes, *folders, *flags, command=("node",))
 
 
 def _on_a_disk(folder: Path, megabytes: int, command: Sequence[object]) -> list[object]:
@@ -225,11 +233,33 @@ def _on_a_disk(folder: Path, megabytes: int, command: Sequence[object]) -> list[
 class Sfss(Program):
     """The real server, on a free port; *flags* are those of the command."""
 
+    #: The command without its flags.
+    command: Sequence[object] = (sys.executable, "-m", "sfss", "--port", 0)
+
     def __init__(self, *flags: object, cpu: int | None = None):
-        super().__init__([sys.executable, "-m", "sfss", "--port", 0, *flags], cpu=cpu)
+        super().__init__([*self.command, *flags], cpu=cpu)
         self.url = self.wait_for_line(r"listening url=(\S+)")[1]
         self.port = int(self.url.rpartition(":")[2])
 
     @property
     def workers(self) -> list[int]:
         return self.family()[1:]
+
+
+class SfssNode(Sfss):
+    """A node with its folders in *home*, on loopback."""
+
+    command = (sys.executable, "-m", "sfss", "node", "--host", "127.0.0.1")
+
+    def __init__(self, home: Path, *flags: object, port: int = 0, cpu: int | None = None):
+        self.storage, self.queue = home / "storage", home / "queue"
+        folders = ("--storage", self.storage, "--queue", self.queue)
+        super().__init__("--port", port, *folders, *flags, cpu=cpu)
+
+
+class KilledNode(SfssNode):
+    """A node that ends itself (kill -9) when it has reached *step* for the *number*-th time."""
+
+    def __init__(self, home: Path, step: str, number: int, *flags: object, port: int = 0):
+        self.command = (sys.executable, "-m", "tests.killed_node", step, number)
+        super().__init__(home, "--host", "127.0.0.1", *flags, port=port)

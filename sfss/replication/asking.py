@@ -163,8 +163,7 @@ def compare(replica: Replica, names: str, neighbour: str) -> Conversation[Compar
             answer = yield speak(replica, names, "fetch", neighbour, paths=fetch[:MOST_CHANGES])
             check(replica, names, answer)
             fetch = fetch[max(_number(answer, "paths"), 1) :]
-            # Others that lack them find out as this node did.
-            _apply(replica, [Learn(c, neighbour, pass_on=c.is_delete) for c in answer.changes])
+            _apply(replica, [Learn(change, neighbour) for change in answer.changes])
             fetched += len(answer.changes)
             size += sum(change.size for change in answer.changes)
     catalog.set_state(f"synced {node}", mark)

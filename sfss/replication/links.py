@@ -146,10 +146,7 @@ class Link:
         if time.monotonic() >= self._compare_at:
             await self._compare()
             return
-        try:
-            await asyncio.wait_for(self._wake.wait(), _LOOK)
-        except TimeoutError:
-            pass
+        await _wait(self._wake, _LOOK)
 
     async def _compare(self) -> None:
         self._compare_at = time.monotonic() + self._interval * random.uniform(0.8, 1.2)
@@ -247,15 +244,23 @@ class Link:
         until = time.monotonic() + pause
         away = isinstance(error, NeighbourFailed) and not error.reached
         while (left := until - time.monotonic()) > 0:
-            try:
-                await asyncio.wait_for(self._again.wait(), min(left, KNOCK_INTERVAL))
+            if await _wait(self._again, min(left, KNOCK_INTERVAL)):
                 return
-            except TimeoutError:
-                if away and left > KNOCK_INTERVAL:
-                    opened = await self._transport.knock(self.url)
-                    believed, self._believes_knocks = self._believes_knocks, not opened
-                    if opened and believed:
-                        return
+            if away and left > KNOCK_INTERVAL:
+                opened = await self._transport.knock(self.url)
+                believed, self._believes_knocks = self._believes_knocks, not opened
+                if opened and believed:
+                    return
+
+
+async def _wait(event: asyncio.Event, seconds: float) -> bool:
+    """Whether *event* came in time."""
+    # (Not asyncio.wait_for: before Python 3.12 it may swallow that the task is cancelled.)
+    try:
+        async with asyncio.timeout(seconds):
+            return await event.wait()
+    except TimeoutError:
+        return False
 
 
 def _next(

@@ -482,7 +482,7 @@ class Node(Store):
         if change is None:
             return None
         self._counts["read_through"] += 1
-        learn = Learn(change, None, pass_on=False)
+        learn = Learn(change, None)
         return (await self._in_time(self._engine.change(learn, change.size))).entry
 
     async def _adopted(self, path: str) -> Entry | None:

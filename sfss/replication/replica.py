@@ -68,14 +68,10 @@ class Delete(NamedTuple):
 
 
 class Learn(NamedTuple):
-    """What *source* (a neighbour's URL, or None) says; with the content, or ours is the same.
-
-    *pass_on*: whether the other neighbours are to be told.
-    """
+    """What *source* (a neighbour's URL, or None) says; with the content, or ours is the same."""
 
     change: Change
     source: str | None
-    pass_on: bool = True
 
 
 class Adopt(NamedTuple):
@@ -358,8 +354,6 @@ class Replica:
             operation = step.operation
             source, lane, delay = None, OWN, 0
             if isinstance(operation, Learn):
-                if not operation.pass_on:
-                    continue
                 source, lane, delay = operation.source, LEARNED, self._passing_delay
             due = self.next_due() + delay
             rows += [

@@ -72,7 +72,7 @@ class Folder:
             self._sweep(_LEFT_OVER if not alone else 0.0)
             self._folds = self._tries_out_folding() if folds is None else folds
             # Who is alone knows whether any file lies there.
-            self._any_hashed = not alone or any(os.scandir(self.root / _HASHED))
+            self._any_hashed = not alone or bool(os.listdir(self.root / _HASHED))
         except OSError as error:
             os.close(self._root)
             raise StoreUnusable(f"Cannot write in {self.root}: {error.strerror}.") from error

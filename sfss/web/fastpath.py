@@ -165,14 +165,16 @@ class Heads:
             f"{_CLOSE if close else ''}\r\n"
         ).encode("ascii")
 
-    def with_body(self, response: web.Response, request_id: str, *, close: bool) -> bytes:
-        """*response*, which has a body and no more than that, as aiohttp would send it."""
+    def whole(self, response: web.Response, request_id: str, *, close: bool) -> bytes:
+        """*response* as aiohttp would send it."""
+        body = response.body or b""
+        # RFC 9110 8.6: a 204 has no Content-Length.
+        length = "" if response.status == 204 else f"Content-Length: {len(body)}\r\n"
         return (
             f"HTTP/1.1 {response.status} {response.reason}\r\n{header_lines(response.headers)}"
-            f"{self._common}X-Request-ID: {request_id}\r\n"
-            f"Content-Length: {len(response.body)}\r\n"
+            f"{self._common}X-Request-ID: {request_id}\r\n{length}"
             f"Date: {_date(int(time.time()))}\r\n{_CLOSE if close else ''}\r\n"
-        ).encode("ascii") + response.body
+        ).encode("ascii") + body
 
 
 @lru_cache(maxsize=2)

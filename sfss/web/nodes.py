@@ -77,7 +77,7 @@ class NodeFiles(Serving):
         self._url = settings.url.rstrip("/")
 
     def routes(self) -> list[web.RouteDef]:
-        name = "/{path:.*}"
+        name = r"/{path:[\s\S]*}"  # a newline, too: it gets its 400
         return [
             web.get(name, self.get, allow_head=False),
             web.head(name, self.head),

@@ -271,7 +271,7 @@ class ClientConnection(RequestHandler):
         if self._request_count == self._finished and self.transport is not None:
             server = self._manager
             answer = error_response(UploadTimeout("The head of the request did not arrive in time."))
-            data = server.heads.with_body(answer, server.request_ids.new(), close=True)
+            data = server.heads.whole(answer, server.request_ids.new(), close=True)
             self.transport.write(data)
             server.access.count("other", "other", 408, 0, len(data), server.header_timeout)
             self.force_close()
@@ -438,7 +438,7 @@ class _Plain:
             return  # nobody waits any more
         self._decide()
         self.close = self.close or response.keep_alive is False
-        data = self.server.heads.with_body(response, self.request_id, close=self.close)
+        data = self.server.heads.whole(response, self.request_id, close=self.close)
         self.connection.answer(self, response.status, data)
 
     def _decide(self) -> None:

@@ -16,7 +16,7 @@ class Relay:
     """Listens on :attr:`port` and passes everything on to *target*, a port here."""
 
     def __init__(self, target: int):
-        self._target = target
+        self._target = target  # nobody need listen there yet
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task] = set()
         self._generator = random.Random(1)
@@ -42,6 +42,8 @@ class Relay:
         self._rate = 0  # bytes a second; 0 for any
         self._garbles = 0.0  # the share of the pieces of replies
         self._swallows = False
+        self._flips = 0.0  # the share of all pieces
+        self._answer = b""
 
     def cut(self) -> None:
         """All connections are reset, and new ones at once."""
@@ -63,6 +65,14 @@ class Relay:
         """
         self._garbles = share
 
+    def flip(self, share: float) -> None:
+        """Change a byte of some pieces, both ways. (For what has checksums: see :meth:`garble`.)"""
+        self._flips = share
+
+    def answer(self, data: bytes) -> None:
+        """Answer *data* to whatever comes, and pass nothing on."""
+        self._answer = data
+
     def swallow(self) -> None:
         """Connections are taken, and nothing passes."""
         self._swallows = True
@@ -78,6 +88,11 @@ class Relay:
         asyncio.current_task().add_done_callback(self._tasks.discard)
         if self._is_cut:
             writer.transport.abort()
+            return
+        if self._answer:
+            await reader.read(1 << 16)
+            writer.write(self._answer)
+            writer.close()
             return
         try:
             onward_reader, onward = await asyncio.open_connection(
@@ -110,6 +125,9 @@ class Relay:
             if garbles and self._generator.random() < self._garbles:
                 at = self._generator.randrange(len(piece))
                 piece = piece[:at] + b"\x00garbage\r\n" + piece[at:]
+            if self._generator.random() < self._flips:
+                at = self._generator.randrange(len(piece))
+                piece = piece[:at] + bytes([piece[at] ^ 0x15]) + piece[at + 1 :]
             for start in range(0, len(piece), _SLICE):
                 if _is_gone(reader, writer):
                     raise ConnectionResetError

@@ -1,0 +1,301 @@
+"""Nodes in a simulated network, with simulated clocks: the real replicas and the real conversations.
+
+Only what is above them is left out: threads, HTTP, timers. Disks are real, in memory if possible.
+"""
+
+import os
+import shutil
+import tempfile
+from collections.abc import Callable
+from hashlib import sha1
+from pathlib import Path
+
+from sfss.errors import SfssError
+from sfss.replication.answering import Answers
+from sfss.replication.asking import Conversation, compare, deliver
+from sfss.replication.changes import BadMessage, decode
+from sfss.replication.replica import Delete, Operation, Outcome, Put, Replica
+from sfss.replication.tree import leaf_of
+from sfss.replication.versions import Version, stamp_of
+
+STEPS = ("written", "logged", "placed", "committed")
+START = 1_750_000_000.0
+
+
+class Killed(BaseException):
+    """The process is ended here."""
+
+
+class Lost(Exception):
+    """A message or an answer did not arrive."""
+
+
+class Acknowledged:
+    """What clients were told, and what they tried."""
+
+    def __init__(self):
+        self.newest: dict[str, tuple[Version, str | None]] = {}  # by path: version, SHA-1
+        self.tried: dict[str, set[str | None]] = {}  # by path: each SHA-1 that it may have
+
+    def note(self, path: str, outcome: Outcome) -> None:
+        entry = outcome.entry
+        if path not in self.newest or entry.version > self.newest[path][0]:
+            self.newest[path] = entry.version, entry.sha1
+
+
+class SimulatedNode:
+    def __init__(self, world: "World", name: str, neighbours: list[str], skew: float):
+        self.world = world
+        self.name = name
+        self.neighbours = neighbours
+        self.skew = skew
+        self.replica: Replica | None = None
+        self.kill_at: str | None = None
+        self.careful: dict[str, bool] = {}
+        self.start()
+
+    @property
+    def folder(self) -> Path:
+        return self.world.folder / self.name
+
+    def start(self) -> None:
+        if self.replica is None:
+            self.replica = Replica(
+                self.folder / "storage",
+                self.folder / "queue",
+                neighbours=self.neighbours,
+                wall=lambda: self.world.time + self.skew,
+                now=lambda: int(self.world.time * 1_000_000),
+                max_file_size=10_000_000,
+                reached=self._reached,
+            )
+            self.answers = Answers(self.replica, self.world.names)
+            self.kill_at = None
+            self.careful = dict.fromkeys(self.neighbours, True)
+
+    def _reached(self, step: str) -> None:
+        if step == self.kill_at:
+            raise Killed
+
+    def kill(self) -> None:
+        """kill -9: what was written is there, what was to be done is not done."""
+        if self.replica is not None:
+            self.replica.close()
+            self.replica = None
+
+    def checkpoint(self) -> None:
+        """All is on disk, and that is what a power cut leaves; the log comes on top."""
+        self.replica.checkpoint()
+        shutil.rmtree(self._safe, ignore_errors=True)
+        ignored = shutil.ignore_patterns("changes-*", "*-wal", "*-shm", "lock")
+        shutil.copytree(self.folder, self._safe, ignore=ignored)
+
+    @property
+    def _safe(self) -> Path:
+        return self.world.folder / f"{self.name}-safe"
+
+    def cut_power(self) -> None:
+        """What was not synced is as it was at the last checkpoint."""
+        self.kill()
+        shutil.rmtree(self.folder / "storage")
+        for file in (self.folder / "queue").glob("catalog*"):
+            file.unlink()
+        shutil.copytree(self._safe, self.folder, dirs_exist_ok=True)
+
+    def lose_disk(self) -> None:
+        self.kill()
+        shutil.rmtree(self.folder)
+
+    def apply(self, operation: Operation) -> Outcome | SfssError | None:
+        """None: the process has ended meanwhile."""
+        try:
+            (outcome,) = self.replica.apply([operation])
+            return outcome
+        except Killed:
+            self.kill()
+            return None
+
+    def files(self) -> dict[str, str]:
+        """SHA-1 by path, of what the catalog says; it must be what lies on the disk."""
+        replica = self.replica
+        found = {}
+        leaf, path = 0, ""
+        while entries := replica.catalog.after(leaf, path, 1000):
+            for entry in entries:
+                content = replica.folder.read(entry.path)
+                assert content is not None, f"{self.name} has no file at {entry.path}"
+                assert sha1(content).hexdigest() == entry.sha1, entry.path
+                found[entry.path] = entry.sha1
+            leaf, path = leaf_of(entries[-1].path), entries[-1].path
+        assert set(replica.folder.walk()) <= found.keys()
+        counts = replica.catalog.counts
+        assert counts.files == len(found)
+        assert not os.listdir(replica.folder.root / ".sfss/temporary")
+        return found
+
+
+class World:
+    """*links*: who has whom as a neighbour, such as ``{"A": "BC", "B": "AC", "C": "AB"}``."""
+
+    def __init__(
+        self, links: dict[str, str], *, names: str = "exact", skews: dict[str, float] = {}
+    ):
+        memory = Path("/dev/shm")
+        self.folder = Path(tempfile.mkdtemp(prefix="sfss-", dir=memory if memory.is_dir() else None))
+        self.names = names
+        self.time = START
+        self.traffic = 0  # bytes
+        self.cut: set[frozenset[str]] = set()
+        self.acknowledged = Acknowledged()
+        self.nodes = {
+            name: SimulatedNode(self, name, list(others), skews.get(name, 0.0))
+            for name, others in links.items()
+        }
+
+    def close(self) -> None:
+        for node in self.nodes.values():
+            node.kill()
+        shutil.rmtree(self.folder)
+
+    # Clients.
+
+    def put(self, name: str, path: str, content: bytes) -> None:
+        digest = sha1(content).hexdigest()
+        self._change(name, Put(path, content, digest, None, self.names == "generated"), digest)
+
+    def delete(self, name: str, path: str) -> None:
+        self._change(name, Delete(path, None, self.names == "generated"), None)
+
+    def _change(self, name: str, operation: Put | Delete, digest: str | None) -> None:
+        node = self.nodes[name]
+        if node.replica is None:
+            return
+        self.acknowledged.tried.setdefault(operation.path, {None}).add(digest)
+        outcome = node.apply(operation)
+        if isinstance(outcome, Outcome):
+            assert outcome.changed or self.names == "generated" or digest is None
+            self.acknowledged.note(operation.path, outcome)
+
+    # The network.
+
+    def converse(
+        self, source: str, target: str, kind: str, fault: Callable[[bytes], bytes] | str | None = None
+    ) -> bool:
+        """One conversation, in which *fault* happens to the first message; whether it ended well."""
+        one = self.nodes[source]
+        if one.replica is None:
+            return False
+        if kind == "deliver":
+            conversation: Conversation = deliver(
+                one.replica, self.names, target, careful=one.careful[target]
+            )
+        else:
+            conversation = compare(one.replica, self.names, target)
+        answer = None
+        try:
+            while True:
+                request = b"".join(conversation.send(answer))
+                answer = decode(self._carry(source, target, request, fault))
+                fault = None
+        except StopIteration as end:
+            if kind == "deliver" and not end.value.changes:
+                one.careful[target] = False
+            return True
+        except (Lost, BadMessage, SfssError):
+            one.careful[target] = True
+            return False
+        except Killed:
+            one.kill()
+            return False
+
+    def _carry(self, source: str, target: str, request: bytes, fault) -> bytes:
+        two = self.nodes[target]
+        if two.replica is None or frozenset((source, target)) in self.cut or fault == "lose request":
+            raise Lost
+        if fault == "damage request":
+            request = damaged(request)
+        answer = self._answer(two, request)
+        self.traffic += len(request) + len(answer)
+        if fault == "duplicate":
+            answer = self._answer(two, request)
+        if fault == "lose answer":
+            raise Lost
+        return damaged(answer) if fault == "damage answer" else answer
+
+    def _answer(self, two: SimulatedNode, request: bytes) -> bytes:
+        try:
+            message = decode(request)
+            source = next(
+                (
+                    name
+                    for name, node in self.nodes.items()
+                    if node.replica and node.replica.node == message.fields.get("node")
+                    and name in two.neighbours
+                ),
+                None,
+            )
+            operations, finish = two.answers.prepare(message, source)
+            return b"".join(finish(two.replica.apply(operations)))
+        except BadMessage as error:
+            raise Lost from error
+        except Killed:
+            two.kill()
+            raise Lost from None
+
+    # The end.
+
+    def settle(self, rounds: int = 30, *, comparing: bool = True) -> None:
+        """Heal all, and let them talk until nobody has anything to say.
+
+        Without *comparing* the queues must do it alone.
+        """
+        self.cut.clear()
+        for node in self.nodes.values():
+            node.kill_at = None
+            node.start()
+        for _ in range(rounds):
+            self.time += 40.0
+            for source, node in self.nodes.items():
+                for target in node.neighbours:
+                    for _ in range(100):
+                        assert self.converse(source, target, "deliver")
+                        if not node.careful[target]:
+                            break
+                    if comparing:
+                        assert self.converse(source, target, "compare")
+            roots = {node.replica.catalog.tree.root() for node in self.nodes.values()}
+            waiting = sum(
+                node.replica.catalog.queue_length(target)
+                for node in self.nodes.values()
+                for target in node.neighbours
+            )
+            if not waiting and (len(roots) == 1 or not comparing):
+                return
+        raise AssertionError(f"no end: {len(roots)} roots, {waiting} queued")
+
+    def check(self) -> None:
+        """All have the same; nothing that was acknowledged is lost, but to something newer."""
+        states = [node.files() for node in self.nodes.values()]
+        assert all(state == states[0] for state in states), states
+        for path, (version, digest) in self.acknowledged.newest.items():
+            for node in self.nodes.values():
+                entry = node.replica.catalog.get(path)
+                if entry is None:  # a delete that is forgotten
+                    assert digest is None, f"{path} is lost"
+                    continue
+                assert entry.version >= version, f"{path} went back in time"
+                if entry.version == version:
+                    assert entry.sha1 == digest
+                else:
+                    assert entry.sha1 in self.acknowledged.tried[path]
+
+    def forget(self, lifetime: float) -> None:
+        for node in self.nodes.values():
+            if node.replica is not None:
+                node.replica.forget(stamp_of(self.time + node.skew - lifetime), 1000)
+
+
+def damaged(data: bytes) -> bytes:
+    """With one bit another one, where nothing but a digest tells."""
+    position = len(data) * 2 // 3
+    return data[:position] + bytes([data[position] ^ 4]) + data[position + 1 :]

@@ -1,0 +1,286 @@
+"""Whatever happens to three nodes, in the end they have the same, and what clients were told is true."""
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from sfss.replication.answering import Answers
+from sfss.replication.replica import Adopt
+from tests.simulation import STEPS, SimulatedNode, World
+
+MESH = {"A": "BC", "B": "AC", "C": "AB"}
+LINE = {"A": "B", "B": "AC", "C": "B"}
+PATHS = ["a", "a/b", "c.jpg"]
+
+nodes = st.sampled_from("ABC")
+pairs = st.sampled_from([(a, b) for a in "ABC" for b in "ABC" if a != b])
+faults = st.sampled_from(
+    [None, None, None, "lose request", "lose answer", "damage request", "damage answer", "duplicate"]
+)
+actions = st.one_of(
+    st.tuples(st.just("put"), nodes, st.sampled_from(PATHS), st.integers(0, 5)),
+    st.tuples(st.just("put"), nodes, st.sampled_from(PATHS), st.integers(0, 5)),
+    st.tuples(st.just("delete"), nodes, st.sampled_from(PATHS)),
+    st.tuples(st.just("deliver"), pairs, faults),
+    st.tuples(st.just("deliver"), pairs, faults),
+    st.tuples(st.just("compare"), pairs, faults),
+    st.tuples(st.just("cut"), pairs),
+    st.tuples(st.just("mend"), pairs),
+    st.tuples(st.just("kill"), nodes, st.sampled_from([*STEPS, None])),
+    st.tuples(st.just("start"), nodes),
+    st.tuples(st.just("checkpoint"), nodes),
+    st.tuples(st.just("wait"), st.sampled_from([0.01, 1.5, 60.0])),
+)
+histories = st.lists(actions, min_size=5, max_size=40)
+skews = st.fixed_dictionaries({name: st.sampled_from([0.0, -300.0, 240.0]) for name in "ABC"})
+
+
+def play(world: World, action: tuple) -> None:
+    match action:
+        case ("put", name, path, number):
+            world.put(name, path, b"%d" % number * (number * 50))
+        case ("delete", name, path):
+            world.delete(name, path)
+        case ("deliver" | "compare" as kind, (source, target), fault):
+            if target in world.nodes[source].neighbours:
+                world.converse(source, target, kind, fault)
+        case ("cut", pair):
+            world.cut.add(frozenset(pair))
+        case ("mend", pair):
+            world.cut.discard(frozenset(pair))
+        case ("kill", name, None):
+            world.nodes[name].kill()
+        case ("kill", name, step):
+            world.nodes[name].kill_at = step
+        case ("start", name):
+            world.nodes[name].start()
+        case ("checkpoint", name):
+            if world.nodes[name].replica is not None:
+                world.nodes[name].checkpoint()
+        case ("cut power", name):
+            world.nodes[name].cut_power()
+        case ("wait", seconds):
+            world.time += seconds
+
+
+def run(links, history, skews, *, names="exact", comparing=True, power=False):
+    world = World(links, names=names, skews=skews)
+    try:
+        if power:
+            for node in world.nodes.values():
+                node.checkpoint()
+        for action in history:
+            play(world, action)
+        world.settle(comparing=comparing)
+        world.check()
+    finally:
+        world.close()
+
+
+thorough = settings(
+    max_examples=600,
+    deadline=None,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
+)
+
+
+@thorough
+@given(histories, skews)
+def test_a_mesh_converges(history, skews):
+    run(MESH, history, skews)
+
+
+@thorough
+@given(histories, skews)
+def test_a_mesh_converges_by_its_queues_alone(history, skews):
+    run(MESH, history, skews, comparing=False)
+
+
+@thorough
+@given(histories, skews)
+def test_a_line_converges(history, skews):
+    run(LINE, history, skews, comparing=False)
+
+
+@thorough
+@given(histories, skews)
+def test_a_mesh_of_generated_names_converges(history, skews):
+    run(MESH, history, skews, names="generated")
+
+
+with_power_cuts = st.lists(
+    st.one_of(actions, st.tuples(st.just("cut power"), nodes)), min_size=5, max_size=30
+)
+
+
+@settings(thorough, max_examples=250)
+@given(with_power_cuts, skews)
+def test_what_is_acknowledged_outlives_a_power_cut(history, skews):
+    run(MESH, history, skews, comparing=False, power=True)
+
+
+# Stories, each from beginning to end.
+
+
+@pytest.fixture(params=["exact", "generated"])
+def world(request):
+    world = World(MESH, names=request.param)
+    yield world
+    world.close()
+
+
+def fill(world, count=40):
+    for number in range(count):
+        world.put("ABC"[number % 3], f"f/{number}", b"%d" % number * 100)
+
+
+def test_a_node_that_lost_its_disk_gets_all_again(world):
+    fill(world)
+    world.settle()
+    world.nodes["B"].lose_disk()
+    world.put("A", "while/away", b"new")
+    world.delete("C", "f/3")
+    world.settle()
+    world.check()
+    assert len(world.nodes["B"].files()) == 40
+
+
+def test_a_new_node_gets_all(world):
+    fill(world)
+    world.settle()
+    for node in world.nodes.values():
+        node.neighbours.append("D")
+        node.kill()
+    world.nodes["D"] = SimulatedNode(world, "D", ["A", "B", "C"], 0.0)
+    world.settle()
+    world.check()
+    assert len(world.nodes["D"].files()) == 40
+
+
+def test_a_delete_of_a_file_that_has_not_come_yet_is_remembered(world):
+    world.put("A", "x", b"content")
+    world.time += 1
+    world.delete("B", "x")
+    assert world.nodes["B"].files() == {}
+    world.settle()
+    world.check()
+    assert all(node.files() == {} for node in world.nodes.values())
+
+
+def test_in_generated_mode_a_delete_wins_whatever_the_clocks_say():
+    world = World(MESH, names="generated", skews={"A": 300.0, "B": -300.0})
+    world.put("A", "x", b"content")  # its version is ten minutes ahead of the delete's
+    world.delete("B", "x")
+    world.settle()
+    assert all(node.files() == {} for node in world.nodes.values())
+    world.close()
+
+
+def test_what_a_client_does_after_it_has_seen_a_file_is_newer_whatever_the_clocks_say():
+    world = World(MESH, skews={"A": 300.0, "B": -300.0})
+    world.put("A", "x", b"first")
+    world.converse("A", "B", "deliver")
+    world.put("B", "x", b"second")
+    world.settle()
+    world.check()
+    assert world.nodes["C"].replica.folder.read("x") == b"second"
+    world.close()
+
+
+DAY = 86400.0
+
+
+def away_for_long(world, name: str) -> None:
+    """The others do without *name*, and forget what it does not know of."""
+    others = [node for node in world.nodes.values() if node.name != name]
+    for node in others:
+        node.replica.use_neighbours([n for n in node.neighbours if n != name])
+    world.cut |= {frozenset((name, node.name)) for node in others}
+
+
+def test_a_node_that_was_away_for_long_brings_nothing_deleted_back(world):
+    fill(world)
+    world.settle()
+    away_for_long(world, "C")
+    for number in range(0, 20):
+        world.delete("A", f"f/{number}")
+    world.put("C", "only/here", b"unsent")
+    for _ in range(3):
+        world.time += 10
+        for pair in ("AB", "BA"):
+            world.converse(*pair, "deliver")
+    world.time += 30 * DAY
+    world.forget(7 * DAY)
+    assert world.nodes["A"].replica.catalog.counts.tombstones == 0
+    for node in world.nodes.values():
+        node.replica.use_neighbours(node.neighbours)
+    world.settle()
+    world.check()
+    files = world.nodes["A"].files()
+    assert len(files) == 21 and "only/here" in files
+
+
+def test_nothing_is_deleted_for_a_node_that_lost_its_disk_and_forgot(world):
+    """Who lacks files may have lost them: that is no reason to delete them elsewhere."""
+    fill(world)
+    world.settle()
+    world.nodes["A"].lose_disk()
+    world.nodes["A"].start()
+    world.put("A", "new", b"x")
+    world.delete("A", "new")
+    world.time += 30 * DAY
+    world.nodes["A"].replica.catalog.keep_queues_of([], 0)
+    world.forget(7 * DAY)
+    assert world.nodes["A"].replica.horizon > 0
+    world.settle()
+    world.check()
+    assert len(world.nodes["A"].files()) == 40
+
+
+def test_a_tombstone_stays_while_a_neighbour_does_not_know_of_it(world):
+    world.put("A", "x", b"1")
+    world.settle()
+    world.cut = {frozenset("AC"), frozenset("BC")}
+    world.delete("A", "x")
+    for pair in ("AB", "BA"):
+        world.converse(*pair, "deliver")
+    world.time += 365 * DAY
+    world.forget(7 * DAY)
+    assert world.nodes["A"].replica.catalog.counts.tombstones == 1
+    world.settle()
+    world.check()
+    world.time += 365 * DAY
+    world.forget(7 * DAY)
+    assert all(node.replica.catalog.counts.tombstones == 0 for node in world.nodes.values())
+    world.settle()
+    assert all(node.files() == {} for node in world.nodes.values())
+
+
+def test_equal_nodes_exchange_a_few_hundred_bytes(world):
+    fill(world)
+    world.settle()
+    world.traffic = 0
+    assert world.converse("A", "B", "compare")
+    assert world.traffic < 1000
+
+
+def test_files_found_in_the_folder_are_the_same_on_every_node(world):
+    for name, node in world.nodes.items():
+        folder = node.replica.folder
+        for path in ("old/1.jpg", f"only/{name}.jpg"):
+            folder.place(folder.write_temporary(path.encode(), sync=False), path)
+            node.apply(Adopt(path))
+    world.settle()
+    assert all(len(node.files()) == 4 for node in world.nodes.values())
+    versions = {node.replica.catalog.get("old/1.jpg").version for node in world.nodes.values()}
+    assert len(versions) == 1
+
+
+def test_nodes_of_different_names_do_not_mix():
+    world = World({"A": "B", "B": "A"})
+    world.put("A", "x", b"1")
+    world.nodes["B"].answers = Answers(world.nodes["B"].replica, "generated")
+    assert not world.converse("A", "B", "deliver")
+    assert world.nodes["B"].files() == {}
+    world.close()

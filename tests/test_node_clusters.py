@@ -1,0 +1,388 @@
+"""Real nodes, that lose their networks, their processes, their disks and their clocks."""
+
+import asyncio
+import random
+import shutil
+import signal
+
+import pytest
+
+from tests.cluster import Cluster, until
+from tests.programs import KilledNode
+from tests.simulation import STEPS
+
+EXACT = ("--names", "exact")
+LINE = {"A": "B", "B": "AC", "C": "B"}
+
+
+async def test_every_file_comes_to_every_node(tmp_path):
+    async with Cluster(tmp_path) as cluster:
+        contents = {f"f/{n}.jpg": random.Random(n).randbytes(n * 997) for n in range(30)}
+        names = {}
+        for number, (path, content) in enumerate(contents.items()):
+            names[await cluster.put("ABC"[number % 3], path, content)] = content
+        files = await cluster.until_equal()
+        assert files.keys() == names.keys()
+        for path, content in names.items():
+            for name in "ABC":
+                assert await cluster.get(name, path) == content
+        gone = list(names)[:10]
+        for path in gone:
+            assert await cluster.delete("B", path) == 200
+        assert (await cluster.until_equal()).keys() == names.keys() - set(gone)
+        for path in gone:
+            answer = await cluster.ask("C", "PUT", f"/{path}", names[path])
+            assert answer.status == 409
+
+
+async def test_exact_names_replace(tmp_path):
+    async with Cluster(tmp_path, *EXACT) as cluster:
+        assert (await cluster.ask("A", "PUT", "/a/x.jpg", b"1")).status == 201
+        await cluster.until_equal()
+        assert (await cluster.ask("B", "PUT", "/a/x.jpg", b"2")).status == 204
+        await cluster.until_equal()
+        assert [await cluster.get(name, "a/x.jpg") for name in "ABC"] == [b"2"] * 3
+        assert (await cluster.ask("C", "DELETE", "/a/x.jpg")).status == 204
+        assert await cluster.until_equal() == {}
+        assert (await cluster.ask("A", "DELETE", "/a/x.jpg")).status == 404
+        assert (await cluster.ask("A", "PUT", "/a/x.jpg", b"3")).status == 201
+        await cluster.until_equal()
+        assert await cluster.get("C", "a/x.jpg") == b"3"
+
+
+async def test_a_node_that_was_down_gets_what_it_missed(tmp_path):
+    async with Cluster(tmp_path, *EXACT) as cluster:
+        await cluster.put("A", "kept", b"1")
+        await cluster.put("A", "deleted", b"2")
+        await cluster.until_equal()
+        await cluster.kill("C")
+        await cluster.put("A", "new", b"3")
+        await cluster.put("B", "kept", b"4")
+        await cluster.delete("B", "deleted")
+        await until(lambda: cluster.files("A") == cluster.files("B"))
+        await cluster.start("C")
+        assert (await cluster.until_equal()).keys() == {"kept", "new"}
+        assert await cluster.get("C", "kept") == b"4"
+
+
+async def test_changes_go_around_a_wire_that_is_cut(tmp_path):
+    async with Cluster(tmp_path, *EXACT) as cluster:
+        cluster.wires["AC"].cut()
+        cluster.wires["CA"].cut()
+        await cluster.put("A", "x", b"1")
+        await until(lambda: "x" in cluster.files("C"))
+        await cluster.delete("C", "x")
+        await until(lambda: not cluster.files("A"))
+        cluster.heal()
+        await cluster.until_equal()
+
+
+async def test_a_line(tmp_path):
+    async with Cluster(tmp_path, *EXACT, links=LINE) as cluster:
+        await cluster.put("A", "x", b"1")
+        await cluster.put("C", "y", b"2")
+        assert (await cluster.until_equal()).keys() == {"x", "y"}
+        await cluster.delete("C", "x")
+        assert (await cluster.until_equal()).keys() == {"y"}
+
+
+@pytest.mark.parametrize("groups", [("A", "BC"), ("AB", "C"), ("A", "B", "C")], ids="/".join)
+async def test_partitions(tmp_path, groups):
+    async with Cluster(tmp_path, *EXACT) as cluster:
+        for number in range(10):
+            await cluster.put("A", f"f/{number}", b"before")
+        await cluster.until_equal()
+        cluster.part(*groups)
+        last = {}
+        for number in range(10):
+            for name in random.Random(number).sample("ABC", 3):
+                await cluster.put(name, f"f/{number}", f"{name} {number}".encode())
+                await asyncio.sleep(0.002)  # milliseconds are what a clock can tell apart
+                last[f"f/{number}"] = f"{name} {number}".encode()
+            await cluster.put("ABC"[number % 3], f"new/{number}", b"%d" % number)
+        cluster.heal()
+        files = await cluster.until_equal()
+        assert len(files) == 20
+        for path, content in last.items():
+            assert [await cluster.get(name, path) for name in "ABC"] == [content] * 3
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_killed_between_any_two_steps(tmp_path, step):
+    """What is acknowledged is there; what is not is there everywhere, or nowhere."""
+    async with Cluster(tmp_path, *EXACT) as cluster:
+        await cluster.put("A", "replaced", b"before")
+        await cluster.put("A", "deleted", b"before")
+        await cluster.until_equal()
+        for number, (method, path, body) in enumerate(
+            [("PUT", "new", b"1"), ("PUT", "replaced", b"after"), ("DELETE", "deleted", b"")]
+        ):
+            await asyncio.to_thread(cluster.nodes["A"].stop)
+            victim = await cluster.start("A", kind=_killed_at(step, 1))
+            with pytest.raises((EOFError, ConnectionResetError)):
+                await cluster.ask("A", method, f"/{path}", body)
+            assert await asyncio.to_thread(victim.process.wait, 10) == -signal.SIGKILL
+            visible = cluster.files("A")
+            await cluster.start("A")
+            has_happened = step != "written"
+            files = await cluster.until_equal()
+            assert len(visible) in (1, 2, 3)
+            for name in "ABC":
+                content = await cluster.get(name, path)
+                assert content == ((body or None) if has_happened else _before(path))
+
+
+def _before(path: str) -> bytes | None:
+    return None if path == "new" else b"before"
+
+
+def _killed_at(step: str, number: int):
+    def start(home, *flags, port):
+        return KilledNode(home, step, number, *flags, port=port)
+
+    return start
+
+
+@pytest.mark.parametrize("step", STEPS)
+async def test_a_receiver_killed_between_any_two_steps(tmp_path, step):
+    async with Cluster(tmp_path, *EXACT, links={"A": "B", "B": "A"}) as cluster:
+        await asyncio.to_thread(cluster.nodes["B"].stop)
+        victim = await cluster.start("B", kind=_killed_at(step, 2))
+        for number in range(20):
+            await cluster.put("A", f"f/{number}", b"%d" % number * 1000)
+            await asyncio.sleep(0.01)
+        assert await asyncio.to_thread(victim.process.wait, 15) == -signal.SIGKILL
+        await cluster.start("B")
+        assert len(await cluster.until_equal()) == 20
+
+
+async def test_kills_at_random_under_load_lose_nothing(tmp_path):
+    async with Cluster(tmp_path, *EXACT) as cluster:
+        acknowledged = {}
+        done = asyncio.Event()
+
+        async def write(worker: int) -> None:
+            number = 0
+            while not done.is_set():
+                path, content = f"w{worker}/{number}", b"%d %d" % (worker, number) * 200
+                try:
+                    await cluster.put("ABC"[number % 3], path, content)
+                except (OSError, EOFError, AssertionError):
+                    await asyncio.sleep(0.05)
+                else:
+                    acknowledged[path] = content
+                number += 1
+
+        writers = [asyncio.create_task(write(worker)) for worker in range(6)]
+        for number in range(6):
+            await asyncio.sleep(0.7)
+            name = "ABC"[number % 3]
+            await cluster.kill(name)
+            await asyncio.sleep(0.2)
+            await cluster.start(name)
+        done.set()
+        await asyncio.gather(*writers)
+        files = await cluster.until_equal()
+        assert len(acknowledged) > 100
+        assert acknowledged.keys() <= files.keys()
+        for path in random.Random(1).sample(sorted(acknowledged), 50):
+            assert await cluster.get("B", path) == acknowledged[path]
+
+
+async def test_a_node_that_lost_its_disks_gets_all_again(tmp_path):
+    async with Cluster(tmp_path, *EXACT) as cluster:
+        for number in range(60):
+            await cluster.put("ABC"[number % 3], f"f/{number}", b"%d" % number * 500)
+        before = await cluster.until_equal()
+        await cluster.kill("B")
+        shutil.rmtree(tmp_path / "B")
+        await cluster.delete("A", "f/7")
+        await cluster.start("B")
+        files = await cluster.until_equal()
+        assert files == {path: digest for path, digest in before.items() if path != "f/7"}
+        assert "compared with a neighbour" in cluster.nodes["B"].printed()
+
+
+@pytest.mark.parametrize("lost", ["storage", "queue"])
+async def test_one_of_the_folders_is_lost(tmp_path, lost):
+    async with Cluster(tmp_path, *EXACT) as cluster:
+        for number in range(30):
+            await cluster.put("A", f"f/{number}", b"%d" % number * 500)
+        before = await cluster.until_equal()
+        await asyncio.to_thread(cluster.nodes["B"].stop)
+        shutil.rmtree(tmp_path / "B" / lost)
+        await cluster.start("B")
+        assert await cluster.until_equal() == before
+        for number in range(30):
+            assert await cluster.get("B", f"f/{number}") == b"%d" % number * 500
+
+
+async def test_bytes_that_change_on_the_wire_change_nothing(tmp_path):
+    async with Cluster(tmp_path, *EXACT) as cluster:
+        for wire in cluster.wires.values():
+            wire.flip(0.3)
+        contents = {f"f/{n}": random.Random(n).randbytes(20_000) for n in range(30)}
+        for number, (path, content) in enumerate(contents.items()):
+            await cluster.put("ABC"[number % 3], path, content)
+        await asyncio.sleep(3)
+        for wire in cluster.wires.values():
+            wire.flip(0.02)
+        await asyncio.sleep(3)
+        cluster.heal()
+        await cluster.until_equal()
+        for path, content in contents.items():
+            for name in "ABC":
+                assert await cluster.get(name, path) == content
+
+
+async def test_bytes_that_change_on_disk_are_healed(tmp_path):
+    async with Cluster(tmp_path, *EXACT) as cluster:
+        for path in ("rotten", "cut off", "missing", "good"):
+            await cluster.put("A", path.replace(" ", "-"), path.encode() * 100)
+        before = await cluster.until_equal()
+        storage = tmp_path / "A" / "storage"
+
+        def spoil() -> None:
+            (storage / "rotten").write_bytes(b"Rotten" + b"rotten" * 99)
+            (storage / "cut-off").write_bytes(b"cut")
+            (storage / "missing").unlink()
+
+        spoil()
+        # Whoever reads them gets what they were,
+        assert await cluster.get("A", "rotten") == b"rotten" * 100
+        assert await cluster.get("A", "missing") == b"missing" * 100
+        assert cluster.files("A").keys() == before.keys()
+        spoil()
+        # and a verification finds those that nobody reads.
+        assert (await cluster.ask("A", "POST", "/_verify")).status == 202
+
+        async def verified() -> bool:
+            return not (await cluster.status("A"))["verification"]["running"]
+
+        await until(verified)
+        progress = (await cluster.status("A"))["verification"]
+        assert (progress["checked"], progress["damaged"], progress["healed"]) == (4, 3, 3)
+        assert cluster.files("A") == before
+
+
+async def test_rot_is_not_passed_on(tmp_path):
+    async with Cluster(tmp_path, *EXACT, links={"A": "B", "B": "A"}) as cluster:
+        await cluster.kill("B")
+        await cluster.put("A", "x", b"content" * 100)
+        await asyncio.to_thread(cluster.nodes["A"].stop)
+        (tmp_path / "A/storage/x").write_bytes(b"Content" + b"content" * 99)
+        await cluster.start("A")
+        await cluster.start("B")
+        await cluster.put("A", "y", b"goes on")
+        await until(lambda: "y" in cluster.files("B"))
+        assert "x" not in cluster.files("B")
+        assert (await cluster.ask("A", "GET", "/x")).status == 502
+        assert "a file is damaged on disk" in cluster.nodes["A"].printed()
+
+
+@pytest.mark.parametrize("trouble", ["500", "nothing", "slow"])
+async def test_a_neighbour_in_trouble(tmp_path, trouble):
+    async with Cluster(tmp_path, *EXACT) as cluster:
+        await cluster.put("A", "before", b"0")
+        await cluster.until_equal()
+        for wire in (cluster.wires["AC"], cluster.wires["BC"]):
+            if trouble == "500":
+                wire.answer(b"HTTP/1.1 500 Oops\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+            elif trouble == "nothing":
+                wire.swallow()
+            else:
+                wire.throttle(20_000)
+        for number in range(20):
+            await cluster.put("A", f"f/{number}", b"%d" % number * 1000)
+        await until(lambda: cluster.files("A") == cluster.files("B"))
+        cluster.heal()
+        await cluster.until_equal(seconds=60)
+
+
+async def test_neighbours_come_and_go_with_sighup(tmp_path):
+    config = tmp_path / "node.toml"
+    async with Cluster(tmp_path, *EXACT, links={"A": "", "B": "A", "C": "AB"}) as cluster:
+        await asyncio.to_thread(cluster.nodes["A"].stop)
+        config.write_text("")
+        await cluster.start("A", "--config", config)
+        await cluster.put("A", "x", b"1")
+        assert (await cluster.status("A"))["queues"] == {}
+        url = f"http://127.0.0.1:{cluster.ports['B']}"
+        config.write_text(f'node = ["{url}"]')
+        cluster.nodes["A"].send(signal.SIGHUP)
+        await until(lambda: "x" in cluster.files("B"))
+
+        async def named() -> bool:
+            return list((await cluster.status("A"))["queues"]) == [url]
+
+        await until(named)
+        config.write_text('node = ["not a url"]')
+        cluster.nodes["A"].send(signal.SIGHUP)
+        await asyncio.to_thread(cluster.nodes["A"].wait_for_line, "cannot be used")
+        assert await named()
+        config.write_text("")
+        cluster.nodes["A"].send(signal.SIGHUP)
+
+        async def alone() -> bool:
+            return (await cluster.status("A"))["queues"] == {}
+
+        await until(alone)
+        await cluster.put("A", "y", b"2")
+        assert await cluster.get("A", "y") == b"2"
+
+
+async def test_reading_through(tmp_path):
+    async with Cluster(tmp_path, *EXACT, "--catch-up-rate", "1000") as cluster:
+        for number in range(50):
+            await cluster.put("A", f"f/{number}", random.Random(number).randbytes(20_000))
+        await cluster.until_equal()
+        await cluster.kill("C")
+        shutil.rmtree(tmp_path / "C")
+        await cluster.start("C")  # 1 MB is to come, at 1,000 bytes a second
+        for number in range(0, 50, 7):
+            content = random.Random(number).randbytes(20_000)
+            assert await cluster.get("C", f"f/{number}") == content
+        assert await cluster.get("C", "f/none") is None
+        assert len(cluster.files("C")) < 50 or True
+        await asyncio.to_thread(cluster.nodes["C"].stop)
+        await cluster.kill("A")
+        await cluster.start("A", "--no-read-through")
+        assert await cluster.get("A", "none") is None
+
+
+async def test_write_quorum(tmp_path):
+    flags = (*EXACT, "--write-quorum", 2, "--request-timeout", 2)
+    async with Cluster(tmp_path, *flags) as cluster:
+        answer = await cluster.ask("A", "PUT", "/x", b"1")
+        assert answer.status == 201
+        assert sum("x" in cluster.files(name) for name in "ABC") >= 2
+        await cluster.kill("B")
+        assert (await cluster.ask("A", "PUT", "/y", b"2")).status == 201
+        assert "y" in cluster.files("C")
+        await cluster.kill("C")
+        answer = await cluster.ask("A", "PUT", "/z", b"3")
+        assert answer.status == 504
+        assert b"is kept" in answer.body
+        answer = await cluster.ask("A", "DELETE", "/x")
+        assert answer.status == 504
+        for name in "BC":
+            await cluster.start(name)
+        files = await cluster.until_equal()
+        assert files.keys() == {"y", "z"}
+
+
+async def test_a_node_that_is_its_own_neighbour(tmp_path):
+    async with Cluster(tmp_path, *EXACT, links={"A": "AB", "B": "AB"}) as cluster:
+        await cluster.put("A", "x", b"1")
+        await cluster.put("B", "y", b"2")
+        assert (await cluster.until_equal()).keys() == {"x", "y"}
+        assert "is this node itself" in cluster.nodes["A"].printed()
+
+
+async def test_nodes_that_differ_in_their_names_leave_each_other_alone(tmp_path):
+    async with Cluster(tmp_path, links={"A": "B", "B": ""}) as cluster:
+        await asyncio.to_thread(cluster.nodes["A"].stop)
+        await cluster.start("A", *EXACT)
+        await cluster.put("A", "x", b"1")
+        await asyncio.to_thread(cluster.nodes["A"].wait_for_line, "--names exact, the other")
+        assert cluster.files("B") == {}
