@@ -34,17 +34,16 @@ class Cluster:
             for target in targets:
                 wire = await self._stack.enter_async_context(Relay(self.ports[target]))
                 self.wires[source + target] = wire
-        for name in self.links:
-            await self.start(name)
+        await asyncio.gather(*(self.start(name) for name in self.links))
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for node in self.nodes.values():
-            if node.process.poll() is None:
-                code = await asyncio.to_thread(node.stop)
-                assert code == 0, node.printed()
-            assert "Traceback" not in node.printed(), node.printed()
+        living = [node for node in self.nodes.values() if node.process.poll() is None]
+        codes = await asyncio.gather(*(asyncio.to_thread(node.stop) for node in living))
         await self._stack.aclose()
+        assert not any(codes), codes
+        for node in self.nodes.values():
+            assert "Traceback" not in node.printed(), node.printed()
 
     async def start(self, name: str, *flags: object, kind: Callable[..., SfssNode] = SfssNode) -> SfssNode:
         self.nodes[name] = node = await asyncio.to_thread(

@@ -147,7 +147,7 @@ def _killed_at(step: str, number: int):
 async def test_a_receiver_killed_between_any_two_steps(tmp_path, step):
     async with Cluster(tmp_path, *EXACT, links={"A": "B", "B": "A"}) as cluster:
         await asyncio.to_thread(cluster.nodes["B"].stop)
-        victim = await cluster.start("B", kind=_killed_at(step, 2))
+        victim = await cluster.start("B", kind=_killed_at(step, 1))
         for number in range(20):
             await cluster.put("A", f"f/{number}", b"%d" % number * 1000)
             await asyncio.sleep(0.01)
@@ -224,10 +224,10 @@ async def test_bytes_that_change_on_the_wire_change_nothing(tmp_path):
         contents = {f"f/{n}": random.Random(n).randbytes(20_000) for n in range(30)}
         for number, (path, content) in enumerate(contents.items()):
             await cluster.put("ABC"[number % 3], path, content)
-        await asyncio.sleep(3)
+        await asyncio.sleep(1)
         for wire in cluster.wires.values():
             wire.flip(0.02)
-        await asyncio.sleep(3)
+        await asyncio.sleep(1)
         cluster.heal()
         await cluster.until_equal()
         for path, content in contents.items():
@@ -343,7 +343,6 @@ async def test_reading_through(tmp_path):
             content = random.Random(number).randbytes(20_000)
             assert await cluster.get("C", f"f/{number}") == content
         assert await cluster.get("C", "f/none") is None
-        assert len(cluster.files("C")) < 50 or True
         await asyncio.to_thread(cluster.nodes["C"].stop)
         await cluster.kill("A")
         await cluster.start("A", "--no-read-through")
@@ -376,7 +375,7 @@ async def test_a_node_that_is_its_own_neighbour(tmp_path):
         await cluster.put("A", "x", b"1")
         await cluster.put("B", "y", b"2")
         assert (await cluster.until_equal()).keys() == {"x", "y"}
-        assert "is this node itself" in cluster.nodes["A"].printed()
+        assert "one of the neighbours is this node" in cluster.nodes["A"].printed()
 
 
 async def test_nodes_that_differ_in_their_names_leave_each_other_alone(tmp_path):
@@ -384,5 +383,5 @@ async def test_nodes_that_differ_in_their_names_leave_each_other_alone(tmp_path)
         await asyncio.to_thread(cluster.nodes["A"].stop)
         await cluster.start("A", *EXACT)
         await cluster.put("A", "x", b"1")
-        await asyncio.to_thread(cluster.nodes["A"].wait_for_line, "--names exact, the other")
+        await asyncio.to_thread(cluster.nodes["A"].wait_for_line, "--names generated, the other")
         assert cluster.files("B") == {}

@@ -16,7 +16,15 @@ from selenium.webdriver.support.wait import WebDriverWait
 
 from tests.conftest import need
 from tests.http import ask, request
-from tests.programs import Sfss, find, proxy_flags, start_memcached, start_nutcracker
+from tests.programs import (
+    Sfss,
+    SfssNode,
+    find,
+    free_port,
+    proxy_flags,
+    start_memcached,
+    start_nutcracker,
+)
 
 FLAGS = (
     "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
@@ -173,6 +181,29 @@ def test_a_proxy_goes_down_and_comes_back(browser, tmp_path):
     for program, _ in proxies:
         program.stop()
     memcached.stop()
+
+
+def test_nodes_see_each_other(browser, tmp_path):
+    ports = [free_port(), free_port()]
+    urls = [f"http://127.0.0.1:{port}" for port in ports]
+    first = SfssNode(tmp_path / "1", "--node", urls[1], "--names", "exact", port=ports[0])
+    second = SfssNode(tmp_path / "2", "--node", urls[0], "--names", "exact", port=ports[1])
+    browser.get(first.url + "/")
+    until(browser, lambda: text(browser, "#neighbour-rows").startswith(f"{urls[1]} up 0"))
+    until(browser, lambda: "yes" in text(browser, "#neighbour-rows"))
+    assert text(browser, "#state") == "Serving"
+    second.kill()
+    for n in range(3):
+        assert ask(first.port, request("PUT", f"/f/{n}", b"x")).status == 201
+    until(browser, lambda: text(browser, "#neighbour-rows").startswith(f"{urls[1]} down 3"))
+    until(browser, lambda: text(browser, "#state") == "Serving, 1 of 1 other nodes down")
+    assert f"{urls[1]} down" in text(browser, "#events")
+    second = SfssNode(tmp_path / "2", "--node", urls[0], "--names", "exact", port=ports[1])
+    until(browser, lambda: text(browser, "#neighbour-rows").startswith(f"{urls[1]} up 0"), 40)
+    assert "Files\n3" in text(browser, "#node-cards")
+    assert errors(browser) == []
+    second.stop()
+    first.stop()
 
 
 def test_it_asks_for_tokens(browser, tmp_path):

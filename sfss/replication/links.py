@@ -5,7 +5,7 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -45,7 +45,7 @@ class Link:
     """*told* is called with what the neighbour at *url* has now.
 
     *rate*: bytes a second that a comparison may fetch, 0 for no limit. *interval*: seconds between
-    comparisons.
+    comparisons. *one_compares*: of all neighbours one at a time, or two would be asked for the same.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class Link:
         *,
         rate: float,
         interval: float,
+        one_compares: asyncio.Lock,
         told: Callable[[str, Told], None],
     ):
         self.url = url
@@ -77,22 +78,26 @@ class Link:
         self._transport = transport
         self._rate = rate
         self._interval = interval
+        self._one_compares = one_compares
         self._told = told
         self._wake = asyncio.Event()
         self._again = asyncio.Event()
         self._careful = True  # it may have much of the queue from others
         self._believes_knocks = True
         self._compare_at = 0.0  # on time.monotonic's clock
-        self._pause = SHORTEST_PAUSE
-        self._task: asyncio.Task | None = None
+        self._compare_wake = asyncio.Event()
+        self._tasks: list[asyncio.Task] = []
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._run(), name=f"link {self.url}")
+        self._tasks = [
+            asyncio.create_task(self._forever(self._deliver)),
+            asyncio.create_task(self._forever(self._compare_when_due)),
+        ]
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def wake(self) -> None:
         """There may be something to tell."""
@@ -104,7 +109,7 @@ class Link:
 
     def compare_soon(self) -> None:
         self._compare_at = 0.0
-        self._wake.set()
+        self._compare_wake.set()
 
     async def ask(self, kind: str, **fields: Any) -> list[Change]:
         """The changes of the answer to one message. :raises NeighbourFailed, BadMessage:"""
@@ -113,17 +118,22 @@ class Link:
         check(self._replica, self._names, answer)
         return answer.changes
 
-    async def _run(self) -> None:
+    async def _forever(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Do *work* again and again; what goes wrong with it is waited for, longer each time."""
+        pause = SHORTEST_PAUSE
         while not self.is_this_node:
             try:
-                await self._say_what_is_due()
+                await work()
+                pause = SHORTEST_PAUSE
             except (NeighbourFailed, BadMessage, TooLarge) as error:
-                self._failed(error)
-                await self._pause_after(error)
+                self._is_down(error)
+                await self._pause_after(error, pause * random.uniform(0.8, 1.2))
+                pause = min(pause * 2, LONGEST_PAUSE)
             except Itself:
-                self.is_this_node = True
-                await self._engine.run(self._forget_itself)
-                log.info("one of the neighbours is this node itself", extra={"neighbour": self.url})
+                if not self.is_this_node:
+                    self.is_this_node = True
+                    await self._engine.run(self._forget_itself)
+                    log.info("one of the neighbours is this node", extra={"neighbour": self.url})
             except SfssError as error:  # the disk: it has been logged
                 self.last_failure = str(error)
                 await asyncio.sleep(SHORTEST_PAUSE)
@@ -131,7 +141,7 @@ class Link:
                 log.exception("a conversation failed", extra={"neighbour": self.url})
                 await asyncio.sleep(LONGEST_PAUSE)
 
-    async def _say_what_is_due(self) -> None:
+    async def _deliver(self) -> None:
         self._wake.clear()
         told: Told = await self._converse(
             deliver(self._replica, self._names, self.url, careful=self._careful)
@@ -141,15 +151,20 @@ class Link:
             self.counts["put_off"] += told.put_off
             self._told(self.url, told)
             self._is_up()
-            return
-        self._careful = not self.up
-        if time.monotonic() >= self._compare_at:
+        else:
+            self._careful = not self.up
+            await _wait(self._wake, _LOOK)
+
+    async def _compare_when_due(self) -> None:
+        while time.monotonic() < self._compare_at:
+            self._compare_wake.clear()
+            await _wait(self._compare_wake, self._compare_at - time.monotonic())
+        async with self._one_compares:
             await self._compare()
-            return
-        await _wait(self._wake, _LOOK)
+        self._compare_at = time.monotonic() + self._interval * random.uniform(0.8, 1.2)
+        self._is_up()
 
     async def _compare(self) -> None:
-        self._compare_at = time.monotonic() + self._interval * random.uniform(0.8, 1.2)
         self.catching_up = {"fetched_files": 0, "fetched_bytes": 0, "of_files": 0}
         began = time.monotonic()
         try:
@@ -165,15 +180,11 @@ class Link:
                 "compared with a neighbour",
                 extra={
                     "neighbour": self.url,
-                    "equal": found.equal,
-                    "fetched": found.fetched,
-                    "bytes": found.bytes,
-                    "to_tell": found.to_tell,
+                    **found._asdict(),
                     "seconds": round(time.monotonic() - began, 3),
                 },
             )
         self.caught_up = True
-        self._is_up()
 
     async def _converse(self, conversation: Conversation, rate: float = 0.0) -> Any:
         """Run *conversation* to its end; what it returns."""
@@ -215,31 +226,30 @@ class Link:
     # Up and down.
 
     def _is_up(self) -> None:
-        self._pause, self._believes_knocks = SHORTEST_PAUSE, True
+        self._believes_knocks = True
         if not self.up:
             if self.up is not None:
                 log.info("neighbour is back", extra={"neighbour": self.url})
                 self._note("up", "it answers")
             self.up = True
             self.last_failure = ""
+            self._again.set()
 
-    def _failed(self, error: SfssError) -> None:
+    def _is_down(self, error: SfssError) -> None:
         self.counts["failures"] += 1
         self._careful = True
         self._compare_at = 0.0  # if there is nothing to tell, this is how it is found to be back
-        if self.up is not False or str(error) != self.last_failure:
-            if self.up is not False:
-                self._note("down", str(error))
+        self.last_failure = str(error)
+        if self.up is not False:
+            self.up = False
             log.warning("neighbour fails", extra={"neighbour": self.url, "reason": str(error)})
-        self.up, self.last_failure = False, str(error)
+            self._note("down", str(error))
 
     def _note(self, state: str, reason: str) -> None:
         self.history.append(Event(time.time(), self.url, state, reason[:200]))
 
-    async def _pause_after(self, error: SfssError) -> None:
-        """Wait, longer each time; not for a neighbour that was away and is there again."""
-        pause = self._pause * random.uniform(0.8, 1.2)
-        self._pause = min(self._pause * 2, LONGEST_PAUSE)
+    async def _pause_after(self, error: SfssError, pause: float) -> None:
+        """Wait so long; not for a neighbour that was away and is there again."""
         self._again.clear()
         until = time.monotonic() + pause
         away = isinstance(error, NeighbourFailed) and not error.reached

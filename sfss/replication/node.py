@@ -160,6 +160,7 @@ class Node(Store):
         self._engine: Engine | None = None
         self._transport: Transport | None = None
         self._answers: Answers | None = None
+        self._one_compares = asyncio.Lock()
         self._quorums: dict[str, list[_Quorum]] = {}
         self._tasks: list[asyncio.Task] = []
         self._counts = Counter(
@@ -248,6 +249,7 @@ class Node(Store):
             self._transport,
             rate=options.catch_up_rate,
             interval=options.compare_interval,
+            one_compares=self._one_compares,
             told=self._note_told,
         )
         self.links[url] = link
@@ -456,7 +458,7 @@ class Node(Store):
         entry = self._replica.catalog.get(path)
         if entry is None or entry.sha1 is None:
             return entry, None
-        return entry, self._replica.content_of(entry)
+        return entry, self._replica.content_on_disk(entry)
 
     async def _healed(self, entry: Entry) -> bytes:
         """The content of *entry*, from a neighbour. :raises StoreRefused: if none has it."""
@@ -635,6 +637,9 @@ class Node(Store):
         caught_up = gauge(
             "sfss_neighbour_caught_up", "1 if all was compared since the start", "neighbour"
         )
+        catching_up = gauge(
+            "sfss_neighbour_catching_up_files", "Files fetched by the comparison under way", "neighbour"
+        )
         events = counter(
             "sfss_neighbour_events_total", "What was done with the neighbour", "neighbour", "event"
         )
@@ -649,11 +654,13 @@ class Node(Store):
             length.add(label, self._reader.queue_length(url))
             age.add(label, 0.0 if due is None else max(now - due / 1_000_000, 0.0))
             caught_up.add(label, int(link.caught_up))
+            if link.catching_up is not None and link.catching_up["fetched_files"]:
+                catching_up.add(label, link.catching_up["fetched_files"])
             for name, number in link.counts.items():
                 events.add((url, name), number)
             for name, number in link.bytes.items():
                 traffic.add((url, name), number)
-        return [up, length, age, caught_up, events, traffic]
+        return [up, length, age, caught_up, catching_up, events, traffic]
 
     def history(self) -> Iterable[Event]:
         return [event for link in self.links.values() for event in link.history]

@@ -417,9 +417,10 @@ class Replica:
         recent = self._recent.get(entry.path)
         if recent is not None and recent[0] == entry.version:
             return recent[1]
-        return self._content_on_disk(entry)
+        return self.content_on_disk(entry)
 
-    def _content_on_disk(self, entry: Entry) -> bytes | None:
+    def content_on_disk(self, entry: Entry) -> bytes | None:
+        """The same, whatever is in memory."""
         try:
             content = self.folder.read(entry.path)
         except OSError as error:
@@ -435,7 +436,7 @@ class Replica:
 
     def is_intact(self, entry: Entry) -> bool:
         """Whether the file is what its SHA-1 says; if not, that is noted."""
-        content = self._content_on_disk(entry)
+        content = self.content_on_disk(entry)
         if content is None:
             return False
         if sha1(content).hexdigest() != entry.sha1:

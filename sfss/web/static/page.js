@@ -86,8 +86,16 @@ function show(now, last) {
   chart($("latency-chart"), [halves, slowest], "Latency in milliseconds");
   $("rate-now").textContent = number(requests);
   $("latency-now").textContent = took.count ? `${number(half)} and ${number(slow)}` : "no requests";
-  showProxies(now, old, seconds);
+  const writable = (figures.sfss_store_writable || []).every(([, value]) => value);
+  const trouble = [
+    showProxies(now, old, seconds),
+    showNeighbours(now, old, seconds),
+    writable ? "" : "The store cannot write",
+  ].filter(Boolean);
+  state(trouble.join("; ") || "Serving", !trouble.length);
+  showHistory(now);
   showStore(figures);
+  showNode(figures);
   showStatuses(figures);
 
   maxFileSize = now.max_file_size;
@@ -95,27 +103,16 @@ function show(now, last) {
   $("limit").textContent = `Each ${bytes(maxFileSize)} at the most.`;
 }
 
+// What is wrong, in words, or nothing.
 function showProxies(now, old, seconds) {
   const up = now.figures.sfss_proxy_up || [];
   $("proxies").hidden = !up.length;
-  if (!up.length) {
-    const writable = (now.figures.sfss_store_writable || []).every(([, value]) => value);
-    state(writable ? "Serving" : "The store cannot write", writable);
-    return;
-  }
+  if (!up.length) return "";
   const rows = up.map(([{ proxy }, value]) => {
     const mine = (labels) => labels.proxy === proxy;
     const took = difference(sum(now.figures.sfss_proxy_duration_seconds, mine), sum(old.sfss_proxy_duration_seconds, mine));
-    const row = element("tr");
-    const name = element("th", proxy);
-    name.scope = "row";
-    const badge = element("span", value ? "up" : "down");
-    badge.className = `badge ${value ? "good" : "bad"}`;
-    const cell = element("td");
-    cell.append(badge);
+    const row = rowOf(proxy, value);
     row.append(
-      name,
-      cell,
       element("td", number(seconds > 0 ? took.count / seconds : 0)),
       element("td", took.count ? number(percentile(took, 0.99) * 1000) : "–"),
       element("td", number(total(now.figures.sfss_proxy_failures_total, mine))),
@@ -125,9 +122,72 @@ function showProxies(now, old, seconds) {
   });
   replace($("proxy-rows"), rows);
   const down = up.filter(([, value]) => !value).length;
-  if (down === up.length) state("No proxy can be reached", false);
-  else state(down ? `Serving, ${down} of ${up.length} proxies down` : "Serving", !down);
+  if (down === up.length) return "No proxy can be reached";
+  return down ? `Serving, ${down} of ${up.length} proxies down` : "";
+}
 
+function rowOf(address, up) {
+  const row = element("tr");
+  const name = element("th", address);
+  name.scope = "row";
+  const badge = element("span", up ? "up" : "down");
+  badge.className = `badge ${up ? "good" : "bad"}`;
+  const cell = element("td");
+  cell.append(badge);
+  row.append(name, cell);
+  return row;
+}
+
+function showNeighbours(now, old, seconds) {
+  const up = now.figures.sfss_neighbour_up || [];
+  $("neighbours").hidden = !up.length;
+  if (!up.length) return "";
+  const figures = now.figures;
+  const rows = up.map(([{ neighbour }, value]) => {
+    const mine = (labels) => labels.neighbour === neighbour;
+    const event = (name) => (labels) => mine(labels) && labels.event === name;
+    const sent = (labels) => mine(labels) && labels.direction === "sent";
+    const rate = (name, where) =>
+      seconds > 0 ? Math.max(total(figures[name], where) - total(old[name], where), 0) / seconds : 0;
+    const row = rowOf(neighbour, value);
+    row.append(
+      element("td", number(total(figures.sfss_neighbour_queue_length, mine))),
+      element("td", number(total(figures.sfss_neighbour_queue_age_seconds, mine))),
+      element("td", number(rate("sfss_neighbour_events_total", event("told")))),
+      element("td", bytes(rate("sfss_neighbour_bytes_total", sent))),
+      element("td", progressOf(figures, mine)),
+      element("td", number(total(figures.sfss_neighbour_events_total, event("failures")))),
+    );
+    return row;
+  });
+  replace($("neighbour-rows"), rows);
+  const down = up.filter(([, value]) => !value).length;
+  return down ? `Serving, ${down} of ${up.length} other nodes down` : "";
+}
+
+function progressOf(figures, mine) {
+  const running = (figures.sfss_neighbour_catching_up_files || []).some(([labels]) => mine(labels));
+  if (running) return `${number(total(figures.sfss_neighbour_catching_up_files, mine))} files so far`;
+  return total(figures.sfss_neighbour_caught_up, mine) ? "yes" : "not yet";
+}
+
+function showNode(figures) {
+  const files = figures.sfss_node_files;
+  $("node").hidden = !files;
+  if (!files) return;
+  const flushed = sum(figures.sfss_store_flush_writes);
+  cards($("node-cards"), [
+    ["Files", number(total(files))],
+    ["Their size", bytes(total(figures.sfss_node_bytes))],
+    ["Deletes remembered", number(total(figures.sfss_node_tombstones))],
+    ["Damaged or missing", number(total(figures.sfss_node_damaged_files))],
+    ["Changes to an fsync", flushed.count ? number(flushed.sum / flushed.count) : "–"],
+    ["Log to read at a start", bytes(total(figures.sfss_node_log_bytes))],
+  ]);
+}
+
+function showHistory(now) {
+  $("history").hidden = $("proxies").hidden && $("neighbours").hidden;
   const events = now.events.map((event) => {
     const item = element("li");
     const when = element("time", new Date(event.time * 1000).toLocaleString());
