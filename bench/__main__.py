@@ -8,6 +8,7 @@ ratios within one run mean anything. All servers run without access log.
 """
 
 import argparse
+import asyncio
 import os
 import shutil
 import statistics
@@ -18,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import scale, wrk
+from bench import nodes, references, scale, wrk
 from sfss.memcache.keys import memcache_key
 from tests.http import RawClient, ask, request
 from tests.programs import Program, Sfss, find, free_port, start_memcached
@@ -35,7 +36,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="(default: 3)")
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
     parser.add_argument(
-        "--only", choices=["get", "put", "durable", "crowd", "workers", "stop", "million"],
+        "--only", choices=["get", "put", "durable", "crowd", "workers", "stop", "nodes", "heal", "million"],
         help="(default: all but million)",
     )
     options = parser.parse_args()
@@ -60,8 +61,13 @@ def main() -> None:
             scale.workers(folder, options)
         if options.only in (None, "stop"):
             scale.stopped_proxy(folder, options)
+        if options.only in (None, "nodes"):
+            nodes.throughput(folder, options)
+        if options.only in (None, "heal"):
+            asyncio.run(nodes.heal(folder))
         if options.only == "million":
             scale.million(folder)
+            nodes.million(folder)
     finally:
         for program in list(Program.running):  # what a failure has left
             program.kill()
@@ -136,10 +142,7 @@ class Servers:
         return {name: load(port) for name, port in self._ports.items() if name != NGINX}
 
     def _reference(self, kind: str, argument: int) -> int:
-        port = free_port()
-        command = [sys.executable, "-m", "bench.references", kind, port, argument]
-        program = Program(command, cpu=GATEWAY_CPU)
-        program.wait_for_port(port)
+        program, port = references.start(kind, argument, cpu=GATEWAY_CPU)
         self._programs.append(program)
         return port
 

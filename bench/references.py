@@ -25,6 +25,15 @@ from sfss.settings import Settings
 from sfss.stores.base import Store
 from sfss.web.gateway import make_runner
 from sfss.web.server import Runner
+from tests.programs import Program, free_port
+
+
+def start(kind: str, argument: int, *, cpu: int) -> tuple[Program, int]:
+    """A reference in a process of its own, and its port."""
+    port = free_port()
+    program = Program([sys.executable, "-m", "bench.references", kind, port, argument], cpu=cpu)
+    program.wait_for_port(port)
+    return program, port
 
 
 class AiomcacheStore(Store):

@@ -13,7 +13,7 @@ local body = string.rep("x", %(size)d)
 local requests = {}
 init = function(args)
   for n = 1, %(paths)d do
-    requests[n] = wrk.format("PUT", "/file?path=bench/put/" .. n, {["Host"] = "bench"}, body)
+    requests[n] = wrk.format("PUT", "%(prefix)s" .. n, {["Host"] = "bench"}, body)
   end
 end
 local n = 0
@@ -53,9 +53,10 @@ def get(port: int, target: str, **options) -> Load:
     return _run(["-H", "Host: bench", f"http://127.0.0.1:{port}{target}"], **options)
 
 
-def put(port: int, size: int, folder: Path, **options) -> Load:
+def put(port: int, size: int, folder: Path, prefix: str = "/file?path=bench/put/", **options) -> Load:
     script = folder / f"put-{size}.lua"
-    script.write_text(_PUT_SCRIPT % {"size": size, "paths": 100 if size < 1_000_000 else 5})
+    paths = 100 if size < 1_000_000 else 5
+    script.write_text(_PUT_SCRIPT % {"size": size, "paths": paths, "prefix": prefix})
     return _run(["-s", script, f"http://127.0.0.1:{port}/"], **options)
 
 

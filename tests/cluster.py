@@ -102,7 +102,10 @@ class Cluster:
         found = {}
         for file in storage.rglob("*"):
             if ".sfss" not in file.parts and file.is_file():
-                found[str(file.relative_to(storage))] = sha1(file.read_bytes()).hexdigest()
+                try:
+                    found[str(file.relative_to(storage))] = sha1(file.read_bytes()).hexdigest()
+                except FileNotFoundError:
+                    continue  # it has just been deleted
         return found
 
     async def until_equal(self, names: Sequence[str] | str = "", seconds: float = 30.0) -> dict[str, str]:

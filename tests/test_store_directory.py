@@ -9,13 +9,14 @@ import pytest
 
 from sfss.errors import NotFound, PreconditionFailed, StoreUnusable
 from sfss.models import Precondition
+from sfss.stores import folder
 from sfss.stores.directory import DirectoryStore
 from sfss.stores.folder import RESERVED, Folder
 from tests.contract import StoreContract
 
 
-async def opened(folder: Path) -> DirectoryStore:
-    store = DirectoryStore(folder, request_timeout=10.0)
+async def opened(root: Path) -> DirectoryStore:
+    store = DirectoryStore(root, request_timeout=10.0)
     await store.start()
     return store
 
@@ -125,7 +126,10 @@ def test_names_that_some_file_systems_take_for_one(tmp_path, one, other, folds):
     folder.close()
 
 
-async def test_symbolic_links_lead_nowhere(store, tmp_path):
+@pytest.mark.parametrize("kernel", ["new", "old"])
+async def test_symbolic_links_lead_nowhere(store, tmp_path, monkeypatch, kernel):
+    if kernel == "old":
+        monkeypatch.setattr(folder, "open_beneath", folder.open_by_parts)
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "secret").write_bytes(b"secret")

@@ -585,6 +585,7 @@ class Node(Store):
             "names": self.options.names,
             "files": catalog.counts.files,
             "bytes": catalog.counts.bytes,
+            "root": f"{catalog.tree.root():016x}",
             "tombstones": catalog.counts.tombstones,
             "damaged": len(replica.damaged),
             "writable": replica.broken is None,

@@ -1,7 +1,7 @@
 """Files in a folder of the file system, each at its own path: what every path does to the disk.
 
-* Nothing outside of the folder is ever touched: each part of a path is opened from the one before
-  it, and symbolic links are not followed (``openat`` with ``O_NOFOLLOW``).
+* Nothing outside of the folder is ever touched, and symbolic links are not followed: the kernel sees
+  to it (``openat2``), or each part of a path is opened from the one before it.
 * A file is written under a name of its own and then renamed, so nobody sees half of one.
 * A path that the file system cannot hold lies under its SHA-256 in :data:`RESERVED`: parts of over
   255 bytes, a file where others have a folder and the other way round, names of ours. So does, on
@@ -108,8 +108,7 @@ class Folder:
         """A descriptor of the file, None if there is none. :raises OSError: if nobody can say."""
         for parts in self._places(path):
             try:
-                with self._parent(parts) as parent:
-                    descriptor = os.open(parts[-1], _READ_FLAGS, dir_fd=parent)
+                descriptor = open_beneath(self._root, "/".join(parts), _READ_FLAGS)
             except OSError as error:
                 if error.errno not in _IS_NO_FILE:
                     raise
@@ -288,23 +287,22 @@ class Folder:
     @contextmanager
     def _parent(self, parts: Sequence[str], *, make: bool = False) -> Iterator[int]:
         """The folder in which the last of *parts* lies."""
-        folder = self._root
+        if len(parts) == 1:
+            yield self._root
+            return
         try:
-            for part in parts[:-1]:
-                try:
-                    inner = os.open(part, _FOLDER_FLAGS, dir_fd=folder)
-                except FileNotFoundError:
-                    if not make:
-                        raise
-                    _make_folder(part, folder)
-                    inner = os.open(part, _FOLDER_FLAGS, dir_fd=folder)
-                if folder != self._root:
-                    os.close(folder)
-                folder = inner
+            folder = open_beneath(self._root, "/".join(parts[:-1]), _FOLDER_FLAGS)
+        except FileNotFoundError:
+            if not make:
+                raise
+            for depth in range(1, len(parts)):
+                with self._parent(parts[:depth]) as parent:
+                    _make_folder(parts[depth - 1], parent)
+            folder = open_beneath(self._root, "/".join(parts[:-1]), _FOLDER_FLAGS)
+        try:
             yield folder
         finally:
-            if folder != self._root:
-                os.close(folder)
+            os.close(folder)
 
     def _rename(self, temporary: str, parts: Sequence[str]) -> None:
         for _ in range(_MANY_TRIES):
@@ -386,6 +384,52 @@ class Folder:
 # syncfs(2): Python does not have it, and other systems than Linux do not.
 _syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)  # Linux: fail rather than wait for the disk
+
+
+# openat2(2), Linux 5.6: Python does not have it either. It has this number on every architecture.
+_OPENAT2 = 437
+_BENEATH = 0x02 | 0x04 | 0x08  # RESOLVE_NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH
+
+
+class _How(ctypes.Structure):
+    _fields_ = [(name, ctypes.c_uint64) for name in ("flags", "mode", "resolve")]
+
+
+_syscall = ctypes.CDLL(None, use_errno=True).syscall
+_syscall.restype = ctypes.c_long
+_syscall.argtypes = (
+    ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_How), ctypes.c_size_t,
+)
+_HOW = {
+    flags: ctypes.pointer(_How(flags, 0, _BENEATH)) for flags in (_FOLDER_FLAGS, _READ_FLAGS)
+}
+
+
+def open_beneath(root: int, path: str, flags: int) -> int:
+    """Open *path*, which is relative, below the folder *root*. :raises OSError: also for a link."""
+    descriptor = _syscall(_OPENAT2, root, path.encode(), _HOW[flags], ctypes.sizeof(_How))
+    if descriptor >= 0:
+        return descriptor
+    number = ctypes.get_errno()
+    if number in (errno.ENOSYS, errno.EPERM):  # an older kernel, or a sandbox that does not know it
+        return open_by_parts(root, path, flags)
+    raise OSError(number, os.strerror(number), path)
+
+
+def open_by_parts(root: int, path: str, flags: int) -> int:
+    """The same, without the kernel's help."""
+    folder = root
+    *folders, name = path.split("/")
+    try:
+        for part in folders:
+            inner = os.open(part, _FOLDER_FLAGS, dir_fd=folder)
+            if folder != root:
+                os.close(folder)
+            folder = inner
+        return os.open(name, flags, dir_fd=folder)
+    finally:
+        if folder != root:
+            os.close(folder)
 
 
 def _plainest(path: str) -> str:
