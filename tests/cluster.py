@@ -108,23 +108,32 @@ class Cluster:
                     continue  # it has just been deleted
         return found
 
-    async def until_equal(self, names: Sequence[str] | str = "", seconds: float = 30.0) -> dict[str, str]:
-        """Wait until all have the same files, and nothing to tell; those files."""
-        names = names or list(self.links)
+    async def until_equal(self, seconds: float = 30.0, *, told: bool = False) -> dict[str, str]:
+        """Wait until all have the same files; those files. *told*: and nothing more to tell."""
+        await self.until_roots_are_equal(seconds)
         found: list[dict[str, str]] = []
 
+        async def same_files() -> bool:
+            found[:] = [await asyncio.to_thread(self.files, name) for name in self.links]
+            return all(files == found[0] for files in found)
+
+        await until(same_files, seconds)
+
+        async def all_told() -> bool:
+            queues = [(await self.status(name))["queues"].values() for name in self.links]
+            return not any(queue["length"] for each in queues for queue in each)
+
+        if told:
+            await until(all_told, seconds)
+        return found[0]
+
+    async def until_roots_are_equal(self, seconds: float = 30.0) -> None:
+        """The same, where files need not lie at their own paths (a file beside a folder)."""
+
         async def equal() -> bool:
-            found[:] = [await asyncio.to_thread(self.files, name) for name in names]
-            if not all(files == found[0] for files in found):
-                return False
-            for name in names:
-                status = await self.status(name)
-                if any(queue["length"] for queue in status["queues"].values()):
-                    return False
-            return True
+            return len({(await self.status(name))["root"] for name in self.links}) == 1
 
         await until(equal, seconds)
-        return found[0]
 
 
 async def until(condition: Callable, seconds: float = 20.0) -> None:

@@ -21,7 +21,7 @@ async def test_every_file_comes_to_every_node(tmp_path):
         names = {}
         for number, (path, content) in enumerate(contents.items()):
             names[await cluster.put("ABC"[number % 3], path, content)] = content
-        files = await cluster.until_equal()
+        files = await cluster.until_equal(told=True)
         assert files.keys() == names.keys()
         for path, content in names.items():
             for name in "ABC":

@@ -1,7 +1,7 @@
 """What a node knows of every path, and what it has still to tell its neighbours: one SQLite database.
 
 It follows the log of changes (``oplog.py``) and is not synced by itself: after a power cut it is as it
-was some time before, and the log brings it up to date. Each call does one thing; :meth:`commit` makes
+was some time before, and the log brings it up to date. :meth:`Catalog.stage` and :meth:`Catalog.commit` make
 one step of all that a group of changes does to it.
 
 No step reads all files: totals and the hash tree are kept up to date, and everything else goes by an
@@ -82,6 +82,14 @@ class Counts(NamedTuple):
     tombstones: int
 
 
+class _Staged(NamedTuple):
+    """What was true before what is staged."""
+
+    leaves: dict[int, int]
+    counts: Counts
+    last_stamp: int
+
+
 class _Reading:
     """What both the catalog and its readers can be asked."""
 
@@ -126,6 +134,7 @@ class Catalog(_Reading):
         self.last_stamp: int = state["last_stamp"]
         self.tree = _tree(self._database)
         self._unsaved: set[int] = set()  # leaves of the tree
+        self._staged: _Staged | None = None
 
     def close(self) -> None:
         self._database.close()
@@ -149,23 +158,25 @@ class Catalog(_Reading):
         )
         return [_entry(row) for row in rows]
 
-    def commit(
+    def stage(
         self,
         entries: Sequence[tuple[Entry | None, Entry]],
         queued: Sequence[tuple[str, str, int, int, Version]] = (),
         known: Sequence[tuple[str, str, Version]] = (),
     ) -> None:
-        """One step: of *entries*, what was known before of each path, and what is known now.
+        """Prepare one step, that :meth:`commit` makes true.
 
-        *queued*: neighbour, path, lane, due, version: to be told. *known*: neighbour, path and the
-        version that the neighbour has, so that it need not be told that.
+        Of *entries*, what was known before of each path, and what is known now. *queued*: neighbour,
+        path, lane, due, version: to be told. *known*: neighbour, path and the version that the neighbour
+        has, so that it need not be told that.
         """
-        tree, counts = self.tree, self.counts
-        files, size, tombstones = counts
+        tree = self.tree
+        files, size, tombstones = self.counts
         touched: dict[int, int] = {}  # leaf to its digest before
         database = self._database
         if not database.in_transaction:
             database.execute("BEGIN IMMEDIATE")
+        self._staged = _Staged(touched, self.counts, self.last_stamp)
         try:
             for before, entry in entries:
                 path = entry.path
@@ -187,17 +198,31 @@ class Catalog(_Reading):
                 _QUEUE, [(n, p, lane, due, v.stamp, v.node) for n, p, lane, due, v in queued]
             )
             self._forget_queued(known)
-            last = max([self.last_stamp, *(entry.received for _, entry in entries)])
-            counts = Counts(files, size, tombstones)
-            self._save_state(last_stamp=last, **counts._asdict())
-            database.execute("COMMIT")
+            self.last_stamp = max([self.last_stamp, *(entry.received for _, entry in entries)])
+            self.counts = Counts(files, size, tombstones)
+            self._save_state(last_stamp=self.last_stamp, **self.counts._asdict())
         except BaseException:
-            for leaf, digest in touched.items():
-                tree.leaves[leaf] = digest
-            self._roll_back()
+            self.abandon()
             raise
-        self.counts, self.last_stamp = counts, last
-        self._unsaved.update(touched)
+
+    def commit(self) -> None:
+        """What was staged is true now."""
+        try:
+            self._database.execute("COMMIT")
+        except BaseException:
+            self.abandon()
+            raise
+        self._unsaved.update(self._staged.leaves)
+        self._staged = None
+
+    def abandon(self) -> None:
+        """What was staged has never been."""
+        self._roll_back()
+        if self._staged is not None:
+            for leaf, digest in self._staged.leaves.items():
+                self.tree.leaves[leaf] = digest
+            self.counts, self.last_stamp = self._staged.counts, self._staged.last_stamp
+            self._staged = None
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
@@ -206,7 +231,7 @@ class Catalog(_Reading):
         try:
             yield
         finally:
-            self._roll_back()  # if there was no commit
+            self.abandon()  # if there was no commit
 
     def forget(self, before: int, limit: int) -> tuple[int, int]:
         """Drop tombstones that came before the stamp *before*, and that no neighbour has yet to be told.
@@ -254,11 +279,13 @@ class Catalog(_Reading):
 
     def queue(self, rows: Sequence[tuple[str, str, int, int, Version]]) -> None:
         """See :meth:`commit`."""
-        self.commit([], rows)
+        self.stage([], rows)
+        self.commit()
 
     def told(self, neighbour: str, known: Sequence[tuple[str, Version]]) -> None:
         """*neighbour* has these versions, or newer ones."""
-        self.commit([], (), [(neighbour, path, version) for path, version in known])
+        self.stage([], (), [(neighbour, path, version) for path, version in known])
+        self.commit()
 
     def put_off(self, neighbour: str, paths: Iterable[str], due: int) -> None:
         """Tell these later, and others first."""

@@ -9,6 +9,7 @@ done again. When files and catalog are on disk too, the log's older segments go.
 import logging
 import os
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from sfss.replication.changes import BadMessage, Change, decode_first, encode
@@ -31,6 +32,7 @@ class OpLog:
         self._segment: int | None = None  # an open descriptor
         self._end = 0  # of the open segment, bytes
         self._broken = False
+        self._syncing = ThreadPoolExecutor(1, "log-sync")
         numbers = self._numbers()
         self._number = numbers[-1] if numbers else 0
         self._old_bytes = sum(self._file(number).stat().st_size for number in numbers)
@@ -64,21 +66,24 @@ class OpLog:
                 yield message.changes
                 start += size
 
-    def append(self, changes: list[Change]) -> None:
-        """Return when *changes* are on disk.
+    def append(self, changes: list[Change]) -> Future:
+        """Write *changes*; they are on disk when the result is there.
 
-        :raises OSError: and they are not. :raises LogBroken: and nobody knows.
+        :raises OSError: and they are not. The result may raise :class:`LogBroken`: nobody knows.
         """
         if self._broken:
             raise LogBroken("the log of changes is broken")
         if self._segment is None:
             self._begin_segment()
-        pieces = encode("changes", changes)
         try:
-            size = _write_all(self._segment, pieces)
+            self._end += _write_all(self._segment, encode("changes", changes))
         except OSError:
             self._take_back()
             raise
+        # In a thread: the catalog has its work done meanwhile.
+        return self._syncing.submit(self._sync)
+
+    def _sync(self) -> None:
         try:
             os.fdatasync(self._segment)
         except OSError as error:
@@ -86,7 +91,6 @@ class OpLog:
             # (https://wiki.postgresql.org/wiki/Fsync_Errors): only reading it again does.
             self._broken = True
             raise LogBroken(error.errno, f"the log of changes cannot be synced: {error}") from error
-        self._end += size
 
     def rotate(self) -> int:
         """Begin a new segment with the next record; the number of the last one before it."""
@@ -106,6 +110,7 @@ class OpLog:
                 file.unlink()
 
     def close(self) -> None:
+        self._syncing.shutdown()
         self.rotate()
 
     def _begin_segment(self) -> None:

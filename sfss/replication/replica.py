@@ -14,7 +14,8 @@ import logging
 import os
 import secrets
 import sqlite3
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import wait
 from hashlib import sha1
 from pathlib import Path
 from typing import NamedTuple
@@ -286,8 +287,8 @@ class Replica:
         if operation.precondition is not None:
             operation.precondition.check(there and FileInfo(there.size, there.etag))
         if isinstance(operation, Delete):
-            if before is not None and there is None:
-                return None, None  # it is remembered already
+            if before is not None and there is None and operation.final:
+                return None, None  # it is remembered already, and nothing can be newer
             version = self.clock.version(final=operation.final)
             return Change(operation.path, version, 0, None), None
         if operation.immutable and before is not None:
@@ -299,29 +300,33 @@ class Replica:
 
     def _do(self, steps: list[_Step], known: list[tuple[str, str, Version]]) -> SfssError | None:
         """Do *steps*. If that is not possible: why, and whether they may have happened."""
-        if steps:
-            self._reached("written")
-            try:
-                self._log.append([step.change for step in steps])
-            except OSError as error:
-                for step in steps:
-                    self._discard(step.temporary)
-                if isinstance(error, LogBroken):
-                    return self._break(error)
-                return _disk_error(error)
-            self._reached("logged")
-        elif not known:
+        if not steps and not known:
             return None
+        entries = [(step.before, step.entry) for step in steps]
+        synced = None
         try:
+            if steps:
+                self._reached("written")
+                try:
+                    synced = self._log.append([step.change for step in steps])
+                except OSError as error:
+                    for step in steps:
+                        self._discard(step.temporary)
+                    return self._break(error) if isinstance(error, LogBroken) else _disk_error(error)
+            self.catalog.stage(entries, self._to_tell(steps), known)
+            if synced is not None:
+                synced.result()
+                self._reached("logged")
             for step in steps:
                 self._place(step)
             self._reached("placed")
-            self.catalog.commit(
-                [(step.before, step.entry) for step in steps], self._to_tell(steps), known
-            )
+            self.catalog.commit()
             self._reached("committed")
         except (OSError, sqlite3.Error) as error:
             return self._break(error)
+        finally:
+            if synced is not None:
+                wait([synced])  # whatever went wrong, nobody else may write into the log meanwhile
         for step in steps:
             self.announced.pop(step.change.path, None)
             if isinstance(step.operation, Put):
@@ -548,10 +553,11 @@ class Replica:
             if steps:
                 # A path may be there several times, and only its last state is to be kept.
                 last = {step.change.path: step for step in steps}
-                self.catalog.commit(
+                self.catalog.stage(
                     [(step.before, step.entry) for step in last.values()],
                     self._to_tell([*last.values()]),
                 )
+                self.catalog.commit()
             count += len(changes)
         self.catalog.count_again(leaves)
         if count:
