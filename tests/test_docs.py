@@ -7,10 +7,20 @@ import sys
 
 import pytest
 
-from sfss.settings import FIELDS
+from sfss.node_settings import NodeSettings
+from sfss.settings import FIELDS, fields_of
 from tests.conftest import need
 from tests.http import ask, request
-from tests.programs import ROOT, Program, Sfss, find, free_port, proxy_flags, start_memcached
+from tests.programs import (
+    ROOT,
+    Program,
+    Sfss,
+    SfssNode,
+    find,
+    free_port,
+    proxy_flags,
+    start_memcached,
+)
 
 CONF = ROOT / "conf"
 RUNBOOK = (ROOT / "docs" / "runbook.rst").read_text()
@@ -100,6 +110,10 @@ def metrics(tmp_path_factory) -> set[str]:
         names |= set(re.findall(r"^# TYPE (sfss_\w+)", text, re.MULTILINE))
         server.stop()
     memcached.stop()
+    node = SfssNode(tmp_path_factory.mktemp("node"), "--node", "http://127.0.0.1:9")
+    text = ask(node.port, request("GET", "/metrics")).body.decode()
+    names |= set(re.findall(r"^# TYPE (sfss_\w+)", text, re.MULTILINE))
+    node.stop()
     return names
 
 
@@ -122,6 +136,50 @@ def test_alerts(metrics, tmp_path):
     alerts = set(re.findall(r"alert: (\w+)", rules))
     explained = set(re.findall(r"^(Sfss\w+)$", RUNBOOK, re.MULTILINE))
     assert alerts == explained and len(alerts) >= 9
+
+
+def test_nginx_before_a_node(tmp_path):
+    need("nginx")
+    node = SfssNode(tmp_path / "node", "--names", "exact")
+    port = free_port()
+    text = (CONF / "nginx" / "sfss-node.conf").read_text()
+    text = text.replace("127.0.0.1:8080", f"127.0.0.1:{node.port}").replace("listen 80", f"listen 127.0.0.1:{port}")
+    text = text.replace("/var/lib/sfss/files", str(node.storage))
+
+    def start(text: str) -> Program:
+        (tmp_path / "nginx.conf").write_text(
+            f"daemon off; user root; pid {tmp_path}/pid; error_log {tmp_path}/error.log; events {{}}\n"
+            f"http {{ access_log off; client_body_temp_path {tmp_path}/b; proxy_temp_path {tmp_path}/p;\n"
+            f"fastcgi_temp_path {tmp_path}/f; uwsgi_temp_path {tmp_path}/u; scgi_temp_path {tmp_path}/s;\n{text} }}"
+        )
+        nginx = Program([find("nginx"), "-c", tmp_path / "nginx.conf", "-e", tmp_path / "error.log"])
+        nginx.wait_for_port(port)
+        return nginx
+
+    def status(method: str, target: str, body: bytes = b"") -> int:
+        return ask(port, request(method, target, body)).status
+
+    nginx = start(text)
+    ask(node.port, request("PUT", "/there", b"x"))
+    assert status("PUT", "/new", b"x") == 403  # not from this address
+    assert status("PUT", "/there", b"x") == 403
+    assert status("DELETE", "/there") == 403
+    nginx.stop()
+    nginx = start(text.replace("10.0.0.0/24", "127.0.0.0/8"))
+    assert status("PUT", "/a/new.svg", b"1") == 201
+    assert status("PUT", "/a/new.svg", b"2") == 204
+    answer = ask(port, request("GET", "/a/new.svg"))
+    assert (answer.body, answer.headers["server"][:5]) == (b"2", "nginx")
+    assert "sandbox" in answer.headers["content-security-policy"]
+    ask(node.port, request("PUT", "/a", b"beside a folder"))
+    assert ask(port, request("GET", "/a")).body == b"beside a folder"  # from the node
+    assert status("DELETE", "/a/new.svg") == 204
+    assert status("GET", "/a/new.svg") == 404
+    for target in ("/_status", "/metrics", "/.sfss/owner", "/_replication", "/_page/", "/%5fstatus"):
+        assert status("GET", target) == 404
+        assert status("POST", target) == 404
+    nginx.stop()
+    node.stop()
 
 
 # Units, images, and the runbook itself.
@@ -155,7 +213,8 @@ def test_what_is_named_is_there():
 
 
 def test_the_flags_of_all_files_exist():
-    flags = {"--" + name.replace("_", "-") for name in FIELDS} | {"--config", "--version", "--help"}
+    settings = FIELDS | fields_of(NodeSettings)
+    flags = {"--" + name.replace("_", "-") for name in settings} | {"--config", "--version", "--help"}
     texts = [RUNBOOK, (ROOT / "Dockerfile").read_text(), (ROOT / "README.rst").read_text()]
     known_elsewhere = {"--method", "--limit", "--with-test-stores", "--bench", "--only", "--key-file",
                        "--path", "--filepath", "--concurrency", "--size", "--to", "--requests", "--faults",
