@@ -117,7 +117,11 @@ def make_store(settings: Settings) -> Store:
     """The store that the settings ask for, not yet started."""
     if settings.store:
         folder = settings.store.removeprefix("directory:")
-        return DirectoryStore(Path(folder), request_timeout=settings.request_timeout)
+        return DirectoryStore(
+            Path(folder),
+            max_file_size=settings.max_file_size,
+            request_timeout=settings.request_timeout,
+        )
     if not settings.proxy:
         return SqliteStore(Path(settings.data), request_timeout=settings.request_timeout)
     return ProxyStore(

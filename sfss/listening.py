@@ -1,5 +1,6 @@
-"""The port, and the certificate: what a server has before it serves."""
+"""The port, the certificate, and room for clients: what a server has before it serves."""
 
+import resource
 import socket
 import ssl
 
@@ -36,6 +37,13 @@ def listen(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
+def allow_many_files() -> None:
+    """As many open files as the system lets us have: each client is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
 def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
     """The certificate of *settings*, or None without TLS. :raises CannotListen: if it is unfit."""
     if not settings.ssl:
@@ -43,6 +51,12 @@ def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
+    load_certificate(context, settings)
+    return context
+
+
+def load_certificate(context: ssl.SSLContext, settings: ServerSettings) -> None:
+    """:raises CannotListen: if it is unfit."""
     try:
         context.load_cert_chain(settings.sslcert, settings.sslkey, password=_no_password)
     except (OSError, ValueError) as error:
@@ -50,7 +64,6 @@ def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
         raise CannotListen(
             f"Cannot use the certificate {settings.sslcert} with the key {settings.sslkey}: {reason}."
         ) from error
-    return context
 
 
 def _no_password() -> str:

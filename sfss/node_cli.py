@@ -22,12 +22,20 @@ from sfss.panel import Panel
 from sfss.replication.node import Node, NodeOptions
 from sfss.replication.transport import HttpTransport
 from sfss.service import FileService
+from sfss.settings import fields_of
 from sfss.web.nodes import make_node_runner
 from sfss.web.server import Runner
 
 log = logging.getLogger("sfss")
 
 _POLL = 0.3  # seconds
+#: In the queue's folder: where the node listens, for who works on the same machine.
+_ADDRESS = "address"
+#: What SIGHUP changes.
+_RELOADED = frozenset(
+    ("node", "node_secret", "node_secret_file", "write_token", "write_token_file", "read_token")
+    + ("read_token_file", "allow_writes_from", "trust_forwarded_from", "sslcert", "sslkey", "log_level")
+)
 
 
 async def serve(load: Callable[[], NodeSettings], reached: Callable[[str], None] = lambda step: None) -> int:
@@ -46,16 +54,24 @@ async def serve(load: Callable[[], NodeSettings], reached: Callable[[str], None]
         await node.start()
         return runner
 
-    async def reload() -> NodeSettings:
-        new = load()
+    async def use(new: NodeSettings) -> None:
         credentials = Credentials.of(new)
+        ignored = [
+            name
+            for name in fields_of(NodeSettings)
+            if getattr(new, name) != getattr(settings, name) and name not in _RELOADED
+        ]
+        if ignored:
+            log.warning("these change at the next start only", extra={"settings": ", ".join(ignored)})
         runner.doors.use(new, credentials)
         node.use_secret(credentials.node_secret)
         await node.use_neighbours(new.neighbours)
         logging.getLogger().setLevel(new.log_level.upper())
-        return new
 
-    return await process.run(settings, make_runner, reload, node.description)
+    def announce(url: str) -> None:
+        (Path(settings.queue) / _ADDRESS).write_text(url)
+
+    return await process.run(settings, make_runner, load, use, node.description, announce)
 
 
 def make_node(
@@ -76,8 +92,9 @@ def make_node(
             tombstone_lifetime=settings.tombstone_lifetime,
             catch_up_rate=settings.catch_up_rate,
             compare_interval=settings.compare_interval,
+            new_storage=settings.new_storage,
         ),
-        partial(HttpTransport, credentials.node_secret, settings.proxy),
+        partial(HttpTransport, credentials.node_secret, settings.proxy, settings.max_file_size),
         reached=reached,
     )
     service = FileService(
@@ -106,16 +123,26 @@ async def verify(load: Callable[[], NodeSettings]) -> int:
     else:
         result = await _verified_here(settings)
     left = result["damaged"] - result["healed"]
+    others = len(settings.neighbours)
     print(
         f"{result['checked']} files checked, {result['damaged']} damaged or missing, "
         f"{result['healed']} healed, {result['adopted']} found that were not in the catalog; "
-        f"compared with {result['compared']} of {len(settings.neighbours)} other nodes"
+        f"compared with {result['compared']} of {others} other nodes"
     )
+    complaints = []
     if result["failure"]:
-        print(f"sfss: the verification failed: {result['failure']}", file=sys.stderr)
+        complaints.append(f"the verification failed: {result['failure']}")
     if left:
-        print(f"sfss: {left} files could not be healed; the log names them", file=sys.stderr)
-    return 1 if left or result["failure"] else 0
+        complaints.append(f"{left} files could not be healed; the log names them")
+    if result["deleted"]:
+        complaints.append(f"{result['deleted']} files that were deleted lie in the folder again; see the log")
+    if result["skipped"]:
+        complaints.append(f"{result['skipped']} names in the folder are none of the node's; see the log")
+    if result["compared"] < others:
+        complaints.append("not all other nodes could be reached")
+    for complaint in complaints:
+        print(f"sfss: {complaint}", file=sys.stderr)
+    return 1 if complaints else 0
 
 
 def _runs(queue: Path) -> bool:
@@ -144,11 +171,14 @@ async def _verified_here(settings: NodeSettings) -> dict[str, Any]:
 
 
 async def _verified_by_the_running_one(settings: NodeSettings) -> dict[str, Any]:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)
-    host = f"[{host}]" if ":" in host else host
-    url = f"{'https' if settings.ssl else 'http'}://{host}:{settings.port}"
+    try:
+        url = (Path(settings.queue) / _ADDRESS).read_text()
+    except OSError as error:
+        raise SfssError(f"A node runs with this queue, but does not listen yet: {error}") from error
+    url = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
     credentials = Credentials.of(settings)
-    tokens = credentials.write_tokens
+    # Who may write may read. (If writing needs no token, reading may.)
+    tokens = credentials.write_tokens or credentials.read_tokens
     headers = {"Authorization": f"Bearer {tokens[0]}"} if tokens else {}
     try:
         # It is this machine's own: its certificate has the name that clients know it by.

@@ -50,6 +50,9 @@ class NodeSettings(ServerSettings):
         20_000_000, "bytes a second that this node fetches to catch up; 0 for no limit",
         unit="BYTES", least=0,
     )
+    new_storage: bool = setting(
+        False, "start although the storage is empty and was not; fetch all files from the others"
+    )
     compare_interval: float = setting(
         60.0, "time between two comparisons with each other node", unit="SECONDS", least=0.05
     )
@@ -94,6 +97,7 @@ def split_url(url: str) -> None:
             parts.scheme in ("http", "https")
             and _HOST.fullmatch(parts.hostname or "")
             and parts.port != 0
+            and parts.username is None  # (it would stand in the log)
             and not parts.query
             and not parts.fragment
             and url.isascii()

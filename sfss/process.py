@@ -8,8 +8,8 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from sfss import __version__
-from sfss.listening import BACKLOG, listen, tls_context
-from sfss.settings import ServerSettings
+from sfss.listening import BACKLOG, allow_many_files, listen, load_certificate, tls_context
+from sfss.settings import Kind, ServerSettings
 
 log = logging.getLogger("sfss")
 
@@ -17,15 +17,19 @@ log = logging.getLogger("sfss")
 async def run(
     settings: ServerSettings,
     make_runner: Callable[[], Awaitable[web.AppRunner]],
-    reload: Callable[[], Awaitable[ServerSettings]],
+    load: Callable[[], Kind],
+    use: Callable[[Kind], Awaitable[None]],
     store: str,
+    announce: Callable[[str], None] = lambda url: None,
 ) -> int:
     """Serve until SIGTERM or SIGINT, then end what is under way; returns the exit code.
 
-    *reload* is called at each SIGHUP; it returns the settings that hold from then on.
+    *load* gives the settings anew at each SIGHUP, and *use* makes them hold. *announce* is called with
+    the URL of this server.
 
     :raises SfssError: if it cannot start.
     """
+    allow_many_files()
     stop, reread = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     tls = tls_context(settings)
@@ -42,13 +46,16 @@ async def run(
             host, port = listener.getsockname()[:2]
             host = f"[{host}]" if ":" in host else host
             url = f"{'https' if tls else 'http'}://{host}:{port}"
+            announce(url)
             log.info("listening", extra={"url": url, "store": store, "version": __version__})
         while not await _first(stop, reread):
             reread.clear()
             try:
-                new = await reload()
-                if tls is not None:
-                    tls.load_cert_chain(new.sslcert, new.sslkey)
+                new = load()
+                tls_context(new)  # what is unfit must not touch the one in use
+                await use(new)
+                if tls is not None and new.ssl:
+                    load_certificate(tls, new)
                 log.info("settings reloaded")
             except Exception as error:  # the old settings are good; nothing is worth to lose them
                 log.error(

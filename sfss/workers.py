@@ -31,7 +31,7 @@ from gunicorn.errors import HaltServer
 from sfss import __version__
 from sfss.board import Board
 from sfss.errors import SfssError
-from sfss.listening import BACKLOG, listen, tls_context
+from sfss.listening import BACKLOG, allow_many_files, listen, tls_context
 from sfss.panel import GONE, Panel, retire
 from sfss.settings import Settings
 
@@ -70,6 +70,7 @@ def run(
 
     :raises SfssError: if it cannot start.
     """
+    allow_many_files()
     application = _Application(settings, load, check, make_runner)
     master = os.getpid()
     try:

@@ -27,8 +27,8 @@ def whole(*changes, **fields) -> bytes:
 CHANGES = [
     change(),
     change("empty", b""),
-    change("ü/名前", bytes(range(256)) * 10, FINAL | 7),
-    Change("gone", Version(9, NODE), 0, None),
+    change("ü/名前", bytes(range(256)) * 10, 1 << 60),
+    Change("gone", Version(FINAL | 9, NODE), 0, None),
     change("elsewhere")._replace(content=None),
 ]
 
@@ -89,6 +89,8 @@ GOOD = ["a", 1, NODE, 0, None, 0]
         ["a", True, NODE, 0, None, 0],
         ["a", 1 << 61, NODE, 0, None, 0],
         ["a", 1 << 63, NODE, 0, None, 0],
+        ["a", FINAL | 1, NODE, 5, "0" * 40, 0],
+        ["a", 1, NODE, 1 << 50, "0" * 40, 0],
         ["a", 1, "node", 0, None, 0],
         ["a", 1, None, 0, None, 0],
         ["a", 1, NODE, -1, "0" * 40, 0],

@@ -211,7 +211,10 @@ async def test_one_of_the_folders_is_lost(tmp_path, lost):
         before = await cluster.until_equal()
         await asyncio.to_thread(cluster.nodes["B"].stop)
         shutil.rmtree(tmp_path / "B" / lost)
-        await cluster.start("B")
+        if lost == "storage":
+            with pytest.raises(RuntimeError, match="Is its disk mounted"):
+                await cluster.start("B")
+        await cluster.start("B", "--new-storage")
         assert await cluster.until_equal() == before
         for number in range(30):
             assert await cluster.get("B", f"f/{number}") == b"%d" % number * 500

@@ -354,6 +354,16 @@ def test_doors(closed):
     assert status("POST", "/_replication", None, b"x") == 401
     assert status("POST", "/_replication", "writer", b"x") == 401
     assert status("POST", "/_replication", "neighbour", b"x") == 400
+    assert status("PUT", "/x", "neighbour", b"1") == 401
+    assert send(closed, "POST", "/_verify", Authorization="Bearer writer", Origin="http://e").status == 403
+
+
+def test_a_read_token_closes_the_way_of_the_nodes_too(tmp_path):
+    node = SfssNode(tmp_path, "--read-token", "reader")
+    for token in ("reader", "other"):
+        answer = send(node, "POST", "/_replication", b"x", Authorization=f"Bearer {token}")
+        assert answer.status == 403
+    node.stop()
 
 
 def test_networks(tmp_path):

@@ -16,7 +16,7 @@ from tests.contract import StoreContract
 
 
 async def opened(root: Path) -> DirectoryStore:
-    store = DirectoryStore(root, request_timeout=10.0)
+    store = DirectoryStore(root, max_file_size=3_000_000, request_timeout=10.0)
     await store.start()
     return store
 

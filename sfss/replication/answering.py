@@ -14,8 +14,8 @@ a message     has                                         and is answered with
                                                           of them that were
 ============  ==========================================  ========================================
 
-Each message and each answer has ``node`` (who speaks), ``names`` (which mode) and ``left``: how much
-more the speaker has to tell the other.
+Each message and each answer has ``node`` (who speaks), ``process`` (which of its lives), ``names`` (which
+mode) and ``left``: how much more the speaker has to tell the other.
 """
 
 import logging
@@ -23,6 +23,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from sfss.errors import SfssError
+from sfss.paths import is_valid_path
 from sfss.replication.catalog import Entry
 from sfss.replication.changes import BadMessage, Change, Message, encode
 from sfss.replication.replica import Learn, Outcome, Replica, announcement
@@ -33,6 +34,8 @@ log = logging.getLogger("sfss.node")
 #: How many changes without, and how many bytes of contents, a message has at the most.
 MOST_CHANGES = 1000
 MOST_BYTES = 4 * 1024 * 1024
+#: Of how many leaves a message asks at the most.
+MOST_LEAVES = 4096
 #: Announced and not yet sent: more are not remembered.
 _MOST_ANNOUNCED = 100_000
 
@@ -64,9 +67,11 @@ class Answers:
         answer = self._kinds.get(message.kind)
         if answer is None:
             raise BadMessage(f"Nodes of this version know no message {message.kind[:50]!r}.")
-        node = check_speaker(message, self._names)
+        node = check_speaker(message, self._replica, self._names)
         if node == self._replica.node:
             return [], lambda outcomes: self._message([], None)  # it talks to itself, and will see
+        if len(message.changes) > MOST_CHANGES:
+            raise BadMessage(f"A message has at most {MOST_CHANGES} changes.")
         left = message.fields.get("left", 0)
         self.left[node] = left if type(left) is int else 0
         try:
@@ -120,7 +125,7 @@ class Answers:
             "root": replica.catalog.tree.root(),
             "files": replica.catalog.counts.files,
             "horizon": replica.horizon,
-            "mark": replica.clock.tick(),
+            "mark": replica.mark(),
             "synced": replica.catalog.state(f"synced {node}"),
         }
         return [], lambda outcomes: self._message([], source, **fields, **found)
@@ -128,7 +133,10 @@ class Answers:
     def _list(self, message: Message, source: str | None, node: str) -> tuple[list[Learn], Finish]:
         entries: list[Entry] = []
         number = 0
-        for leaf in message.fields["leaves"]:
+        leaves = message.fields["leaves"]
+        if len(leaves) > MOST_LEAVES:
+            raise ValueError("there are not so many leaves")
+        for leaf in leaves:
             if type(leaf) is not int or not 0 <= leaf < LEAVES:
                 raise ValueError("there is no such leaf")
             if number and len(entries) >= MOST_CHANGES:
@@ -142,7 +150,9 @@ class Answers:
         changes: list[Change] = []
         size = number = 0
         for path in message.fields["paths"][:MOST_CHANGES]:
-            entry = self._replica.catalog.get(str(path))
+            if type(path) is not str or not is_valid_path(path):
+                raise ValueError("there is no such path")
+            entry = self._replica.catalog.get(path)
             if entry is not None:
                 if changes and size + entry.size > MOST_BYTES:
                     break
@@ -167,14 +177,23 @@ def speak(
 ) -> list[bytes]:
     """A message of this node to *neighbour*."""
     left = replica.catalog.queue_length(neighbour) if neighbour is not None else 0
-    return encode(kind, changes, node=replica.node, names=names, left=left, **fields)
+    about = {"node": replica.node, "process": replica.process, "names": names, "left": left}
+    return encode(kind, changes, **about, **fields)
 
 
-def check_speaker(message: Message, names: str) -> str:
-    """The id of the node that speaks. :raises BadMessage: if its files have names of another kind."""
+def check_speaker(message: Message, replica: Replica, names: str) -> str:
+    """The id of the node that speaks.
+
+    :raises BadMessage: if its files have names of another kind, or it is a copy of this one.
+    """
     node, theirs = message.fields.get("node"), message.fields.get("names")
     if type(node) is not str or len(node) != 16:
         raise BadMessage("The message does not say which node speaks.")
+    if node == replica.node and message.fields.get("process") != replica.process:
+        raise BadMessage(
+            "Two nodes have the same id: one's folders were copied from the other's. Stop the copy, remove"
+            " its queue folder, and start it again; it keeps its files."
+        )
     if theirs != names:
         raise BadMessage(
             f"One of us runs with --names {names}, the other with --names {str(theirs)[:20]}."

@@ -10,8 +10,8 @@ import logging
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
-from sfss.errors import NoStoreAvailable, SfssError, StoreFull
-from sfss.replication.answering import MOST_BYTES, MOST_CHANGES, check_speaker, speak
+from sfss.errors import SfssError, StoreFull
+from sfss.replication.answering import MOST_BYTES, MOST_CHANGES, MOST_LEAVES, check_speaker, speak
 from sfss.replication.catalog import LEARNED, OWN, Entry
 from sfss.replication.changes import BadMessage, Change, Message
 from sfss.replication.replica import Delete, Learn, Replica, announcement
@@ -42,6 +42,7 @@ class Told(NamedTuple):
 
     changes: list[tuple[str, Version]]
     put_off: int  #: how many could not be told
+    reason: str  #: why, of the last of them
 
 
 class Compared(NamedTuple):
@@ -49,6 +50,7 @@ class Compared(NamedTuple):
     fetched: int
     bytes: int
     to_tell: int
+    complete: bool = True  #: whether this node has now all that the neighbour has
 
 
 def deliver(replica: Replica, names: str, neighbour: str, *, careful: bool) -> Conversation[Told]:
@@ -63,7 +65,7 @@ def deliver(replica: Replica, names: str, neighbour: str, *, careful: bool) -> C
     told: list[tuple[str, Version]] = []
     pushed = [] if careful else own
     offered = [*own, *learned] if careful else learned
-    put_off = 0
+    put_off, reason = 0, ""
     if offered:
         changes = [announcement(entry) for entry in offered[:MOST_CHANGES]]
         answer = yield speak(replica, names, "offer", neighbour, changes)
@@ -75,7 +77,8 @@ def deliver(replica: Replica, names: str, neighbour: str, *, careful: bool) -> C
                 pushed.append(entry)
             elif number not in failed:
                 told.append((entry.path, entry.version))
-        put_off += len(failed)
+        if failed:
+            put_off, reason = len(failed), "it could not take an announcement; its log tells why"
         catalog.put_off(neighbour, [offered[n].path for n in failed], replica.now() + _PUT_OFF)
     if told:
         catalog.told(neighbour, told)
@@ -85,7 +88,11 @@ def deliver(replica: Replica, names: str, neighbour: str, *, careful: bool) -> C
         changes, unfit = [], []
         for entry in batch:
             change = replica.change_of(entry)
-            (unfit if change is None else changes).append(change or entry.path)
+            if change is None:
+                reason = f"{entry.path}: it is damaged or missing here"
+                unfit.append(entry.path)
+            else:
+                changes.append(change)
         if changes:
             try:
                 answer = yield speak(replica, names, "push", neighbour, changes)
@@ -104,25 +111,22 @@ def deliver(replica: Replica, names: str, neighbour: str, *, careful: bool) -> C
             told += taken
             for change, result in zip(changes, results):
                 if result != "":
-                    log.error(
-                        "a neighbour refuses a change; trying again later",
-                        extra={"neighbour": neighbour, "path": change.path, "reason": result},
-                    )
+                    reason = f"{change.path}: {result}"
                     unfit.append(change.path)
         put_off += len(unfit)
         catalog.put_off(neighbour, unfit, replica.now() + _PUT_OFF)
-    return Told(told, put_off)
+    return Told(told, put_off, reason)
 
 
 def compare(replica: Replica, names: str, neighbour: str) -> Conversation[Compared]:
     """Find what *neighbour* and this node have not in common; fetch the one, queue the other.
 
-    A file that only one of them has may be new, or deleted and forgotten by the other. It is deleted
-    only if this node has seen all that the neighbour had, then was away for so long that the neighbour
-    has forgotten deletes since, and had told the neighbour of the file.
+    A file that only one of them has may be new, or deleted and forgotten by the other. This node deletes
+    it only if all of this is true: the neighbour has forgotten deletes since they were last found to
+    have the same; the file was here before that time; and it is not in the queue for the neighbour.
     """
     catalog = replica.catalog
-    horizon = replica.horizon
+    horizon, now = replica.horizon, replica.mark()
     answer = yield speak(
         replica, names, "tree", neighbour, root=catalog.tree.root(), branches=None
     )
@@ -134,40 +138,52 @@ def compare(replica: Replica, names: str, neighbour: str) -> Conversation[Compar
     if behind and they_are_behind:
         log.warning("two nodes were apart for so long that both forgot", extra={"neighbour": neighbour})
         behind = they_are_behind = False
+    # Of our own clock, when the two were last found to have the same.
+    old = catalog.state(f"same {node}") or 0 if behind else 0
     if _number(answer, "root") == catalog.tree.root():
-        catalog.set_state(f"synced {node}", mark)
+        _found_same(replica, node, mark, now)
         return Compared(True, 0, 0, 0)
     if they_are_behind:
-        return Compared(False, 0, 0, 0)  # it has to find out first which of its files are deleted
-    fetched = size = to_tell = 0
+        # It has to find out first which of its files are deleted.
+        return Compared(False, 0, 0, 0, complete=False)
+    fetched = size = to_tell = refused = 0
     per_leaf = max(catalog.counts.files, _number(answer, "files")) / LEAVES
     leaves = yield from _different_leaves(replica, names, neighbour, answer)
-    at_once = max(int(MOST_CHANGES / max(per_leaf, 0.1)), 1)
+    at_once = min(max(int(MOST_CHANGES / max(per_leaf, 0.1)), 1), MOST_LEAVES)
     while leaves:
         answer = yield speak(replica, names, "list", neighbour, leaves=leaves[:at_once])
         check(replica, names, answer)
         done = max(_number(answer, "leaves"), 1)
-        fetch, tell, drop, learn = _differences(replica, neighbour, leaves[:done], answer, behind)
+        fetch, tell, drop, learn = _differences(replica, neighbour, leaves[:done], answer, old)
         leaves = leaves[done:]
-        _apply(replica, [Learn(change, neighbour) for change in learn])
+        refused += _apply(replica, [Learn(change, neighbour) for change in learn])
         if drop:
             log.warning(
                 "files are deleted here: they were elsewhere while this node was away",
                 extra={"neighbour": neighbour, "files": len(drop)},
             )
-            _apply(replica, [Delete(path, final=names == "generated") for path in drop])
+            refused += _apply(replica, [Delete(path, final=names == "generated") for path in drop])
         due = replica.next_due()
         catalog.queue([(neighbour, path, LEARNED, due, version) for path, version in tell])
         to_tell += len(tell)
         while fetch:
             answer = yield speak(replica, names, "fetch", neighbour, paths=fetch[:MOST_CHANGES])
             check(replica, names, answer)
-            fetch = fetch[max(_number(answer, "paths"), 1) :]
-            _apply(replica, [Learn(change, neighbour) for change in answer.changes])
+            count = max(_number(answer, "paths"), 1)
+            refused += min(count, len(fetch)) - len(answer.changes)  # it could not give
+            fetch = fetch[count:]
+            refused += _apply(replica, [Learn(change, neighbour) for change in answer.changes])
             fetched += len(answer.changes)
             size += sum(change.size for change in answer.changes)
-    catalog.set_state(f"synced {node}", mark)
-    return Compared(False, fetched, size, to_tell)
+    if not to_tell and not refused:
+        _found_same(replica, node, mark, now)
+    return Compared(False, fetched, size, to_tell, complete=not refused)
+
+
+def _found_same(replica: Replica, node: str, mark: int, now: int) -> None:
+    """At *mark* by its clock, and *now* by ours, *node* and we had the same."""
+    replica.catalog.set_state(f"synced {node}", mark)
+    replica.catalog.set_state(f"same {node}", now)
 
 
 def _different_leaves(
@@ -197,9 +213,12 @@ def _different_leaves(
 
 
 def _differences(
-    replica: Replica, neighbour: str, leaves: Sequence[int], answer: Message, behind: bool
+    replica: Replica, neighbour: str, leaves: Sequence[int], answer: Message, old: int
 ) -> tuple[list[str], list[tuple[str, Version]], list[str], list[Change]]:
-    """Of *leaves*: what to fetch, what to tell, what to delete, and what can be taken as it is."""
+    """Of *leaves*: what to fetch, what to tell, what to delete, and what can be taken as it is.
+
+    What came before *old* and is not there was there, and is deleted.
+    """
     catalog = replica.catalog
     mine = {entry.path: entry for entry in catalog.entries(leaves)}
     theirs = {change.path: change for change in answer.changes}
@@ -218,22 +237,25 @@ def _differences(
             tell.append((path, entry.version))
     for path, entry in mine.items():
         if path not in theirs and entry.sha1 is not None:
-            if behind and not catalog.is_queued(neighbour, path):
+            if entry.received < old and not catalog.is_queued(neighbour, path):
                 drop.append(path)
             else:
                 tell.append((path, entry.version))
     return fetch, tell, drop, learn
 
 
-def _apply(replica: Replica, operations: Sequence[Learn | Delete]) -> None:
-    """:raises SfssError: if the disk does not take them; damaged ones are passed over."""
-    for outcome in replica.apply(operations):
-        if isinstance(outcome, (StoreFull, NoStoreAvailable)):
-            raise outcome
-        if isinstance(outcome, SfssError):
-            if replica.broken:
-                raise outcome
-            log.error("cannot take what a neighbour has", extra={"reason": str(outcome)})
+def _apply(replica: Replica, operations: Sequence[Learn | Delete]) -> int:
+    """How many of them were refused. :raises SfssError: if the disk takes none."""
+    refusals = [o for o in replica.apply(operations) if isinstance(o, SfssError)]
+    for refusal in refusals:
+        if replica.broken or isinstance(refusal, StoreFull):
+            raise refusal
+    if refusals:
+        log.error(
+            "cannot take what a neighbour has",
+            extra={"changes": len(refusals), "reason": str(refusals[0])},
+        )
+    return len(refusals)
 
 
 def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
@@ -252,7 +274,7 @@ def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
 
 def check(replica: Replica, names: str, answer: Message) -> str:
     """The id of the neighbour that has given *answer*. :raises BadMessage, Itself:"""
-    node = check_speaker(answer, names)
+    node = check_speaker(answer, replica, names)
     if node == replica.node:
         raise Itself("This neighbour is the node itself.")
     return node

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 
 from sfss.errors import StoreUnusable
 from sfss.replication.tree import FAN, HashTree, digest_of, leaf_of
-from sfss.replication.versions import Version
+from sfss.replication.versions import FINAL, Version
 from sfss.stores.sqlite import statements
 
 FILE_NAME = "catalog.sqlite3"
@@ -88,6 +88,7 @@ class _Staged(NamedTuple):
     leaves: dict[int, int]
     counts: Counts
     last_stamp: int
+    last_receipt: int
 
 
 class _Reading:
@@ -131,7 +132,8 @@ class Catalog(_Reading):
         #: The id of this node: 16 hex digits, for as long as its catalog lives.
         self.node: str = state["node"]
         self.counts = Counts(state["files"], state["bytes"], state["tombstones"])
-        self.last_stamp: int = state["last_stamp"]
+        self.last_stamp: int = state["last_stamp"]  #: of a version
+        self.last_receipt: int = state["last_receipt"]
         self.tree = _tree(self._database)
         self._unsaved: set[int] = set()  # leaves of the tree
         self._staged: _Staged | None = None
@@ -176,7 +178,7 @@ class Catalog(_Reading):
         database = self._database
         if not database.in_transaction:
             database.execute("BEGIN IMMEDIATE")
-        self._staged = _Staged(touched, self.counts, self.last_stamp)
+        self._staged = _Staged(touched, self.counts, self.last_stamp, self.last_receipt)
         try:
             for before, entry in entries:
                 path = entry.path
@@ -198,9 +200,13 @@ class Catalog(_Reading):
                 _QUEUE, [(n, p, lane, due, v.stamp, v.node) for n, p, lane, due, v in queued]
             )
             self._forget_queued(known)
-            self.last_stamp = max([self.last_stamp, *(entry.received for _, entry in entries)])
+            stamps = (entry.version.stamp & ~FINAL for _, entry in entries)
+            self.last_stamp = max([self.last_stamp, *stamps])
+            self.last_receipt = max([self.last_receipt, *(entry.received for _, entry in entries)])
             self.counts = Counts(files, size, tombstones)
-            self._save_state(last_stamp=self.last_stamp, **self.counts._asdict())
+            self._save_state(
+                last_stamp=self.last_stamp, last_receipt=self.last_receipt, **self.counts._asdict()
+            )
         except BaseException:
             self.abandon()
             raise
@@ -221,7 +227,7 @@ class Catalog(_Reading):
         if self._staged is not None:
             for leaf, digest in self._staged.leaves.items():
                 self.tree.leaves[leaf] = digest
-            self.counts, self.last_stamp = self._staged.counts, self._staged.last_stamp
+            _, self.counts, self.last_stamp, self.last_receipt = self._staged
             self._staged = None
 
     @contextmanager
@@ -240,7 +246,8 @@ class Catalog(_Reading):
         """
         rows = self._database.execute(
             "SELECT leaf, path, received FROM files WHERE sha1 IS NULL AND received < ?"
-            " AND NOT EXISTS (SELECT 1 FROM queue WHERE queue.path = files.path)"
+            " AND NOT EXISTS (SELECT 1 FROM lengths CROSS JOIN queue"
+            " ON queue.neighbour = lengths.neighbour AND queue.path = files.path)"
             " ORDER BY received LIMIT ?",
             (before, limit),
         ).fetchall()
@@ -335,6 +342,13 @@ class Catalog(_Reading):
         self._unsaved.clear()
         return not self._database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
 
+    def unwritten_bytes(self) -> int:
+        """What a checkpoint has still to write."""
+        try:
+            return os.stat(f"{self._file}-wal").st_size
+        except OSError:
+            return 0
+
     def write_back(self) -> None:
         """Do most of what :meth:`checkpoint` has to do, in any thread, and keep nobody waiting."""
         database = _connect(self._file)
@@ -421,7 +435,7 @@ def _make(database: sqlite3.Connection) -> None:
     for statement in statements(_SCHEMA):
         database.execute(statement)
     state = {"node": secrets.token_hex(8), "files": 0, "bytes": 0, "tombstones": 0}
-    database.executemany(_STATE, {**state, "last_stamp": 0, "horizon": 0}.items())
+    database.executemany(_STATE, {**state, "last_stamp": 0, "last_receipt": 0, "horizon": 0}.items())
     database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     database.execute("COMMIT")

@@ -24,10 +24,13 @@ from sfss.paths import is_valid_path
 from sfss.replication.versions import Version
 
 _HEAD = struct.Struct("!8sI16s")
-_MAGIC = b"sfssmsg1"
+MAGIC = b"sfssmsg1"
 HEAD_BYTES = _HEAD.size
 #: A document is at most so long; ours have a thousand changes at the most.
 MAX_DOCUMENT_BYTES = 8 * 1024 * 1024
+
+#: No file is larger. Bytes.
+_MOST_SIZE = 1 << 40
 
 _NODE = re.compile("[0-9a-f]{16}")
 _SHA1 = re.compile("[0-9a-f]{40}")
@@ -73,7 +76,7 @@ def encode(kind: str, changes: Sequence[Change] = (), **fields: Any) -> list[byt
         for c in changes
     ]
     document = json.dumps({**fields, "kind": kind, "changes": rows}, ensure_ascii=False).encode()
-    head = _HEAD.pack(_MAGIC, len(document), xxhash.xxh3_128_digest(document))
+    head = _HEAD.pack(MAGIC, len(document), xxhash.xxh3_128_digest(document))
     return [head + document, *(c.content for c in changes if c.content)]
 
 
@@ -82,7 +85,7 @@ def document_size(head: bytes) -> int:
     if len(head) < HEAD_BYTES:
         raise BadMessage("A message is cut off in its head.")
     magic, size, _ = _HEAD.unpack_from(head)
-    if magic != _MAGIC or size > MAX_DOCUMENT_BYTES:
+    if magic != MAGIC or size > MAX_DOCUMENT_BYTES:
         raise BadMessage("This is no message of a node.")
     return size
 
@@ -135,9 +138,10 @@ def _checked(change: Change) -> Change:
         or type(version.node) is not str
         or not _NODE.fullmatch(version.node)
         or type(size) is not int
-        or size < 0
+        or not 0 <= size <= _MOST_SIZE
         or not (digest is None or (type(digest) is str and _SHA1.fullmatch(digest)))
         or (digest is None and (size or content is not None))
+        or (digest is not None and version.is_final)
     ):
         raise ValueError(f"{str(path)[:100]!r} has no valid change")
     return change

@@ -25,6 +25,7 @@ from sfss.replication.changes import BadMessage, Change, Message, decode, encode
 from sfss.replication.engine import Engine
 from sfss.replication.replica import Replica
 from sfss.replication.transport import NeighbourFailed, Transport
+from sfss.replication.versions import Version
 
 log = logging.getLogger("sfss.node")
 
@@ -37,12 +38,14 @@ KNOCK_INTERVAL = 1.0
 _LOOK = 0.5
 #: Progress of a long comparison is logged so often. Seconds.
 _PROGRESS_INTERVAL = 10.0
+#: Clocks may be so far apart before that is worth a line in the log. Seconds.
+_SKEW = 60.0
 #: After so many bytes a conversation that is to be slow is stopped for a while.
 _SLICE = 64 * 1024
 
 
 class Link:
-    """*told* is called with what the neighbour at *url* has now.
+    """*told* is called with the id of the neighbour at *url*, and what it has now.
 
     *rate*: bytes a second that a comparison may fetch, 0 for no limit. *interval*: seconds between
     comparisons. *one_compares*: of all neighbours one at a time, or two would be asked for the same.
@@ -59,7 +62,7 @@ class Link:
         rate: float,
         interval: float,
         one_compares: asyncio.Lock,
-        told: Callable[[str, Told], None],
+        told: Callable[[str | None, list[tuple[str, Version]]], None],
     ):
         self.url = url
         self.up: bool | None = None  #: None: not known yet
@@ -84,6 +87,8 @@ class Link:
         self._again = asyncio.Event()
         self._careful = True  # it may have much of the queue from others
         self._believes_knocks = True
+        self._refuses = False
+        self._skewed = False
         self._compare_at = 0.0  # on time.monotonic's clock
         self._compare_wake = asyncio.Event()
         self._tasks: list[asyncio.Task] = []
@@ -103,8 +108,9 @@ class Link:
         """There may be something to tell."""
         self._wake.set()
 
-    def is_there(self) -> None:
+    def has_spoken(self, changes: list[Change]) -> None:
         """It has just said something itself: whatever the pause, try again."""
+        self._note_clock(changes)
         self._again.set()
 
     def compare_soon(self) -> None:
@@ -113,7 +119,9 @@ class Link:
 
     async def ask(self, kind: str, **fields: Any) -> list[Change]:
         """The changes of the answer to one message. :raises NeighbourFailed, BadMessage:"""
-        message = encode(kind, node=self._replica.node, names=self._names, **fields)
+        message = encode(
+            kind, node=self._replica.node, process=self._replica.process, names=self._names, **fields
+        )
         answer = decode(await self._transport.exchange(self.url, message))
         check(self._replica, self._names, answer)
         return answer.changes
@@ -149,11 +157,25 @@ class Link:
         if told.changes or told.put_off:
             self.counts["told"] += len(told.changes)
             self.counts["put_off"] += told.put_off
-            self._told(self.url, told)
+            self._told(self.node, told.changes)
             self._is_up()
+            self._note_refusals(told)
         else:
             self._careful = not self.up
             await _wait(self._wake, _LOOK)
+
+    def _note_refusals(self, told: Told) -> None:
+        """Log when it begins to refuse changes, and why, and not each one."""
+        if told.reason:
+            self.last_failure = told.reason
+            if not self._refuses:
+                log.error(
+                    "a neighbour refuses changes; trying again now and then",
+                    extra={"neighbour": self.url, "changes": told.put_off, "reason": told.reason},
+                )
+        elif self._refuses and told.changes:
+            log.info("a neighbour takes changes again", extra={"neighbour": self.url})
+        self._refuses = bool(told.reason) or (self._refuses and not told.changes)
 
     async def _compare_when_due(self) -> None:
         while time.monotonic() < self._compare_at:
@@ -184,7 +206,7 @@ class Link:
                     "seconds": round(time.monotonic() - began, 3),
                 },
             )
-        self.caught_up = True
+        self.caught_up = self.caught_up or found.complete
 
     async def _converse(self, conversation: Conversation, rate: float = 0.0) -> Any:
         """Run *conversation* to its end; what it returns."""
@@ -204,6 +226,7 @@ class Link:
             answer = decode(data)
             self.node = check(self._replica, self._names, answer)
             self.last_answer = time.time()
+            self._note_clock(answer.changes)
             if self.catching_up is not None:
                 self._note_progress(answer.fields, answer.changes)
                 if time.monotonic() - logged > _PROGRESS_INTERVAL:
@@ -211,6 +234,16 @@ class Link:
                     log.info("catching up", extra={"neighbour": self.url, **self.catching_up})
             if rate and len(data) > _SLICE:
                 await asyncio.sleep(len(data) / rate)
+
+    def _note_clock(self, changes: list[Change]) -> None:
+        """Say once that its clock is wrong, or ours."""
+        ahead = max((self._replica.clock.ahead(c.version.stamp) for c in changes), default=0.0)
+        if ahead > _SKEW and not self._skewed:
+            self._skewed = True
+            log.warning(
+                "changes come from the future: a clock is wrong",
+                extra={"neighbour": self.url, "seconds": round(ahead)},
+            )
 
     def _note_progress(self, fields: dict[str, Any], changes: list[Change]) -> None:
         contents = [change for change in changes if change.content is not None]

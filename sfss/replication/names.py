@@ -1,9 +1,18 @@
-"""Generated names: a time and the SHA-1 of the content become part of them, so a name never has
-another content, and is never used again.
+"""What files of a node are called.
+
+Generated names have a time and the SHA-1 of the content in them, so a name never has another content, and
+is never used again.
 """
 
 import re
 from pathlib import PurePosixPath
+
+from sfss.paths import is_valid_path
+
+#: The URLs of the node itself, which no file can have.
+RESERVED = frozenset(
+    ("_status", "_verify", "_replication", "_page", "metrics", "healthz", "readyz")
+)
 
 _GENERATED = re.compile(r".*_[0-9]{13}_(?P<sha1>[0-9a-f]{40})", re.DOTALL)
 
@@ -18,3 +27,13 @@ def generated_name(path: str, sha1: str, seconds: float) -> str:
     if match is not None and match["sha1"] == sha1:
         return path
     return str(name.with_name(f"{name.stem}_{int(seconds * 1000):013d}_{sha1}{name.suffix}"))
+
+
+def is_reserved(path: str) -> bool:
+    first, _, rest = path.partition("/")
+    return first in RESERVED and (not rest or first == "_page")
+
+
+def can_name_a_file(path: str) -> bool:
+    """Whether a node can have a file of this name."""
+    return is_valid_path(path) and not is_reserved(path)

@@ -33,14 +33,13 @@ from sfss.panel import Event
 from sfss.paths import check_path, is_valid_path
 from sfss.receivers import Receiver
 from sfss.replication.answering import Answers
-from sfss.replication.asking import Told
-from sfss.replication.catalog import CatalogReader, Entry
-from sfss.replication.changes import BadMessage, Change, decode
+from sfss.replication.catalog import LEARNED, CatalogReader, Entry
+from sfss.replication.changes import Change, decode
 from sfss.replication.engine import Engine
 from sfss.replication.links import Link
-from sfss.replication.names import generated_name
+from sfss.replication.names import can_name_a_file, generated_name
 from sfss.replication.replica import Adopt, Delete, Heal, Learn, Outcome, Put, Replica
-from sfss.replication.transport import NeighbourFailed, Transport
+from sfss.replication.transport import Transport
 from sfss.replication.verification import Verification
 from sfss.replication.versions import Version, stamp_of
 from sfss.stores.base import Stats, Store
@@ -52,8 +51,10 @@ log = logging.getLogger("sfss.node")
 CHECKPOINT_BYTES = 64 * 1024 * 1024
 CHECKPOINT_AGE = 20.0
 #: Neighbours have so long to say whether they have a file that is asked for here (seconds).
-_READ_THROUGH_TIMEOUT = 3.0
-_MOST_FORGOTTEN = 1000
+_READ_THROUGH_TIMEOUT = 2.0
+#: and who has said nothing is not asked again for so long.
+_SILENCE = 15.0
+_MOST_FORGOTTEN = 500
 #: A larger content is hashed in a thread. Bytes.
 _LONG = 256 * 1024
 
@@ -70,6 +71,7 @@ class NodeOptions:
     tombstone_lifetime: float = 7 * 86400.0  #: of deletes that all neighbours know of
     catch_up_rate: float = 0.0  #: bytes a second, 0 for no limit
     compare_interval: float = 60.0
+    new_storage: bool = False  #: the storage may be empty, though it was not
 
     @property
     def immutable(self) -> bool:
@@ -115,20 +117,26 @@ async def sha1_of(content: bytes | bytearray) -> str:
 
 
 class _Quorum:
-    """A put that waits for neighbours."""
+    """A write that waits until *needed* other nodes have said that they have it."""
 
-    def __init__(self, version: Version, missing: set[str], needed: int):
-        self.version = version
-        self.missing = missing  # URLs
-        self.needed = needed  # so many of them
-        self.reached = asyncio.get_running_loop().create_future()
+    def __init__(self, needed: int):
+        self.needed = needed
+        self.version: Version | None = None  # not known yet
+        self.reached = asyncio.Event()
+        self._have: dict[str, Version] = {}  # by the id of the node
 
-    def has(self, neighbour: str, version: Version) -> None:
-        if neighbour in self.missing and version >= self.version:
-            self.missing.discard(neighbour)
-            self.needed -= 1
-            if self.needed <= 0 and not self.reached.done():
-                self.reached.set_result(None)
+    @property
+    def nodes(self) -> int:
+        """How many have it."""
+        return sum(version >= self.version for version in self._have.values())
+
+    def has(self, node: str, version: Version) -> None:
+        self._have[node] = max(version, self._have.get(node, version))
+        self.look()
+
+    def look(self) -> None:
+        if self.version is not None and self.nodes >= self.needed:
+            self.reached.set()
 
 
 class Node(Store):
@@ -161,6 +169,7 @@ class Node(Store):
         self._transport: Transport | None = None
         self._answers: Answers | None = None
         self._one_compares = asyncio.Lock()
+        self._silent: dict[str, float] = {}  # when a neighbour let a question pass, on time.monotonic's clock
         self._quorums: dict[str, list[_Quorum]] = {}
         self._tasks: list[asyncio.Task] = []
         self._counts = Counter(
@@ -215,6 +224,7 @@ class Node(Store):
             wall=time.time,
             now=lambda: int((started_at + time.monotonic() - started) * 1_000_000),
             max_file_size=self.options.max_file_size,
+            new_storage=self.options.new_storage,
             reached=self._reached,
         )
 
@@ -235,7 +245,7 @@ class Node(Store):
             self._reader.close()
             try:
                 await asyncio.to_thread(self._replica.checkpoint)
-            except OSError as error:  # the next start reads the log again
+            except (OSError, SfssError) as error:  # the next start reads the log again
                 log.warning("the folder cannot be synced", extra={"reason": str(error)})
             self._replica.close()
 
@@ -250,7 +260,7 @@ class Node(Store):
             rate=options.catch_up_rate,
             interval=options.compare_interval,
             one_compares=self._one_compares,
-            told=self._note_told,
+            told=self._note_has,
         )
         self.links[url] = link
         link.start()
@@ -266,7 +276,8 @@ class Node(Store):
         for url in gone:
             await self.links.pop(url).stop()
         self._neighbours = tuple(neighbours)
-        await self._engine.run(partial(self._replica.use_neighbours, neighbours))
+        others = [u for u in neighbours if not (u in self.links and self.links[u].is_this_node)]
+        await self._engine.run(partial(self._replica.use_neighbours, others))
         for url in new:
             self._add_link(url)
         for what, urls in (("removed", gone), ("added", new)):
@@ -332,6 +343,9 @@ class Node(Store):
             entry = await self._find(path)
         if entry is None or entry.sha1 is None:
             raise NotFound.of(path)
+        found = await asyncio.to_thread(self._replica.folder.stat, path)
+        if found is None or found.st_size != entry.size:
+            return (await self.get(path)).info  # which puts it right, or says what is wrong
         return NodeFileInfo(entry.size, entry.etag, entry.sha1)
 
     async def put(
@@ -352,10 +366,7 @@ class Node(Store):
         digest = digest or await sha1_of(content)
         operation = self._put(path, content, digest, precondition)
         check_path(operation.path)
-        outcome = await self._in_time(self._engine.change(operation, len(content)))
-        if self.options.write_quorum > 1:
-            await self._reach_quorum(outcome.entry)
-        return _put_result(outcome)
+        return _put_result(await self._change(operation, len(content)))
 
     def _put(
         self, path: str, content: bytes, digest: str, precondition: Precondition | None
@@ -370,9 +381,7 @@ class Node(Store):
         if self._reader.get(path) is None:
             await self._adopted(path)
         operation = Delete(path, precondition, self.options.immutable)
-        outcome = await self._in_time(self._engine.change(operation))
-        if self.options.write_quorum > 1:
-            await self._reach_quorum(outcome.entry)
+        outcome = await self._change(operation)
         if outcome.before is None or outcome.before.sha1 is None:
             raise NotFound.of(path)
 
@@ -381,67 +390,79 @@ class Node(Store):
         if self._replica.broken is not None:
             raise StoreRefused(f"The node cannot write: {self._replica.broken}.")
 
+    async def _change(self, operation: Put | Delete, size: int = 0) -> Outcome:
+        """Make a client's change; return when enough nodes have it."""
+        if self.options.write_quorum == 1:
+            return await self._in_time(self._engine.change(operation, size))
+        quorum = _Quorum(self.options.write_quorum - 1)
+        waiting = self._quorums.setdefault(operation.path, [])
+        waiting.append(quorum)
+        try:
+            outcome = await self._in_time(self._engine.change(operation, size))
+            quorum.version = outcome.entry.version
+            quorum.look()
+            if not outcome.changed:  # others have perhaps been told long ago: ask them
+                await self._engine.run(partial(self._tell_again, outcome.entry))
+                self._wake_links()
+            async with asyncio.timeout(self.options.request_timeout):
+                await quorum.reached.wait()
+        except TimeoutError:
+            raise NoStoreAvailable(
+                f"Only {1 + quorum.nodes} of the {self.options.write_quorum} nodes that are wanted have it on"
+                f" disk. It is kept, and will reach the others."
+            ) from None
+        finally:
+            waiting.remove(quorum)
+            if not waiting:
+                self._quorums.pop(operation.path, None)
+        return outcome
+
+    def _tell_again(self, entry: Entry) -> None:
+        replica = self._replica
+        replica.catalog.queue(
+            [
+                (neighbour, entry.path, LEARNED, replica.next_due(), entry.version)
+                for neighbour in replica.neighbours
+            ]
+        )
+
+    def _note_has(self, node: str | None, changes: Iterable[tuple[str, Version]]) -> None:
+        """The node of this id has these changes, as it says."""
+        if self._quorums and node is not None and node != self._replica.node:
+            for path, version in changes:
+                for quorum in self._quorums.get(path, ()):
+                    quorum.has(node, version)
+
     # What neighbours say.
 
     async def answer(self, body: bytes) -> bytes:
         """The answer to the message that *body* is. :raises BadMessage:"""
+        message = decode(body) if len(body) < _LONG else await asyncio.to_thread(decode, body)
+        node = message.fields.get("node")
+        link = next((link for link in self.links.values() if link.node == node), None)
+        source = link.url if link is not None else None
 
-        def prepare() -> tuple[Sequence[Learn], Callable[..., bytes]]:
-            message = decode(body)
-            link = self._link_of(message.fields.get("node"))
-            source = link.url if link is not None else None
+        def prepare() -> tuple[Sequence[Learn], Callable[..., tuple[bytes, int]]]:
             operations, finish = self._answers.prepare(message, source)
-            return operations, lambda outcomes: (message, link, b"".join(finish(outcomes)), outcomes)
 
-        message, link, answer, outcomes = await self._engine.do(prepare, len(body))
+            def finished(outcomes: Sequence[Outcome | SfssError]) -> tuple[bytes, int]:
+                changed = sum(isinstance(o, Outcome) and o.changed for o in outcomes)
+                return b"".join(finish(outcomes)), changed
+
+            return operations, finished
+
+        answer, changed = await self._engine.do(prepare, len(body))
+        self._counts["learned"] += changed
         if link is not None:
-            link.is_there()
-        if any(isinstance(outcome, Outcome) and outcome.changed for outcome in outcomes):
-            self._counts["learned"] += len(outcomes)
+            link.has_spoken(message.changes)
+            if message.kind in ("offer", "push"):
+                self._note_has(node, ((c.path, c.version) for c in message.changes))
         return answer
-
-    def _link_of(self, node: object) -> Link | None:
-        return next((link for link in [*self.links.values()] if link.node == node), None)
 
     def _wake_links(self) -> None:
         self._deadlines.settle()
         for link in self.links.values():
             link.wake()
-
-    # Quorums.
-
-    async def _reach_quorum(self, entry: Entry) -> None:
-        """Return when enough nodes have *entry*. :raises NoStoreAvailable: if that takes too long."""
-        needed = self.options.write_quorum - 1
-
-        def missing() -> set[str]:
-            catalog = self._replica.catalog
-            return {url for url in self.links if catalog.is_queued(url, entry.path)}
-
-        # In this order: what is told between the two is seen by one of them, or both.
-        quorum = _Quorum(entry.version, set(self.links), needed)
-        waiting = self._quorums.setdefault(entry.path, [])
-        waiting.append(quorum)
-        try:
-            for url in set(self.links) - await self._engine.run(missing):
-                quorum.has(url, entry.version)
-            async with asyncio.timeout(self.options.request_timeout):
-                await quorum.reached
-        except TimeoutError:
-            raise NoStoreAvailable(
-                f"Only {self.options.write_quorum - quorum.needed} of the {self.options.write_quorum}"
-                f" nodes that are wanted have it on disk. It is kept, and will reach the others."
-            ) from None
-        finally:
-            waiting.remove(quorum)
-            if not waiting:
-                self._quorums.pop(entry.path, None)
-
-    def _note_told(self, neighbour: str, told: Told) -> None:
-        if self._quorums:
-            for path, version in told.changes:
-                for quorum in self._quorums.get(path, ()):
-                    quorum.has(neighbour, version)
 
     # Files that are not where they should be.
 
@@ -462,6 +483,9 @@ class Node(Store):
 
     async def _healed(self, entry: Entry) -> bytes:
         """The content of *entry*, from a neighbour. :raises StoreRefused: if none has it."""
+        adopted = await self._in_time(self._engine.change(Adopt(entry.path)))
+        if adopted.changed:  # somebody has gone on to write it after it was found
+            return (await self.get(entry.path)).content
         change = await self._ask_neighbours(entry.path, list(self.links.values()), entry.sha1)
         if change is None:
             raise StoreRefused(
@@ -489,7 +513,8 @@ class Node(Store):
 
     async def _adopted(self, path: str) -> Entry | None:
         try:
-            if not await asyncio.to_thread(self._replica.folder.is_file, path):
+            found = await asyncio.to_thread(self._replica.folder.stat, path)
+            if found is None or not can_name_a_file(path):
                 return None
         except OSError as error:
             raise StoreRefused(f"The disk refused: {error.strerror}.") from error
@@ -498,13 +523,17 @@ class Node(Store):
 
     def _may_have(self, link: Link, path: str) -> bool:
         """Whether the neighbour may know of *path*, and this node not yet."""
-        if link.is_this_node or link.up is False:
+        if not self._may_answer(link):
             return False
         return (
             not link.caught_up
             or self._replica.announced.get(path) == link.url
             or self._answers.left.get(link.node, 0) > 0
         )
+
+    def _may_answer(self, link: Link) -> bool:
+        silent = time.monotonic() - self._silent.get(link.url, -_SILENCE) < _SILENCE
+        return not link.is_this_node and link.up is not False and not silent
 
     async def _ask_neighbours(
         self, path: str, links: Sequence[Link], sha1: str | None = None
@@ -513,16 +542,29 @@ class Node(Store):
 
         They answer from what they have, and ask nobody: it goes in no circle.
         """
-        for link in links:
+        async def ask(link: Link) -> Change | None:
             try:
                 async with asyncio.timeout(_READ_THROUGH_TIMEOUT):
                     changes = await link.ask("fetch", paths=[path])
-            except (NeighbourFailed, BadMessage, SfssError, TimeoutError):
-                continue  # its link knows how it is
+            except SfssError:
+                return None  # its link knows how it is
+            except TimeoutError:
+                self._silent[link.url] = time.monotonic()
+                return None
             for change in changes:
                 if change.path == path and change.is_intact and sha1 in (None, change.sha1):
                     return change
-        return None
+            return None
+
+        asked = [asyncio.create_task(ask(link)) for link in links if self._may_answer(link)]
+        try:
+            for answer in asyncio.as_completed(asked):
+                if (change := await answer) is not None:
+                    return change
+            return None
+        finally:
+            for task in asked:
+                task.cancel()
 
     async def _in_time(self, coroutine: Any) -> Any:
         try:
@@ -543,11 +585,13 @@ class Node(Store):
         while True:
             await asyncio.sleep(0.5)
             size, age = self._replica.log_bytes, time.monotonic() - last
-            if size > CHECKPOINT_BYTES or (size and age > CHECKPOINT_AGE):
+            if self._replica.broken is not None:
+                await self._engine.run(self._replica.mend)
+            elif size > CHECKPOINT_BYTES or (size and age > CHECKPOINT_AGE):
                 try:
-                    number = await self._engine.run(self._replica.begin_checkpoint)
+                    begun = await self._engine.run(self._replica.begin_checkpoint)
                     await asyncio.to_thread(self._write_back)
-                    await self._engine.run(partial(self._replica.end_checkpoint, number))
+                    await self._engine.run(partial(self._replica.end_checkpoint, begun))
                 except Exception as error:  # the log stays, and nothing is lost
                     log.error("the log of changes cannot be cut", extra={"reason": str(error)})
                     await asyncio.sleep(5.0)
@@ -561,9 +605,13 @@ class Node(Store):
         lifetime = self.options.tombstone_lifetime
         while True:
             before = stamp_of(max(time.time() - lifetime, 0))
-            forgotten = await self._engine.run(
-                partial(self._replica.forget, before, _MOST_FORGOTTEN)
-            )
+            forgotten = 0
+            try:
+                forgotten = await self._engine.run(
+                    partial(self._replica.forget, before, _MOST_FORGOTTEN)
+                )
+            except Exception as error:  # there will be a next time
+                log.error("deletes cannot be forgotten", extra={"reason": str(error)})
             if forgotten < _MOST_FORGOTTEN:
                 await asyncio.sleep(min(max(lifetime / 10, 0.1), 600.0))
 
@@ -588,7 +636,7 @@ class Node(Store):
             "root": f"{catalog.tree.root():016x}",
             "tombstones": catalog.counts.tombstones,
             "damaged": len(replica.damaged),
-            "writable": replica.broken is None,
+            "writable": self._is_writable(),
             "neighbours": {
                 link.url: {
                     "up": bool(link.up),
@@ -604,6 +652,9 @@ class Node(Store):
             "verification": self.verification.progress(),
         }
 
+    def _is_writable(self) -> bool:
+        return self._replica.broken is None and not self._replica.full
+
     def families(self) -> Iterable[Family]:
         if self._replica is None:
             return []
@@ -615,7 +666,7 @@ class Node(Store):
             ("sfss_node_tombstones", "Deletes that are remembered", counts.tombstones),
             ("sfss_node_damaged_files", "Files found damaged or missing", len(self._replica.damaged)),
             ("sfss_node_log_bytes", "Bytes that a start would read again", self._replica.log_bytes),
-            ("sfss_store_writable", "0 if the last write failed", int(self._replica.broken is None)),
+            ("sfss_store_writable", "0 if the disk is full or fails", int(self._is_writable())),
         ):
             family = gauge(name, help)
             family.add((), value)

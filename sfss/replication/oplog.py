@@ -12,11 +12,12 @@ from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
-from sfss.replication.changes import BadMessage, Change, decode_first, encode
+from sfss.replication.changes import MAGIC, BadMessage, Change, decode_first, encode
 
 log = logging.getLogger("sfss.node")
 
 _PREFIX, _SUFFIX = "changes-", ".log"
+_MOST_CHANGES = 1000  # of one record
 _MOST_PIECES = 1000  # of one writev: IOV_MAX is 1024
 
 
@@ -25,16 +26,16 @@ class LogBroken(OSError):
 
 
 class OpLog:
-    """The segments in *folder*, which is there. Appends go to a new one."""
+    """The segments in *folder*, which is there. Appends go to a new one, with a number after *after*."""
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, after: int = 0):
         self._folder = folder
         self._segment: int | None = None  # an open descriptor
         self._end = 0  # of the open segment, bytes
         self._broken = False
         self._syncing = ThreadPoolExecutor(1, "log-sync")
         numbers = self._numbers()
-        self._number = numbers[-1] if numbers else 0
+        self.number = max([after, *numbers])  #: of the latest segment
         self._old_bytes = sum(self._file(number).stat().st_size for number in numbers)
 
     @property
@@ -56,15 +57,26 @@ class OpLog:
                     if not all(c.content is None or c.is_intact for c in message.changes):
                         raise BadMessage("The content of a change is not what it was.")
                 except BadMessage as error:
-                    # Nobody was told that these changes have happened: it is the one that was being
-                    # written when the process ended.
-                    log.warning(
-                        "the log of changes has an end that was cut off",
-                        extra={"file": file, "position": start, "of": len(data), "reason": str(error)},
-                    )
-                    break
+                    start = self._next_record(file, data, start, str(error))
+                    continue
                 yield message.changes
                 start += size
+
+    def _next_record(self, file: Path, data: bytes, bad: int, reason: str) -> int:
+        """Where it goes on behind a record that cannot be read."""
+        details = {"file": file, "position": bad, "of": len(data), "reason": reason}
+        following = bad
+        while (following := data.find(MAGIC, following + 1)) >= 0:
+            try:
+                decode_first(memoryview(data)[following:])
+            except BadMessage:
+                continue  # the content of a file may look like the beginning of a record
+            log.error("the log of changes is damaged: what was there is lost", extra=details)
+            return following
+        # Nobody was told that these changes have happened: it is what was being written when the
+        # process ended.
+        log.warning("the log of changes has an end that was cut off", extra=details)
+        return len(data)
 
     def append(self, changes: list[Change]) -> Future:
         """Write *changes*; they are on disk when the result is there.
@@ -76,7 +88,10 @@ class OpLog:
         if self._segment is None:
             self._begin_segment()
         try:
-            self._end += _write_all(self._segment, encode("changes", changes))
+            pieces = []
+            for first in range(0, len(changes), _MOST_CHANGES):  # each record can be read again
+                pieces += encode("changes", changes[first : first + _MOST_CHANGES])
+            self._end += _write_all(self._segment, pieces)
         except OSError:
             self._take_back()
             raise
@@ -99,7 +114,7 @@ class OpLog:
             self._segment = None
             self._old_bytes += self._end
             self._end = 0
-        return self._number
+        return self.number
 
     def discard(self, number: int) -> None:
         """Remove the segments up to *number*: what they say is on disk elsewhere."""
@@ -114,7 +129,7 @@ class OpLog:
         self.rotate()
 
     def _begin_segment(self) -> None:
-        number = self._number + 1
+        number = self.number + 1
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
         descriptor = os.open(self._file(number), flags, 0o600)
         try:
@@ -123,7 +138,7 @@ class OpLog:
             os.close(descriptor)
             self._file(number).unlink()
             raise
-        self._segment, self._number, self._end = descriptor, number, 0
+        self._segment, self.number, self._end = descriptor, number, 0
 
     def _take_back(self) -> None:
         """Half a record was written: the next one begins where it began."""

@@ -9,6 +9,7 @@ Nothing here waits for anybody but the disk, and only one thread may be in here 
 """
 
 import contextlib
+import errno
 import fcntl
 import logging
 import os
@@ -32,8 +33,9 @@ from sfss.replication.catalog import LEARNED, OWN, Catalog, Entry
 from sfss.replication.changes import Change
 from sfss.replication.oplog import LogBroken, OpLog, sync_folder
 from sfss.replication.tree import leaf_of
-from sfss.replication.versions import Clock, Version
-from sfss.stores.folder import FULL, Folder
+from sfss.replication.names import can_name_a_file
+from sfss.replication.versions import MOST_AHEAD, Clock, Version, seconds_of, stamp_of
+from sfss.stores.folder import DISK_FAILS, FULL, Folder
 
 log = logging.getLogger("sfss.node")
 
@@ -113,7 +115,7 @@ class Replica:
     """The files in *storage* and all else in *queue*; both folders are made if they are not there.
 
     *neighbours*: their URLs. *max_file_size*: larger files that somebody has put into *storage* are
-    none of the node's. *wall*: seconds since the epoch. *now*: µs, from a clock that never goes back
+    none of the node's. *new_storage*: whether *storage* may be empty, though it was not. *wall*: seconds since the epoch. *now*: µs, from a clock that never goes back
     while the process lives. *reached* is called with the name of each step that is done.
 
     :raises StoreUnusable: if a folder cannot be used, or is in use.
@@ -128,9 +130,11 @@ class Replica:
         wall: Callable[[], float],
         now: Callable[[], int],
         max_file_size: int,
+        new_storage: bool = False,
         reached: Callable[[str], None] = lambda step: None,
     ):
         self.now = now
+        self.process = secrets.token_hex(8)  #: another one in each life of the node
         self.neighbours: tuple[str, ...] = ()
         #: Paths that neighbours have announced and not yet sent, and who has.
         self.announced: dict[str, str] = {}
@@ -141,6 +145,10 @@ class Replica:
         # The contents of the latest puts by path, the oldest first.
         self._recent: dict[str, tuple[Version, bytes | bytearray]] = {}
         self._recent_bytes = 0
+        self.full = False  #: whether a file was refused because there is no room
+        self._generation = 0  # of the log
+        self._wall = wall
+        self._last_receipt = 0
         self._broken: str | None = None
         self._mend_at = 0
         self._last_due = 0
@@ -155,13 +163,16 @@ class Replica:
             least, most = PASSING_DELAYS
             self._passing_delay = least + (most - least) * int(self.node[:4], 16) // 0xFFFF
             self.clock = Clock(self.catalog.node, wall, self.catalog.last_stamp)
-            self.knows_folder = self._knows_folder()
+            self._last_receipt = self.catalog.last_receipt
+            self.knows_folder = self._knows_folder(new_storage)
             self._log = OpLog(self._queue)
             self.use_neighbours(neighbours)
             try:
                 self._replay()
             except (OSError, sqlite3.Error) as error:
-                raise StoreUnusable(f"Cannot use {storage} and {queue}: {error}.") from error
+                if getattr(error, "errno", None) not in FULL and "full" not in str(error):
+                    raise StoreUnusable(f"Cannot use {storage} and {queue}: {error}.") from error
+                self._break(error)  # reads can go on, and changes as soon as there is room
             self._opened = opened.pop_all()
 
     @property
@@ -208,7 +219,7 @@ class Replica:
         newest: dict[str, Entry] = {}  # of what is decided, and not yet in the catalog
         room = self._room()
         for operation in operations:
-            path = operation.change.path if isinstance(operation, Learn) else operation.path
+            path = _path_of(operation)
             before = newest.get(path) or self.catalog.get(path)
             try:
                 if isinstance(operation, Heal):
@@ -228,9 +239,10 @@ class Replica:
             outcomes.append(Outcome(before, step.entry, True))
         failure = self._do(steps, self._known(operations, outcomes))
         if failure is not None:
+            # What has found itself done already may have found what is not done now.
             outcomes = [
-                failure if isinstance(outcome, Outcome) and outcome.changed else outcome
-                for outcome in outcomes
+                failure if isinstance(outcome, Outcome) and _path_of(operation) in newest else outcome
+                for operation, outcome in zip(operations, outcomes)
             ]
         return outcomes
 
@@ -240,17 +252,12 @@ class Replica:
         """What is to change, None if nothing is. :raises SfssError: if it must not."""
         content: bytes | bytearray | memoryview | None = None
         if isinstance(operation, Learn):
-            change = operation.change
-            self.clock.observe(change.version.stamp)
-            if before is not None and change.version <= before.version:
+            change = self._learned(operation.change, before)
+            if change is None:
                 return None
-            if not change.is_delete and not (before and before.sha1 == change.sha1):
-                if not change.is_intact:
-                    raise StoreRefused("The content is not what its SHA-1 says.")
-                content = change.content
-            change = change._replace(content=content)
+            content = change.content
         elif isinstance(operation, Adopt):
-            return None if before is not None else self._adopted(operation)
+            return self._adopted(operation, before)
         else:
             change, content = self._decide_for_client(operation, before)
             if change is None:
@@ -262,11 +269,35 @@ class Replica:
             etag = etag_of(content)
         elif not change.is_delete:
             etag = before.etag
-        entry = Entry(path, change.version, change.size, change.sha1, etag, self.clock.tick())
+        entry = Entry(path, change.version, change.size, change.sha1, etag, self._receipt())
         return _Step(before, change, entry, operation, temporary)
 
-    def _adopted(self, operation: Adopt) -> _Step | None:
+    def _learned(self, change: Change, before: Entry | None) -> Change | None:
+        """*change* with the content that is to be written, None if it is not newer than *before*.
+
+        :raises StoreRefused: if it cannot be true.
+        """
+        if self.clock.ahead(change.version.stamp) > MOST_AHEAD:
+            raise StoreRefused("It is from a clock that is years ahead.")
+        if before is not None and change.version <= before.version:
+            return None
+        if change.is_delete:
+            change = change._replace(content=None)
+        elif before is not None and before.sha1 == change.sha1:
+            if before.size != change.size:
+                raise StoreRefused("The size is not that of a content with this SHA-1.")
+            change = change._replace(content=None)
+        elif not change.is_intact:
+            raise StoreRefused("The content is not what its SHA-1 says.")
+        self.clock.observe(change.version.stamp)
+        return change
+
+    def _adopted(self, operation: Adopt, before: Entry | None) -> _Step | None:
         path = operation.path
+        if before is not None and before.version.stamp != _FOUND_STAMP:
+            return None
+        if not can_name_a_file(path):
+            raise StoreRefused(f"{path!r} cannot be the name of a file here.")
         try:
             content = self.folder.read(path, limit=self._max_file_size)
         except OSError as error:
@@ -274,11 +305,28 @@ class Replica:
         if content is None:
             return None
         digest = sha1(content).hexdigest()
-        # The same file is the same change on every node.
-        version = Version(_FOUND_STAMP, digest[:16])
+        if before is not None and (before.sha1 == digest or not self._is_changed_since(before)):
+            return None
+        # The same file is the same change on every node. (But one that somebody has gone on to write
+        # after it was found is newer than what was found.)
+        version = Version(_FOUND_STAMP, digest[:16]) if before is None else self.clock.version()
         change = Change(path, version, len(content), digest)
-        entry = Entry(path, version, change.size, digest, etag_of(content), self.clock.tick())
-        return _Step(None, change, entry, operation, None)
+        entry = Entry(path, version, change.size, digest, etag_of(content), self._receipt())
+        return _Step(before, change, entry, operation, None)
+
+    def _is_changed_since(self, entry: Entry) -> bool:
+        """Whether somebody has written the file after *entry* was made. (Rot changes no times.)"""
+        found = self.folder.stat(entry.path)
+        return found is not None and found.st_mtime > seconds_of(entry.received) - 1.0
+
+    def _receipt(self) -> int:
+        """A stamp of when this node came to know of something, by its own wall clock."""
+        self._last_receipt = max(self._last_receipt + 1, stamp_of(self._wall()))
+        return self._last_receipt
+
+    def mark(self) -> int:
+        """A stamp between all receipts so far and all that are to come."""
+        return self._receipt()
 
     def _decide_for_client(
         self, operation: Put | Delete, before: Entry | None
@@ -286,11 +334,16 @@ class Replica:
         there = before if before is not None and before.sha1 is not None else None
         if operation.precondition is not None:
             operation.precondition.check(there and FileInfo(there.size, there.etag))
+        if before is not None and (there or isinstance(operation, Put)):
+            if not self.folder.may_change(operation.path):
+                raise StoreRefused("The folder of this file may not be changed by the node's user.")
         if isinstance(operation, Delete):
             if before is not None and there is None and operation.final:
                 return None, None  # it is remembered already, and nothing can be newer
             version = self.clock.version(final=operation.final)
             return Change(operation.path, version, 0, None), None
+        if before is not None and before.version.is_final:
+            raise AlreadyDeleted.of(operation.path)
         if operation.immutable and before is not None:
             if there is None:
                 raise AlreadyDeleted.of(operation.path)
@@ -312,7 +365,7 @@ class Replica:
                 except OSError as error:
                     for step in steps:
                         self._discard(step.temporary)
-                    return self._break(error) if isinstance(error, LogBroken) else _disk_error(error)
+                    return self._break(error) if isinstance(error, LogBroken) else self._full(error)
             self.catalog.stage(entries, self._to_tell(steps), known)
             if synced is not None:
                 synced.result()
@@ -322,11 +375,15 @@ class Replica:
             self._reached("placed")
             self.catalog.commit()
             self._reached("committed")
-        except (OSError, sqlite3.Error) as error:
+        except Exception as error:  # whatever it is: the log knows more than the catalog now
+            for step in steps:
+                self._discard(step.temporary)
             return self._break(error)
         finally:
             if synced is not None:
                 wait([synced])  # whatever went wrong, nobody else may write into the log meanwhile
+        if any(step.temporary is not None for step in steps):
+            self._note_room()
         for step in steps:
             self.announced.pop(step.change.path, None)
             if isinstance(step.operation, Put):
@@ -351,7 +408,15 @@ class Replica:
         if step.temporary is not None:
             self.folder.place(step.temporary, step.change.path)
         elif step.change.is_delete:
-            self.folder.remove(step.change.path)
+            try:
+                self.folder.remove(step.change.path)
+            except OSError as error:
+                if error.errno in DISK_FAILS:
+                    raise
+                log.error(
+                    "a file is deleted and cannot be removed from the folder",
+                    extra={"path": step.change.path, "reason": str(error)},
+                )
 
     def _to_tell(self, steps: list[_Step]) -> list[tuple[str, str, int, int, Version]]:
         rows = []
@@ -385,11 +450,23 @@ class Replica:
 
     def _write(self, content: bytes | bytearray | memoryview, room: int) -> str:
         if room < 2 * len(content):
-            raise StoreFull(_FULL)
+            raise self._full(OSError(errno.ENOSPC, "what is left is for deletes"))
         try:
             return self.folder.write_temporary(content, sync=False)
         except OSError as error:
-            raise _disk_error(error) from error
+            raise self._full(error) from error
+
+    def _full(self, error: OSError) -> SfssError:
+        """What to say of *error*; that the disk is full is logged once."""
+        if error.errno in FULL and not self.full:
+            self.full = True
+            log.error("the disk is full: no more files are taken", extra={"reason": str(error)})
+        return _disk_error(error)
+
+    def _note_room(self) -> None:
+        if self.full:
+            self.full = False
+            log.info("there is room on the disk again")
 
     def _discard(self, temporary: str | None) -> None:
         if temporary is not None:
@@ -401,9 +478,13 @@ class Replica:
             raise StoreRefused("The file has changed meanwhile.")
         try:
             temporary = self.folder.write_temporary(operation.content, sync=True)
-            self.folder.place(temporary, operation.path)
+            try:
+                self.folder.place(temporary, operation.path)
+            except OSError:
+                self._discard(temporary)
+                raise
         except OSError as error:
-            raise _disk_error(error) from error
+            raise self._full(error) from error
         self.damaged.discard(operation.path)
         return Outcome(before, before, True)
 
@@ -411,7 +492,9 @@ class Replica:
         """Bytes that may be written now. 0 or less: none."""
         try:
             disk = os.statvfs(self._queue)
-            return min(disk.f_bavail * disk.f_frsize, self.folder.free_bytes()) - RESERVE_BYTES
+            free = min(disk.f_bavail * disk.f_frsize, self.folder.free_bytes())
+            # What waits in the write-ahead log of the catalog is written a second time.
+            return free - RESERVE_BYTES - self.catalog.unwritten_bytes()
         except OSError:
             return 0
 
@@ -473,28 +556,45 @@ class Replica:
 
     # The log's end: what it says is on disk elsewhere too.
 
-    def begin_checkpoint(self) -> int:
-        """All changes so far, for :meth:`end_checkpoint`; then sync the folder, in any thread."""
-        return self._log.rotate()
+    def begin_checkpoint(self) -> tuple[int, int]:
+        """All changes so far, for :meth:`end_checkpoint`; then sync the folder, in any thread.
 
-    def end_checkpoint(self, number: int) -> None:
-        """The folder was synced since *number* was given: the log need not know of them any more."""
-        if self.catalog.checkpoint():
+        :raises StoreRefused: if the log knows more than the rest.
+        """
+        if self._broken is not None:
+            raise StoreRefused(f"The node cannot write: {self._broken}.")
+        return self._generation, self._log.rotate()
+
+    def end_checkpoint(self, begun: tuple[int, int]) -> None:
+        """The folder was synced since *begun* was given: the log need not know of them any more."""
+        generation, number = begun
+        if self._broken is None and generation == self._generation and self.catalog.checkpoint():
             self._log.discard(number)
 
     def checkpoint(self) -> None:
-        """All of it at once."""
-        number = self.begin_checkpoint()
+        """All of it at once. Raises as :meth:`begin_checkpoint` does. :raises OSError:"""
+        begun = self.begin_checkpoint()
         self.folder.sync()
-        self.end_checkpoint(number)
+        self.end_checkpoint(begun)
 
     # After a kill, a power cut, or a failure of the disk.
 
     def _break(self, error: Exception) -> SfssError:
-        self._broken = str(error)
+        self._broken = str(error) or type(error).__name__
+        self._generation += 1  # a checkpoint under way must not end
         self._mend_at = self.now() + _MENDING_PAUSE
-        log.error("no more changes: the disk has failed", extra={"reason": str(error)})
+        expected = isinstance(error, (OSError, sqlite3.Error))
+        log.error(
+            "no more changes: the disk has failed",
+            extra={"reason": str(error)},
+            exc_info=None if expected else error,
+        )
         return StoreRefused(f"The node could not write: {error}. It may have happened all the same.")
+
+    def mend(self) -> None:
+        """If the disk has failed, see whether it works again."""
+        with contextlib.suppress(StoreRefused):
+            self._mend()
 
     def _mend(self) -> None:
         """If the disk has failed: read the log again, and go on if that can be done.
@@ -507,11 +607,15 @@ class Replica:
             self._mend_at = self.now() + _MENDING_PAUSE
             try:
                 self._log.close()
-                self._log = OpLog(self._queue)
+                self._log = OpLog(self._queue, self._log.number)
                 self._replay()
-                self.checkpoint()  # what was read again may never have been on disk
-            except (OSError, sqlite3.Error) as error:
-                self._broken = str(error)
+                # What was read again may never have been on disk.
+                number = self._log.rotate()
+                self.folder.sync()
+                if self.catalog.checkpoint():
+                    self._log.discard(number)
+            except Exception as error:
+                self._broken = str(error) or type(error).__name__
             else:
                 self._broken = None
                 log.warning("the disk works again, and so do changes")
@@ -523,39 +627,25 @@ class Replica:
         count = 0
         leaves: set[int] = set()
         for changes in self._log.replay():
-            steps = []
             leaves.update(leaf_of(change.path) for change in changes)
+            newest: dict[str, Entry] = {}
+            first: dict[str, Entry | None] = {}  # what the catalog has
+            steps: dict[str, _Step] = {}
             for change in changes:
-                self.clock.observe(change.version.stamp)
-                before = self.catalog.get(change.path)
+                path = change.path
+                if path not in first:
+                    first[path] = self.catalog.get(path)
+                before = newest.get(path) or first[path]
                 if before is not None and change.version < before.version:
                     continue
-                # The same version again: the catalog had it, but the file may not be on disk.
-                etag, temporary = before.etag if before is not None else "", None
-                if change.is_delete:
-                    etag = ""
-                elif change.content is not None:
-                    temporary = self.folder.write_temporary(change.content, sync=False)
-                    etag = etag_of(change.content)
-                elif not etag:
-                    content = self.folder.read(change.path) or b""
-                    etag = etag_of(content)  # the file was there when this was written
-                received = before.received if before is not None else self.clock.tick()
-                if before is None or before.version != change.version:
-                    received = self.clock.tick()
-                entry = Entry(
-                    change.path, change.version, change.size, change.sha1, etag, received
-                )
-                step = _Step(before, change, entry, None, temporary)
-                self._place(step)
-                if before is None or before.version != change.version:
-                    steps.append(step)
+                step = self._redo(change, before)
+                newest[path] = step.entry
+                if first[path] is None or first[path].version != change.version:
+                    steps[path] = step._replace(before=first[path])
             if steps:
-                # A path may be there several times, and only its last state is to be kept.
-                last = {step.change.path: step for step in steps}
                 self.catalog.stage(
-                    [(step.before, step.entry) for step in last.values()],
-                    self._to_tell([*last.values()]),
+                    [(step.before, step.entry) for step in steps.values()],
+                    self._to_tell([*steps.values()]),
                 )
                 self.catalog.commit()
             count += len(changes)
@@ -563,21 +653,56 @@ class Replica:
         if count:
             log.info("read the log of changes again", extra={"changes": count})
 
-    def _knows_folder(self) -> bool:
-        """Whether the folder is the one that the catalog is about."""
+    def _redo(self, change: Change, before: Entry | None) -> _Step:
+        """*change*, which is on disk; its file too, but perhaps not for long."""
+        self.clock.observe(change.version.stamp)
+        etag, temporary = "", None
+        if change.content is not None:
+            etag = etag_of(change.content)
+            temporary = self.folder.write_temporary(change.content, sync=False)
+        elif change.sha1 is not None and before is not None and before.sha1 == change.sha1:
+            etag = before.etag
+        elif change.sha1 is not None:
+            etag = etag_of(self.folder.read(change.path) or b"")  # it was there when this was logged
+        known = before is not None and before.version == change.version
+        received = before.received if known else self._receipt()
+        entry = Entry(change.path, change.version, change.size, change.sha1, etag, received)
+        step = _Step(before, change, entry, None, temporary)
+        try:
+            self._place(step)
+        except OSError:
+            self._discard(temporary)
+            raise
+        return step
+
+    def _knows_folder(self, new_storage: bool) -> bool:
+        """Whether the folder is the one that the catalog is about.
+
+        :raises StoreUnusable: if it is empty and should not be, but *new_storage* allows it.
+        """
         known = self.catalog.state("storage")
         if known is None:
             known = secrets.token_hex(8)
             self.catalog.set_state("storage", known)
-            has_files = next(self.folder.walk(), None) is not None
-            if not has_files:
+            if next(self.folder.walk(), None) is None:
                 self.folder.identify(known)
-        return self.folder.identity == known
+        if self.folder.identity == known:
+            return True
+        if self.catalog.counts.files and not new_storage and next(self.folder.walk(), None) is None:
+            raise StoreUnusable(
+                f"{self.folder.root} is empty, and should have {self.catalog.counts.files} files. Is its"
+                f" disk mounted? If they are lost, start once with --new-storage: the other nodes have them."
+            )
+        return False
 
     def folder_is_known(self) -> None:
         """The folder was compared with the catalog, file by file."""
         self.folder.identify(self.catalog.state("storage"))
         self.knows_folder = True
+
+
+def _path_of(operation: Operation) -> str:
+    return operation.change.path if isinstance(operation, Learn) else operation.path
 
 
 def announcement(entry: Entry) -> Change:
@@ -601,6 +726,10 @@ def _take_queue(queue: Path, storage: Path) -> int:
         raise StoreUnusable(f"The queue {queue} lies in the storage, where everybody could read it.")
     try:
         queue.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if os.geteuid() == 0 != queue.stat().st_uid:
+            raise StoreUnusable(
+                f"{queue} belongs to another user, who could not use what root leaves there. Run it as that user."
+            )
         lock = os.open(queue / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

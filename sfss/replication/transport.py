@@ -16,8 +16,8 @@ _CONNECT_TIMEOUT = 2.0  # seconds
 _SILENCE_TIMEOUT = 20.0  # seconds without a byte
 _TOTAL_TIMEOUT = 300.0  # seconds for one message and its answer
 _KNOCK_TIMEOUT = 1.0
-#: The longest answer: a file of the largest size that anybody has set, and the rest of a message.
-_MOST_BYTES = 2**30
+#: A message, or an answer, has at most so many bytes beside one file of the largest size.
+MESSAGE_ROOM = 16 * 1024 * 1024
 
 
 class NeighbourFailed(SfssError):
@@ -47,9 +47,13 @@ class Transport(Protocol):
 
 
 class HttpTransport:
-    """*secret*: what neighbours know each other by, or "". *proxy*: an HTTP proxy's URL, or ""."""
+    """*secret*: what neighbours know each other by, or "". *proxy*: an HTTP proxy's URL, or "".
 
-    def __init__(self, secret: str, proxy: str):
+    *max_file_size*: an answer that brings more is none.
+    """
+
+    def __init__(self, secret: str, proxy: str, max_file_size: int):
+        self._most_bytes = max_file_size + MESSAGE_ROOM
         self.use_secret(secret)
         self._proxy = proxy or None
         timeout = aiohttp.ClientTimeout(
@@ -78,9 +82,7 @@ class HttpTransport:
                     if answer.status == 413:
                         raise TooLarge(f"it is too large for the neighbour: {reason}")
                     raise NeighbourFailed(f"it answers {answer.status}: {reason}", reached=True)
-                if (answer.content_length or 0) > _MOST_BYTES:
-                    raise NeighbourFailed("its answer is too long", reached=True)
-                return await _read(answer.content)
+                return await self._read(answer)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             reason = str(error) or type(error).__name__
             raise NeighbourFailed(reason, reached=False) from error
@@ -100,13 +102,17 @@ class HttpTransport:
     async def close(self) -> None:
         await self._session.close()
 
-
-async def _read(stream: aiohttp.StreamReader) -> bytes:
-    chunks = []
-    size = 0
-    async for chunk in stream.iter_any():
-        size += len(chunk)
-        if size > _MOST_BYTES:
+    async def _read(self, answer: aiohttp.ClientResponse) -> bytes:
+        chunks = []
+        size = answer.content_length or 0
+        if size <= self._most_bytes:
+            size = 0
+            async for chunk in answer.content.iter_any():
+                size += len(chunk)
+                if size > self._most_bytes:
+                    break
+                chunks.append(chunk)
+        if size > self._most_bytes:
+            answer.close()
             raise NeighbourFailed("its answer is too long", reached=True)
-        chunks.append(chunk)
-    return b"".join(chunks)
+        return b"".join(chunks)

@@ -5,13 +5,15 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from hashlib import sha1
 from typing import Any
 
 from sfss.errors import SfssError
 from sfss.replication.catalog import Entry
 from sfss.replication.engine import Engine
 from sfss.replication.links import Link
-from sfss.replication.replica import Adopt, Heal, Outcome, Replica
+from sfss.replication.names import can_name_a_file
+from sfss.replication.replica import Adopt, Heal, Replica
 from sfss.replication.tree import leaf_of
 
 log = logging.getLogger("sfss.node")
@@ -21,6 +23,8 @@ _AT_ONCE = 50
 _MOST_HEALED_AT_ONCE = 100
 _PROGRESS_INTERVAL = 10.0  # seconds
 _POLL = 0.1  # seconds
+#: Comparisons that fetch nothing have so long to begin and to end (seconds).
+_COMPARING = 60.0
 
 
 class Verification:
@@ -48,6 +52,8 @@ class Verification:
                 "damaged": 0,
                 "healed": 0,
                 "adopted": 0,
+                "deleted": 0,
+                "skipped": 0,
                 "compared": 0,
                 "failure": "",
             }
@@ -87,39 +93,63 @@ class Verification:
         )
 
     async def _look_at_the_catalog(self, contents: bool) -> None:
+        catalog = self._replica.catalog
         leaf, path = 0, ""
         logged = time.monotonic()
         damaged: list[Entry] = []
-        while True:
-            entries, found = await self._engine.run(partial(self._look, leaf, path, contents))
+        while entries := await self._engine.run(partial(catalog.after, leaf, path, _AT_ONCE)):
+            # Not in the engine's thread: that has others to serve.
+            suspects = await asyncio.to_thread(self._suspects, entries, contents)
+            found = await self._engine.run(partial(self._really_damaged, suspects))
             damaged += found
             self._progress["checked"] += len(entries)
             self._progress["damaged"] += len(found)
-            if len(damaged) >= _MOST_HEALED_AT_ONCE or not entries:
+            if len(damaged) >= _MOST_HEALED_AT_ONCE:
                 await self._heal(damaged)
                 damaged = []
-            if not entries:
-                return
             leaf, path = leaf_of(entries[-1].path), entries[-1].path
             if time.monotonic() - logged > _PROGRESS_INTERVAL:
                 logged = time.monotonic()
                 log.info("verifying", extra=self._progress)
-            await asyncio.sleep(0)
+        await self._heal(damaged)
 
-    def _look(self, leaf: int, path: str, contents: bool) -> tuple[list[Entry], list[Entry]]:
-        """The next entries, and those of them whose files are not what they should be."""
+    def _suspects(self, entries: list[Entry], contents: bool) -> list[Entry]:
+        """Those whose files are not what they should be, or have just been changed."""
+        folder, found = self._replica.folder, []
+        for entry in entries:
+            try:
+                if contents:
+                    content = folder.read(entry.path, limit=max(entry.size, 1))
+                    good = content is not None and sha1(content).hexdigest() == entry.sha1
+                else:
+                    known = folder.stat(entry.path)
+                    good = known is not None and known.st_size == entry.size
+            except OSError:
+                good = False
+            if not good:
+                found.append(entry)
+        return found
+
+    def _really_damaged(self, suspects: list[Entry]) -> list[Entry]:
+        """In the engine's thread nothing changes meanwhile."""
         replica = self._replica
-        entries = replica.catalog.after(leaf, path, _AT_ONCE)
-        if not contents:
-            damaged = [e for e in entries if not replica.folder.is_file(e.path)]
-            replica.damaged.update(entry.path for entry in damaged)
-            return entries, damaged
-        return entries, [entry for entry in entries if not replica.is_intact(entry)]
+        found = []
+        for suspect in suspects:
+            entry = replica.catalog.get(suspect.path)
+            if entry is not None and entry.sha1 is not None and not replica.is_intact(entry):
+                found.append(entry)
+        return found
 
     async def _heal(self, damaged: list[Entry]) -> None:
         wanted = {entry.path: entry for entry in damaged}
+        for path in list(wanted):
+            outcome = await self._engine.change(Adopt(path))
+            if outcome.changed:  # somebody has gone on to write it after it was found
+                del wanted[path]
+                self._progress["healed"] += 1
+        healed = 0
         for link in self._links():
-            while wanted and not link.is_this_node:
+            while wanted and not link.is_this_node and link.up is not False:
                 try:
                     changes = await link.ask("fetch", paths=list(wanted))
                 except SfssError:
@@ -129,41 +159,66 @@ class Verification:
                     entry = wanted.get(change.path)
                     if entry is None or change.sha1 != entry.sha1 or not change.is_intact:
                         continue
-                    outcome = await self._engine.change(Heal(change.path, change.content), change.size)
-                    if isinstance(outcome, Outcome):
-                        del wanted[change.path]
-                        self._progress["healed"] += 1
-                        log.warning("a file is healed from a neighbour", extra={"path": change.path})
+                    await self._engine.change(Heal(change.path, change.content), change.size)
+                    del wanted[change.path]
+                    healed += 1
                 if len(wanted) == before:
                     break  # it does not have the rest
+        self._progress["healed"] += healed
+        if healed:
+            log.warning("files are healed from other nodes", extra={"files": healed})
         for path in wanted:
-            log.error("no neighbour has a file that is damaged or missing here", extra={"path": path})
+            log.error("no other node has a file that is damaged or missing here", extra={"path": path})
 
     async def _look_at_the_folder(self) -> None:
         """Files that somebody else has put there belong to the node from now on."""
-        paths = self._replica.folder.walk()
+        skipped: list[str] = []
+        paths = self._replica.folder.walk(skipped.append)
         while batch := await asyncio.to_thread(_some, paths):
-            unknown = await self._engine.run(partial(self._unknown, batch))
+            skipped += [path for path in batch if not can_name_a_file(path)]
+            batch = [path for path in batch if can_name_a_file(path)]
+            unknown, deleted = await self._engine.run(partial(self._unknown, batch))
             for path in unknown:
-                outcome = await self._engine.change(Adopt(path))
-                self._progress["adopted"] += outcome.changed
+                try:
+                    outcome = await self._engine.change(Adopt(path))
+                except SfssError as error:
+                    log.warning("a file cannot be adopted", extra={"path": path, "reason": str(error)})
+                else:
+                    self._progress["adopted"] += outcome.changed
+            for path in deleted:
+                self._progress["deleted"] += 1
+                log.warning("a file that was deleted lies in the folder again", extra={"path": path})
+        if skipped:
+            self._progress["skipped"] = len(skipped)
+            log.warning(
+                "names in the folder that are none of the node's, or cannot be read",
+                extra={"count": len(skipped), "first": skipped[0]},
+            )
 
     async def _compare(self) -> None:
         """Compare with all neighbours that can be reached."""
         links = [link for link in self._links() if not link.is_this_node]
         before = {link: link.counts["comparisons"] for link in links}
         failures = {link: link.counts["failures"] for link in links}
+        deadline = time.monotonic() + _COMPARING
         for link in links:
             link.compare_soon()
         for link in links:
-            while link.counts["comparisons"] == before[link] and not (
-                link.up is False and link.counts["failures"] > failures[link]
+            while (
+                link.counts["comparisons"] == before[link]
+                and link.counts["failures"] == failures[link]
+                and link in self._links()
+                and not link.is_this_node
+                and (time.monotonic() < deadline or link.catching_up is not None)
             ):
                 await asyncio.sleep(_POLL)
             self._progress["compared"] += link.counts["comparisons"] > before[link]
 
-    def _unknown(self, paths: list[str]) -> list[str]:
-        return [path for path in paths if self._replica.catalog.get(path) is None]
+    def _unknown(self, paths: list[str]) -> tuple[list[str], list[str]]:
+        """Those that the catalog does not know, and those that it says are deleted."""
+        entries = {path: self._replica.catalog.get(path) for path in paths}
+        unknown = [path for path, entry in entries.items() if entry is None]
+        return unknown, [path for path, entry in entries.items() if entry and entry.sha1 is None]
 
 
 def _some(paths: Iterator[str]) -> list[str]:

@@ -14,8 +14,12 @@ COUNTER_BITS = 16
 #: Beyond all stamps of a clock: the delete of a name that is never used again. It is newer than
 #: any put, whatever the clocks said.
 FINAL = 1 << 62
-#: No clock goes beyond this (the year 3084); whoever says so is not believed.
+#: No clock goes beyond this (the year 3084); whoever says so is not believed,
 LATEST = 1 << 61
+#: nor is a clock that is so far ahead of ours. Seconds. (Less is borne: the stamps of all nodes are then
+#: ahead of time, and still in order. To refuse what a wrong clock has stamped would keep it from ever
+#: reaching the others.)
+MOST_AHEAD = 10 * 366 * 86400.0
 
 
 class Version(NamedTuple):
@@ -31,7 +35,12 @@ class Version(NamedTuple):
 
     @property
     def is_valid(self) -> bool:
-        return 0 <= self.stamp & ~FINAL < LATEST
+        return 0 <= self.stamp < FINAL << 1 and self.stamp & ~FINAL < LATEST
+
+    @property
+    def is_final(self) -> bool:
+        """Whether nothing can be newer but another delete of this kind."""
+        return self.stamp >= FINAL
 
 
 def seconds_of(stamp: int) -> float:
@@ -65,6 +74,6 @@ class Clock:
         """A stamp came from elsewhere: what happens from now on is newer."""
         self.last = max(self.last, stamp & ~FINAL)
 
-    def skew(self, stamp: int) -> float:
+    def ahead(self, stamp: int) -> float:
         """How far the clock that gave *stamp* is ahead of ours, in seconds."""
         return seconds_of(stamp) - self._wall()

@@ -8,6 +8,7 @@ theirs among many. Several processes may use the folder at the same time.
 import asyncio
 import logging
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,14 +22,21 @@ from sfss.stores.folder import FULL, Folder
 
 log = logging.getLogger("sfss.store")
 
+_THREADS = 16
+
 
 class DirectoryStore(Store):
     """Files in the folder *root*, which is made if it is not there.
 
-    *request_timeout*: seconds that the disk has for one call.
+    *max_file_size*: larger ones, that others have put there, are not read. *request_timeout*: seconds
+    that the disk has for one call.
     """
 
-    def __init__(self, root: Path, *, request_timeout: float):
+    def __init__(self, root: Path, *, max_file_size: int, request_timeout: float):
+        self._max_file_size = max_file_size
+        # Writes may have to wait for other processes, and reads shall not wait for them.
+        self._readers = ThreadPoolExecutor(_THREADS, "directory-reader")
+        self._writers = ThreadPoolExecutor(_THREADS, "directory-writer")
         self._root = Path(root).absolute()
         self._address = f"directory:{self._root}"
         self.description = f"directory {self._root}"
@@ -47,7 +55,7 @@ class DirectoryStore(Store):
 
     async def get(self, path: str) -> StoredFile:
         self._counts["cmd_get"] += 1
-        content = await self._in_thread(self._folder.read, path)
+        content = await self._in_thread(self._readers, self._read, path)
         if content is None:
             raise NotFound.of(path)
         self._counts["get_hits"] += 1
@@ -55,7 +63,7 @@ class DirectoryStore(Store):
 
     def begin_get(self, path: str, receiver: Receiver) -> bool:
         try:
-            content = self._folder.read_at_once(path)
+            content = self._folder.read_at_once(path, limit=self._max_file_size)
         except BlockingIOError:
             return False
         except OSError as error:
@@ -89,12 +97,12 @@ class DirectoryStore(Store):
         self, path: str, content: bytes | bytearray, precondition: Precondition | None = None
     ) -> FileInfo:
         self._counts["cmd_set"] += 1
-        await self._in_thread(self._put, path, content, precondition)
+        await self._in_thread(self._writers, self._put, path, content, precondition)
         return FileInfo(len(content), etag_of(content))
 
     async def delete(self, path: str, precondition: Precondition | None = None) -> None:
         self._counts["cmd_delete"] += 1
-        if not await self._in_thread(self._delete, path, precondition):
+        if not await self._in_thread(self._writers, self._delete, path, precondition):
             raise NotFound.of(path)
 
     async def stats(self) -> Stats:
@@ -114,10 +122,15 @@ class DirectoryStore(Store):
             raise self._refused(error, "read") from error
 
     async def close(self) -> None:
+        for threads in (self._readers, self._writers):
+            await asyncio.to_thread(threads.shutdown)
         if self._folder is not None:
             self._folder.close()
 
     # In a thread.
+
+    def _read(self, path: str) -> bytes | None:
+        return self._folder.read(path, limit=self._max_file_size)
 
     def _put(self, path: str, content: bytes | bytearray, precondition: Precondition | None) -> None:
         folder = self._folder
@@ -140,15 +153,18 @@ class DirectoryStore(Store):
 
     def _check(self, path: str, precondition: Precondition | None) -> None:
         if precondition is not None:
-            content = self._folder.read(path)
+            content = self._read(path)
             info = None if content is None else FileInfo(len(content), etag_of(content))
             precondition.check(info)
 
-    async def _in_thread(self, function: Callable[..., Any], *arguments: Any) -> Any:
+    async def _in_thread(
+        self, threads: ThreadPoolExecutor, function: Callable[..., Any], *arguments: Any
+    ) -> Any:
         """:raises SfssError: for whatever the disk says."""
         try:
             async with asyncio.timeout(self._timeout):
-                return await asyncio.to_thread(function, *arguments)
+                loop = asyncio.get_running_loop()
+                return await loop.run_in_executor(threads, function, *arguments)
         except TimeoutError:
             raise NoStoreAvailable(
                 f"The disk did not answer within {self._timeout:g} s. A write may still happen."

@@ -21,7 +21,7 @@ import os
 import stat
 import time
 import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -40,6 +40,8 @@ _MANY_TRIES = 100
 _IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.ENOTEMPTY)
 _IS_NO_FILE = (errno.ENOENT, *_IN_THE_WAY, errno.ENAMETOOLONG, errno.ENXIO)
 FULL = (errno.ENOSPC, errno.EDQUOT)
+#: It is the disk, and not this one file.
+DISK_FAILS = (errno.EIO, errno.EROFS, *FULL)
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: somebody may have put a FIFO there, and opening one waits for its other end.
@@ -106,7 +108,7 @@ class Folder:
 
     def open(self, path: str) -> int | None:
         """A descriptor of the file, None if there is none. :raises OSError: if nobody can say."""
-        for parts in self._places(path):
+        for parts in self._looked_at(path):
             try:
                 descriptor = open_beneath(self._root, "/".join(parts), _READ_FLAGS)
             except OSError as error:
@@ -118,34 +120,35 @@ class Folder:
             os.close(descriptor)
         return None
 
-    def is_file(self, path: str) -> bool:
-        """Whether there is a file. :raises OSError: if nobody can say."""
+    def stat(self, path: str) -> os.stat_result | None:
+        """What the file system knows of the file, None if there is none. Raises as :meth:`open`."""
         descriptor = self.open(path)
         if descriptor is None:
-            return False
-        os.close(descriptor)
-        return True
+            return None
+        try:
+            return os.fstat(descriptor)
+        finally:
+            os.close(descriptor)
 
     def read(self, path: str, *, limit: int | None = None) -> bytes | None:
-        """The content; None if there is no file, or one of more than *limit* bytes.
+        """The content, None if there is no file.
 
-        :raises OSError: if nobody can say.
+        :raises OSError: if nobody can say; EFBIG if it has more than *limit* bytes.
         """
         descriptor = self.open(path)
         if descriptor is None:
             return None
         with open(descriptor, "rb", buffering=0) as file:
-            if limit is not None and os.fstat(descriptor).st_size > limit:
-                return None
+            _check_size(descriptor, limit)
             return file.read()
 
-    def read_at_once(self, path: str) -> bytearray | None:
+    def read_at_once(self, path: str, *, limit: int | None = None) -> bytearray | None:
         """The same, if it need not be waited for. :raises BlockingIOError: if it must be."""
         descriptor = self.open(path)
         if descriptor is None:
             return None
         try:
-            content = bytearray(os.fstat(descriptor).st_size)
+            content = bytearray(_check_size(descriptor, limit))
             # (One byte more would be the end of the file; who writes here renames.)
             if content and os.preadv(descriptor, [content], 0, _NOWAIT) != len(content):
                 raise BlockingIOError
@@ -157,11 +160,14 @@ class Folder:
             os.close(descriptor)
         return content
 
-    def walk(self) -> Iterator[str]:
-        """The paths of all files that lie at their own place."""
-        yield from self._walk("", self._root)
+    def walk(self, skipped: Callable[[str], None] = lambda path: None) -> Iterator[str]:
+        """The paths of all files that lie at their own place.
 
-    def _walk(self, prefix: str, folder: int) -> Iterator[str]:
+        *skipped* is called with folders that cannot be read.
+        """
+        yield from self._walk("", self._root, skipped)
+
+    def _walk(self, prefix: str, folder: int, skipped: Callable[[str], None]) -> Iterator[str]:
         folders = []
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -175,11 +181,11 @@ class Folder:
             try:
                 inner = os.open(name, _FOLDER_FLAGS, dir_fd=folder)
             except OSError as error:
-                if error.errno not in _IS_NO_FILE:
-                    raise
-                continue  # it has just been removed
+                if error.errno not in _IS_NO_FILE:  # or it has just been removed
+                    skipped(f"{prefix}{name}")
+                continue
             try:
-                yield from self._walk(f"{prefix}{name}/", inner)
+                yield from self._walk(f"{prefix}{name}/", inner, skipped)
             finally:
                 os.close(inner)
 
@@ -213,33 +219,39 @@ class Folder:
 
     def place(self, temporary: str, path: str) -> None:
         """Make *temporary* the file of *path*, whatever was there. :raises OSError:"""
-        places = self._places(path)
-        for parts in places:
+        *own, hashed = self._places(path)
+        for parts in own:
             try:
                 self._rename(temporary, parts)
             except OSError as error:
-                # A folder whose rights somebody has changed must not be the end of everything.
-                if parts is places[-1] or error.errno not in (*_IN_THE_WAY, errno.EACCES, errno.EPERM):
+                if error.errno in DISK_FAILS:
                     raise
-                continue
-            if parts is places[-1]:
-                self._any_hashed = True
-            elif self._any_hashed:
-                self._unlink(places[-1])
+                break  # whatever is wrong with this one place
+            if self._any_hashed:
+                self._unlink(hashed)
             return
+        self._rename(temporary, hashed)
+        self._any_hashed = True
 
     def remove(self, path: str) -> bool:
         """Remove the file, and folders that are empty then; whether there was one. :raises OSError:"""
-        places = self._places(path)
         found = False
-        for parts in places:
-            if parts is places[-1] and parts is not places[0] and not self._any_hashed:
-                break
+        for parts in self._looked_at(path):
             if self._unlink(parts):
                 found = True
                 if parts[0] != RESERVED:
                     self._prune(parts[:-1])
         return found
+
+    def may_change(self, path: str) -> bool:
+        """Whether this user may replace or remove what lies at *path*."""
+        for parts in self._places(path)[:-1]:
+            try:
+                with self._parent(parts) as parent:
+                    return os.access(".", os.W_OK | os.X_OK, dir_fd=parent, effective_ids=True)
+            except OSError:
+                continue  # it does not lie there
+        return True
 
     def sync_folders(self, path: str) -> None:
         """Return when what was placed or removed at *path* will still be so after a power cut."""
@@ -273,7 +285,7 @@ class Folder:
     # Where a path lies.
 
     def _places(self, path: str) -> list[Sequence[str]]:
-        """Where the file may be: at its own place first, then where it lies if that is impossible."""
+        """Where the file may lie: at its own place, if it can have one, and where it lies otherwise."""
         parts = path.split("/")
         has_own = not (
             (len(path) > _LONGEST_PART // 4 and max(len(p.encode()) for p in parts) > _LONGEST_PART)
@@ -283,6 +295,15 @@ class Folder:
         digest = hashlib.sha256(path.encode()).hexdigest()
         hashed = (RESERVED, "names", digest[:2], digest)
         return [parts, hashed] if has_own else [hashed]
+
+    def _looked_at(self, path: str) -> list[Sequence[str]]:
+        """The same in the order in which it is looked for: what lies at its own place may be an older
+        one, that could not be replaced.
+        """
+        places = self._places(path)
+        if self._any_hashed or len(places) == 1:
+            return places[::-1]
+        return places[:1]
 
     @contextmanager
     def _parent(self, parts: Sequence[str], *, make: bool = False) -> Iterator[int]:
@@ -437,6 +458,14 @@ def _plainest(path: str) -> str:
     # Twice: https://www.unicode.org/faq/casemap_charprop.html, caseless matching.
     folded = unicodedata.normalize("NFC", path).casefold()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", folded).casefold())
+
+
+def _check_size(descriptor: int, limit: int | None) -> int:
+    """The size of the file. :raises OSError: EFBIG, if it is over *limit*."""
+    size = os.fstat(descriptor).st_size
+    if limit is not None and size > limit:
+        raise OSError(errno.EFBIG, "the file is larger than what is served here")
+    return size
 
 
 def _make_folder(name: str, parent: int, mode: int = 0o777) -> None:

@@ -68,14 +68,21 @@ class Doors:
             if not self.reads_open:
                 self._check_token(request.headers, self._readers)
             return
+        if request.path == self._nodes_path and (self._nodes or self._readers):
+            self._check_node(request)
+            return
         if self._networks:
             address = self.client_address(request.remote, request.get(FORWARDED, ()))
             if not _is_in(address, self._networks):
                 raise Forbidden("Writes are not allowed from this address.")
-        # (Without a secret a node is a writer like others.)
-        writers = self._nodes if self._nodes and request.path == self._nodes_path else self._writers
-        if writers:
-            self._check_token(request.headers, writers)
+        if self._writers:
+            self._check_token(request.headers, self._writers)
+
+    def _check_node(self, request: web.Request) -> None:
+        """Nodes read and write everything: their secret opens all doors, and no token does."""
+        if not self._nodes:
+            raise Forbidden("This server has no secret by which it would know another node.")
+        self._check_token(request.headers, self._nodes)
 
     def client_address(self, peer: str | None, forwarded: Iterable[str]) -> str | None:
         """Whose request it is: *peer*, or whom trusted proxies name in their ``X-Forwarded-For``.

@@ -11,14 +11,15 @@ from urllib.parse import quote, unquote_to_bytes
 from aiohttp import web
 
 from sfss.credentials import Credentials
-from sfss.errors import InvalidPath, InvalidRequest, NotFound
+from sfss.errors import Forbidden, InvalidPath, InvalidRequest, NotFound
 from sfss.models import FileInfo, StoredFile
 from sfss.node_settings import NodeSettings
 from sfss.panel import Panel
 from sfss.paths import check_path
 from sfss.replication.changes import BadMessage
+from sfss.replication.names import is_reserved
 from sfss.replication.node import Node, NodeFileInfo, sha1_of
-from sfss.replication.transport import RESOURCE
+from sfss.replication.transport import MEDIA_TYPE, MESSAGE_ROOM, RESOURCE
 from sfss.service import FileService
 from sfss.web.conditional import write_precondition
 from sfss.web.doors import OPEN
@@ -30,21 +31,11 @@ from sfss.web.status import Status, fresh
 from sfss.web.uploads import leave_expectation, read_upload
 
 _PAGE = "/_page"
-#: What is no file: the URLs of the node itself.
-_RESERVED = frozenset(
-    ("_status", "_verify", RESOURCE.strip("/"), _PAGE.strip("/"), "metrics", "healthz", "readyz")
-)
 #: A generated name never changes its content: caches may keep it for a year.
 IMMUTABLE = "public, max-age=31536000, immutable"
-#: A message has at most so many bytes beside one file of the largest size.
-_MESSAGE_ROOM = 16 * 1024 * 1024
 _MESSAGE_TIMEOUT = 120.0  # seconds
 
 _SHA1 = re.compile("[0-9a-f]{40}")
-
-
-def is_reserved(path: str) -> bool:
-    return path.partition("/")[0] in _RESERVED and ("/" not in path or path.startswith("_page/"))
 
 
 def path_of(request: web.BaseRequest) -> str:
@@ -150,19 +141,26 @@ class Neighbours:
         ]
 
     async def replicate(self, request: web.Request) -> web.Response:
-        limit = self._service.max_file_size + _MESSAGE_ROOM
-        body = await read_upload(request, limit=limit, timeout=_MESSAGE_TIMEOUT, forms=False)
-        try:
-            answer = await self._node.answer(body)
-        except BadMessage as error:
-            raise InvalidRequest(str(error)) from error
-        return fresh(answer, "application/octet-stream")
+        _check_origin(request)
+        if request.content_type != MEDIA_TYPE:  # a browser would have to ask before it sends this
+            raise InvalidRequest(f"Nodes speak {MEDIA_TYPE} here.")
+        limit = self._service.max_file_size + MESSAGE_ROOM
+        announced = request.content_length
+        size = limit if announced is None else min(announced, limit)
+        async with self._service.admission.room(size, upload=True):
+            body = await read_upload(request, limit=limit, timeout=_MESSAGE_TIMEOUT, forms=False)
+            try:
+                answer = await self._node.answer(body)
+            except BadMessage as error:
+                raise InvalidRequest(str(error)) from error
+        return fresh(answer, MEDIA_TYPE)
 
     async def status(self, request: web.Request) -> web.Response:
         return fresh(json.dumps(self._node.status(), indent=2) + "\n", "application/json")
 
     async def verify(self, request: web.Request) -> web.Response:
         """Begin to read everything again; ``/_status`` tells how far it is."""
+        _check_origin(request)
         self._node.verification.start()
         return web.Response(status=202, headers={"Location": "/_status"})
 
@@ -210,6 +208,12 @@ async def _nothing(request: web.Request) -> web.Response:
 def _plain_request(data: bytes) -> PlainRequest | None:
     request = plain_node_request(data)
     return None if request is None or is_reserved(request.path) else request
+
+
+def _check_origin(request: web.BaseRequest) -> None:
+    """:raises Forbidden: if a page of some site has sent this: that is not what it is for."""
+    if "Origin" in request.headers:
+        raise Forbidden("This is not for browsers.")
 
 
 def _tags(info: NodeFileInfo) -> dict[str, str]:
