@@ -51,6 +51,8 @@ class SimulatedNode:
         self.skew = skew
         self.replica: Replica | None = None
         self.kill_at: str | None = None
+        self.begun: tuple[int, int] | None = None  # a checkpoint
+        self.failing: list[tuple[object, str]] = []
         self.careful: dict[str, bool] = {}
         self.start()
 
@@ -70,7 +72,7 @@ class SimulatedNode:
                 reached=self._reached,
             )
             self.answers = Answers(self.replica, self.world.names)
-            self.kill_at = None
+            self.kill_at = self.begun = None
             self.careful = dict.fromkeys(self.neighbours, True)
 
     def _reached(self, step: str) -> None:
@@ -84,36 +86,74 @@ class SimulatedNode:
             self.replica = None
 
     def checkpoint(self) -> None:
-        """All is on disk, and that is what a power cut leaves; the log comes on top."""
-        self.replica.checkpoint()
-        shutil.rmtree(self._safe, ignore_errors=True)
+        self.begin_checkpoint()
+        self.end_checkpoint()
+
+    def begin_checkpoint(self) -> None:
+        """What is in the folder now is on disk, and outlives a power cut; the log comes on top."""
+        if self.replica.broken is None:
+            self.begun = self.replica.begin_checkpoint()
+            self._keep("storage")
+
+    def end_checkpoint(self) -> None:
+        if self.begun is not None and self.replica.broken is None:
+            self.replica.end_checkpoint(self.begun)
+            self.begun = None
+            self._keep("queue")
+
+    def _keep(self, part: str) -> None:
+        shutil.rmtree(self._safe / part, ignore_errors=True)
         ignored = shutil.ignore_patterns("changes-*", "*-wal", "*-shm", "lock")
-        shutil.copytree(self.folder, self._safe, ignore=ignored)
+        shutil.copytree(self.folder / part, self._safe / part, ignore=ignored)
+
+    def fail_at(self, step: str, number: int) -> None:
+        """The next time that *step* is done, the disk fails with the error *number*."""
+        replica = self.replica
+        owner = {"append": replica._log, "place": replica.folder}.get(step, replica.catalog)
+        real = getattr(type(owner), step).__get__(owner)
+
+        def fail(*arguments, **options):
+            if getattr(owner, step) is fail:
+                delattr(owner, step)
+                raise OSError(number, os.strerror(number))
+            return real(*arguments, **options)
+
+        setattr(owner, step, fail)
+        self.failing.append((owner, step))
+
+    def works_again(self) -> None:
+        for owner, step in self.failing:
+            vars(owner).pop(step, None)
+        self.failing.clear()
 
     @property
     def _safe(self) -> Path:
         return self.world.folder / f"{self.name}-safe"
 
-    def cut_power(self) -> None:
-        """What was not synced is as it was at the last checkpoint."""
+    def cut_power(self, folder: bool = True, catalog: bool = True) -> None:
+        """What was not synced is as it was: the files since the last checkpoint began, if *folder*; the
+        catalog since it ended, if *catalog*.
+        """
         self.kill()
-        shutil.rmtree(self.folder / "storage")
-        for file in (self.folder / "queue").glob("catalog*"):
-            file.unlink()
-        shutil.copytree(self._safe, self.folder, dirs_exist_ok=True)
+        if folder:
+            shutil.rmtree(self.folder / "storage")
+            shutil.copytree(self._safe / "storage", self.folder / "storage")
+        if catalog:
+            for file in (self.folder / "queue").glob("catalog*"):
+                file.unlink()
+            shutil.copytree(self._safe / "queue", self.folder / "queue", dirs_exist_ok=True)
 
     def lose_disk(self) -> None:
         self.kill()
         shutil.rmtree(self.folder)
 
-    def apply(self, operation: Operation) -> Outcome | SfssError | None:
-        """None: the process has ended meanwhile."""
+    def apply(self, *operations: Operation) -> list[Outcome | SfssError]:
+        """Nothing: the process has ended meanwhile."""
         try:
-            (outcome,) = self.replica.apply([operation])
-            return outcome
+            return self.replica.apply(operations)
         except Killed:
             self.kill()
-            return None
+            return []
 
     def files(self) -> dict[str, str]:
         """SHA-1 by path, of what the catalog says; it must be what lies on the disk."""
@@ -160,21 +200,28 @@ class World:
     # Clients.
 
     def put(self, name: str, path: str, content: bytes) -> None:
-        digest = sha1(content).hexdigest()
-        self._change(name, Put(path, content, digest, None, self.names == "generated"), digest)
+        self.change(name, [(path, content)])
 
     def delete(self, name: str, path: str) -> None:
-        self._change(name, Delete(path, None, self.names == "generated"), None)
+        self.change(name, [(path, None)])
 
-    def _change(self, name: str, operation: Put | Delete, digest: str | None) -> None:
-        node = self.nodes[name]
+    def change(self, name: str, wanted: list[tuple[str, bytes | None]]) -> None:
+        """Puts, and deletes (None), that come at the same time."""
+        node, generated = self.nodes[name], self.names == "generated"
         if node.replica is None:
             return
-        self.acknowledged.tried.setdefault(operation.path, {None}).add(digest)
-        outcome = node.apply(operation)
-        if isinstance(outcome, Outcome):
-            assert outcome.changed or self.names == "generated" or digest is None
-            self.acknowledged.note(operation.path, outcome)
+        operations: list[Put | Delete] = []
+        for path, content in wanted:
+            digest = None if content is None else sha1(content).hexdigest()
+            self.acknowledged.tried.setdefault(path, {None}).add(digest)
+            if content is None:
+                operations.append(Delete(path, None, generated))
+            else:
+                operations.append(Put(path, content, digest, None, generated))
+        for operation, outcome in zip(operations, node.apply(*operations)):
+            if isinstance(outcome, Outcome):
+                assert outcome.changed or generated
+                self.acknowledged.note(operation.path, outcome)
 
     # The network.
 
@@ -201,7 +248,7 @@ class World:
             if kind == "deliver" and not end.value.changes:
                 one.careful[target] = False
             return True
-        except (Lost, BadMessage, SfssError):
+        except (Lost, BadMessage, SfssError, OSError):
             one.careful[target] = True
             return False
         except Killed:
@@ -236,7 +283,7 @@ class World:
             )
             operations, finish = two.answers.prepare(message, source)
             return b"".join(finish(two.replica.apply(operations)))
-        except BadMessage as error:
+        except (BadMessage, OSError) as error:
             raise Lost from error
         except Killed:
             two.kill()
@@ -250,9 +297,12 @@ class World:
         Without *comparing* the queues must do it alone.
         """
         self.cut.clear()
+        self.time += 5.0
         for node in self.nodes.values():
             node.kill_at = None
+            node.works_again()
             node.start()
+            node.replica.mend()
         for _ in range(rounds):
             self.time += 40.0
             for source, node in self.nodes.items():

@@ -1,5 +1,7 @@
 """Whatever happens to three nodes, in the end they have the same, and what clients were told is true."""
 
+import errno
+
 import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
@@ -21,6 +23,17 @@ actions = st.one_of(
     st.tuples(st.just("put"), nodes, st.sampled_from(PATHS), st.integers(0, 5)),
     st.tuples(st.just("put"), nodes, st.sampled_from(PATHS), st.integers(0, 5)),
     st.tuples(st.just("delete"), nodes, st.sampled_from(PATHS)),
+    st.tuples(
+        st.just("group"),
+        nodes,
+        st.lists(st.tuples(st.sampled_from(PATHS), st.integers(-1, 5)), min_size=2, max_size=4),
+    ),
+    st.tuples(
+        st.just("fail"),
+        nodes,
+        st.sampled_from(["append", "stage", "place", "commit"]),
+        st.sampled_from([errno.EIO, errno.ENOSPC]),
+    ),
     st.tuples(st.just("deliver"), pairs, faults),
     st.tuples(st.just("deliver"), pairs, faults),
     st.tuples(st.just("compare"), pairs, faults),
@@ -41,6 +54,18 @@ def play(world: World, action: tuple) -> None:
             world.put(name, path, b"%d" % number * (number * 50))
         case ("delete", name, path):
             world.delete(name, path)
+        case ("group", name, wanted):
+            world.change(name, [(path, None if n < 0 else b"%d" % n * (n * 50)) for path, n in wanted])
+        case ("fail", name, step, number):
+            if world.nodes[name].replica is not None:
+                world.nodes[name].fail_at(step, number)
+        case ("use neighbours", name, forgotten):
+            if world.nodes[name].replica is not None:
+                others = world.nodes[name].neighbours
+                world.nodes[name].replica.use_neighbours([n for n in others if n != forgotten])
+                world.nodes[name].replica.use_neighbours(others)
+        case ("forget",):
+            world.forget(100.0)
         case ("deliver" | "compare" as kind, (source, target), fault):
             if target in world.nodes[source].neighbours:
                 world.converse(source, target, kind, fault)
@@ -57,8 +82,11 @@ def play(world: World, action: tuple) -> None:
         case ("checkpoint", name):
             if world.nodes[name].replica is not None:
                 world.nodes[name].checkpoint()
-        case ("cut power", name):
-            world.nodes[name].cut_power()
+        case ("begin checkpoint" | "end checkpoint" as which, name):
+            if world.nodes[name].replica is not None:
+                getattr(world.nodes[name], which.replace(" ", "_"))()
+        case ("cut power", name, folder, catalog):
+            world.nodes[name].cut_power(folder, catalog)
         case ("wait", seconds):
             world.time += seconds
 
@@ -110,7 +138,14 @@ def test_a_mesh_of_generated_names_converges(history, skews):
 
 
 with_power_cuts = st.lists(
-    st.one_of(actions, st.tuples(st.just("cut power"), nodes)), min_size=5, max_size=30
+    st.one_of(
+        actions,
+        st.tuples(st.just("begin checkpoint"), nodes),
+        st.tuples(st.just("end checkpoint"), nodes),
+        st.tuples(st.just("cut power"), nodes, st.booleans(), st.booleans()),
+    ),
+    min_size=5,
+    max_size=30,
 )
 
 
@@ -118,6 +153,36 @@ with_power_cuts = st.lists(
 @given(with_power_cuts, skews)
 def test_what_is_acknowledged_outlives_a_power_cut(history, skews):
     run(MESH, history, skews, comparing=False, power=True)
+
+
+with_forgetting = st.lists(
+    st.one_of(
+        actions,
+        st.tuples(st.just("use neighbours"), nodes, nodes),
+        st.tuples(st.just("forget")),
+        st.tuples(st.just("wait"), st.just(200.0)),
+    ),
+    min_size=5,
+    max_size=40,
+)
+
+
+@settings(thorough, max_examples=300)
+@given(with_forgetting)
+def test_forgetting_deletes_loses_no_file(history):
+    """Neighbours go and come, with their queues lost. (Deletes may come back then: that is told.)"""
+    world = World(MESH)
+    try:
+        for action in history:
+            play(world, action)
+        world.settle()
+        states = [node.files() for node in world.nodes.values()]
+        assert all(state == states[0] for state in states)
+        for path, (version, digest) in world.acknowledged.newest.items():
+            if digest is not None:
+                assert world.nodes["A"].replica.catalog.get(path).version >= version
+    finally:
+        world.close()
 
 
 # Stories, each from beginning to end.

@@ -212,14 +212,24 @@ class Catalog(_Reading):
             raise
 
     def commit(self) -> None:
-        """What was staged is true now."""
+        """What was staged is true now. If this fails, :meth:`abandon` it."""
+        self._database.execute("COMMIT")
+        self._unsaved.update(self._staged.leaves)
+        self._staged = None
+
+    def step(
+        self,
+        entries: Sequence[tuple[Entry | None, Entry]],
+        queued: Sequence[tuple[str, str, int, int, Version]] = (),
+        known: Sequence[tuple[str, str, Version]] = (),
+    ) -> None:
+        """Both at once: see :meth:`stage`."""
+        self.stage(entries, queued, known)
         try:
-            self._database.execute("COMMIT")
+            self.commit()
         except BaseException:
             self.abandon()
             raise
-        self._unsaved.update(self._staged.leaves)
-        self._staged = None
 
     def abandon(self) -> None:
         """What was staged has never been."""
@@ -285,14 +295,12 @@ class Catalog(_Reading):
         return self._database.execute(query, (neighbour, path)).fetchone() is not None
 
     def queue(self, rows: Sequence[tuple[str, str, int, int, Version]]) -> None:
-        """See :meth:`commit`."""
-        self.stage([], rows)
-        self.commit()
+        """See :meth:`stage`."""
+        self.step([], rows)
 
     def told(self, neighbour: str, known: Sequence[tuple[str, Version]]) -> None:
         """*neighbour* has these versions, or newer ones."""
-        self.stage([], (), [(neighbour, path, version) for path, version in known])
-        self.commit()
+        self.step([], (), [(neighbour, path, version) for path, version in known])
 
     def put_off(self, neighbour: str, paths: Iterable[str], due: int) -> None:
         """Tell these later, and others first."""

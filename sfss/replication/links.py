@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import sqlite3
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable
@@ -142,9 +143,15 @@ class Link:
                     self.is_this_node = True
                     await self._engine.run(self._forget_itself)
                     log.info("one of the neighbours is this node", extra={"neighbour": self.url})
-            except SfssError as error:  # the disk: it has been logged
-                self.last_failure = str(error)
-                await asyncio.sleep(SHORTEST_PAUSE)
+            except (SfssError, OSError, sqlite3.Error) as error:  # our own disk
+                if str(error) != self.last_failure:
+                    self.last_failure = str(error)
+                    log.error(
+                        "cannot note what a neighbour says",
+                        extra={"neighbour": self.url, "reason": str(error)},
+                    )
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, LONGEST_PAUSE)
             except Exception:
                 log.exception("a conversation failed", extra={"neighbour": self.url})
                 await asyncio.sleep(LONGEST_PAUSE)

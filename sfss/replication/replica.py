@@ -643,11 +643,10 @@ class Replica:
                 if first[path] is None or first[path].version != change.version:
                     steps[path] = step._replace(before=first[path])
             if steps:
-                self.catalog.stage(
+                self.catalog.step(
                     [(step.before, step.entry) for step in steps.values()],
                     self._to_tell([*steps.values()]),
                 )
-                self.catalog.commit()
             count += len(changes)
         self.catalog.count_again(leaves)
         if count:
