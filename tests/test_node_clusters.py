@@ -373,6 +373,93 @@ async def test_write_quorum(tmp_path):
         assert files.keys() == {"y", "z"}
 
 
+async def test_a_quorum_is_of_different_nodes_that_have_the_file(tmp_path):
+    flags = ("--write-quorum", 2, "--request-timeout", 1)
+    links = {"A": "AB", "B": "A"}  # A is its own neighbour, too
+    async with Cluster(tmp_path, *flags, links=links) as cluster:
+        name = await cluster.put("A", "x.txt", b"1")
+        await cluster.until_equal(told=True)
+        assert (await cluster.ask("A", "PUT", f"/{name}", b"1")).status == 302
+        await cluster.kill("B")
+        shutil.rmtree(tmp_path / "B")
+        assert (await cluster.ask("A", "PUT", "/y.txt", b"2")).status == 504
+        assert (await cluster.ask("A", "PUT", f"/{name}", b"1")).status == 504
+        await cluster.start("B")
+        await cluster.until_equal()
+
+
+async def test_a_neighbour_with_two_urls_is_one_node(tmp_path):
+    async with Cluster(tmp_path, "--request-timeout", 1, links={"A": "B", "B": "A"}) as cluster:
+        await asyncio.to_thread(cluster.nodes["A"].stop)
+        other = f"http://localhost:{cluster.ports['B']}"
+        await cluster.start("A", "--node", other, "--write-quorum", 3)
+        assert (await cluster.ask("A", "PUT", "/x", b"1")).status == 504
+        assert len(await cluster.until_equal()) == 1
+
+
+async def test_a_copied_node_is_found_out(tmp_path):
+    async with Cluster(tmp_path, *EXACT, links={"A": "B", "B": "A"}) as cluster:
+        await cluster.put("A", "x", b"1")
+        await cluster.until_equal()
+        for name in "AB":
+            await asyncio.to_thread(cluster.nodes[name].stop)
+        shutil.rmtree(tmp_path / "B")
+        shutil.copytree(tmp_path / "A", tmp_path / "B")
+        for name in "AB":
+            await cluster.start(name)
+        await cluster.put("A", "y", b"2")
+        await asyncio.to_thread(cluster.nodes["A"].wait_for_line, "Two nodes have the same id")
+        assert (await cluster.status("A"))["queues"][cluster.url("A", "B")]["length"] > 0
+        await asyncio.to_thread(cluster.nodes["B"].stop)
+        shutil.rmtree(tmp_path / "B" / "queue")  # as the message says
+        await cluster.start("B")
+        assert (await cluster.until_equal()).keys() == {"x", "y"}
+
+
+async def test_a_verification_ends_though_its_neighbour_goes(tmp_path):
+    config = tmp_path / "node.toml"
+    config.write_text('node = ["http://127.0.0.1:9"]')
+    async with Cluster(tmp_path, *EXACT, links={"A": ""}) as cluster:
+        await asyncio.to_thread(cluster.nodes["A"].stop)
+        await cluster.start("A", "--config", config)
+        assert (await cluster.ask("A", "POST", "/_verify")).status == 202
+        config.write_text("")
+        cluster.nodes["A"].send(signal.SIGHUP)
+
+        async def ended() -> bool:
+            return not (await cluster.status("A"))["verification"]["running"]
+
+        await until(ended)
+
+
+async def test_through_a_proxy(tmp_path):
+    """--proxy, as cockatiel's own tests use it."""
+    seen = []
+
+    async def serve(reader, writer):
+        head = await reader.readuntil(b"\r\n\r\n")
+        seen.append(head.split(b"\r\n")[0])
+        target = head.split()[1]
+        port = int(target.split(b"/")[2].rpartition(b":")[2])
+        onward_reader, onward = await asyncio.open_connection("127.0.0.1", port)
+        onward.write(head.replace(b"http://" + target.split(b"/")[2], b"", 1))
+
+        async def pump(source, sink):
+            while data := await source.read(65536):
+                sink.write(data)
+            sink.close()
+
+        await asyncio.gather(pump(reader, onward), pump(onward_reader, writer), return_exceptions=True)
+
+    proxy = await asyncio.start_server(serve, "127.0.0.1", 0)
+    url = "http://127.0.0.1:%d" % proxy.sockets[0].getsockname()[1]
+    async with Cluster(tmp_path, *EXACT, "--proxy", url, links={"A": "B", "B": "A"}) as cluster:
+        await cluster.put("A", "x", b"1")
+        await cluster.until_equal()
+        assert any(line.startswith(b"POST http://127.0.0.1:") for line in seen)
+    proxy.close()
+
+
 async def test_a_node_that_is_its_own_neighbour(tmp_path):
     async with Cluster(tmp_path, *EXACT, links={"A": "AB", "B": "AB"}) as cluster:
         await cluster.put("A", "x", b"1")

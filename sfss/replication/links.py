@@ -89,6 +89,7 @@ class Link:
         self._careful = True  # it may have much of the queue from others
         self._believes_knocks = True
         self._refuses = False
+        self._failure_kind: tuple[type, bool] | None = None
         self._skewed = False
         self._compare_at = 0.0  # on time.monotonic's clock
         self._compare_wake = asyncio.Event()
@@ -280,8 +281,10 @@ class Link:
         self._careful = True
         self._compare_at = 0.0  # if there is nothing to tell, this is how it is found to be back
         self.last_failure = str(error)
-        if self.up is not False:
-            self.up = False
+        # That it cannot be reached is one thing, and what it says when it can be is another.
+        kind = (type(error), getattr(error, "reached", True))
+        if self.up is not False or kind != self._failure_kind:
+            self.up, self._failure_kind = False, kind
             log.warning("neighbour fails", extra={"neighbour": self.url, "reason": str(error)})
             self._note("down", str(error))
 
