@@ -31,7 +31,7 @@ setup(
         "xxhash>=3.0",
     ],
     extras_require={
-        "test": ["hypothesis>=6.100", "pytest>=8", "pytest-asyncio>=1.0"]
+        "test": ["hypothesis>=6.100", "pytest>=8", "pytest-asyncio>=1.0", "pytest-xdist>=3.6"]
         + ["schemathesis>=4", "selenium>=4.30"]
     },
     entry_points={"console_scripts": ["sfss = sfss.cli:main"]},

@@ -1,6 +1,7 @@
 """One process behind one port, for what cannot be shared among several (a node)."""
 
 import asyncio
+import gc
 import logging
 import signal
 from collections.abc import Awaitable, Callable
@@ -48,6 +49,9 @@ async def run(
             url = f"{'https' if tls else 'http'}://{host}:{port}"
             announce(url)
             log.info("listening", extra={"url": url, "store": store, "version": __version__})
+        # What is there now stays: the garbage collector need not look at it ever again.
+        gc.collect()
+        gc.freeze()
         while not await _first(stop, reread):
             reread.clear()
             try:

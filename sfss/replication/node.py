@@ -11,6 +11,7 @@ What stands below, from the ground up:
 """
 
 import asyncio
+import errno
 import logging
 import time
 from collections import Counter
@@ -314,7 +315,7 @@ class Node(Store):
             receiver.set_result(None)
             return True
         try:
-            content = self._replica.folder.read_at_once(path)
+            content = self._replica.folder.read_at_once(path, limit=entry.size)
         except OSError:
             return False
         if content is None or etag_of(content) != entry.etag:
@@ -469,8 +470,10 @@ class Node(Store):
     def _read(self, entry: Entry) -> bytes | None:
         """The content of *entry*, None if that is not what lies there."""
         try:
-            content = self._replica.folder.read(entry.path)
+            content = self._replica.folder.read(entry.path, limit=entry.size)
         except OSError as error:
+            if error.errno == errno.EFBIG:
+                return None  # it is not what was put
             log.error("cannot read a file", extra={"path": entry.path, "reason": str(error)})
             raise StoreRefused(f"The disk refused: {error.strerror}.") from error
         return content if content is not None and etag_of(content) == entry.etag else None

@@ -510,7 +510,7 @@ class Replica:
     def content_on_disk(self, entry: Entry) -> bytes | None:
         """The same, whatever is in memory."""
         try:
-            content = self.folder.read(entry.path)
+            content = self.folder.read(entry.path, limit=entry.size)
         except OSError as error:
             log.error("cannot read a file", extra={"path": entry.path, "reason": str(error)})
             content = None

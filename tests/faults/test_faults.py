@@ -55,6 +55,7 @@ def history() -> History:
         (3, 200, content_of("a/b", 3, 10)[:-1] + b"?", "bytes of no version"),
         (3, 200, b"", "bytes of no version"),
     ],
+    ids=range(10),  # the contents are others in each process
 )
 def test_the_judge(acknowledged, status, content, complaint):
     made = history()
