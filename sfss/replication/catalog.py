@@ -62,7 +62,7 @@ _QUEUE = (
 )
 _STATE = "INSERT OR REPLACE INTO state VALUES (?, ?)"
 #: Usually whoever writes the node's checkpoints is there long before that.
-_WAL_PAGES = 32 * 1024
+_WAL_PAGES = 64 * 1024
 
 
 class Entry(NamedTuple):
@@ -438,6 +438,8 @@ def _open(file: Path) -> sqlite3.Connection:
 
 
 def _make(database: sqlite3.Connection) -> None:
+    # A change touches a page here and there: small ones are less to write (measured: 5 % of a PUT).
+    database.execute("PRAGMA page_size = 2048")
     # All in one transaction: a kill in between leaves an empty file, which the next start takes.
     database.execute("BEGIN IMMEDIATE")
     for statement in statements(_SCHEMA):

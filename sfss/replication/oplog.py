@@ -4,12 +4,18 @@ A record is a message (``changes.py``) with the changes of one group and their c
 happened when its record is on disk; the files and the catalog follow, and are not waited for. After
 a kill or a power cut the log is read again from its beginning, and what the rest had not got yet is
 done again. When files and catalog are on disk too, the log's older segments go.
+
+The file of one that goes becomes that of a new one, and its bytes are written over: that syncs in half the
+time, for the file system has nothing to note. So each record has the number of its segment, and what is
+left behind the last one is none.
 """
 
 import logging
 import os
+import secrets
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 from sfss.replication.changes import MAGIC, BadMessage, Change, decode_first, encode
@@ -17,6 +23,8 @@ from sfss.replication.changes import MAGIC, BadMessage, Change, decode_first, en
 log = logging.getLogger("sfss.node")
 
 _PREFIX, _SUFFIX = "changes-", ".log"
+#: A file that is larger (bytes) is not kept for later.
+_LARGEST_SPARE = 128 * 1024 * 1024
 _MOST_CHANGES = 1000  # of one record
 _MOST_PIECES = 1000  # of one writev: IOV_MAX is 1024
 
@@ -30,6 +38,8 @@ class OpLog:
 
     def __init__(self, folder: Path, after: int = 0):
         self._folder = folder
+        self._spare = folder / "spare.log"
+        self._key = _key(folder / "log-key")
         self._segment: int | None = None  # an open descriptor
         self._end = 0  # of the open segment, bytes
         self._broken = False
@@ -53,29 +63,32 @@ class OpLog:
             while start < len(data):
                 try:
                     message, size = decode_first(memoryview(data)[start:])
+                    if message.fields.get("segment") != self._mark(number):
+                        break  # what is left of an older one
                     # (Without a content: the file had it already.)
                     if not all(c.content is None or c.is_intact for c in message.changes):
                         raise BadMessage("The content of a change is not what it was.")
                 except BadMessage as error:
-                    start = self._next_record(file, data, start, str(error))
+                    start = self._next_record(number, data, start, str(error))
                     continue
                 yield message.changes
                 start += size
 
-    def _next_record(self, file: Path, data: bytes, bad: int, reason: str) -> int:
+    def _next_record(self, number: int, data: bytes, bad: int, reason: str) -> int:
         """Where it goes on behind a record that cannot be read."""
-        details = {"file": file, "position": bad, "of": len(data), "reason": reason}
+        details = {"file": self._file(number), "position": bad, "reason": reason}
         following = bad
         while (following := data.find(MAGIC, following + 1)) >= 0:
             try:
-                decode_first(memoryview(data)[following:])
+                message, _ = decode_first(memoryview(data)[following:])
             except BadMessage:
                 continue  # the content of a file may look like the beginning of a record
-            log.error("the log of changes is damaged: what was there is lost", extra=details)
-            return following
-        # Nobody was told that these changes have happened: it is what was being written when the
-        # process ended.
-        log.warning("the log of changes has an end that was cut off", extra=details)
+            if message.fields.get("segment") == self._mark(number):
+                log.error("the log of changes is damaged: what was there is lost", extra=details)
+                return following
+        # It is what was being written when the process ended, of which nobody was told that it has
+        # happened; or what is left of an older segment.
+        log.info("the log of changes ends", extra=details)
         return len(data)
 
     def append(self, changes: list[Change]) -> Future:
@@ -90,7 +103,8 @@ class OpLog:
         try:
             pieces = []
             for first in range(0, len(changes), _MOST_CHANGES):  # each record can be read again
-                pieces += encode("changes", changes[first : first + _MOST_CHANGES])
+                records = changes[first : first + _MOST_CHANGES]
+                pieces += encode("changes", records, segment=self._mark(self.number))
             self._end += _write_all(self._segment, pieces)
         except OSError:
             self._take_back()
@@ -121,8 +135,12 @@ class OpLog:
         for old in self._numbers():
             if old <= number:
                 file = self._file(old)
-                self._old_bytes -= file.stat().st_size
-                file.unlink()
+                size = file.stat().st_size
+                self._old_bytes -= size
+                if self._spare.exists() or size > _LARGEST_SPARE:
+                    file.unlink()
+                else:
+                    file.rename(self._spare)
 
     def close(self) -> None:
         self._syncing.shutdown()
@@ -130,8 +148,9 @@ class OpLog:
 
     def _begin_segment(self) -> None:
         number = self.number + 1
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
-        descriptor = os.open(self._file(number), flags, 0o600)
+        if self._spare.exists():
+            self._spare.rename(self._file(number))
+        descriptor = os.open(self._file(number), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             sync_folder(self._folder)
         except OSError:
@@ -149,6 +168,10 @@ class OpLog:
             self._broken = True
             log.error("the log of changes is broken", extra={"reason": str(error)})
 
+    def _mark(self, number: int) -> str:
+        """What the records of a segment have. Nobody can put one into a file and have it taken for one."""
+        return f"{number} {self._key}"
+
     def _numbers(self) -> list[int]:
         names = (file.name for file in self._folder.iterdir())
         return sorted(
@@ -159,6 +182,19 @@ class OpLog:
 
     def _file(self, number: int) -> Path:
         return self._folder / f"{_PREFIX}{number:016d}{_SUFFIX}"
+
+
+def _key(file: Path) -> str:
+    """The key of this log, made at its first start."""
+    if not file.exists():
+        temporary = file.with_suffix(".new")
+        with open(temporary, "w", opener=partial(os.open, mode=0o600)) as stream:
+            stream.write(secrets.token_hex(16))
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.rename(file)
+        sync_folder(file.parent)
+    return file.read_text()
 
 
 def sync_folder(folder: Path) -> None:

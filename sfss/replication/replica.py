@@ -380,7 +380,7 @@ class Replica:
                 self._discard(step.temporary)
             return self._break(error)
         finally:
-            if synced is not None:
+            if synced is not None and not synced.done():
                 wait([synced])  # whatever went wrong, nobody else may write into the log meanwhile
         if any(step.temporary is not None for step in steps):
             self._note_room()
