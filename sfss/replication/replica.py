@@ -43,7 +43,7 @@ log = logging.getLogger("sfss.node")
 RESERVE_BYTES = 4 * 1024 * 1024
 #: What came from a neighbour is passed on after so many µs at the least and at the most: by then
 #: others have it from him too. Nodes differ in it, so that one of two says it first, and spares the other.
-PASSING_DELAYS = 700_000, 2_200_000
+PASSING_DELAYS = 500_000, 1_300_000
 #: After a failure of the disk, changes are refused for so long (µs) before it is tried again.
 _MENDING_PAUSE = 1_000_000
 #: So much of what was put last is kept in memory.
