@@ -276,6 +276,43 @@ def test_numbers_of_segments_never_go_back(tmp_path):
     again.close()
 
 
+def test_a_file_of_the_log_is_used_again(home):
+    """What an older segment has left in it is not read again."""
+    for number in range(20):
+        do(home.replica, put(f"old/{number}", b"%d" % number * 1000))
+    for number in range(20):
+        do(home.replica, Delete(f"old/{number}"))
+    safe = home.sync()
+    assert [file.name for file in (home.folder / "queue").glob("spare*")] == ["spare.log"]
+    assert home.replica.log_bytes == 0
+    do(home.replica, put("new", b"1"))
+    assert 0 < home.replica.log_bytes < 1000
+    (segment,) = segments(home)
+    assert segment.stat().st_size > 20_000
+    replica = home.cut_power(safe)
+    assert (content(replica, "new"), content(replica, "old/7")) == (b"1", None)
+    assert replica.catalog.counts.files == 1
+    replica.checkpoint()
+    assert replica.log_bytes == 0
+
+
+def test_a_record_of_an_older_segment_is_none(home):
+    """An enemy's file is full of what was once a record of this very log."""
+    do(home.replica, put("x", b"1"))
+    (segment,) = segments(home)
+    record = segment.read_bytes()
+    safe = home.sync()
+    do(home.replica, put("enemy", record * 3), put("y", b"2"))
+    (segment,) = segments(home)
+    data = segment.read_bytes()
+    home.replica.close()
+    segment.write_bytes(data.replace(b'"enemy"', b'"eNemy"', 1))  # so what follows is searched
+    home.open()
+    do(home.replica, Delete("x"))
+    replica = home.cut_power(safe)
+    assert [content(replica, path) for path in ("enemy", "y", "x")] == [None, b"2", None]
+
+
 def test_a_checkpoint_that_began_before_a_failure_does_not_end(home, monkeypatch):
     replica = home.replica
     do(replica, put("x", b"1"))

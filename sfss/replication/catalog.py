@@ -1,12 +1,12 @@
 """What a node knows of every path, and what it has still to tell its neighbours: one SQLite database.
 
 It follows the log of changes (``oplog.py``) and is not synced by itself: after a power cut it is as it
-was some time before, and the log brings it up to date. :meth:`Catalog.stage` and :meth:`Catalog.commit` make
-one step of all that a group of changes does to it.
+was some time before, and the log brings it up to date. :meth:`Catalog.stage` and :meth:`Catalog.commit`
+make one step of all that a group of changes does to it.
 
 No step reads all files: totals and the hash tree are kept up to date, and everything else goes by an
-index. (The tree is half a megabyte, whatever there is.) It
-is saved with each checkpoint only; after a kill, the leaves of what the log says are counted again.
+index. The tree, half a megabyte, is saved with each checkpoint only; after a kill, the leaves of what the
+log says are counted again.
 """
 
 import os

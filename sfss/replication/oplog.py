@@ -44,14 +44,14 @@ class OpLog:
         self._end = 0  # of the open segment, bytes
         self._broken = False
         self._syncing = ThreadPoolExecutor(1, "log-sync")
-        numbers = self._numbers()
-        self.number = max([after, *numbers])  #: of the latest segment
-        self._old_bytes = sum(self._file(number).stat().st_size for number in numbers)
+        # Bytes of the older segments. (What has ended is not known of those that another life has left.)
+        self._old = {number: self._file(number).stat().st_size for number in self._numbers()}
+        self.number = max([after, *self._old])  #: of the latest segment
 
     @property
     def size(self) -> int:
         """Bytes that a start would have to read again."""
-        return self._old_bytes + self._end
+        return sum(self._old.values()) + self._end
 
     def replay(self) -> Iterator[list[Change]]:
         """The changes of each record, the oldest first. An end that was cut off is passed over."""
@@ -126,21 +126,18 @@ class OpLog:
         if self._segment is not None:
             os.close(self._segment)
             self._segment = None
-            self._old_bytes += self._end
-            self._end = 0
+            self._old[self.number], self._end = self._end, 0
         return self.number
 
     def discard(self, number: int) -> None:
         """Remove the segments up to *number*: what they say is on disk elsewhere."""
-        for old in self._numbers():
-            if old <= number:
-                file = self._file(old)
-                size = file.stat().st_size
-                self._old_bytes -= size
-                if self._spare.exists() or size > _LARGEST_SPARE:
-                    file.unlink()
-                else:
-                    file.rename(self._spare)
+        for old in [old for old in self._old if old <= number]:
+            file = self._file(old)
+            if self._spare.exists() or file.stat().st_size > _LARGEST_SPARE:
+                file.unlink()
+            else:
+                file.rename(self._spare)
+            del self._old[old]
 
     def close(self) -> None:
         self._syncing.shutdown()

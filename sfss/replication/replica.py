@@ -115,8 +115,9 @@ class Replica:
     """The files in *storage* and all else in *queue*; both folders are made if they are not there.
 
     *neighbours*: their URLs. *max_file_size*: larger files that somebody has put into *storage* are
-    none of the node's. *new_storage*: whether *storage* may be empty, though it was not. *wall*: seconds since the epoch. *now*: µs, from a clock that never goes back
-    while the process lives. *reached* is called with the name of each step that is done.
+    none of the node's. *new_storage*: whether *storage* may be empty, though it was not. *wall*: seconds
+    since the epoch. *now*: µs, from a clock that never goes back while the process lives. *reached* is
+    called with the name of each step that is done.
 
     :raises StoreUnusable: if a folder cannot be used, or is in use.
     """
@@ -210,8 +211,12 @@ class Replica:
             self._mend()
         except SfssError as error:
             return [error for _ in operations]
-        with self.catalog.snapshot():
-            return self._apply(operations)
+        try:
+            with self.catalog.snapshot():
+                return self._apply(operations)
+        except sqlite3.Error as error:  # before anything has happened
+            log.error("the catalog cannot be read", extra={"reason": str(error)})
+            return [StoreRefused(f"The catalog cannot be read: {error}.") for _ in operations]
 
     def _apply(self, operations: Sequence[Operation]) -> list[Outcome | SfssError]:
         outcomes: list[Outcome | SfssError] = []
