@@ -63,13 +63,16 @@ async def serve(load: Callable[[], NodeSettings], reached: Callable[[str], None]
         ]
         if ignored:
             log.warning("these change at the next start only", extra={"settings": ", ".join(ignored)})
-        runner.doors.use(new, credentials)
-        node.use_secret(credentials.node_secret)
         await node.use_neighbours(new.neighbours)
+        node.use_secret(credentials.node_secret)
+        runner.doors.use(new, credentials)
         logging.getLogger().setLevel(new.log_level.upper())
 
     def announce(url: str) -> None:
-        (Path(settings.queue) / _ADDRESS).write_text(url)
+        try:
+            (Path(settings.queue) / _ADDRESS).write_text(url)
+        except OSError as error:
+            log.warning("sfss node verify will not find this node", extra={"reason": str(error)})
 
     return await process.run(settings, make_runner, load, use, node.description, announce)
 

@@ -349,6 +349,9 @@ def test_doors(closed):
     for target in ("/_status", "/metrics", "/_page/page.json"):
         assert status("GET", target) == 401
         assert status("GET", target, "reader") == 200
+    for target in ("/openapi.json", "/page.css", "/page.js"):  # files like others
+        assert status("PUT", target, "writer", b"1") == 201
+        assert status("GET", target) == 401
     for target in ("/healthz", "/readyz", "/_page/", "/_page/page.css"):
         assert status("GET", target) == 200
     assert status("POST", "/_replication", None, b"x") == 401

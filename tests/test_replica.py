@@ -274,6 +274,9 @@ def test_numbers_of_segments_never_go_back(tmp_path):
     again.discard(number)
     assert [len(changes) for changes in again.replay()] == [1]
     again.close()
+    other = OpLog(tmp_path)
+    assert other.size > 0 and [len(changes) for changes in other.replay()] == [1]
+    other.close()
 
 
 def test_a_file_of_the_log_is_used_again(home):
@@ -312,6 +315,33 @@ def test_a_record_of_an_older_segment_is_none(home):
     do(home.replica, Delete("x"))
     replica = home.cut_power(safe)
     assert [content(replica, path) for path in ("enemy", "y", "x")] == [None, b"2", None]
+
+
+def test_a_deleted_file_does_not_come_back_out_of_an_old_segment(home):
+    do(home.replica, *(put(f"f/{number}", b"x" * 1000) for number in range(5)), put("secret", b"s"))
+    home.replica.checkpoint()
+    do(home.replica, Delete("secret"))
+    home.replica.checkpoint()
+    home.replica.catalog.keep_queues_of([], 0)
+    home.time += 30 * 86400
+    assert home.replica.forget(stamp_of(home.time), 10) == 1
+    home.replica.checkpoint()
+    home.kill()  # nothing in the log: its numbers begin anew
+    do(home.replica, put("small", b"1"))
+    replica = home.kill()
+    assert content(replica, "small") == b"1"
+    assert replica.catalog.get("secret") is None
+
+
+def test_a_found_file_that_a_power_cut_has_taken(home):
+    safe = home.sync()
+    lay(home, "found", b"content of a found file")
+    do(home.replica, Adopt("found"))
+    replica = home.cut_power(safe)
+    assert content(replica, "found") is None
+    do(replica, Heal("found", b"content of a found file"))
+    assert content(replica, "found") == b"content of a found file"
+    assert content(home.kill(), "found") == b"content of a found file"
 
 
 def test_a_checkpoint_that_began_before_a_failure_does_not_end(home, monkeypatch):

@@ -79,18 +79,21 @@ def deliver(replica: Replica, names: str, neighbour: str, *, careful: bool) -> C
                 told.append((entry.path, entry.version))
         if failed:
             put_off, reason = len(failed), "it could not take an announcement; its log tells why"
-        catalog.put_off(neighbour, [offered[n].path for n in failed], replica.now() + _PUT_OFF)
+        late = [(offered[n].path, offered[n].version) for n in failed]
+        catalog.put_off(neighbour, late, replica.now() + _PUT_OFF)
     if told:
         catalog.told(neighbour, told)
-    batches = list(_batches(pushed))
+    batches = [[entry.path for entry in batch] for batch in _batches(pushed)]
     while batches:
         batch = batches.pop(0)
         changes, unfit = [], []
+        # What is true now: it may have changed since the last answer.
+        batch = [entry for path in batch if (entry := catalog.get(path)) is not None]
         for entry in batch:
             change = replica.change_of(entry)
             if change is None:
                 reason = f"{entry.path}: it is damaged or missing here"
-                unfit.append(entry.path)
+                unfit.append((entry.path, entry.version))
             else:
                 changes.append(change)
         if changes:
@@ -98,7 +101,7 @@ def deliver(replica: Replica, names: str, neighbour: str, *, careful: bool) -> C
                 answer = yield speak(replica, names, "push", neighbour, changes)
             except TooLarge as error:
                 if len(batch) > 1:
-                    batches = [[entry] for entry in batch] + batches
+                    batches = [[entry.path] for entry in batch] + batches
                     continue
                 results = [str(error)]
             else:
@@ -112,7 +115,7 @@ def deliver(replica: Replica, names: str, neighbour: str, *, careful: bool) -> C
             for change, result in zip(changes, results):
                 if result != "":
                     reason = f"{change.path}: {result}"
-                    unfit.append(change.path)
+                    unfit.append((change.path, change.version))
         put_off += len(unfit)
         catalog.put_off(neighbour, unfit, replica.now() + _PUT_OFF)
     return Told(told, put_off, reason)
@@ -143,9 +146,6 @@ def compare(replica: Replica, names: str, neighbour: str) -> Conversation[Compar
     if _number(answer, "root") == catalog.tree.root():
         _found_same(replica, node, mark, now)
         return Compared(True, 0, 0, 0)
-    if they_are_behind:
-        # It has to find out first which of its files are deleted.
-        return Compared(False, 0, 0, 0, complete=False)
     fetched = size = to_tell = refused = 0
     per_leaf = max(catalog.counts.files, _number(answer, "files")) / LEAVES
     leaves = yield from _different_leaves(replica, names, neighbour, answer)
@@ -155,6 +155,10 @@ def compare(replica: Replica, names: str, neighbour: str) -> Conversation[Compar
         check(replica, names, answer)
         done = max(_number(answer, "leaves"), 1)
         fetch, tell, drop, learn = _differences(replica, neighbour, leaves[:done], answer, old)
+        if they_are_behind:
+            # What only they have may be deleted: they have to find that out first.
+            known = {path for path in fetch if catalog.get(path) is not None}
+            fetch, refused = [path for path in fetch if path in known], refused + len(fetch) - len(known)
         leaves = leaves[done:]
         refused += _apply(replica, [Learn(change, neighbour) for change in learn])
         if drop:

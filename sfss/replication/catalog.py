@@ -59,6 +59,7 @@ _PUT = f"INSERT OR REPLACE INTO files (leaf, {_ROW}) VALUES (?, ?, ?, ?, ?, ?, ?
 _QUEUE = (
     "INSERT INTO queue VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (neighbour, path) DO UPDATE SET"
     " lane = excluded.lane, due = excluded.due, stamp = excluded.stamp, node = excluded.node"
+    " WHERE (excluded.stamp, excluded.node) >= (queue.stamp, queue.node)"
 )
 _STATE = "INSERT OR REPLACE INTO state VALUES (?, ?)"
 #: Usually whoever writes the node's checkpoints is there long before that.
@@ -288,7 +289,8 @@ class Catalog(_Reading):
             (neighbour, lane, now, limit),
         ).fetchall()
         # What is queued is in the catalog: tombstones stay for as long as somebody is to be told.
-        return [self.get(path) for (path,) in rows]
+        entries = [self.get(path) for (path,) in rows]
+        return [entry for entry in entries if entry is not None]
 
     def is_queued(self, neighbour: str, path: str) -> bool:
         query = "SELECT 1 FROM queue WHERE neighbour = ? AND path = ?"
@@ -302,11 +304,11 @@ class Catalog(_Reading):
         """*neighbour* has these versions, or newer ones."""
         self.step([], (), [(neighbour, path, version) for path, version in known])
 
-    def put_off(self, neighbour: str, paths: Iterable[str], due: int) -> None:
-        """Tell these later, and others first."""
+    def put_off(self, neighbour: str, changes: Iterable[tuple[str, Version]], due: int) -> None:
+        """Tell these later, and others first; but not what is newer by now."""
         self._database.executemany(
-            "UPDATE queue SET due = ? WHERE neighbour = ? AND path = ?",
-            [(due, neighbour, path) for path in paths],
+            "UPDATE queue SET due = ? WHERE neighbour = ? AND path = ? AND (stamp, node) <= (?, ?)",
+            [(due, neighbour, path, *version) for path, version in changes],
         )
 
     def keep_queues_of(self, neighbours: Sequence[str], now: int) -> list[str]:

@@ -1,6 +1,7 @@
 """One neighbour: what is said to it, in order, and what is done when it does not answer."""
 
 import asyncio
+import contextlib
 import logging
 import random
 import sqlite3
@@ -189,7 +190,8 @@ class Link:
         while time.monotonic() < self._compare_at:
             self._compare_wake.clear()
             await _wait(self._compare_wake, self._compare_at - time.monotonic())
-        async with self._one_compares:
+        # (Who has not answered yet may never do so, and shall keep nobody waiting.)
+        async with self._one_compares if self.up else contextlib.nullcontext():
             await self._compare()
         self._compare_at = time.monotonic() + self._interval * random.uniform(0.8, 1.2)
         self._is_up()

@@ -274,11 +274,11 @@ class Node(Store):
         """Have these from now on, and no others."""
         gone = [url for url in self.links if url not in neighbours]
         new = [url for url in neighbours if url not in self.links]
-        for url in gone:
-            await self.links.pop(url).stop()
-        self._neighbours = tuple(neighbours)
         others = [u for u in neighbours if not (u in self.links and self.links[u].is_this_node)]
         await self._engine.run(partial(self._replica.use_neighbours, others))
+        self._neighbours = tuple(neighbours)
+        for url in gone:
+            await self.links.pop(url).stop()
         for url in new:
             self._add_link(url)
         for what, urls in (("removed", gone), ("added", new)):
@@ -403,7 +403,7 @@ class Node(Store):
             quorum.version = outcome.entry.version
             quorum.look()
             if not outcome.changed:  # others have perhaps been told long ago: ask them
-                await self._engine.run(partial(self._tell_again, outcome.entry))
+                await self._engine.run(partial(self._tell_again, operation.path))
                 self._wake_links()
             async with asyncio.timeout(self.options.request_timeout):
                 await quorum.reached.wait()
@@ -418,14 +418,16 @@ class Node(Store):
                 self._quorums.pop(operation.path, None)
         return outcome
 
-    def _tell_again(self, entry: Entry) -> None:
+    def _tell_again(self, path: str) -> None:
         replica = self._replica
-        replica.catalog.queue(
-            [
-                (neighbour, entry.path, LEARNED, replica.next_due(), entry.version)
-                for neighbour in replica.neighbours
-            ]
-        )
+        entry = replica.catalog.get(path)
+        if entry is not None:
+            replica.catalog.queue(
+                [
+                    (neighbour, path, LEARNED, replica.next_due(), entry.version)
+                    for neighbour in replica.neighbours
+                ]
+            )
 
     def _note_has(self, node: str | None, changes: Iterable[tuple[str, Version]]) -> None:
         """The node of this id has these changes, as it says."""

@@ -6,23 +6,24 @@ a kill or a power cut the log is read again from its beginning, and what the res
 done again. When files and catalog are on disk too, the log's older segments go.
 
 The file of one that goes becomes that of a new one, and its bytes are written over: that syncs in half the
-time, for the file system has nothing to note. So each record has the number of its segment, and what is
-left behind the last one is none.
+time, for the file system has nothing to note. So each segment has a mark of its own, random, in its name and
+in each of its records: what is left behind the last one has another.
 """
 
 import logging
 import os
+import re
 import secrets
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 
-from sfss.replication.changes import MAGIC, BadMessage, Change, decode_first, encode
+from sfss.replication.changes import HEAD_BYTES, BadMessage, Change, decode_first, encode
 
 log = logging.getLogger("sfss.node")
 
-_PREFIX, _SUFFIX = "changes-", ".log"
+#: A segment's name: its number, and its mark.
+_NAME = re.compile("changes-(?P<number>[0-9]{16})-(?P<mark>[0-9a-f]{16})[.]log")
 #: A file that is larger (bytes) is not kept for later.
 _LARGEST_SPARE = 128 * 1024 * 1024
 _MOST_CHANGES = 1000  # of one record
@@ -39,13 +40,15 @@ class OpLog:
     def __init__(self, folder: Path, after: int = 0):
         self._folder = folder
         self._spare = folder / "spare.log"
-        self._key = _key(folder / "log-key")
         self._segment: int | None = None  # an open descriptor
         self._end = 0  # of the open segment, bytes
         self._broken = False
         self._syncing = ThreadPoolExecutor(1, "log-sync")
+        found = [(name, match) for name in sorted(os.listdir(folder)) if (match := _NAME.fullmatch(name))]
+        self._files = {int(match["number"]): folder / name for name, match in found}
+        self._marks = {int(match["number"]): match["mark"] for _, match in found}
         # Bytes of the older segments. (What has ended is not known of those that another life has left.)
-        self._old = {number: self._file(number).stat().st_size for number in self._numbers()}
+        self._old = {number: file.stat().st_size for number, file in self._files.items()}
         self.number = max([after, *self._old])  #: of the latest segment
 
     @property
@@ -55,16 +58,14 @@ class OpLog:
 
     def replay(self) -> Iterator[list[Change]]:
         """The changes of each record, the oldest first. An end that was cut off is passed over."""
-        for number in self._numbers():
-            file = self._file(number)
-            with file.open("rb") as segment:
-                data = segment.read()
+        for number, file in sorted(self._files.items()):
+            data = file.read_bytes()
             start = 0
             while start < len(data):
                 try:
                     message, size = decode_first(memoryview(data)[start:])
-                    if message.fields.get("segment") != self._mark(number):
-                        break  # what is left of an older one
+                    if message.fields.get("segment") != self._marks[number]:
+                        raise BadMessage("It is of another segment.")
                     # (Without a content: the file had it already.)
                     if not all(c.content is None or c.is_intact for c in message.changes):
                         raise BadMessage("The content of a change is not what it was.")
@@ -76,16 +77,16 @@ class OpLog:
 
     def _next_record(self, number: int, data: bytes, bad: int, reason: str) -> int:
         """Where it goes on behind a record that cannot be read."""
-        details = {"file": self._file(number), "position": bad, "reason": reason}
-        following = bad
-        while (following := data.find(MAGIC, following + 1)) >= 0:
+        details = {"file": self._files[number], "position": bad, "reason": reason}
+        beginning = f'{{"segment": "{self._marks[number]}"'.encode()  # of a document, as encode writes it
+        following = bad + HEAD_BYTES
+        while (following := data.find(beginning, following + 1)) >= 0:
             try:
-                message, _ = decode_first(memoryview(data)[following:])
+                decode_first(memoryview(data)[following - HEAD_BYTES :])
             except BadMessage:
-                continue  # the content of a file may look like the beginning of a record
-            if message.fields.get("segment") == self._mark(number):
-                log.error("the log of changes is damaged: what was there is lost", extra=details)
-                return following
+                continue
+            log.error("the log of changes is damaged: what was there is lost", extra=details)
+            return following - HEAD_BYTES
         # It is what was being written when the process ended, of which nobody was told that it has
         # happened; or what is left of an older segment.
         log.info("the log of changes ends", extra=details)
@@ -104,7 +105,7 @@ class OpLog:
             pieces = []
             for first in range(0, len(changes), _MOST_CHANGES):  # each record can be read again
                 records = changes[first : first + _MOST_CHANGES]
-                pieces += encode("changes", records, segment=self._mark(self.number))
+                pieces += encode("changes", records, segment=self._marks[self.number])
             self._end += _write_all(self._segment, pieces)
         except OSError:
             self._take_back()
@@ -129,32 +130,37 @@ class OpLog:
             self._old[self.number], self._end = self._end, 0
         return self.number
 
-    def discard(self, number: int) -> None:
-        """Remove the segments up to *number*: what they say is on disk elsewhere."""
-        for old in [old for old in self._old if old <= number]:
-            file = self._file(old)
-            if self._spare.exists() or file.stat().st_size > _LARGEST_SPARE:
+    def discard(self, number: int, *, keep: bool = True) -> None:
+        """Remove the segments up to *number*: what they say is on disk elsewhere.
+
+        *keep*: whether a file of them may be used again.
+        """
+        for old in [old for old in self._files if old <= number]:
+            file = self._files.pop(old)
+            if not keep or self._spare.exists() or file.stat().st_size > _LARGEST_SPARE:
                 file.unlink()
             else:
                 file.rename(self._spare)
-            del self._old[old]
+            del self._old[old], self._marks[old]
 
     def close(self) -> None:
         self._syncing.shutdown()
         self.rotate()
 
     def _begin_segment(self) -> None:
-        number = self.number + 1
+        number, mark = self.number + 1, secrets.token_hex(8)
+        file = self._folder / f"changes-{number:016d}-{mark}.log"
         if self._spare.exists():
-            self._spare.rename(self._file(number))
-        descriptor = os.open(self._file(number), os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            self._spare.rename(file)
+        descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o600)
         try:
             sync_folder(self._folder)
         except OSError:
             os.close(descriptor)
-            self._file(number).unlink()
+            file.unlink()
             raise
         self._segment, self.number, self._end = descriptor, number, 0
+        self._files[number], self._marks[number] = file, mark
 
     def _take_back(self) -> None:
         """Half a record was written: the next one begins where it began."""
@@ -164,34 +170,6 @@ class OpLog:
         except OSError as error:
             self._broken = True
             log.error("the log of changes is broken", extra={"reason": str(error)})
-
-    def _mark(self, number: int) -> str:
-        """What the records of a segment have. Nobody can put one into a file and have it taken for one."""
-        return f"{number} {self._key}"
-
-    def _numbers(self) -> list[int]:
-        names = (file.name for file in self._folder.iterdir())
-        return sorted(
-            int(name[len(_PREFIX) : -len(_SUFFIX)])
-            for name in names
-            if name.startswith(_PREFIX) and name.endswith(_SUFFIX)
-        )
-
-    def _file(self, number: int) -> Path:
-        return self._folder / f"{_PREFIX}{number:016d}{_SUFFIX}"
-
-
-def _key(file: Path) -> str:
-    """The key of this log, made at its first start."""
-    if not file.exists():
-        temporary = file.with_suffix(".new")
-        with open(temporary, "w", opener=partial(os.open, mode=0o600)) as stream:
-            stream.write(secrets.token_hex(16))
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.rename(file)
-        sync_folder(file.parent)
-    return file.read_text()
 
 
 def sync_folder(folder: Path) -> None:

@@ -41,6 +41,9 @@ log = logging.getLogger("sfss.node")
 
 #: What puts leave free on the disks, so that there is room for deletes. Bytes.
 RESERVE_BYTES = 4 * 1024 * 1024
+#: What is held back on the queue's disk, so that a node can start though it is full. Bytes.
+_RESERVE_FOR_START = 1024 * 1024
+_RESERVE = "reserve"
 #: What came from a neighbour is passed on after so many µs at the least and at the most: by then
 #: others have it from him too. Nodes differ in it, so that one of two says it first, and spares the other.
 PASSING_DELAYS = 500_000, 1_300_000
@@ -157,6 +160,8 @@ class Replica:
         with contextlib.ExitStack() as opened:
             self._lock = _take_queue(self._queue, Path(storage).absolute())
             opened.callback(os.close, self._lock)
+            # A database cannot be opened without room for a few pages.
+            (self._queue / _RESERVE).unlink(missing_ok=True)
             self.folder = Folder(storage, alone=True)
             opened.callback(self.folder.close)
             self.catalog = Catalog(self._queue)
@@ -174,7 +179,16 @@ class Replica:
                 if getattr(error, "errno", None) not in FULL and "full" not in str(error):
                     raise StoreUnusable(f"Cannot use {storage} and {queue}: {error}.") from error
                 self._break(error)  # reads can go on, and changes as soon as there is room
+            self._hold_back()
             self._opened = opened.pop_all()
+
+    def _hold_back(self) -> None:
+        """Keep some room for the next start, if there is any."""
+        try:
+            with open(self._queue / _RESERVE, "wb") as reserve:
+                os.posix_fallocate(reserve.fileno(), 0, _RESERVE_FOR_START)
+        except OSError:
+            (self._queue / _RESERVE).unlink(missing_ok=True)
 
     @property
     def node(self) -> str:
@@ -490,6 +504,11 @@ class Replica:
                 raise
         except OSError as error:
             raise self._full(error) from error
+        etag = etag_of(operation.content)
+        if etag != before.etag:  # it was not known
+            healed = before._replace(etag=etag)
+            self.catalog.step([(before, healed)])
+            before = healed
         self.damaged.discard(operation.path)
         return Outcome(before, before, True)
 
@@ -618,7 +637,7 @@ class Replica:
                 number = self._log.rotate()
                 self.folder.sync()
                 if self.catalog.checkpoint():
-                    self._log.discard(number)
+                    self._log.discard(number, keep=False)  # who knows what is wrong with its blocks
             except Exception as error:
                 self._broken = str(error) or type(error).__name__
             else:
@@ -657,6 +676,17 @@ class Replica:
         if count:
             log.info("read the log of changes again", extra={"changes": count})
 
+    def _etag_on_disk(self, change: Change) -> str:
+        """The ETag of the file, which was there when this was logged; "" if it is not any more."""
+        try:
+            content = self.folder.read(change.path, limit=change.size)
+        except OSError as error:
+            log.error("cannot read a file", extra={"path": change.path, "reason": str(error)})
+            return ""
+        if content is None or sha1(content).hexdigest() != change.sha1:
+            return ""  # it will be found damaged, and healed
+        return etag_of(content)
+
     def _redo(self, change: Change, before: Entry | None) -> _Step:
         """*change*, which is on disk; its file too, but perhaps not for long."""
         self.clock.observe(change.version.stamp)
@@ -667,7 +697,7 @@ class Replica:
         elif change.sha1 is not None and before is not None and before.sha1 == change.sha1:
             etag = before.etag
         elif change.sha1 is not None:
-            etag = etag_of(self.folder.read(change.path) or b"")  # it was there when this was logged
+            etag = self._etag_on_disk(change)
         known = before is not None and before.version == change.version
         received = before.received if known else self._receipt()
         entry = Entry(change.path, change.version, change.size, change.sha1, etag, received)

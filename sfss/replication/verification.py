@@ -35,6 +35,7 @@ class Verification:
         self._engine = engine
         self._links = links
         self._task: asyncio.Task | None = None
+        self._wants_contents = False
         self._progress: dict[str, Any] = {"running": False, "runs": 0}
 
     def progress(self) -> dict[str, Any]:
@@ -43,6 +44,7 @@ class Verification:
 
     def start(self, *, contents: bool = True) -> None:
         """Begin, if it is not under way. *contents*: read them too, and not only see that they are."""
+        self._wants_contents = contents or (self._wants_contents and self._progress["running"])
         if self._task is None or self._task.done():
             self._progress = {
                 "running": True,
@@ -57,7 +59,7 @@ class Verification:
                 "compared": 0,
                 "failure": "",
             }
-            self._task = asyncio.create_task(self._run(contents))
+            self._task = asyncio.create_task(self._run())
 
     async def wait(self) -> None:
         if self._task is not None:
@@ -68,11 +70,15 @@ class Verification:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _run(self, contents: bool) -> None:
+    async def _run(self) -> None:
         progress = self._progress
         began = time.monotonic()
         try:
+            contents = self._wants_contents
             await self._look_at_the_catalog(contents)
+            if self._wants_contents and not contents:  # somebody has asked for more meanwhile
+                progress.update(checked=0, damaged=0, healed=0)
+                await self._look_at_the_catalog(True)
             await self._look_at_the_folder()
             if not progress["damaged"] - progress["healed"]:
                 await self._engine.run(self._replica.folder_is_known)
@@ -143,8 +149,8 @@ class Verification:
     async def _heal(self, damaged: list[Entry]) -> None:
         wanted = {entry.path: entry for entry in damaged}
         for path in list(wanted):
-            outcome = await self._engine.change(Adopt(path))
-            if outcome.changed:  # somebody has gone on to write it after it was found
+            # Somebody may have gone on to write it after it was found.
+            if await self._is_changed(Adopt(path)):
                 del wanted[path]
                 self._progress["healed"] += 1
         healed = 0
@@ -159,9 +165,8 @@ class Verification:
                     entry = wanted.get(change.path)
                     if entry is None or change.sha1 != entry.sha1 or not change.is_intact:
                         continue
-                    await self._engine.change(Heal(change.path, change.content), change.size)
                     del wanted[change.path]
-                    healed += 1
+                    healed += await self._is_changed(Heal(change.path, change.content))
                 if len(wanted) == before:
                     break  # it does not have the rest
         self._progress["healed"] += healed
@@ -179,12 +184,7 @@ class Verification:
             batch = [path for path in batch if can_name_a_file(path)]
             unknown, deleted = await self._engine.run(partial(self._unknown, batch))
             for path in unknown:
-                try:
-                    outcome = await self._engine.change(Adopt(path))
-                except SfssError as error:
-                    log.warning("a file cannot be adopted", extra={"path": path, "reason": str(error)})
-                else:
-                    self._progress["adopted"] += outcome.changed
+                self._progress["adopted"] += await self._is_changed(Adopt(path))
             for path in deleted:
                 self._progress["deleted"] += 1
                 log.warning("a file that was deleted lies in the folder again", extra={"path": path})
@@ -194,6 +194,15 @@ class Verification:
                 "names in the folder that are none of the node's, or cannot be read",
                 extra={"count": len(skipped), "first": skipped[0]},
             )
+
+    async def _is_changed(self, operation: Adopt | Heal) -> bool:
+        """Do *operation*, whatever one file does; whether it has changed anything."""
+        try:
+            return (await self._engine.change(operation)).changed
+        except SfssError as error:
+            extra = {"path": operation.path, "reason": str(error)}
+            log.warning("a file cannot be put right", extra=extra)
+            return False
 
     async def _compare(self) -> None:
         """Compare with all neighbours that can be reached."""
@@ -209,7 +218,7 @@ class Verification:
                 and link.counts["failures"] == failures[link]
                 and link in self._links()
                 and not link.is_this_node
-                and (time.monotonic() < deadline or link.catching_up is not None)
+                and (time.monotonic() < deadline or any(link.catching_up for link in links))
             ):
                 await asyncio.sleep(_POLL)
             self._progress["compared"] += link.counts["comparisons"] > before[link]

@@ -40,6 +40,7 @@ _MANY_TRIES = 100
 _IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.ENOTEMPTY)
 _IS_NO_FILE = (errno.ENOENT, *_IN_THE_WAY, errno.ENAMETOOLONG, errno.ENXIO)
 FULL = (errno.ENOSPC, errno.EDQUOT)
+_TOO_MUCH = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 #: It is the disk, and not this one file.
 DISK_FAILS = (errno.EIO, errno.EROFS, *FULL)
 
@@ -224,7 +225,7 @@ class Folder:
             try:
                 self._rename(temporary, parts)
             except OSError as error:
-                if error.errno in DISK_FAILS:
+                if error.errno in (*DISK_FAILS, *_TOO_MUCH):
                     raise
                 break  # whatever is wrong with this one place
             if self._any_hashed:
@@ -236,7 +237,8 @@ class Folder:
     def remove(self, path: str) -> bool:
         """Remove the file, and folders that are empty then; whether there was one. :raises OSError:"""
         found = False
-        for parts in self._looked_at(path):
+        # Its own place first: what lies there may be an older one, and must not come to light again.
+        for parts in self._looked_at(path)[::-1]:
             if self._unlink(parts):
                 found = True
                 if parts[0] != RESERVED:

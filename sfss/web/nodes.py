@@ -22,7 +22,6 @@ from sfss.replication.node import Node, NodeFileInfo, sha1_of
 from sfss.replication.transport import MEDIA_TYPE, MESSAGE_ROOM, RESOURCE
 from sfss.service import FileService
 from sfss.web.conditional import write_precondition
-from sfss.web.doors import OPEN
 from sfss.web.fastpath import PlainRequest, plain_node_request
 from sfss.web.files import Serving
 from sfss.web.page import Page
@@ -175,7 +174,8 @@ def make_node_runner(
     """All that serves *node*, which stands behind *service*, over HTTP."""
     files = NodeFiles(node, service, settings)
     routes = [*Neighbours(node, service).routes(), *Status(service, panel).routes_of_a_node()]
-    open_paths = OPEN
+    # (Not doors.OPEN: that has names which are files here.)
+    open_paths = frozenset(("/", "/healthz", "/readyz"))
     if settings.page:
         page = Page(service, panel, uploads=False)
         routes += page.routes(_PAGE)
