@@ -14,7 +14,8 @@ from sfss.errors import SfssError
 from sfss.replication.answering import Answers
 from sfss.replication.asking import Conversation, compare, deliver
 from sfss.replication.changes import BadMessage, decode
-from sfss.replication.replica import Delete, Operation, Outcome, Put, Replica
+from sfss.replication.operations import Delete, Operation, Outcome, Put
+from sfss.replication.replica import Replica
 from sfss.replication.tree import leaf_of
 from sfss.replication.versions import Version, stamp_of
 

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from sfss.replication.answering import Answers
-from sfss.replication.replica import Adopt
+from sfss.replication.operations import Adopt
 from tests.simulation import STEPS, SimulatedNode, World
 
 MESH = {"A": "BC", "B": "AC", "C": "AB"}

@@ -122,11 +122,9 @@ async def test_killed_between_any_two_steps(tmp_path, step):
             with pytest.raises((EOFError, ConnectionResetError)):
                 await cluster.ask("A", method, f"/{path}", body)
             assert await asyncio.to_thread(victim.process.wait, 10) == -signal.SIGKILL
-            visible = cluster.files("A")
             await cluster.start("A")
             has_happened = step != "written"
-            files = await cluster.until_equal()
-            assert len(visible) in (1, 2, 3)
+            await cluster.until_equal()
             for name in "ABC":
                 content = await cluster.get(name, path)
                 assert content == ((body or None) if has_happened else _before(path))

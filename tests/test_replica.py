@@ -12,7 +12,8 @@ import pytest
 from sfss.errors import AlreadyDeleted, SfssError, StoreRefused, StoreUnusable
 from sfss.replication.changes import Change
 from sfss.replication.oplog import OpLog
-from sfss.replication.replica import Adopt, Delete, Heal, Learn, Outcome, Put, Replica
+from sfss.replication.operations import Adopt, Delete, Heal, Learn, Outcome, Put
+from sfss.replication.replica import Replica
 from sfss.replication.versions import FINAL, Version, stamp_of
 
 NOW = 1_750_000_000.0

@@ -26,7 +26,8 @@ from sfss.errors import SfssError
 from sfss.paths import is_valid_path
 from sfss.replication.catalog import Entry
 from sfss.replication.changes import BadMessage, Change, Message, encode
-from sfss.replication.replica import Learn, Outcome, Replica, announcement
+from sfss.replication.operations import Learn, Outcome
+from sfss.replication.replica import Replica, announcement
 from sfss.replication.tree import FAN, LEAVES
 
 log = logging.getLogger("sfss.node")

@@ -14,7 +14,8 @@ from sfss.errors import SfssError, StoreFull
 from sfss.replication.answering import MOST_BYTES, MOST_CHANGES, MOST_LEAVES, check_speaker, speak
 from sfss.replication.catalog import LEARNED, OWN, Entry
 from sfss.replication.changes import BadMessage, Change, Message
-from sfss.replication.replica import Delete, Learn, Replica, announcement
+from sfss.replication.operations import Delete, Learn
+from sfss.replication.replica import Replica, announcement
 from sfss.replication.tree import FAN, LEAVES
 from sfss.replication.versions import Version
 

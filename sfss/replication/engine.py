@@ -13,7 +13,8 @@ from typing import Any, NamedTuple
 from sfss.errors import SfssError
 from sfss.figures import Histogram
 from sfss.receivers import Receiver
-from sfss.replication.replica import Learn, Operation, Outcome, Replica
+from sfss.replication.operations import Learn, Operation, Outcome
+from sfss.replication.replica import Replica
 
 log = logging.getLogger("sfss.node")
 

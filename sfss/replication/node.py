@@ -28,18 +28,20 @@ from sfss.errors import (
     SfssError,
     StoreRefused,
 )
-from sfss.figures import Family, counter, gauge, seconds, sizes
+from sfss.figures import Family
 from sfss.models import Precondition, etag_of
 from sfss.panel import Event
 from sfss.paths import check_path, is_valid_path
 from sfss.receivers import Receiver
+from sfss.replication import report
 from sfss.replication.answering import Answers
 from sfss.replication.catalog import LEARNED, CatalogReader, Entry
 from sfss.replication.changes import Change, decode
 from sfss.replication.engine import Engine
 from sfss.replication.links import Link
 from sfss.replication.names import can_name_a_file, generated_name
-from sfss.replication.replica import Adopt, Delete, Heal, Learn, Outcome, Put, Replica
+from sfss.replication.operations import Adopt, Delete, Heal, Learn, Outcome, Put
+from sfss.replication.replica import Replica
 from sfss.replication.transport import Transport
 from sfss.replication.verification import Verification
 from sfss.replication.versions import Version, stamp_of
@@ -627,97 +629,19 @@ class Node(Store):
 
     def status(self) -> dict[str, Any]:
         """What ``/_status`` tells: the queues by neighbour, and more."""
-        replica, catalog = self._replica, self._replica.catalog
-        now = time.time()
-        return {
-            "queues": {
-                url: {"length": self._reader.queue_length(url)}
-                for url in self.links
-            },
-            "node": replica.node,
+        return report.status(self._replica, self._reader, self.links) | {
             "names": self.options.names,
-            "files": catalog.counts.files,
-            "bytes": catalog.counts.bytes,
-            "root": f"{catalog.tree.root():016x}",
-            "tombstones": catalog.counts.tombstones,
-            "damaged": len(replica.damaged),
-            "writable": self._is_writable(),
-            "neighbours": {
-                link.url: {
-                    "up": bool(link.up),
-                    "is_this_node": link.is_this_node,
-                    "node": link.node,
-                    "caught_up": link.caught_up,
-                    "catching_up": link.catching_up,
-                    "last_answer_age": None if link.last_answer is None else round(now - link.last_answer, 1),
-                    "last_failure": link.last_failure,
-                }
-                for link in self.links.values()
-            },
             "verification": self.verification.progress(),
         }
-
-    def _is_writable(self) -> bool:
-        return self._replica.broken is None and not self._replica.full
 
     def families(self) -> Iterable[Family]:
         if self._replica is None:
             return []
-        counts, engine = self._replica.catalog.counts, self._engine
-        families = []
-        for name, help, value in (
-            ("sfss_node_files", "Files", counts.files),
-            ("sfss_node_bytes", "Bytes of all files", counts.bytes),
-            ("sfss_node_tombstones", "Deletes that are remembered", counts.tombstones),
-            ("sfss_node_damaged_files", "Files found damaged or missing", len(self._replica.damaged)),
-            ("sfss_node_log_bytes", "Bytes that a start would read again", self._replica.log_bytes),
-            ("sfss_store_writable", "0 if the disk is full or fails", int(self._is_writable())),
-        ):
-            family = gauge(name, help)
-            family.add((), value)
-            families.append(family)
-        operations = counter("sfss_node_operations_total", "What the node has done", "operation")
-        for name, number in self._counts.items():
-            operations.add((name,), number)
-        group_sizes = sizes("sfss_store_flush_writes", "Changes that share an fsync")
-        group_sizes.add((), engine.group_sizes)
-        group_times = seconds("sfss_store_flush_duration_seconds", "Time of such a group")
-        group_times.add((), engine.group_times)
-        return [*families, operations, group_sizes, group_times, *self._families_of_links()]
-
-    def _families_of_links(self) -> list[Family]:
-        up = gauge("sfss_neighbour_up", "1 if the neighbour answers", "neighbour", join="max")
-        length = gauge("sfss_neighbour_queue_length", "Changes it has yet to be told", "neighbour")
-        age = gauge(
-            "sfss_neighbour_queue_age_seconds", "How long the first of them waits", "neighbour"
-        )
-        caught_up = gauge(
-            "sfss_neighbour_caught_up", "1 if all was compared since the start", "neighbour"
-        )
-        catching_up = gauge(
-            "sfss_neighbour_catching_up_files", "Files fetched by the comparison under way", "neighbour"
-        )
-        events = counter(
-            "sfss_neighbour_events_total", "What was done with the neighbour", "neighbour", "event"
-        )
-        traffic = counter(
-            "sfss_neighbour_bytes_total", "Bytes of messages and answers", "neighbour", "direction"
-        )
-        now = time.time()
-        for url, link in self.links.items():
-            label = (url,)
-            due = self._reader.oldest_due(url)
-            up.add(label, int(bool(link.up)))
-            length.add(label, self._reader.queue_length(url))
-            age.add(label, 0.0 if due is None else max(now - due / 1_000_000, 0.0))
-            caught_up.add(label, int(link.caught_up))
-            if link.catching_up is not None and link.catching_up["fetched_files"]:
-                catching_up.add(label, link.catching_up["fetched_files"])
-            for name, number in link.counts.items():
-                events.add((url, name), number)
-            for name, number in link.bytes.items():
-                traffic.add((url, name), number)
-        return [up, length, age, caught_up, catching_up, events, traffic]
+        return [
+            *report.families(self._replica, self._engine),
+            report.operations(self._counts),
+            *report.families_of_links(self._reader, self.links),
+        ]
 
     def history(self) -> Iterable[Event]:
         return [event for link in self.links.values() for event in link.history]

@@ -28,9 +28,19 @@ from sfss.errors import (
     StoreRefused,
     StoreUnusable,
 )
-from sfss.models import FileInfo, Precondition, etag_of
+from sfss.models import FileInfo, etag_of
 from sfss.replication.catalog import LEARNED, OWN, Catalog, Entry
 from sfss.replication.changes import Change
+from sfss.replication.operations import (
+    Adopt,
+    Delete,
+    Heal,
+    Learn,
+    Operation,
+    Outcome,
+    Put,
+    path_of,
+)
 from sfss.replication.oplog import LogBroken, OpLog, sync_folder
 from sfss.replication.tree import leaf_of
 from sfss.replication.names import can_name_a_file
@@ -53,55 +63,6 @@ _MENDING_PAUSE = 1_000_000
 _RECENT_BYTES = 16 * 1024 * 1024
 #: A file that somebody else has put into the folder is older than every change.
 _FOUND_STAMP = 0
-
-
-class Put(NamedTuple):
-    """A client's file. *immutable*: a name has one content only, and is never used again."""
-
-    path: str
-    content: bytes | bytearray
-    sha1: str
-    precondition: Precondition | None = None
-    immutable: bool = False
-
-
-class Delete(NamedTuple):
-    """A client's delete. It is remembered even if there is no such file: it may be on its way."""
-
-    path: str
-    precondition: Precondition | None = None
-    final: bool = False  #: the name is never used again
-
-
-class Learn(NamedTuple):
-    """What *source* (a neighbour's URL, or None) says; with the content, or ours is the same."""
-
-    change: Change
-    source: str | None
-
-
-class Adopt(NamedTuple):
-    """A file lies in the folder that is not in the catalog."""
-
-    path: str
-
-
-class Heal(NamedTuple):
-    """The content of a file that was damaged or missing."""
-
-    path: str
-    content: bytes | memoryview
-
-
-Operation = Put | Delete | Learn | Adopt | Heal
-
-
-class Outcome(NamedTuple):
-    """What an operation has found, and what is true now."""
-
-    before: Entry | None
-    entry: Entry | None
-    changed: bool
 
 
 class _Step(NamedTuple):
@@ -238,7 +199,7 @@ class Replica:
         newest: dict[str, Entry] = {}  # of what is decided, and not yet in the catalog
         room = self._room()
         for operation in operations:
-            path = _path_of(operation)
+            path = path_of(operation)
             before = newest.get(path) or self.catalog.get(path)
             try:
                 if isinstance(operation, Heal):
@@ -260,7 +221,7 @@ class Replica:
         if failure is not None:
             # What has found itself done already may have found what is not done now.
             outcomes = [
-                failure if isinstance(outcome, Outcome) and _path_of(operation) in newest else outcome
+                failure if isinstance(outcome, Outcome) and path_of(operation) in newest else outcome
                 for operation, outcome in zip(operations, outcomes)
             ]
         return outcomes
@@ -733,10 +694,6 @@ class Replica:
         """The folder was compared with the catalog, file by file."""
         self.folder.identify(self.catalog.state("storage"))
         self.knows_folder = True
-
-
-def _path_of(operation: Operation) -> str:
-    return operation.change.path if isinstance(operation, Learn) else operation.path
 
 
 def announcement(entry: Entry) -> Change:

@@ -13,7 +13,8 @@ from sfss.replication.catalog import Entry
 from sfss.replication.engine import Engine
 from sfss.replication.links import Link
 from sfss.replication.names import can_name_a_file
-from sfss.replication.replica import Adopt, Heal, Replica
+from sfss.replication.operations import Adopt, Heal
+from sfss.replication.replica import Replica
 from sfss.replication.tree import leaf_of
 
 log = logging.getLogger("sfss.node")

@@ -1,0 +1,60 @@
+"""What can be done to a replica, and what comes of it."""
+
+from typing import NamedTuple
+
+from sfss.models import Precondition
+from sfss.replication.catalog import Entry
+from sfss.replication.changes import Change
+
+
+class Put(NamedTuple):
+    """A client's file. *immutable*: a name has one content only, and is never used again."""
+
+    path: str
+    content: bytes | bytearray
+    sha1: str
+    precondition: Precondition | None = None
+    immutable: bool = False
+
+
+class Delete(NamedTuple):
+    """A client's delete. It is remembered even if there is no such file: it may be on its way."""
+
+    path: str
+    precondition: Precondition | None = None
+    final: bool = False  #: the name is never used again
+
+
+class Learn(NamedTuple):
+    """What *source* (a neighbour's URL, or None) says; with the content, or ours is the same."""
+
+    change: Change
+    source: str | None
+
+
+class Adopt(NamedTuple):
+    """A file lies in the folder that is not in the catalog."""
+
+    path: str
+
+
+class Heal(NamedTuple):
+    """The content of a file that was damaged or missing."""
+
+    path: str
+    content: bytes | memoryview
+
+
+Operation = Put | Delete | Learn | Adopt | Heal
+
+
+class Outcome(NamedTuple):
+    """What an operation has found, and what is true now."""
+
+    before: Entry | None
+    entry: Entry | None
+    changed: bool
+
+
+def path_of(operation: Operation) -> str:
+    return operation.change.path if isinstance(operation, Learn) else operation.path
