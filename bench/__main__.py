@@ -39,12 +39,16 @@ def main() -> None:
         "--only", choices=["get", "put", "durable", "crowd", "workers", "stop", "nodes", "heal", "million"],
         help="(default: all but million)",
     )
+    parser.add_argument(
+        "--folder", type=Path, default=Path.cwd(),
+        help="where the programs keep their data (default: here). /tmp may be memory, where an fsync costs\n"
+        "nothing; and where many files were removed in the last minutes, ext4 is slow to make new ones",
+    )
     options = parser.parse_args()
     for program in ("memcached", "nginx", "wrk", "taskset"):
         if find(program) is None:
             sys.exit(f"{program} is not installed; run: sh tests/install-stores.sh --bench")
-    # In the project's folder, so on its disk: /tmp may be memory, where an fsync costs nothing.
-    folder = Path(tempfile.mkdtemp(prefix="sfss-bench-", dir=Path.cwd()))
+    folder = Path(tempfile.mkdtemp(prefix="sfss-bench-", dir=options.folder.absolute()))
     try:
         for name in options.sizes:
             if options.only in (None, "get", "put"):
