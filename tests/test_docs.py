@@ -217,7 +217,7 @@ def test_the_flags_of_all_files_exist():
     flags = {"--" + name.replace("_", "-") for name in settings} | {"--config", "--version", "--help"}
     texts = [RUNBOOK, (ROOT / "Dockerfile").read_text(), (ROOT / "README.rst").read_text()]
     known_elsewhere = {"--method", "--limit", "--with-test-stores", "--bench", "--only", "--key-file",
-                       "--path", "--filepath", "--concurrency", "--size", "--to", "--requests", "--faults",
+                       "--path", "--filepath", "--concurrency", "--size", "--to", "--requests", "--faults", "--folder",
                        "--now", "--system", "--data-binary", "--no-cache-dir", "--interval", "--timeout", "--start-period"}  # fmt: skip
     for text in texts:
         used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
