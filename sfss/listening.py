@@ -37,6 +37,13 @@ def listen(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
+def url_of(address: tuple, *, tls: bool) -> str:
+    """The URL of a server that listens on *address*, as :meth:`socket.socket.getsockname` gives it."""
+    host, port = address[:2]
+    host = f"[{host}]" if ":" in host else host
+    return f"{'https' if tls else 'http'}://{host}:{port}"
+
+
 def allow_many_files() -> None:
     """As many open files as the system lets us have: each client is one."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

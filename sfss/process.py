@@ -9,7 +9,14 @@ from collections.abc import Awaitable, Callable
 from aiohttp import web
 
 from sfss import __version__
-from sfss.listening import BACKLOG, allow_many_files, listen, load_certificate, tls_context
+from sfss.listening import (
+    BACKLOG,
+    allow_many_files,
+    listen,
+    load_certificate,
+    tls_context,
+    url_of,
+)
 from sfss.settings import Kind, ServerSettings
 
 log = logging.getLogger("sfss")
@@ -44,9 +51,7 @@ async def run(
         await runner.setup()
         for listener in sockets:
             await web.SockSite(runner, listener, ssl_context=tls, backlog=BACKLOG).start()
-            host, port = listener.getsockname()[:2]
-            host = f"[{host}]" if ":" in host else host
-            url = f"{'https' if tls else 'http'}://{host}:{port}"
+            url = url_of(listener.getsockname(), tls=tls is not None)
             announce(url)
             log.info("listening", extra={"url": url, "store": store, "version": __version__})
         # What is there now stays: the garbage collector need not look at it ever again.

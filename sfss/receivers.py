@@ -1,6 +1,9 @@
 """Who waits for an answer without a task of its own."""
 
+import logging
 from typing import Any, Protocol
+
+log = logging.getLogger("sfss")
 
 
 class Receiver(Protocol):
@@ -14,3 +17,16 @@ class Receiver(Protocol):
     def set_result(self, result: Any) -> None: ...
 
     def set_exception(self, error: Exception) -> None: ...
+
+
+def tell(receiver: Receiver, outcome: Any) -> None:
+    """Give *receiver* its result, or its exception, if it still waits; whatever it makes of it."""
+    if receiver.done():
+        return
+    try:
+        if isinstance(outcome, Exception):
+            receiver.set_exception(outcome)
+        else:
+            receiver.set_result(outcome)
+    except Exception:  # one receiver's bug must not keep the others waiting
+        log.exception("it was done, but who asked for it could not be told")

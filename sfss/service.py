@@ -1,6 +1,7 @@
 """The rules between HTTP and a store: which paths, how large, what type, how many at once.
 
-Whoever speaks for a client (HTTP now) comes through here; nobody but this module calls a store.
+Whoever speaks for a client (HTTP now) comes through here; nobody but this module calls a
+store. (But a node's puts have more to say: ``web/nodes.py``.)
 """
 
 import mimetypes

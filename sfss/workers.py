@@ -31,7 +31,7 @@ from gunicorn.errors import HaltServer
 from sfss import __version__
 from sfss.board import Board
 from sfss.errors import SfssError
-from sfss.listening import BACKLOG, allow_many_files, listen, tls_context
+from sfss.listening import BACKLOG, allow_many_files, listen, tls_context, url_of
 from sfss.panel import GONE, Panel, retire
 from sfss.settings import Settings
 
@@ -169,9 +169,7 @@ class _Application(BaseApplication):
     def _url(self, address: tuple | str) -> str:
         if isinstance(address, str):  # a Unix socket, from systemd
             return f"unix:{address}"
-        host, port = address[:2]
-        host = f"[{host}]" if ":" in host else host
-        return f"{'https' if self.settings.ssl else 'http'}://{host}:{port}"
+        return url_of(address, tls=self.settings.ssl)
 
 
 class _Master(Arbiter):

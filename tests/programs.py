@@ -161,6 +161,19 @@ def start_nutcracker(
     return program, port
 
 
+def start_nginx(folder: Path, servers: str, port: int) -> Program:
+    """An nginx with what it keeps in *folder*; *servers* are of its configuration, and one has *port*."""
+    (folder / "nginx.conf").write_text(
+        f"daemon off; master_process off; pid {folder}/pid; error_log {folder}/error.log; events {{}}\n"
+        f"http {{ access_log off; client_body_temp_path {folder}/b; proxy_temp_path {folder}/p;"
+        f" fastcgi_temp_path {folder}/f; uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;"
+        f"\n{servers}\n}}"
+    )
+    program = Program([find("nginx"), "-c", folder / "nginx.conf", "-e", folder / "error.log"])
+    program.wait_for_port(port)
+    return program
+
+
 def start_gobeansdb(folder: Path, port: int, routes: str) -> Program:
     """A gobeansdb node with the configuration of conf/gobeansdb, its data in *folder*."""
     return _start_beans("gobeansdb", folder, port, routes)

@@ -20,6 +20,7 @@ from tests.programs import (
     free_port,
     proxy_flags,
     start_memcached,
+    start_nginx,
 )
 
 CONF = ROOT / "conf"
@@ -70,13 +71,7 @@ def test_balancers(balancer, tmp_path):
     if balancer == "nginx":
         text = (CONF / "nginx" / "sfss.conf").read_text()
         text = pointed_at(text, gateways, port, "listen 80;", "listen 127.0.0.1:{port};")
-        (tmp_path / "nginx.conf").write_text(
-            f"daemon off; master_process off; pid {tmp_path}/pid; error_log {tmp_path}/error.log; events {{}}\n"
-            f"http {{ access_log off; client_body_temp_path {tmp_path}/b; proxy_temp_path {tmp_path}/p;"
-            f" fastcgi_temp_path {tmp_path}/f; uwsgi_temp_path {tmp_path}/u; scgi_temp_path {tmp_path}/s;"
-            f"\n{text}\n}}"
-        )
-        command = [find("nginx"), "-c", tmp_path / "nginx.conf", "-e", tmp_path / "error.log"]
+        program = start_nginx(tmp_path, text, port)
     else:
         text = (CONF / "haproxy" / "haproxy.cfg").read_text()
         text = pointed_at(text, gateways, port, "bind :80", "bind 127.0.0.1:{port}")
@@ -84,8 +79,8 @@ def test_balancers(balancer, tmp_path):
         command = [find("haproxy"), "-f", tmp_path / "haproxy.cfg"]
         checked = subprocess.run([str(c) for c in [*command, "-c"]], capture_output=True, text=True)
         assert checked.returncode == 0, checked.stderr
-    program = Program(command)
-    program.wait_for_port(port)
+        program = Program(command)
+        program.wait_for_port(port)
     one_bad_file_takes_no_gateway_out(port, store)
     the_service_stands_a_lost_gateway(port, gateways)
     for running in [program, gateways[1], memcached]:
@@ -146,26 +141,16 @@ def test_nginx_before_a_node(tmp_path):
     text = text.replace("127.0.0.1:8080", f"127.0.0.1:{node.port}").replace("listen 80", f"listen 127.0.0.1:{port}")
     text = text.replace("/var/lib/sfss/files", str(node.storage))
 
-    def start(text: str) -> Program:
-        (tmp_path / "nginx.conf").write_text(
-            f"daemon off; user root; pid {tmp_path}/pid; error_log {tmp_path}/error.log; events {{}}\n"
-            f"http {{ access_log off; client_body_temp_path {tmp_path}/b; proxy_temp_path {tmp_path}/p;\n"
-            f"fastcgi_temp_path {tmp_path}/f; uwsgi_temp_path {tmp_path}/u; scgi_temp_path {tmp_path}/s;\n{text} }}"
-        )
-        nginx = Program([find("nginx"), "-c", tmp_path / "nginx.conf", "-e", tmp_path / "error.log"])
-        nginx.wait_for_port(port)
-        return nginx
-
     def status(method: str, target: str, body: bytes = b"") -> int:
         return ask(port, request(method, target, body)).status
 
-    nginx = start(text)
+    nginx = start_nginx(tmp_path, text, port)
     ask(node.port, request("PUT", "/there", b"x"))
     assert status("PUT", "/new", b"x") == 403  # not from this address
     assert status("PUT", "/there", b"x") == 403
     assert status("DELETE", "/there") == 403
     nginx.stop()
-    nginx = start(text.replace("10.0.0.0/24", "127.0.0.0/8"))
+    nginx = start_nginx(tmp_path, text.replace("10.0.0.0/24", "127.0.0.0/8"), port)
     assert status("PUT", "/a/new.svg", b"1") == 201
     assert status("PUT", "/a/new.svg", b"2") == 204
     answer = ask(port, request("GET", "/a/new.svg"))

@@ -14,10 +14,16 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.conftest import need
+from tests.conftest import cannot, need
 from tests.http import Answer, RawClient, ask, request
-from tests.programs import Program, SfssNode, find, free_port, start_node_on_a_small_disk, can_mount
-from tests.conftest import cannot
+from tests.programs import (
+    Program,
+    SfssNode,
+    can_mount,
+    free_port,
+    start_nginx,
+    start_node_on_a_small_disk,
+)
 
 CONTENT = b"content of a file\n"
 SHA1 = sha1(CONTENT).hexdigest()
@@ -178,17 +184,8 @@ def test_too_large(tmp_path):
 def test_nginx_serves_the_files_as_they_lie(exact, tmp_path):
     need("nginx")
     port = free_port()
-    config = tmp_path / "nginx.conf"
-    config.write_text(
-        f"daemon off; pid {tmp_path}/pid; error_log {tmp_path}/error.log;\n"
-        "user root;\nevents {}\n"
-        f"http {{ access_log off; client_body_temp_path {tmp_path}/b; proxy_temp_path {tmp_path}/p;\n"
-        f"fastcgi_temp_path {tmp_path}/f; uwsgi_temp_path {tmp_path}/u; scgi_temp_path {tmp_path}/s;\n"
-        f"server {{ listen 127.0.0.1:{port}; location / {{ root {exact.storage}; }} "
-        "location ~ ^/\\.sfss { return 404; } } }\n"
-    )
-    nginx = Program([find("nginx"), "-c", config, "-p", tmp_path])
-    nginx.wait_for_port(port)
+    server = f"server {{ listen 127.0.0.1:{port}; location / {{ root {exact.storage}; }} "
+    nginx = start_nginx(tmp_path, server + "location ~ ^/\\.sfss { return 404; } }", port)
     try:
         for name in ("/n/a.txt", "/n/%C3%BC%20b.txt"):
             put(exact, name, name.encode())

@@ -6,7 +6,7 @@ a message     has                                         and is answered with
 ``push``      changes, with their contents                ``results``: "" or why not, for each
 ``offer``     changes without contents                    ``wanted``: the numbers of those that are
                                                           to be pushed; deletes are taken at once
-``tree``      ``horizon``; ``branches``: those whose      ``root``, ``horizon``, ``mark``, ``synced``,
+``tree``      ``root``; ``branches``: those whose         ``root``, ``horizon``, ``mark``, ``synced``,
               leaves are asked for, or null               ``branches`` or ``leaves``: digests
 ``list``      ``leaves``: numbers                         changes without contents; ``leaves``: how
                                                           many of them that were
@@ -113,20 +113,20 @@ class Answers:
 
     def _tree(self, message: Message, source: str | None, node: str) -> tuple[list[Learn], Finish]:
         replica = self._replica
-        asked = message.fields["branches"]
+        asked, root = message.fields["branches"], replica.catalog.tree.root()
+        found: dict[str, Any] = {}
         if asked is None:
-            found: dict[str, Any] = {"branches": replica.catalog.tree.branches()}
-            if message.fields["root"] == replica.catalog.tree.root():
-                found = {}  # it needs no more to see that all is the same
+            if message.fields["root"] != root:  # otherwise it needs no more to see that all is the same
+                found = {"branches": replica.catalog.tree.branches()}
         else:
             if len(asked) > FAN or not all(type(b) is int and 0 <= b < FAN for b in asked):
                 raise ValueError("there is no such branch")
             found = {"leaves": [replica.catalog.tree.leaves_of(branch) for branch in asked]}
         fields = {
-            "root": replica.catalog.tree.root(),
+            "root": root,
             "files": replica.catalog.counts.files,
             "horizon": replica.horizon,
-            "mark": replica.mark(),
+            "mark": replica.receipt(),
             "synced": replica.catalog.state(f"synced {node}"),
         }
         return [], lambda outcomes: self._message([], source, **fields, **found)
@@ -178,8 +178,12 @@ def speak(
 ) -> list[bytes]:
     """A message of this node to *neighbour*."""
     left = replica.catalog.queue_length(neighbour) if neighbour is not None else 0
-    about = {"node": replica.node, "process": replica.process, "names": names, "left": left}
-    return encode(kind, changes, **about, **fields)
+    return encode(kind, changes, **introduction(replica, names), left=left, **fields)
+
+
+def introduction(replica: Replica, names: str) -> dict[str, str]:
+    """Who speaks: what every message begins with."""
+    return {"node": replica.node, "process": replica.process, "names": names}
 
 
 def check_speaker(message: Message, replica: Replica, names: str) -> str:

@@ -1,5 +1,5 @@
 """What a node says to one neighbour, as conversations: generators that give the bytes of a request and
-are sent the answer. Who runs them decides how the bytes travel (``node.py``: over HTTP; the tests: through
+are sent the answer. Who runs them decides how the bytes travel (``links.py``: over HTTP; the tests: through
 a network that loses, delays and damages them).
 
 :func:`deliver` tells the neighbour what has changed; :func:`compare` finds what the two have not in
@@ -68,12 +68,13 @@ def deliver(replica: Replica, names: str, neighbour: str, *, careful: bool) -> C
     offered = [*own, *learned] if careful else learned
     put_off, reason = 0, ""
     if offered:
-        changes = [announcement(entry) for entry in offered[:MOST_CHANGES]]
+        offered = offered[:MOST_CHANGES]
+        changes = [announcement(entry) for entry in offered]
         answer = yield speak(replica, names, "offer", neighbour, changes)
         check(replica, names, answer)
         wanted = set(_numbers(answer, "wanted", len(changes)))
         failed = set(_numbers(answer, "failed", len(changes)))
-        for number, entry in enumerate(offered[: len(changes)]):
+        for number, entry in enumerate(offered):
             if number in wanted:
                 pushed.append(entry)
             elif number not in failed:
@@ -84,7 +85,7 @@ def deliver(replica: Replica, names: str, neighbour: str, *, careful: bool) -> C
         catalog.put_off(neighbour, late, replica.now() + _PUT_OFF)
     if told:
         catalog.told(neighbour, told)
-    batches = [[entry.path for entry in batch] for batch in _batches(pushed)]
+    batches = list(_batches(pushed))
     while batches:
         batch = batches.pop(0)
         changes, unfit = [], []
@@ -130,7 +131,7 @@ def compare(replica: Replica, names: str, neighbour: str) -> Conversation[Compar
     have the same; the file was here before that time; and it is not in the queue for the neighbour.
     """
     catalog = replica.catalog
-    horizon, now = replica.horizon, replica.mark()
+    horizon, now = replica.horizon, replica.receipt()
     answer = yield speak(
         replica, names, "tree", neighbour, root=catalog.tree.root(), branches=None
     )
@@ -263,15 +264,15 @@ def _apply(replica: Replica, operations: Sequence[Learn | Delete]) -> int:
     return len(refusals)
 
 
-def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
-    """As many as may be sent at once, in order."""
-    batch: list[Entry] = []
+def _batches(entries: Iterable[Entry]) -> Iterator[list[str]]:
+    """The paths of as many as may be sent at once, in order."""
+    batch: list[str] = []
     size = 0
     for entry in entries:
         if batch and (len(batch) >= _MOST_PUSHED or size + entry.size > MOST_BYTES):
             yield batch
             batch, size = [], 0
-        batch.append(entry)
+        batch.append(entry.path)
         size += entry.size
     if batch:
         yield batch

@@ -250,10 +250,10 @@ class Catalog(_Reading):
         finally:
             self.abandon()  # if there was no commit
 
-    def forget(self, before: int, limit: int) -> tuple[int, int]:
+    def forget(self, before: int, limit: int) -> int:
         """Drop tombstones that came before the stamp *before*, and that no neighbour has yet to be told.
 
-        At most *limit* of them; how many there were, and the latest stamp of them.
+        At most *limit* of them; how many there were.
         """
         rows = self._database.execute(
             "SELECT leaf, path, received FROM files WHERE sha1 IS NULL AND received < ?"
@@ -263,7 +263,7 @@ class Catalog(_Reading):
             (before, limit),
         ).fetchall()
         if not rows:
-            return 0, 0
+            return 0
         counts = self.counts._replace(tombstones=self.counts.tombstones - len(rows))
         latest = max(received for _, _, received in rows)
         self._database.execute("BEGIN IMMEDIATE")
@@ -277,7 +277,7 @@ class Catalog(_Reading):
             self._roll_back()
             raise
         self.counts = counts
-        return len(rows), latest
+        return len(rows)
 
     # What is to be told.
 

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 from sfss.errors import SfssError
 from sfss.figures import Histogram
-from sfss.receivers import Receiver
+from sfss.receivers import Receiver, tell
 from sfss.replication.operations import Learn, Operation, Outcome
 from sfss.replication.replica import Replica
 
@@ -57,28 +57,25 @@ class Engine:
 
     async def change(self, operation: Operation, size: int = 0) -> Outcome:
         """:raises SfssError: see :meth:`Replica.apply`."""
-        outcome = await self._done(lambda: ((operation,), lambda outcomes: outcomes[0]), size)
+        outcome = await self.do(lambda: ((operation,), lambda outcomes: outcomes[0]), size)
         if isinstance(outcome, SfssError):
             raise outcome
         return outcome
 
     async def run(self, function: Callable[[], Any]) -> Any:
         """What *function* returns, or raises, in the thread."""
-        return await self._done(lambda: ((), lambda outcomes: function()), 0)
+        return await self.do(lambda: ((), lambda outcomes: function()), 0)
 
     async def do(self, prepare: Prepare, size: int) -> Any:
         """As :meth:`submit`, for who can wait."""
-        return await self._done(prepare, size)
+        future = self._loop.create_future()
+        self.submit(prepare, size, future)
+        return await future
 
     async def close(self) -> None:
         """Do what waits, then end."""
         self._waiting.put(None)
         await asyncio.to_thread(self._thread.join)
-
-    async def _done(self, prepare: Prepare, size: int) -> Any:
-        future = self._loop.create_future()
-        self.submit(prepare, size, future)
-        return await future
 
     def _run(self) -> None:
         going_on = True
@@ -143,12 +140,4 @@ class Engine:
         if changed:
             self._changed()
         for receiver, result in results:
-            if receiver.done():
-                continue
-            try:
-                if isinstance(result, Exception):
-                    receiver.set_exception(result)
-                else:
-                    receiver.set_result(result)
-            except Exception:  # one receiver's bug must not keep the others waiting
-                log.exception("a change was made, but who asked for it could not be told")
+            tell(receiver, result)

@@ -13,6 +13,7 @@ from typing import Any
 
 from sfss.errors import SfssError
 from sfss.panel import Event
+from sfss.replication.answering import introduction
 from sfss.replication.asking import (
     Compared,
     Conversation,
@@ -75,7 +76,7 @@ class Link:
         self.last_failure = ""
         self.counts = {"told": 0, "put_off": 0, "failures": 0, "comparisons": 0, "fetched": 0}
         self.bytes = {"sent": 0, "received": 0}
-        self.catching_up: dict[str, int] | None = None  #: a comparison that fetches is under way
+        self.catching_up: dict[str, int] | None = None  #: a comparison is under way
         self.history: deque[Event] = deque(maxlen=20)
         self._names = names
         self._replica = replica
@@ -122,9 +123,8 @@ class Link:
 
     async def ask(self, kind: str, **fields: Any) -> list[Change]:
         """The changes of the answer to one message. :raises NeighbourFailed, BadMessage:"""
-        message = encode(
-            kind, node=self._replica.node, process=self._replica.process, names=self._names, **fields
-        )
+        # (Not how much is left to tell: the catalog is asked in the engine's thread only.)
+        message = encode(kind, **introduction(self._replica, self._names), **fields)
         answer = decode(await self._transport.exchange(self.url, message))
         check(self._replica, self._names, answer)
         return answer.changes

@@ -291,11 +291,7 @@ class Node(Store):
 
     async def get(self, path: str) -> NodeFile:
         self._counts["get"] += 1
-        entry = self._reader.get(path)
-        if entry is None:
-            entry = await self._find(path)
-        if entry is None or entry.sha1 is None:
-            raise NotFound.of(path)
+        entry = await self._entry_of(path)
         content = await asyncio.to_thread(self._read, entry)
         if content is None:
             # It may have been replaced between two looks; in the engine's thread nothing can.
@@ -341,11 +337,7 @@ class Node(Store):
         return True
 
     async def stat(self, path: str) -> NodeFileInfo:
-        entry = self._reader.get(path)
-        if entry is None:
-            entry = await self._find(path)
-        if entry is None or entry.sha1 is None:
-            raise NotFound.of(path)
+        entry = await self._entry_of(path)
         found = await asyncio.to_thread(self._replica.folder.stat, path)
         if found is None or found.st_size != entry.size:
             return (await self.get(path)).info  # which puts it right, or says what is wrong
@@ -504,6 +496,15 @@ class Node(Store):
         except SfssError as error:
             log.error("cannot heal a file", extra={"path": entry.path, "reason": str(error)})
         return bytes(change.content)
+
+    async def _entry_of(self, path: str) -> Entry:
+        """What is known of a file, wherever it has to be found. :raises NotFound:"""
+        entry = self._reader.get(path)
+        if entry is None:
+            entry = await self._find(path)
+        if entry is None or entry.sha1 is None:
+            raise NotFound.of(path)
+        return entry
 
     async def _find(self, path: str) -> Entry | None:
         """A file that is not in the catalog: put into the folder by somebody else, or not yet come."""

@@ -19,6 +19,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from sfss.replication.changes import HEAD_BYTES, BadMessage, Change, decode_first, encode
+from sfss.stores.folder import sync_folder
 
 log = logging.getLogger("sfss.node")
 
@@ -170,14 +171,6 @@ class OpLog:
         except OSError as error:
             self._broken = True
             log.error("the log of changes is broken", extra={"reason": str(error)})
-
-
-def sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_all(descriptor: int, pieces: list[bytes]) -> int:

@@ -31,6 +31,7 @@ from sfss.errors import (
 from sfss.models import FileInfo, etag_of
 from sfss.replication.catalog import LEARNED, OWN, Catalog, Entry
 from sfss.replication.changes import Change
+from sfss.replication.names import can_name_a_file
 from sfss.replication.operations import (
     Adopt,
     Delete,
@@ -41,11 +42,10 @@ from sfss.replication.operations import (
     Put,
     path_of,
 )
-from sfss.replication.oplog import LogBroken, OpLog, sync_folder
+from sfss.replication.oplog import LogBroken, OpLog
 from sfss.replication.tree import leaf_of
-from sfss.replication.names import can_name_a_file
 from sfss.replication.versions import MOST_AHEAD, Clock, Version, seconds_of, stamp_of
-from sfss.stores.folder import DISK_FAILS, FULL, Folder
+from sfss.stores.folder import DISK_FAILS, FULL, Folder, sync_folder
 
 log = logging.getLogger("sfss.node")
 
@@ -249,7 +249,7 @@ class Replica:
             etag = etag_of(content)
         elif not change.is_delete:
             etag = before.etag
-        entry = Entry(path, change.version, change.size, change.sha1, etag, self._receipt())
+        entry = Entry(path, change.version, change.size, change.sha1, etag, self.receipt())
         return _Step(before, change, entry, operation, temporary)
 
     def _learned(self, change: Change, before: Entry | None) -> Change | None:
@@ -291,7 +291,7 @@ class Replica:
         # after it was found is newer than what was found.)
         version = Version(_FOUND_STAMP, digest[:16]) if before is None else self.clock.version()
         change = Change(path, version, len(content), digest)
-        entry = Entry(path, version, change.size, digest, etag_of(content), self._receipt())
+        entry = Entry(path, version, change.size, digest, etag_of(content), self.receipt())
         return _Step(before, change, entry, operation, None)
 
     def _is_changed_since(self, entry: Entry) -> bool:
@@ -299,14 +299,12 @@ class Replica:
         found = self.folder.stat(entry.path)
         return found is not None and found.st_mtime > seconds_of(entry.received) - 1.0
 
-    def _receipt(self) -> int:
-        """A stamp of when this node came to know of something, by its own wall clock."""
+    def receipt(self) -> int:
+        """A stamp of when this node came to know of something, by its own wall clock: it lies between all
+        that were given before and all that are to come.
+        """
         self._last_receipt = max(self._last_receipt + 1, stamp_of(self._wall()))
         return self._last_receipt
-
-    def mark(self) -> int:
-        """A stamp between all receipts so far and all that are to come."""
-        return self._receipt()
 
     def _decide_for_client(
         self, operation: Put | Delete, before: Entry | None
@@ -531,8 +529,7 @@ class Replica:
 
     def forget(self, before: int, limit: int) -> int:
         """Forget deletes that came before the stamp *before* and that all neighbours know of."""
-        count, _ = self.catalog.forget(before, limit)
-        return count
+        return self.catalog.forget(before, limit)
 
     @property
     def horizon(self) -> int:
@@ -660,7 +657,7 @@ class Replica:
         elif change.sha1 is not None:
             etag = self._etag_on_disk(change)
         known = before is not None and before.version == change.version
-        received = before.received if known else self._receipt()
+        received = before.received if known else self.receipt()
         entry = Entry(change.path, change.version, change.size, change.sha1, etag, received)
         step = _Step(before, change, entry, None, temporary)
         try:

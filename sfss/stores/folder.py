@@ -220,18 +220,19 @@ class Folder:
 
     def place(self, temporary: str, path: str) -> None:
         """Make *temporary* the file of *path*, whatever was there. :raises OSError:"""
-        *own, hashed = self._places(path)
-        for parts in own:
+        own = self._own_place(path)
+        if own is not None:
             try:
-                self._rename(temporary, parts)
+                self._rename(temporary, own)
             except OSError as error:
                 if error.errno in (*DISK_FAILS, *_TOO_MUCH):
                     raise
-                break  # whatever is wrong with this one place
-            if self._any_hashed:
-                self._unlink(hashed)
-            return
-        self._rename(temporary, hashed)
+                # Whatever is wrong with this one place: the other is left.
+            else:
+                if self._any_hashed:
+                    self._unlink(_hashed_place(path))
+                return
+        self._rename(temporary, _hashed_place(path))
         self._any_hashed = True
 
     def remove(self, path: str) -> bool:
@@ -247,17 +248,18 @@ class Folder:
 
     def may_change(self, path: str) -> bool:
         """Whether this user may replace or remove what lies at *path*."""
-        for parts in self._places(path)[:-1]:
+        own = self._own_place(path)
+        if own is not None:
             try:
-                with self._parent(parts) as parent:
+                with self._parent(own) as parent:
                     return os.access(".", os.W_OK | os.X_OK, dir_fd=parent, effective_ids=True)
             except OSError:
-                continue  # it does not lie there
+                return True  # it does not lie there
         return True
 
     def sync_folders(self, path: str) -> None:
         """Return when what was placed or removed at *path* will still be so after a power cut."""
-        for parts in self._places(path):
+        for parts in self._looked_at(path):
             # All of them: who has just made one of these folders may not have synced it yet.
             for depth in range(len(parts), 0, -1):
                 try:
@@ -286,26 +288,25 @@ class Folder:
 
     # Where a path lies.
 
-    def _places(self, path: str) -> list[Sequence[str]]:
-        """Where the file may lie: at its own place, if it can have one, and where it lies otherwise."""
+    def _own_place(self, path: str) -> Sequence[str] | None:
+        """Where the file lies, if it can lie at its own path."""
         parts = path.split("/")
-        has_own = not (
+        if (
             (len(path) > _LONGEST_PART // 4 and max(len(p.encode()) for p in parts) > _LONGEST_PART)
             or parts[0].casefold() == RESERVED
             or (self._folds and path != _plainest(path))
-        )
-        digest = hashlib.sha256(path.encode()).hexdigest()
-        hashed = (RESERVED, "names", digest[:2], digest)
-        return [parts, hashed] if has_own else [hashed]
+        ):
+            return None
+        return parts
 
     def _looked_at(self, path: str) -> list[Sequence[str]]:
-        """The same in the order in which it is looked for: what lies at its own place may be an older
-        one, that could not be replaced.
+        """Where the file may lie, in the order in which it is looked for: what lies at its own place may
+        be an older one, that could not be replaced.
         """
-        places = self._places(path)
-        if self._any_hashed or len(places) == 1:
-            return places[::-1]
-        return places[:1]
+        own = self._own_place(path)
+        if own is None:
+            return [_hashed_place(path)]
+        return [_hashed_place(path), own] if self._any_hashed else [own]
 
     @contextmanager
     def _parent(self, parts: Sequence[str], *, make: bool = False) -> Iterator[int]:
@@ -460,6 +461,21 @@ def _plainest(path: str) -> str:
     # Twice: https://www.unicode.org/faq/casemap_charprop.html, caseless matching.
     folded = unicodedata.normalize("NFC", path).casefold()
     return unicodedata.normalize("NFC", unicodedata.normalize("NFC", folded).casefold())
+
+
+def _hashed_place(path: str) -> Sequence[str]:
+    """Where a file lies that cannot lie at its own path."""
+    digest = hashlib.sha256(path.encode()).hexdigest()
+    return (RESERVED, "names", digest[:2], digest)
+
+
+def sync_folder(folder: Path) -> None:
+    """Return when what was made, renamed or removed in *folder* is on disk. :raises OSError:"""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _check_size(descriptor: int, limit: int | None) -> int:

@@ -33,9 +33,10 @@ from sfss.errors import (
 )
 from sfss.figures import Family, Histogram, counter, gauge, seconds, sizes
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
-from sfss.receivers import Receiver
+from sfss.receivers import Receiver, tell
 from sfss.stores.base import EVENTS, Stats, Store
 from sfss.stores.deadlines import Deadlines
+from sfss.stores.folder import sync_folder
 
 log = logging.getLogger("sfss.store")
 
@@ -261,7 +262,7 @@ def create(file: Path) -> None:
         try:
             if not _is_ours(database):
                 _claim(database, file)
-                _sync_folder(file.parent)
+                sync_folder(file.parent)
         finally:
             database.close()
     except (sqlite3.Error, OSError) as error:
@@ -331,14 +332,6 @@ def _connect(file: Path, busy_timeout: float) -> sqlite3.Connection:
     database.execute("PRAGMA secure_delete = OFF")
     database.execute(f"PRAGMA journal_size_limit = {2 * MAX_GROUP_BYTES}")
     return database
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _size_on_disk(file: Path) -> int:
@@ -484,15 +477,7 @@ class _Writer:
     def _settle(self, group: list[_Write], outcomes: list[FileInfo | SfssError | None]) -> None:
         """Tell those who wait, in the loop's thread."""
         for write, outcome in zip(group, outcomes):
-            if write.receiver.done():
-                continue
-            try:
-                if isinstance(outcome, SfssError):
-                    write.receiver.set_exception(outcome)
-                else:
-                    write.receiver.set_result(outcome)
-            except Exception:  # one receiver's bug must not keep the others waiting
-                log.exception("a write was done, but who asked for it could not be told")
+            tell(write.receiver, outcome)
         self._deadlines.settle()
 
     def _make_room(self, size: int) -> None:

@@ -42,8 +42,13 @@ def _decoded(text: str) -> str:
         text = text.replace("+", " ")
     if "%" not in text:
         return text
+    return percent_decoded(text, "query string")
+
+
+def percent_decoded(text: str, where: str) -> str:
+    """*text*, which is a part of the *where*, decoded once. :raises InvalidPath: if it is not UTF-8 then."""
     try:
         # aiohttp decodes the request line with surrogateescape: back to the bytes first.
         return unquote_to_bytes(text.encode("utf-8", "surrogateescape")).decode()
     except UnicodeError:
-        raise InvalidPath("The query string is not valid UTF-8 after percent-decoding.") from None
+        raise InvalidPath(f"The {where} is not valid UTF-8 after percent-decoding.") from None

@@ -72,7 +72,7 @@ def plain_request(data: bytes) -> PlainRequest | None:
 
 def plain_node_request(data: bytes) -> PlainRequest | None:
     """The same, of a node. (The names that mean something else there are of those with a ``_``, or
-    :func:`sfss.web.nodes.is_reserved` knows them.)
+    :func:`sfss.replication.names.is_reserved` knows them.)
     """
     line = _NODE_REQUEST_LINE.match(data)
     if line is None:

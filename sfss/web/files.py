@@ -13,7 +13,7 @@ from sfss.web.arguments import path_argument
 from sfss.web.conditional import is_unchanged, requested_range, write_precondition
 from sfss.web.doors import LIMIT
 from sfss.web.serving import serving_headers
-from sfss.web.uploads import leave_expectation, read_upload
+from sfss.web.uploads import expected_size, leave_expectation, read_upload
 
 
 class Serving:
@@ -91,8 +91,7 @@ class Files(Serving):
         limit = self._service.max_file_size
         if (signed := request.get(LIMIT)) is not None:
             limit = min(limit, signed)
-        announced = request.content_length
-        size = limit if announced is None else min(announced, limit)
+        size = expected_size(request, limit)
         async with self._service.admission.room(size, upload=True):
             content = await read_upload(request, limit=limit, timeout=self._upload_timeout)
             return path, await self._service.put(path, content, precondition)

@@ -6,7 +6,7 @@
 
 import json
 import re
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote
 
 from aiohttp import web
 
@@ -21,13 +21,14 @@ from sfss.replication.names import is_reserved
 from sfss.replication.node import Node, NodeFileInfo, sha1_of
 from sfss.replication.transport import MEDIA_TYPE, MESSAGE_ROOM, RESOURCE
 from sfss.service import FileService
+from sfss.web.arguments import percent_decoded
 from sfss.web.conditional import write_precondition
 from sfss.web.fastpath import PlainRequest, plain_node_request
 from sfss.web.files import Serving
 from sfss.web.page import Page
 from sfss.web.server import Runner, Surface, assemble
 from sfss.web.status import Status, fresh
-from sfss.web.uploads import leave_expectation, read_upload
+from sfss.web.uploads import expected_size, leave_expectation, read_upload
 
 _PAGE = "/_page"
 #: A generated name never changes its content: caches may keep it for a year.
@@ -45,12 +46,7 @@ def path_of(request: web.BaseRequest) -> str:
     if not target.startswith("/"):  # RFC 9112 3.2.2: absolute-form, as proxies are asked
         target = "/" + target.partition("://")[2].partition("/")[2]
     raw = target.partition("?")[0].removeprefix("/")
-    try:
-        # aiohttp decodes the request line with surrogateescape: back to the bytes first.
-        path = unquote_to_bytes(raw.encode("utf-8", "surrogateescape")).decode()
-    except UnicodeError:
-        raise InvalidPath("The URL is not valid UTF-8 after percent-decoding.") from None
-    check_path(path)
+    path = check_path(percent_decoded(raw, "URL"))
     if is_reserved(path):
         raise InvalidPath(f"The name {path!r} is the node's own; choose another one.")
     return path
@@ -94,8 +90,7 @@ class NodeFiles(Serving):
         expected = _expected_sha1(request)
         precondition = None if self._immutable else write_precondition(request.headers)
         limit = self._service.max_file_size
-        announced = request.content_length
-        size = limit if announced is None else min(announced, limit)
+        size = expected_size(request, limit)
         async with self._service.admission.room(size, upload=True):
             content = await read_upload(request, limit=limit, timeout=self._timeout, forms=False)
             digest = await sha1_of(content)
@@ -144,8 +139,7 @@ class Neighbours:
         if request.content_type != MEDIA_TYPE:  # a browser would have to ask before it sends this
             raise InvalidRequest(f"Nodes speak {MEDIA_TYPE} here.")
         limit = self._service.max_file_size + MESSAGE_ROOM
-        announced = request.content_length
-        size = limit if announced is None else min(announced, limit)
+        size = expected_size(request, limit)
         async with self._service.admission.room(size, upload=True):
             body = await read_upload(request, limit=limit, timeout=_MESSAGE_TIMEOUT, forms=False)
             try:
@@ -175,15 +169,13 @@ def make_node_runner(
     files = NodeFiles(node, service, settings)
     routes = [*Neighbours(node, service).routes(), *Status(service, panel).routes_of_a_node()]
     # (Not doors.OPEN: that has names which are files here.)
-    open_paths = frozenset(("/", "/healthz", "/readyz"))
+    open_paths = frozenset(("/healthz", "/readyz"))
     if settings.page:
         page = Page(service, panel, uploads=False)
         routes += page.routes(_PAGE)
-        open_paths |= {f"{_PAGE}/", f"{_PAGE}/page.css", f"{_PAGE}/page.js"}
-
+        open_paths |= {"/", f"{_PAGE}/", f"{_PAGE}/page.css", f"{_PAGE}/page.js"}
         routes.append(web.get("/", _to_the_page))
     else:
-        open_paths -= {"/"}
         routes.append(web.get("/", _nothing))
     routes += files.routes()
     surface = Surface(

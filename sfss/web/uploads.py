@@ -71,6 +71,12 @@ async def read_upload(
         raise InvalidRequest("The connection was closed before the body was whole.") from None
 
 
+def expected_size(request: web.BaseRequest, limit: int) -> int:
+    """How many bytes the body will have, as far as that is known; at most *limit*."""
+    announced = request.content_length
+    return limit if announced is None else min(announced, limit)
+
+
 async def leave_expectation(request: web.Request) -> None:
     """aiohttp calls this before the handler, when there is an ``Expect``, instead of asking for the
     body itself: :func:`read_upload` does that, once it is known that the body is wanted.
