@@ -527,8 +527,9 @@ class _Writer:
 _FULL = "The disk is full; reading and deleting go on. Nothing was changed."
 
 
-def _code(error: Exception) -> int | None:
-    return getattr(error, "sqlite_errorcode", None)
+def _code(error: Exception) -> int:
+    """The primary result code (https://sqlite.org/rescode.html), 0 if SQLite gave none."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
 
 
 def _failure(error: Exception) -> SfssError:
@@ -536,6 +537,8 @@ def _failure(error: Exception) -> SfssError:
         return error
     if _code(error) == sqlite3.SQLITE_FULL:
         return StoreFull(_FULL)
+    if _code(error) == sqlite3.SQLITE_BUSY:
+        return NoStoreAvailable("Another process kept the database locked. Nothing was changed.")
     return StoreRefused(
         f"The store could not write: {error}. The write may have happened all the same."
     )
