@@ -20,7 +20,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from aiohttp.web import AppRunner
+from aiohttp.web import Application, AppRunner
 from aiohttp.worker import GunicornUVLoopWebWorker, GunicornWebWorker
 from gunicorn import systemd
 from gunicorn.app.base import BaseApplication
@@ -268,7 +268,7 @@ class _Master(Arbiter):
         for pid, worker in before.items():
             if pid not in self.WORKERS:
                 log.info("worker ended", extra={"worker": pid})
-                if not worker.serves:
+                if not worker.has_served:
                     self._no_start_before = time.monotonic() + RETRY_PAUSE
         # At the first start that is the end: it never will serve. Later, others do.
         if failure is not None and not self._ever_served and self.LISTENERS:
@@ -288,6 +288,7 @@ class _Master(Arbiter):
             return
         self.setup(self.app)
         old = self._serving()
+        replaced = list(old)
         new = []
         for _ in range(self.num_workers):
             worker = self._start_one()
@@ -303,6 +304,7 @@ class _Master(Arbiter):
                 self._retire(old.pop(0))
         for worker in old:
             self._retire(worker)
+        self._wait_until_closed(replaced)
         log.info("settings reloaded", extra={"workers": self.num_workers})
 
     def _start_one(self) -> "_Worker | None":
@@ -318,10 +320,24 @@ class _Master(Arbiter):
             self.kill_worker(pid, signal.SIGKILL)
         return None
 
+    def _wait_until_closed(self, workers: list["_Worker"]) -> None:
+        """Until none of *workers* takes a connection any more: who connects then meets the new ones."""
+        deadline = time.monotonic() + START_TIMEOUT
+        while (
+            any(worker.serves for worker in workers if worker.pid in self.WORKERS)
+            and time.monotonic() < deadline
+            and not self._told_to_end()
+        ):
+            time.sleep(0.01)
+            self.reap_workers()
+
     def _retire(self, worker: "_Worker") -> None:
         worker.retiring = True
         self.kill_worker(worker.pid, signal.SIGTERM)
 
+
+#: What a worker does with connections.
+_STARTS, _SERVES, _CLOSED = range(3)
 
 _Base = GunicornWebWorker if uvloop is None else GunicornUVLoopWebWorker
 
@@ -333,15 +349,26 @@ class _Worker(_Base):
         super().__init__(*arguments, **options)
         self.place = self.app.next_place
         self.retiring = False
-        self._serves = mmap.mmap(-1, 1)  # shared with the master
+        self._state = mmap.mmap(-1, 1)  # shared with the master
 
     @property
     def serves(self) -> bool:
-        return self._serves[0] == 1
+        """Whether it takes connections."""
+        return self._state[0] == _SERVES
+
+    @property
+    def has_served(self) -> bool:
+        return self._state[0] != _STARTS
 
     def load_wsgi(self) -> None:
         async def make() -> AppRunner:
-            return await self.app.runner(self.place)
+            runner = await self.app.runner(self.place)
+            runner.app.on_shutdown.append(closed)  # which comes when the listeners are closed
+            return runner
+
+        async def closed(app: Application) -> None:
+            if self.serves:
+                self._state[0] = _CLOSED
 
         self.wsgi = make
 
@@ -353,14 +380,14 @@ class _Worker(_Base):
     def _show_life(self) -> None:
         """For as long as the loop turns. gunicorn's own sign of life ends when the drain begins."""
         self.notify()
-        if self.booted and not self.serves:
+        if self.booted and not self.has_served:
             # What is there now stays: the garbage collector need not look at it ever again.
             gc.collect()
             gc.freeze()
             for listener in self.sockets:
                 listener.listen(BACKLOG)  # aiohttp has made it shorter
-            self._serves[0] = 1
-        self.loop.call_later(1.0 if self.serves else 0.02, self._show_life)
+            self._state[0] = _SERVES
+        self.loop.call_later(1.0 if self.has_served else 0.02, self._show_life)
 
     def handle_exit(self, number: int, frame: Any) -> None:
         super().handle_exit(number, frame)
