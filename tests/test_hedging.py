@@ -36,14 +36,12 @@ class Slow:
 
 
 async def test_the_second_proxy_answers_for_a_slow_one():
-    slow, quick = Slow(1.0), Slow(0.0)
+    slow, quick = Slow(30.0), Slow(0.0)  # longer than a read may take
     async with FakeProxy(slow) as one, FakeProxy(quick) as other:
         store = pool([one.port, other.port])
         await store.start()
-        began = time.monotonic()
         for n in range(10):
             await store.get(f"f{n}")
-        assert time.monotonic() - began < 1.0
         assert slow.asked > 0
         assert outcomes(store)["won"] == slow.asked
         assert outcomes(store)["wasted"] == outcomes(store)["denied"] == 0
@@ -148,37 +146,33 @@ def test_the_estimate_follows_the_latencies():
 # Real proxies.
 
 
-async def test_a_stopped_proxy_costs_no_read_and_is_heard_when_it_goes_on(twemproxies, tmp_path):
+async def test_a_stopped_proxy_costs_no_read_and_is_heard_when_it_goes_on(
+    twemproxies, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("sfss.memcache.proxy.FIRST_PAUSE", 60.0)  # it is not tested again
     memcached, port = start_memcached()
     programs = [start_nutcracker(tmp_path, [port]) for _ in range(3)]
-    store = pool([port for _, port in programs])
+    # A read that waited for the stopped one as long as that may take would fail.
+    store = pool([port for _, port in programs], request_timeout=0.9 * LIMITS.operation_timeout)
     await store.start()
     for n in range(50):
         await store.put(f"f{n}", b"%d" % n)
     stopped = programs[0][0]
 
-    async def read_for(seconds: float) -> float:
-        """The slowest read, in seconds."""
-        slowest = 0.0
+    async def read_for(seconds: float) -> None:
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             for n in range(50):
-                began = time.monotonic()
                 assert (await store.get(f"f{n}")).content == b"%d" % n
-                slowest = max(slowest, time.monotonic() - began)
-        return slowest
 
-    readers = [asyncio.create_task(read_for(6.0)) for _ in range(8)]
+    readers = [asyncio.create_task(read_for(4.0)) for _ in range(8)]
     await asyncio.sleep(1.0)
     stopped.send(signal.SIGSTOP)
-    await until(lambda: not store._proxies[0].up, 4)
-    await asyncio.sleep(3.0)  # by now the pause between tests is long
+    await until(lambda: not store._proxies[0].up)
+    await asyncio.sleep(1.0)
     stopped.send(signal.SIGCONT)
-    continued = time.monotonic()
-    await until(lambda: store._proxies[0].up, 4)
-    assert time.monotonic() - continued < 1.0
-    slowest = max(await asyncio.gather(*readers))
-    assert slowest < LIMITS.operation_timeout  # no read had to wait for that
+    await until(lambda: store._proxies[0].up)
+    await asyncio.gather(*readers)
     assert outcomes(store)["won"] >= 1
     await store.close()
     for program, _ in programs:

@@ -340,11 +340,9 @@ def test_the_limit_is_of_the_content(embedded):
 def test_an_announced_excess_is_refused_before_the_body(embedded):
     for extra in (b"", b"Expect: 100-continue\r\n"):
         head = b"PUT /file?path=l HTTP/1.1\r\nHost: t\r\nContent-Length: 99999999999\r\n" + extra
-        started = time.monotonic()
-        answer = ask(embedded.port, head + b"\r\n")
+        answer = ask(embedded.port, head + b"\r\n")  # (408 would be: it has waited for the body)
         problem(answer, 413)
         assert answer.headers["connection"] == "close"
-        assert time.monotonic() - started < 1
 
 
 def test_chunked_excess_is_refused_at_the_byte(embedded):
