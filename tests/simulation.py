@@ -156,6 +156,15 @@ class SimulatedNode:
             self.kill()
             return []
 
+    def check_queues(self) -> None:
+        """What is counted as waiting does wait."""
+        catalog = self.replica.catalog
+        found = catalog._database.execute("SELECT neighbour, count(*) FROM queue GROUP BY neighbour")
+        waiting = dict(found.fetchall())
+        assert {n: catalog.queue_length(n) for n in self.neighbours} == {
+            n: waiting.get(n, 0) for n in self.neighbours
+        }
+
     def files(self) -> dict[str, str]:
         """SHA-1 by path, of what the catalog says; it must be what lies on the disk."""
         replica = self.replica
@@ -307,6 +316,7 @@ class World:
         for _ in range(rounds):
             self.time += 40.0
             for source, node in self.nodes.items():
+                node.check_queues()
                 for target in node.neighbours:
                     for _ in range(100):
                         assert self.converse(source, target, "deliver")

@@ -31,7 +31,7 @@ actions = st.one_of(
     st.tuples(
         st.just("fail"),
         nodes,
-        st.sampled_from(["append", "stage", "place", "commit"]),
+        st.sampled_from(["append", "place", "_change_queues", "_save_state"]),
         st.sampled_from([errno.EIO, errno.ENOSPC]),
     ),
     st.tuples(st.just("deliver"), pairs, faults),

@@ -1,8 +1,8 @@
 """What a node knows of every path, and what it has still to tell its neighbours: one SQLite database.
 
 It follows the log of changes (``oplog.py``) and is not synced by itself: after a power cut it is as it
-was some time before, and the log brings it up to date. :meth:`Catalog.stage` and :meth:`Catalog.commit`
-make one step of all that a group of changes does to it.
+was some time before, and the log brings it up to date. :meth:`Catalog.step` makes one of all that a group
+of changes does to it.
 
 No step reads all files: totals and the hash tree are kept up to date, and everything else goes by an
 index. The tree, half a megabyte, is saved with each checkpoint only; after a kill, the leaves of what the
@@ -12,6 +12,7 @@ log says are counted again.
 import os
 import secrets
 import sqlite3
+from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -45,21 +46,21 @@ CREATE TABLE queue (
 ) WITHOUT ROWID;
 CREATE INDEX queue_order ON queue (neighbour, lane, due);
 CREATE TABLE lengths (neighbour TEXT PRIMARY KEY, length INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TRIGGER queue_insert AFTER INSERT ON queue BEGIN
-    INSERT INTO lengths VALUES (new.neighbour, 1)
-        ON CONFLICT (neighbour) DO UPDATE SET length = length + 1; END;
-CREATE TRIGGER queue_delete AFTER DELETE ON queue BEGIN
-    UPDATE lengths SET length = length - 1 WHERE neighbour = old.neighbour; END;
 CREATE TABLE tree (branch INTEGER PRIMARY KEY, leaves BLOB NOT NULL);
 CREATE TABLE state (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
 _ROW = "path, stamp, node, size, sha1, etag, received"
 _GET = f"SELECT {_ROW} FROM files WHERE leaf = ? AND path = ?"
 _PUT = f"INSERT OR REPLACE INTO files (leaf, {_ROW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
-_QUEUE = (
-    "INSERT INTO queue VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (neighbour, path) DO UPDATE SET"
-    " lane = excluded.lane, due = excluded.due, stamp = excluded.stamp, node = excluded.node"
-    " WHERE (excluded.stamp, excluded.node) >= (queue.stamp, queue.node)"
+_QUEUE = "INSERT OR IGNORE INTO queue VALUES (?, ?, ?, ?, ?, ?)"
+_QUEUE_AGAIN = (
+    "UPDATE queue SET lane = ?3, due = ?4, stamp = ?5, node = ?6"
+    " WHERE neighbour = ?1 AND path = ?2 AND (stamp, node) <= (?5, ?6)"
+)
+_UNQUEUE = "DELETE FROM queue WHERE neighbour = ? AND path = ? AND (stamp, node) <= (?, ?)"
+_LENGTH = (
+    "INSERT INTO lengths VALUES (?, ?)"
+    " ON CONFLICT (neighbour) DO UPDATE SET length = length + excluded.length"
 )
 _STATE = "INSERT OR REPLACE INTO state VALUES (?, ?)"
 #: Usually whoever writes the node's checkpoints is there long before that.
@@ -81,15 +82,6 @@ class Counts(NamedTuple):
     files: int
     bytes: int
     tombstones: int
-
-
-class _Staged(NamedTuple):
-    """What was true before what is staged."""
-
-    leaves: dict[int, int]
-    counts: Counts
-    last_stamp: int
-    last_receipt: int
 
 
 class _Reading:
@@ -137,7 +129,6 @@ class Catalog(_Reading):
         self.last_receipt: int = state["last_receipt"]
         self.tree = _tree(self._database)
         self._unsaved: set[int] = set()  # leaves of the tree
-        self._staged: _Staged | None = None
 
     def close(self) -> None:
         self._database.close()
@@ -161,25 +152,23 @@ class Catalog(_Reading):
         )
         return [_entry(row) for row in rows]
 
-    def stage(
+    def step(
         self,
         entries: Sequence[tuple[Entry | None, Entry]],
         queued: Sequence[tuple[str, str, int, int, Version]] = (),
         known: Sequence[tuple[str, str, Version]] = (),
     ) -> None:
-        """Prepare one step, that :meth:`commit` makes true.
+        """All of this, or, if it raises, nothing.
 
         Of *entries*, what was known before of each path, and what is known now. *queued*: neighbour,
         path, lane, due, version: to be told. *known*: neighbour, path and the version that the neighbour
         has, so that it need not be told that.
         """
-        tree = self.tree
+        database, tree = self._database, self.tree
         files, size, tombstones = self.counts
         touched: dict[int, int] = {}  # leaf to its digest before
-        database = self._database
         if not database.in_transaction:
             database.execute("BEGIN IMMEDIATE")
-        self._staged = _Staged(touched, self.counts, self.last_stamp, self.last_receipt)
         try:
             for before, entry in entries:
                 path = entry.path
@@ -196,59 +185,31 @@ class Catalog(_Reading):
                     files, size = files + 1, size + entry.size
                     tree.add(leaf, digest_of(path, entry.version))
                 self._put(leaf, entry)
-            # Each of the rest is in the catalog at most once for each path: nothing grows with retries.
-            database.executemany(
-                _QUEUE, [(n, p, lane, due, v.stamp, v.node) for n, p, lane, due, v in queued]
-            )
-            self._forget_queued(known)
+            self._change_queues(queued, known)
             stamps = (entry.version.stamp & ~FINAL for _, entry in entries)
-            self.last_stamp = max([self.last_stamp, *stamps])
-            self.last_receipt = max([self.last_receipt, *(entry.received for _, entry in entries)])
-            self.counts = Counts(files, size, tombstones)
+            last_stamp = max([self.last_stamp, *stamps])
+            last_receipt = max([self.last_receipt, *(entry.received for _, entry in entries)])
+            counts = Counts(files, size, tombstones)
             self._save_state(
-                last_stamp=self.last_stamp, last_receipt=self.last_receipt, **self.counts._asdict()
+                last_stamp=last_stamp, last_receipt=last_receipt, **counts._asdict()
             )
+            database.execute("COMMIT")
         except BaseException:
-            self.abandon()
+            self._roll_back()
+            for leaf, digest in touched.items():
+                tree.leaves[leaf] = digest
             raise
-
-    def commit(self) -> None:
-        """What was staged is true now. If this fails, :meth:`abandon` it."""
-        self._database.execute("COMMIT")
-        self._unsaved.update(self._staged.leaves)
-        self._staged = None
-
-    def step(
-        self,
-        entries: Sequence[tuple[Entry | None, Entry]],
-        queued: Sequence[tuple[str, str, int, int, Version]] = (),
-        known: Sequence[tuple[str, str, Version]] = (),
-    ) -> None:
-        """Both at once: see :meth:`stage`."""
-        self.stage(entries, queued, known)
-        try:
-            self.commit()
-        except BaseException:
-            self.abandon()
-            raise
-
-    def abandon(self) -> None:
-        """What was staged has never been."""
-        self._roll_back()
-        if self._staged is not None:
-            for leaf, digest in self._staged.leaves.items():
-                self.tree.leaves[leaf] = digest
-            _, self.counts, self.last_stamp, self.last_receipt = self._staged
-            self._staged = None
+        self.counts, self.last_stamp, self.last_receipt = counts, last_stamp, last_receipt
+        self._unsaved.update(touched)
 
     @contextmanager
     def snapshot(self) -> Iterator[None]:
-        """Many questions, and at the end one :meth:`commit`, for the price of one."""
+        """Many questions, and at the end one :meth:`step`, for the price of one."""
         self._database.execute("BEGIN")
         try:
             yield
         finally:
-            self.abandon()  # if there was no commit
+            self._roll_back()  # if there was no step
 
     def forget(self, before: int, limit: int) -> int:
         """Drop tombstones that came before the stamp *before*, and that no neighbour has yet to be told.
@@ -297,7 +258,7 @@ class Catalog(_Reading):
         return self._database.execute(query, (neighbour, path)).fetchone() is not None
 
     def queue(self, rows: Sequence[tuple[str, str, int, int, Version]]) -> None:
-        """See :meth:`stage`."""
+        """See :meth:`step`."""
         self.step([], rows)
 
     def told(self, neighbour: str, known: Sequence[tuple[str, Version]]) -> None:
@@ -379,11 +340,26 @@ class Catalog(_Reading):
         rows = [(branch, self.tree.branch_bytes(branch)) for branch in branches]
         self._database.executemany("INSERT OR REPLACE INTO tree VALUES (?, ?)", rows)
 
-    def _forget_queued(self, known: Iterable[tuple[str, str, Version]]) -> None:
-        self._database.executemany(
-            "DELETE FROM queue WHERE neighbour = ? AND path = ? AND (stamp, node) <= (?, ?)",
-            [(neighbour, path, *version) for neighbour, path, version in known],
-        )
+    def _change_queues(
+        self,
+        queued: Iterable[tuple[str, str, int, int, Version]],
+        known: Iterable[tuple[str, str, Version]],
+    ) -> None:
+        """Each path is in a queue at most once, with its newest version: nothing grows with retries."""
+        queues: defaultdict[str, list[tuple]] = defaultdict(list)
+        for neighbour, path, lane, due, version in queued:
+            queues[neighbour].append((neighbour, path, lane, due, *version))
+        for neighbour, rows in queues.items():
+            added = self._database.executemany(_QUEUE, rows).rowcount
+            if added < len(rows):  # some were there
+                self._database.executemany(_QUEUE_AGAIN, rows)
+            self._database.execute(_LENGTH, (neighbour, added))
+        dropped: defaultdict[str, list[tuple]] = defaultdict(list)
+        for neighbour, path, version in known:
+            dropped[neighbour].append((neighbour, path, *version))
+        for neighbour, rows in dropped.items():
+            removed = self._database.executemany(_UNQUEUE, rows).rowcount
+            self._database.execute(_LENGTH, (neighbour, -removed))
 
     def _save_state(self, **values: Any) -> None:
         self._database.executemany(_STATE, values.items())

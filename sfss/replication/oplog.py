@@ -15,7 +15,6 @@ import os
 import re
 import secrets
 from collections.abc import Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 from sfss.replication.changes import HEAD_BYTES, BadMessage, Change, decode_first, encode
@@ -44,7 +43,6 @@ class OpLog:
         self._segment: int | None = None  # an open descriptor
         self._end = 0  # of the open segment, bytes
         self._broken = False
-        self._syncing = ThreadPoolExecutor(1, "log-sync")
         found = [(name, match) for name in sorted(os.listdir(folder)) if (match := _NAME.fullmatch(name))]
         self._files = {int(match["number"]): folder / name for name, match in found}
         self._marks = {int(match["number"]): match["mark"] for _, match in found}
@@ -93,10 +91,10 @@ class OpLog:
         log.info("the log of changes ends", extra=details)
         return len(data)
 
-    def append(self, changes: list[Change]) -> Future:
-        """Write *changes*; they are on disk when the result is there.
+    def append(self, changes: list[Change]) -> None:
+        """Write *changes*; they are on disk when this returns.
 
-        :raises OSError: and they are not. The result may raise :class:`LogBroken`: nobody knows.
+        :raises OSError: and they are not; but of a :class:`LogBroken` nobody knows.
         """
         if self._broken:
             raise LogBroken("the log of changes is broken")
@@ -111,10 +109,6 @@ class OpLog:
         except OSError:
             self._take_back()
             raise
-        # In a thread: the catalog has its work done meanwhile.
-        return self._syncing.submit(self._sync)
-
-    def _sync(self) -> None:
         try:
             os.fdatasync(self._segment)
         except OSError as error:
@@ -145,7 +139,6 @@ class OpLog:
             del self._old[old], self._marks[old]
 
     def close(self) -> None:
-        self._syncing.shutdown()
         self.rotate()
 
     def _begin_segment(self) -> None:

@@ -16,7 +16,6 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
-from concurrent.futures import wait
 from hashlib import sha1
 from pathlib import Path
 from typing import NamedTuple
@@ -334,32 +333,25 @@ class Replica:
         if not steps and not known:
             return None
         entries = [(step.before, step.entry) for step in steps]
-        synced = None
         try:
             if steps:
                 self._reached("written")
                 try:
-                    synced = self._log.append([step.change for step in steps])
+                    self._log.append([step.change for step in steps])
                 except OSError as error:
                     for step in steps:
                         self._discard(step.temporary)
                     return self._break(error) if isinstance(error, LogBroken) else self._full(error)
-            self.catalog.stage(entries, self._to_tell(steps), known)
-            if synced is not None:
-                synced.result()
                 self._reached("logged")
             for step in steps:
                 self._place(step)
             self._reached("placed")
-            self.catalog.commit()
+            self.catalog.step(entries, self._to_tell(steps), known)
             self._reached("committed")
         except Exception as error:  # whatever it is: the log knows more than the catalog now
             for step in steps:
                 self._discard(step.temporary)
             return self._break(error)
-        finally:
-            if synced is not None and not synced.done():
-                wait([synced])  # whatever went wrong, nobody else may write into the log meanwhile
         if any(step.temporary is not None for step in steps):
             self._note_room()
         for step in steps:
