@@ -5,7 +5,6 @@ is never used again.
 """
 
 import re
-from pathlib import PurePosixPath
 
 from sfss.paths import is_valid_path
 
@@ -22,11 +21,13 @@ def generated_name(path: str, sha1: str, seconds: float) -> str:
 
     A name that was generated for this content stays as it is.
     """
-    name = PurePosixPath(path)
-    match = _GENERATED.fullmatch(name.stem)
+    start, end = path.rfind("/") + 1, path.rfind(".")
+    if not start < end < len(path) - 1:  # a name that begins or ends with its only dot has no extension
+        end = len(path)
+    match = _GENERATED.fullmatch(path, start, end)
     if match is not None and match["sha1"] == sha1:
         return path
-    return str(name.with_name(f"{name.stem}_{int(seconds * 1000):013d}_{sha1}{name.suffix}"))
+    return f"{path[:end]}_{int(seconds * 1000):013d}_{sha1}{path[end:]}"
 
 
 def is_reserved(path: str) -> bool:
