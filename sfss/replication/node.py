@@ -51,7 +51,7 @@ from sfss.stores.deadlines import Deadlines
 log = logging.getLogger("sfss.node")
 
 #: The log of changes is cut when it has so many bytes, or is so old (seconds).
-CHECKPOINT_BYTES = 64 * 1024 * 1024
+CHECKPOINT_BYTES = 16 * 1024 * 1024
 CHECKPOINT_AGE = 20.0
 #: Neighbours have so long to say whether they have a file that is asked for here (seconds).
 _READ_THROUGH_TIMEOUT = 2.0
