@@ -90,7 +90,7 @@ def do(replica: Replica, *operations) -> list[Outcome]:
 def content(replica: Replica, path: str) -> bytes | None:
     """What a reader gets."""
     entry = replica.catalog.get(path)
-    return None if entry is None or entry.sha1 is None else replica.content_on_disk(entry)
+    return None if entry is None or entry.sha1 is None else replica.contents.on_disk(entry)
 
 
 def fails(error: Exception, times: int = 1):

@@ -26,8 +26,9 @@ from sfss.errors import SfssError
 from sfss.paths import is_valid_path
 from sfss.replication.catalog import Entry
 from sfss.replication.changes import BadMessage, Change, Message, encode
+from sfss.replication.contents import announcement
 from sfss.replication.operations import Learn, Outcome
-from sfss.replication.replica import Replica, announcement
+from sfss.replication.replica import Replica
 from sfss.replication.tree import FAN, LEAVES
 
 log = logging.getLogger("sfss.node")
@@ -157,7 +158,7 @@ class Answers:
             if entry is not None:
                 if changes and size + entry.size > MOST_BYTES:
                     break
-                change = self._replica.change_of(entry)
+                change = self._replica.contents.change_of(entry)
                 if change is not None:
                     changes.append(change)
                     size += change.size

@@ -14,8 +14,9 @@ from sfss.errors import SfssError, StoreFull
 from sfss.replication.answering import MOST_BYTES, MOST_CHANGES, MOST_LEAVES, check_speaker, speak
 from sfss.replication.catalog import LEARNED, OWN, Entry
 from sfss.replication.changes import BadMessage, Change, Message
+from sfss.replication.contents import announcement
 from sfss.replication.operations import Delete, Learn
-from sfss.replication.replica import Replica, announcement
+from sfss.replication.replica import Replica
 from sfss.replication.tree import FAN, LEAVES
 from sfss.replication.versions import Version
 
@@ -92,7 +93,7 @@ def deliver(replica: Replica, names: str, neighbour: str, *, careful: bool) -> C
         # What is true now: it may have changed since the last answer.
         batch = [entry for path in batch if (entry := catalog.get(path)) is not None]
         for entry in batch:
-            change = replica.change_of(entry)
+            change = replica.contents.change_of(entry)
             if change is None:
                 reason = f"{entry.path}: it is damaged or missing here"
                 unfit.append((entry.path, entry.version))

@@ -478,7 +478,7 @@ class Node(Store):
         entry = self._replica.catalog.get(path)
         if entry is None or entry.sha1 is None:
             return entry, None
-        return entry, self._replica.content_on_disk(entry)
+        return entry, self._replica.contents.on_disk(entry)
 
     async def _healed(self, entry: Entry) -> bytes:
         """The content of *entry*, from a neighbour. :raises StoreRefused: if none has it."""

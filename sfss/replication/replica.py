@@ -10,7 +10,6 @@ Nothing here waits for anybody but the disk, and only one thread may be in here 
 
 import contextlib
 import errno
-import fcntl
 import logging
 import os
 import secrets
@@ -20,48 +19,28 @@ from hashlib import sha1
 from pathlib import Path
 from typing import NamedTuple
 
-from sfss.errors import (
-    AlreadyDeleted,
-    SfssError,
-    StoreFull,
-    StoreRefused,
-    StoreUnusable,
-)
-from sfss.models import FileInfo, etag_of
+from sfss.errors import SfssError, StoreFull, StoreRefused, StoreUnusable
+from sfss.models import etag_of
+from sfss.replication import deciding
 from sfss.replication.catalog import LEARNED, OWN, Catalog, Entry
 from sfss.replication.changes import Change
-from sfss.replication.names import can_name_a_file
-from sfss.replication.operations import (
-    Adopt,
-    Delete,
-    Heal,
-    Learn,
-    Operation,
-    Outcome,
-    Put,
-    path_of,
-)
+from sfss.replication.contents import Contents
+from sfss.replication.operations import Adopt, Heal, Learn, Operation, Outcome, Put, path_of
 from sfss.replication.oplog import LogBroken, OpLog
+from sfss.replication.queue_folder import QueueFolder
 from sfss.replication.tree import leaf_of
-from sfss.replication.versions import MOST_AHEAD, Clock, Version, seconds_of, stamp_of
-from sfss.stores.folder import DISK_FAILS, FULL, Folder, sync_folder
+from sfss.replication.versions import Clock, Version, stamp_of
+from sfss.stores.folder import DISK_FAILS, FULL, Folder
 
 log = logging.getLogger("sfss.node")
 
 #: What puts leave free on the disks, so that there is room for deletes. Bytes.
 RESERVE_BYTES = 4 * 1024 * 1024
-#: What is held back on the queue's disk, so that a node can start though it is full. Bytes.
-_RESERVE_FOR_START = 1024 * 1024
-_RESERVE = "reserve"
 #: What came from a neighbour is passed on after so many µs at the least and at the most: by then
 #: others have it from him too. Nodes differ in it, so that one of two says it first, and spares the other.
 PASSING_DELAYS = 500_000, 1_300_000
 #: After a failure of the disk, changes are refused for so long (µs) before it is tried again.
 _MENDING_PAUSE = 1_000_000
-#: So much of what was put last is kept in memory.
-_RECENT_BYTES = 16 * 1024 * 1024
-#: A file that somebody else has put into the folder is older than every change.
-_FOUND_STAMP = 0
 
 
 class _Step(NamedTuple):
@@ -102,13 +81,8 @@ class Replica:
         self.neighbours: tuple[str, ...] = ()
         #: Paths that neighbours have announced and not yet sent, and who has.
         self.announced: dict[str, str] = {}
-        #: Files that were found damaged or missing, and not yet healed.
-        self.damaged: set[str] = set()
         self._max_file_size = max_file_size
         self._reached = reached
-        # The contents of the latest puts by path, the oldest first.
-        self._recent: dict[str, tuple[Version, bytes | bytearray]] = {}
-        self._recent_bytes = 0
         self.full = False  #: whether a file was refused because there is no room
         self._generation = 0  # of the log
         self._wall = wall
@@ -116,14 +90,13 @@ class Replica:
         self._broken: str | None = None
         self._mend_at = 0
         self._last_due = 0
-        self._queue = Path(queue).absolute()
         with contextlib.ExitStack() as opened:
-            self._lock = _take_queue(self._queue, Path(storage).absolute())
-            opened.callback(os.close, self._lock)
-            # A database cannot be opened without room for a few pages.
-            (self._queue / _RESERVE).unlink(missing_ok=True)
+            place = QueueFolder(queue, storage)
+            opened.callback(place.close)
+            self._queue = place.path
             self.folder = Folder(storage, alone=True)
             opened.callback(self.folder.close)
+            self.contents = Contents(self.folder)
             self.catalog = Catalog(self._queue)
             opened.callback(self.catalog.close)
             least, most = PASSING_DELAYS
@@ -139,16 +112,8 @@ class Replica:
                 if getattr(error, "errno", None) not in FULL and "full" not in str(error):
                     raise StoreUnusable(f"Cannot use {storage} and {queue}: {error}.") from error
                 self._break(error)  # reads can go on, and changes as soon as there is room
-            self._hold_back()
+            place.hold_back()
             self._opened = opened.pop_all()
-
-    def _hold_back(self) -> None:
-        """Keep some room for the next start, if there is any."""
-        try:
-            with open(self._queue / _RESERVE, "wb") as reserve:
-                os.posix_fallocate(reserve.fileno(), 0, _RESERVE_FOR_START)
-        except OSError:
-            (self._queue / _RESERVE).unlink(missing_ok=True)
 
     @property
     def node(self) -> str:
@@ -229,74 +194,52 @@ class Replica:
         self, operation: Operation, path: str, before: Entry | None, room: int
     ) -> _Step | None:
         """What is to change, None if nothing is. :raises SfssError: if it must not."""
-        content: bytes | bytearray | memoryview | None = None
+        if isinstance(operation, Adopt):
+            return self._adopt(operation, before)
         if isinstance(operation, Learn):
-            change = self._learned(operation.change, before)
-            if change is None:
-                return None
-            content = change.content
-        elif isinstance(operation, Adopt):
-            return self._adopted(operation, before)
+            change = deciding.learned(operation.change, before, self.clock)
         else:
-            change, content = self._decide_for_client(operation, before)
-            if change is None:
-                return None
-        etag = ""
-        temporary = None
-        if content is not None:
-            temporary = self._write(content, room)
-            etag = etag_of(content)
+            change = deciding.wanted(operation, before, self.clock)
+            if change is not None:
+                self._check_right_to(change, before)
+        if change is None:
+            return None
+        etag, temporary = "", None
+        if change.content is not None:
+            temporary = self._write(change.content, room)
+            etag = etag_of(change.content)
         elif not change.is_delete:
             etag = before.etag
-        entry = Entry(path, change.version, change.size, change.sha1, etag, self.receipt())
+        return self._step(before, change, etag, operation, temporary)
+
+    def _step(
+        self,
+        before: Entry | None,
+        change: Change,
+        etag: str,
+        operation: Operation,
+        temporary: str | None,
+    ) -> _Step:
+        path, version, size, digest, _ = change
+        entry = Entry(path, version, size, digest, etag, self.receipt())
         return _Step(before, change, entry, operation, temporary)
 
-    def _learned(self, change: Change, before: Entry | None) -> Change | None:
-        """*change* with the content that is to be written, None if it is not newer than *before*.
-
-        :raises StoreRefused: if it cannot be true.
-        """
-        if self.clock.ahead(change.version.stamp) > MOST_AHEAD:
-            raise StoreRefused("It is from a clock that is years ahead.")
-        if before is not None and change.version <= before.version:
-            return None
-        if change.is_delete:
-            change = change._replace(content=None)
-        elif before is not None and before.sha1 == change.sha1:
-            if before.size != change.size:
-                raise StoreRefused("The size is not that of a content with this SHA-1.")
-            change = change._replace(content=None)
-        elif not change.is_intact:
-            raise StoreRefused("The content is not what its SHA-1 says.")
-        self.clock.observe(change.version.stamp)
-        return change
-
-    def _adopted(self, operation: Adopt, before: Entry | None) -> _Step | None:
-        path = operation.path
-        if before is not None and before.version.stamp != _FOUND_STAMP:
-            return None
-        if not can_name_a_file(path):
-            raise StoreRefused(f"{path!r} cannot be the name of a file here.")
+    def _adopt(self, operation: Adopt, before: Entry | None) -> _Step | None:
         try:
-            content = self.folder.read(path, limit=self._max_file_size)
+            found = deciding.found(
+                operation.path, before, self.clock, self.folder, self._max_file_size
+            )
         except OSError as error:
             raise _disk_error(error) from error
-        if content is None:
+        if found is None:
             return None
-        digest = sha1(content).hexdigest()
-        if before is not None and (before.sha1 == digest or not self._is_changed_since(before)):
-            return None
-        # The same file is the same change on every node. (But one that somebody has gone on to write
-        # after it was found is newer than what was found.)
-        version = Version(_FOUND_STAMP, digest[:16]) if before is None else self.clock.version()
-        change = Change(path, version, len(content), digest)
-        entry = Entry(path, version, change.size, digest, etag_of(content), self.receipt())
-        return _Step(before, change, entry, operation, None)
+        change, content = found
+        return self._step(before, change, etag_of(content), operation, None)
 
-    def _is_changed_since(self, entry: Entry) -> bool:
-        """Whether somebody has written the file after *entry* was made. (Rot changes no times.)"""
-        found = self.folder.stat(entry.path)
-        return found is not None and found.st_mtime > seconds_of(entry.received) - 1.0
+    def _check_right_to(self, change: Change, before: Entry | None) -> None:
+        replaces = before is not None and (before.sha1 is not None or not change.is_delete)
+        if replaces and not self.folder.may_change(change.path):
+            raise StoreRefused("The folder of this file may not be changed by the node's user.")
 
     def receipt(self) -> int:
         """A stamp of when this node came to know of something, by its own wall clock: it lies between all
@@ -304,29 +247,6 @@ class Replica:
         """
         self._last_receipt = max(self._last_receipt + 1, stamp_of(self._wall()))
         return self._last_receipt
-
-    def _decide_for_client(
-        self, operation: Put | Delete, before: Entry | None
-    ) -> tuple[Change | None, bytes | bytearray | None]:
-        there = before if before is not None and before.sha1 is not None else None
-        if operation.precondition is not None:
-            operation.precondition.check(there and FileInfo(there.size, there.etag))
-        if before is not None and (there or isinstance(operation, Put)):
-            if not self.folder.may_change(operation.path):
-                raise StoreRefused("The folder of this file may not be changed by the node's user.")
-        if isinstance(operation, Delete):
-            if before is not None and there is None and operation.final:
-                return None, None  # it is remembered already, and nothing can be newer
-            version = self.clock.version(final=operation.final)
-            return Change(operation.path, version, 0, None), None
-        if before is not None and before.version.is_final:
-            raise AlreadyDeleted.of(operation.path)
-        if operation.immutable and before is not None:
-            if there is None:
-                raise AlreadyDeleted.of(operation.path)
-            return None, None
-        version, content = self.clock.version(), operation.content
-        return Change(operation.path, version, len(content), operation.sha1, content), content
 
     def _do(self, steps: list[_Step], known: list[tuple[str, str, Version]]) -> SfssError | None:
         """Do *steps*. If that is not possible: why, and whether they may have happened."""
@@ -356,23 +276,11 @@ class Replica:
             self._note_room()
         for step in steps:
             self.announced.pop(step.change.path, None)
-            if isinstance(step.operation, Put):
-                self._remember(step.change)
+            if self.neighbours and isinstance(step.operation, Put):
+                self.contents.remember(step.change)
             if step.temporary is not None or step.change.is_delete:
-                self.damaged.discard(step.change.path)
+                self.contents.damaged.discard(step.change.path)
         return None
-
-    def _remember(self, change: Change) -> None:
-        """Its content is about to be sent to every neighbour: they need not read it from disk."""
-        if not self.neighbours or change.size > _RECENT_BYTES // 8:
-            return
-        if change.path in self._recent:
-            self._recent_bytes -= len(self._recent.pop(change.path)[1])
-        self._recent[change.path] = change.version, change.content
-        self._recent_bytes += change.size
-        while self._recent_bytes > _RECENT_BYTES:
-            _, content = self._recent.pop(next(iter(self._recent)))
-            self._recent_bytes -= len(content)
 
     def _place(self, step: _Step) -> None:
         if step.temporary is not None:
@@ -460,7 +368,7 @@ class Replica:
             healed = before._replace(etag=etag)
             self.catalog.step([(before, healed)])
             before = healed
-        self.damaged.discard(operation.path)
+        self.contents.damaged.discard(operation.path)
         return Outcome(before, before, True)
 
     def _room(self) -> int:
@@ -472,50 +380,6 @@ class Replica:
             return free - RESERVE_BYTES - self.catalog.unwritten_bytes()
         except OSError:
             return 0
-
-    # Reading, for those who are in here anyway.
-
-    def content_of(self, entry: Entry) -> bytes | None:
-        """The content of *entry*; None if it is damaged or missing, which is noted."""
-        recent = self._recent.get(entry.path)
-        if recent is not None and recent[0] == entry.version:
-            return recent[1]
-        return self.content_on_disk(entry)
-
-    def content_on_disk(self, entry: Entry) -> bytes | None:
-        """The same, whatever is in memory."""
-        try:
-            content = self.folder.read(entry.path, limit=entry.size)
-        except OSError as error:
-            log.error("cannot read a file", extra={"path": entry.path, "reason": str(error)})
-            content = None
-        if content is not None and etag_of(content) == entry.etag:
-            return content
-        if entry.path not in self.damaged:
-            what = "is missing" if content is None else "is damaged on disk"
-            log.error(f"a file {what}", extra={"path": entry.path})
-            self.damaged.add(entry.path)
-        return None
-
-    def is_intact(self, entry: Entry) -> bool:
-        """Whether the file is what its SHA-1 says; if not, that is noted."""
-        content = self.content_on_disk(entry)
-        if content is None:
-            return False
-        if sha1(content).hexdigest() != entry.sha1:
-            self.damaged.add(entry.path)
-            return False
-        self.damaged.discard(entry.path)
-        return True
-
-    def change_of(self, entry: Entry) -> Change | None:
-        """*entry* as it is sent, with its content; None if that is damaged or missing."""
-        change = announcement(entry)
-        if change.is_delete:
-            return change
-        content = self.content_of(entry)
-        # The ETag tells damage; the SHA-1 is held against it by whoever gets it.
-        return None if content is None else change._replace(content=content)
 
     # Tombstones.
 
@@ -685,11 +549,6 @@ class Replica:
         self.knows_folder = True
 
 
-def announcement(entry: Entry) -> Change:
-    """*entry* as it is announced, without its content."""
-    return Change(entry.path, entry.version, entry.size, entry.sha1)
-
-
 _FULL = "The disk is full; reading and deleting go on. Nothing was changed."
 
 
@@ -698,27 +557,3 @@ def _disk_error(error: OSError) -> SfssError:
         return StoreFull(_FULL)
     log.error("the disk refuses", extra={"reason": str(error)})
     return StoreRefused(f"The disk refused: {error.strerror}. Nothing was changed.")
-
-
-def _take_queue(queue: Path, storage: Path) -> int:
-    """The lock of *queue*. :raises StoreUnusable: if it is taken, or no place for a queue."""
-    if queue.resolve().is_relative_to(storage.resolve()):
-        raise StoreUnusable(f"The queue {queue} lies in the storage, where everybody could read it.")
-    try:
-        queue.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if os.geteuid() == 0 != queue.stat().st_uid:
-            raise StoreUnusable(
-                f"{queue} belongs to another user, who could not use what root leaves there. Run it as that user."
-            )
-        lock = os.open(queue / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            sync_folder(queue.parent)
-        except BaseException:
-            os.close(lock)
-            raise
-    except BlockingIOError:
-        raise StoreUnusable(f"{queue} is in use by another node.") from None
-    except OSError as error:
-        raise StoreUnusable(f"Cannot use the folder {queue}: {error.strerror}.") from error
-    return lock

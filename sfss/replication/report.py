@@ -29,7 +29,7 @@ def status(replica: Replica, reader: CatalogReader, links: Mapping[str, Link]) -
         "bytes": catalog.counts.bytes,
         "root": f"{catalog.tree.root():016x}",
         "tombstones": catalog.counts.tombstones,
-        "damaged": len(replica.damaged),
+        "damaged": len(replica.contents.damaged),
         "writable": is_writable(replica),
         "neighbours": {
             link.url: {
@@ -54,7 +54,7 @@ def families(replica: Replica, engine: Engine) -> list[Family]:
         ("sfss_node_files", "Files", counts.files),
         ("sfss_node_bytes", "Bytes of all files", counts.bytes),
         ("sfss_node_tombstones", "Deletes that are remembered", counts.tombstones),
-        ("sfss_node_damaged_files", "Files found damaged or missing", len(replica.damaged)),
+        ("sfss_node_damaged_files", "Files found damaged or missing", len(replica.contents.damaged)),
         ("sfss_node_log_bytes", "Bytes that a start would read again", replica.log_bytes),
         ("sfss_store_writable", "0 if the disk is full or fails", int(is_writable(replica))),
     ):

@@ -143,7 +143,7 @@ class Verification:
         found = []
         for suspect in suspects:
             entry = replica.catalog.get(suspect.path)
-            if entry is not None and entry.sha1 is not None and not replica.is_intact(entry):
+            if entry is not None and entry.sha1 is not None and not replica.contents.is_intact(entry):
                 found.append(entry)
         return found
 
