@@ -10,11 +10,12 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from sfss.errors import SfssError
+from sfss.errors import NoStoreAvailable, SfssError
 from sfss.figures import Histogram
 from sfss.receivers import Receiver, tell
 from sfss.replication.operations import Learn, Operation, Outcome
 from sfss.replication.replica import Replica
+from sfss.stores.deadlines import Deadlines
 
 log = logging.getLogger("sfss.node")
 
@@ -36,17 +37,24 @@ class _Job(NamedTuple):
 class Engine:
     """Runs *replica* in a thread, for those who live in *loop*.
 
-    *changed* is called when something has changed that neighbours do not know of yet.
+    *changed* is called when something has changed that neighbours do not know of yet. *timeout*: seconds
+    that clients wait for a change.
     """
 
     def __init__(
-        self, replica: Replica, loop: asyncio.AbstractEventLoop, changed: Callable[[], None]
+        self,
+        replica: Replica,
+        loop: asyncio.AbstractEventLoop,
+        changed: Callable[[], None],
+        timeout: float,
     ):
         self.group_sizes = Histogram()  # changes; these two belong to the thread
         self.group_times = Histogram()  # µs
         self._replica = replica
         self._loop = loop
         self._changed = changed
+        self._timeout = timeout
+        self._deadlines = Deadlines(loop, timeout, self._late)
         self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name="replica", daemon=True)
         self._thread.start()
@@ -62,6 +70,25 @@ class Engine:
             raise outcome
         return outcome
 
+    async def change_in_time(self, operation: Operation, size: int = 0) -> Outcome:
+        """The same. :raises NoStoreAvailable: if it takes too long; it goes on."""
+        try:
+            async with asyncio.timeout(self._timeout):
+                return await self.change(operation, size)
+        except TimeoutError:
+            raise self._late() from None
+
+    def begin_change(
+        self,
+        operation: Operation,
+        size: int,
+        result: Callable[[Outcome | SfssError], Any],
+        receiver: Receiver,
+    ) -> None:
+        """The same for *receiver*, which gets what *result* makes of it."""
+        self._deadlines.add(receiver)
+        self.submit(lambda: ((operation,), lambda outcomes: result(outcomes[0])), size, receiver)
+
     async def run(self, function: Callable[[], Any]) -> Any:
         """What *function* returns, or raises, in the thread."""
         return await self.do(lambda: ((), lambda outcomes: function()), 0)
@@ -76,6 +103,12 @@ class Engine:
         """Do what waits, then end."""
         self._waiting.put(None)
         await asyncio.to_thread(self._thread.join)
+        self._deadlines.close()
+
+    def _late(self) -> NoStoreAvailable:
+        return NoStoreAvailable(
+            f"It was not on disk within {self._timeout:g} s. It may still happen."
+        )
 
     def _run(self) -> None:
         going_on = True
@@ -141,3 +174,4 @@ class Engine:
             self._changed()
         for receiver, result in results:
             tell(receiver, result)
+        self._deadlines.settle()

@@ -5,13 +5,15 @@ What stands below, from the ground up:
 * ``versions.py`` which change is newer; ``changes.py`` how changes travel; ``tree.py`` whether two
   nodes have the same;
 * ``oplog.py``, ``catalog.py``, and the folder of files (``sfss/stores/folder.py``): what is on disk;
-* ``replica.py`` keeps these in step; ``asking.py`` and ``answering.py`` are what nodes say to each other.
-  All that runs in one thread (``engine.py``), and needs no network: the tests simulate one;
-* ``transport.py`` is HTTP, ``links.py`` one neighbour, ``verification.py`` what reads everything again.
+* ``replica.py`` keeps these in step (``deciding.py`` says what is to change, ``contents.py`` reads);
+  ``asking.py`` and ``answering.py`` are what nodes say to each other. All that runs in one thread
+  (``engine.py``), and needs no network: the tests simulate one;
+* ``transport.py`` is HTTP, ``links.py`` one neighbour, ``finding.py`` how a client gets its file,
+  ``quorum.py`` how a write waits for others; ``verification.py`` reads everything again, ``upkeep.py`` is
+  the rest of what is done in the background.
 """
 
 import asyncio
-import errno
 import logging
 import time
 from collections import Counter
@@ -35,29 +37,23 @@ from sfss.paths import check_path, is_valid_path
 from sfss.receivers import Receiver
 from sfss.replication import report
 from sfss.replication.answering import Answers
-from sfss.replication.catalog import LEARNED, CatalogReader, Entry
-from sfss.replication.changes import Change, decode
+from sfss.replication.catalog import LEARNED, CatalogReader
+from sfss.replication.changes import decode
 from sfss.replication.engine import Engine
+from sfss.replication.finding import Finder
 from sfss.replication.links import Link
-from sfss.replication.names import can_name_a_file, generated_name
-from sfss.replication.operations import Adopt, Delete, Heal, Learn, Outcome, Put
+from sfss.replication.names import generated_name
+from sfss.replication.operations import Delete, Learn, Outcome, Put
+from sfss.replication.quorum import Quorums
 from sfss.replication.replica import Replica
 from sfss.replication.transport import Transport
+from sfss.replication.upkeep import keep_forgetting, keep_log_short
 from sfss.replication.verification import Verification
-from sfss.replication.versions import Version, stamp_of
+from sfss.replication.versions import Version
 from sfss.stores.base import Stats, Store
-from sfss.stores.deadlines import Deadlines
 
 log = logging.getLogger("sfss.node")
 
-#: The log of changes is cut when it has so many bytes, or is so old (seconds).
-CHECKPOINT_BYTES = 16 * 1024 * 1024
-CHECKPOINT_AGE = 20.0
-#: Neighbours have so long to say whether they have a file that is asked for here (seconds).
-_READ_THROUGH_TIMEOUT = 2.0
-#: and who has said nothing is not asked again for so long.
-_SILENCE = 15.0
-_MOST_FORGOTTEN = 500
 #: A larger content is hashed in a thread. Bytes.
 _LONG = 256 * 1024
 
@@ -119,29 +115,6 @@ async def sha1_of(content: bytes | bytearray) -> str:
     return sha1(content).hexdigest()
 
 
-class _Quorum:
-    """A write that waits until *needed* other nodes have said that they have it."""
-
-    def __init__(self, needed: int):
-        self.needed = needed
-        self.version: Version | None = None  # not known yet
-        self.reached = asyncio.Event()
-        self._have: dict[str, Version] = {}  # by the id of the node
-
-    @property
-    def nodes(self) -> int:
-        """How many have it."""
-        return sum(version >= self.version for version in self._have.values())
-
-    def has(self, node: str, version: Version) -> None:
-        self._have[node] = max(version, self._have.get(node, version))
-        self.look()
-
-    def look(self) -> None:
-        if self.version is not None and self.nodes >= self.needed:
-            self.reached.set()
-
-
 class Node(Store):
     """Files in *storage*, and all else in *queue*. *neighbours*: their URLs.
 
@@ -172,8 +145,7 @@ class Node(Store):
         self._transport: Transport | None = None
         self._answers: Answers | None = None
         self._one_compares = asyncio.Lock()
-        self._silent: dict[str, float] = {}  # when a neighbour let a question pass, on time.monotonic's clock
-        self._quorums: dict[str, list[_Quorum]] = {}
+        self._quorums = Quorums()
         self._tasks: list[asyncio.Task] = []
         self._counts = Counter(
             {name: 0 for name in ("get", "get_hits", "put", "delete", "learned", "read_through")}
@@ -186,19 +158,30 @@ class Node(Store):
         began = time.monotonic()
         self._replica = await asyncio.to_thread(self._open_replica)
         loop = asyncio.get_running_loop()
-        self._engine = Engine(self._replica, loop, self._wake_links)
-        self._deadlines = Deadlines(loop, self.options.request_timeout, self._late)
+        timeout = self.options.request_timeout
+        self._engine = Engine(self._replica, loop, self._wake_links, timeout)
         self._reader = self._replica.catalog.reader()
         self._transport = self._open_transport()
         self._answers = Answers(self._replica, self.options.names)
+        self._finder = Finder(
+            self._replica,
+            self._reader,
+            self._engine,
+            self.links,
+            self._answers.left,
+            read_through=self.options.read_through,
+            counts=self._counts,
+        )
         self.verification = Verification(
             self._replica, self._engine, lambda: list(self.links.values())
         )
         for url in self._neighbours:
             self._add_link(url)
         self._tasks = [
-            loop.create_task(self._keep_log_short()),
-            loop.create_task(self._keep_forgetting()),
+            loop.create_task(keep_log_short(self._replica, self._engine)),
+            loop.create_task(
+                keep_forgetting(self._replica, self._engine, self.options.tombstone_lifetime)
+            ),
         ]
         counts = self._replica.catalog.counts
         log.info(
@@ -244,7 +227,6 @@ class Node(Store):
             await self._transport.close()
         if self._engine is not None:
             await self._engine.close()
-            self._deadlines.close()
             self._reader.close()
             try:
                 await asyncio.to_thread(self._replica.checkpoint)
@@ -291,15 +273,7 @@ class Node(Store):
 
     async def get(self, path: str) -> NodeFile:
         self._counts["get"] += 1
-        entry = await self._entry_of(path)
-        content = await asyncio.to_thread(self._read, entry)
-        if content is None:
-            # It may have been replaced between two looks; in the engine's thread nothing can.
-            entry, content = await self._engine.run(partial(self._look_again, path))
-            if entry is None or entry.sha1 is None:
-                raise NotFound.of(path)
-            if content is None:
-                content = await self._healed(entry)
+        entry, content = await self._finder.content(await self._finder.entry(path))
         self._counts["get_hits"] += 1
         return NodeFile(content, entry.etag, entry.sha1)
 
@@ -330,14 +304,11 @@ class Node(Store):
         if not is_valid_path(operation.path):
             return False
         self._counts["put"] += 1
-        self._deadlines.add(receiver)
-        self._engine.submit(
-            lambda: ((operation,), lambda outcomes: _put_result(outcomes[0])), len(content), receiver
-        )
+        self._engine.begin_change(operation, len(content), _put_result, receiver)
         return True
 
     async def stat(self, path: str) -> NodeFileInfo:
-        entry = await self._entry_of(path)
+        entry = await self._finder.entry(path)
         found = await asyncio.to_thread(self._replica.folder.stat, path)
         if found is None or found.st_size != entry.size:
             return (await self.get(path)).info  # which puts it right, or says what is wrong
@@ -374,7 +345,7 @@ class Node(Store):
         """:raises NotFound: if there is no such file here; others are told all the same."""
         self._counts["delete"] += 1
         if self._reader.get(path) is None:
-            await self._adopted(path)
+            await self._finder.adopted(path)
         operation = Delete(path, precondition, self.options.immutable)
         outcome = await self._change(operation)
         if outcome.before is None or outcome.before.sha1 is None:
@@ -388,28 +359,21 @@ class Node(Store):
     async def _change(self, operation: Put | Delete, size: int = 0) -> Outcome:
         """Make a client's change; return when enough nodes have it."""
         if self.options.write_quorum == 1:
-            return await self._in_time(self._engine.change(operation, size))
-        quorum = _Quorum(self.options.write_quorum - 1)
-        waiting = self._quorums.setdefault(operation.path, [])
-        waiting.append(quorum)
-        try:
-            outcome = await self._in_time(self._engine.change(operation, size))
-            quorum.version = outcome.entry.version
-            quorum.look()
-            if not outcome.changed:  # others have perhaps been told long ago: ask them
-                await self._engine.run(partial(self._tell_again, operation.path))
-                self._wake_links()
-            async with asyncio.timeout(self.options.request_timeout):
-                await quorum.reached.wait()
-        except TimeoutError:
-            raise NoStoreAvailable(
-                f"Only {1 + quorum.nodes} of the {self.options.write_quorum} nodes that are wanted have it on"
-                f" disk. It is kept, and will reach the others."
-            ) from None
-        finally:
-            waiting.remove(quorum)
-            if not waiting:
-                self._quorums.pop(operation.path, None)
+            return await self._engine.change_in_time(operation, size)
+        needed = self.options.write_quorum - 1
+        with self._quorums.of(operation.path, needed) as quorum:
+            try:
+                outcome = await self._engine.change_in_time(operation, size)
+                if not outcome.changed:  # others have perhaps been told long ago: ask them
+                    await self._engine.run(partial(self._tell_again, operation.path))
+                    self._wake_links()
+                async with asyncio.timeout(self.options.request_timeout):
+                    await quorum.reached(outcome.entry.version)
+            except TimeoutError:
+                raise NoStoreAvailable(
+                    f"Only {1 + quorum.nodes} of the {needed + 1} nodes that are wanted have it on disk. It"
+                    f" is kept, and will reach the others."
+                ) from None
         return outcome
 
     def _tell_again(self, path: str) -> None:
@@ -425,10 +389,8 @@ class Node(Store):
 
     def _note_has(self, node: str | None, changes: Iterable[tuple[str, Version]]) -> None:
         """The node of this id has these changes, as it says."""
-        if self._quorums and node is not None and node != self._replica.node:
-            for path, version in changes:
-                for quorum in self._quorums.get(path, ()):
-                    quorum.has(node, version)
+        if node is not None and node != self._replica.node:
+            self._quorums.has(node, changes)
 
     # What neighbours say.
 
@@ -457,171 +419,8 @@ class Node(Store):
         return answer
 
     def _wake_links(self) -> None:
-        self._deadlines.settle()
         for link in self.links.values():
             link.wake()
-
-    # Files that are not where they should be.
-
-    def _read(self, entry: Entry) -> bytes | None:
-        """The content of *entry*, None if that is not what lies there."""
-        try:
-            content = self._replica.folder.read(entry.path, limit=entry.size)
-        except OSError as error:
-            if error.errno == errno.EFBIG:
-                return None  # it is not what was put
-            log.error("cannot read a file", extra={"path": entry.path, "reason": str(error)})
-            raise StoreRefused(f"The disk refused: {error.strerror}.") from error
-        return content if content is not None and etag_of(content) == entry.etag else None
-
-    def _look_again(self, path: str) -> tuple[Entry | None, bytes | None]:
-        entry = self._replica.catalog.get(path)
-        if entry is None or entry.sha1 is None:
-            return entry, None
-        return entry, self._replica.contents.on_disk(entry)
-
-    async def _healed(self, entry: Entry) -> bytes:
-        """The content of *entry*, from a neighbour. :raises StoreRefused: if none has it."""
-        adopted = await self._in_time(self._engine.change(Adopt(entry.path)))
-        if adopted.changed:  # somebody has gone on to write it after it was found
-            return (await self.get(entry.path)).content
-        change = await self._ask_neighbours(entry.path, list(self.links.values()), entry.sha1)
-        if change is None:
-            raise StoreRefused(
-                f"The content of {entry.path!r} is damaged or missing here, and no neighbour has it."
-            )
-        try:
-            await self._engine.change(Heal(entry.path, change.content), change.size)
-            log.warning("a file is healed from a neighbour", extra={"path": entry.path})
-        except SfssError as error:
-            log.error("cannot heal a file", extra={"path": entry.path, "reason": str(error)})
-        return bytes(change.content)
-
-    async def _entry_of(self, path: str) -> Entry:
-        """What is known of a file, wherever it has to be found. :raises NotFound:"""
-        entry = self._reader.get(path)
-        if entry is None:
-            entry = await self._find(path)
-        if entry is None or entry.sha1 is None:
-            raise NotFound.of(path)
-        return entry
-
-    async def _find(self, path: str) -> Entry | None:
-        """A file that is not in the catalog: put into the folder by somebody else, or not yet come."""
-        entry = await self._adopted(path)
-        if entry is not None or not self.options.read_through:
-            return entry
-        links = [link for link in self.links.values() if self._may_have(link, path)]
-        change = await self._ask_neighbours(path, links) if links else None
-        if change is None:
-            return None
-        self._counts["read_through"] += 1
-        learn = Learn(change, None)
-        return (await self._in_time(self._engine.change(learn, change.size))).entry
-
-    async def _adopted(self, path: str) -> Entry | None:
-        try:
-            found = await asyncio.to_thread(self._replica.folder.stat, path)
-            if found is None or not can_name_a_file(path):
-                return None
-        except OSError as error:
-            raise StoreRefused(f"The disk refused: {error.strerror}.") from error
-        outcome = await self._in_time(self._engine.change(Adopt(path)))
-        return outcome.entry
-
-    def _may_have(self, link: Link, path: str) -> bool:
-        """Whether the neighbour may know of *path*, and this node not yet."""
-        if not self._may_answer(link):
-            return False
-        return (
-            not link.caught_up
-            or self._replica.announced.get(path) == link.url
-            or self._answers.left.get(link.node, 0) > 0
-        )
-
-    def _may_answer(self, link: Link) -> bool:
-        silent = time.monotonic() - self._silent.get(link.url, -_SILENCE) < _SILENCE
-        return not link.is_this_node and link.up is not False and not silent
-
-    async def _ask_neighbours(
-        self, path: str, links: Sequence[Link], sha1: str | None = None
-    ) -> Change | None:
-        """The file at *path* that one of *links* has; with *sha1*: only this one.
-
-        They answer from what they have, and ask nobody: it goes in no circle.
-        """
-        async def ask(link: Link) -> Change | None:
-            try:
-                async with asyncio.timeout(_READ_THROUGH_TIMEOUT):
-                    changes = await link.ask("fetch", paths=[path])
-            except SfssError:
-                return None  # its link knows how it is
-            except TimeoutError:
-                self._silent[link.url] = time.monotonic()
-                return None
-            for change in changes:
-                if change.path == path and change.is_intact and sha1 in (None, change.sha1):
-                    return change
-            return None
-
-        asked = [asyncio.create_task(ask(link)) for link in links if self._may_answer(link)]
-        try:
-            for answer in asyncio.as_completed(asked):
-                if (change := await answer) is not None:
-                    return change
-            return None
-        finally:
-            for task in asked:
-                task.cancel()
-
-    async def _in_time(self, coroutine: Any) -> Any:
-        try:
-            async with asyncio.timeout(self.options.request_timeout):
-                return await coroutine
-        except TimeoutError:
-            raise self._late() from None
-
-    def _late(self) -> NoStoreAvailable:
-        return NoStoreAvailable(
-            f"It was not on disk within {self.options.request_timeout:g} s. It may still happen."
-        )
-
-    # In the background.
-
-    async def _keep_log_short(self) -> None:
-        last = time.monotonic()
-        while True:
-            await asyncio.sleep(0.5)
-            size, age = self._replica.log_bytes, time.monotonic() - last
-            if self._replica.broken is not None:
-                await self._engine.run(self._replica.mend)
-            elif size > CHECKPOINT_BYTES or (size and age > CHECKPOINT_AGE):
-                try:
-                    begun = await self._engine.run(self._replica.begin_checkpoint)
-                    await asyncio.to_thread(self._write_back)
-                    await self._engine.run(partial(self._replica.end_checkpoint, begun))
-                except Exception as error:  # the log stays, and nothing is lost
-                    log.error("the log of changes cannot be cut", extra={"reason": str(error)})
-                    await asyncio.sleep(5.0)
-                last = time.monotonic()
-
-    def _write_back(self) -> None:
-        self._replica.catalog.write_back()
-        self._replica.folder.sync()
-
-    async def _keep_forgetting(self) -> None:
-        lifetime = self.options.tombstone_lifetime
-        while True:
-            before = stamp_of(max(time.time() - lifetime, 0))
-            forgotten = 0
-            try:
-                forgotten = await self._engine.run(
-                    partial(self._replica.forget, before, _MOST_FORGOTTEN)
-                )
-            except Exception as error:  # there will be a next time
-                log.error("deletes cannot be forgotten", extra={"reason": str(error)})
-            if forgotten < _MOST_FORGOTTEN:
-                await asyncio.sleep(min(max(lifetime / 10, 0.1), 600.0))
 
     # Figures.
 

@@ -1,0 +1,182 @@
+"""Where a file is: in the folder as the catalog says, put there by somebody else, or with a neighbour."""
+
+import asyncio
+import errno
+import logging
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+
+from sfss.errors import NotFound, SfssError, StoreRefused
+from sfss.models import etag_of
+from sfss.replication.catalog import CatalogReader, Entry
+from sfss.replication.changes import Change
+from sfss.replication.engine import Engine
+from sfss.replication.links import Link
+from sfss.replication.names import can_name_a_file
+from sfss.replication.operations import Adopt, Heal, Learn
+from sfss.replication.replica import Replica
+
+log = logging.getLogger("sfss.node")
+
+#: Neighbours have so long to say whether they have a file that is asked for here (seconds).
+_TIMEOUT = 2.0
+#: and who has said nothing is not asked again for so long.
+_SILENCE = 15.0
+
+
+class Finder:
+    """Finds files for the clients of a node.
+
+    *links*: by URL. *left*: what each node has to tell this one, by its id. *read_through*: whether
+    neighbours are asked for what is not here; *counts* has how often one of them had it.
+    """
+
+    def __init__(
+        self,
+        replica: Replica,
+        reader: CatalogReader,
+        engine: Engine,
+        links: Mapping[str, Link],
+        left: Mapping[str, int],
+        *,
+        read_through: bool,
+        counts: Counter,
+    ):
+        self._replica = replica
+        self._reader = reader
+        self._engine = engine
+        self._links = links
+        self._left = left
+        self._read_through = read_through
+        self._counts = counts
+        self._silent: dict[str, float] = {}  # when a neighbour let a question pass, on time.monotonic's clock
+
+    async def entry(self, path: str) -> Entry:
+        """What is known of a file, wherever it has to be found. :raises NotFound:"""
+        entry = self._reader.get(path)
+        if entry is None:
+            entry = await self._find(path)
+        if entry is None or entry.sha1 is None:
+            raise NotFound.of(path)
+        return entry
+
+    async def content(self, entry: Entry) -> tuple[Entry, bytes]:
+        """The content of *entry*, or of what has come after it; from a neighbour, if it is damaged here.
+
+        :raises NotFound: if it is deleted by now. :raises StoreRefused: if nobody has it.
+        """
+        content = await asyncio.to_thread(self._read, entry)
+        if content is not None:
+            return entry, content
+        # It may have been replaced between two looks; in the engine's thread nothing can.
+        path = entry.path
+        entry, content = await self._engine.run(partial(self._look_again, path))
+        if entry is None or entry.sha1 is None:
+            raise NotFound.of(path)
+        return (entry, content) if content is not None else await self._heal(entry)
+
+    async def adopted(self, path: str) -> Entry | None:
+        """What is known of *path* once it was looked for in the folder."""
+        try:
+            found = await asyncio.to_thread(self._replica.folder.stat, path)
+            if found is None or not can_name_a_file(path):
+                return None
+        except OSError as error:
+            raise StoreRefused(f"The disk refused: {error.strerror}.") from error
+        outcome = await self._engine.change_in_time(Adopt(path))
+        return outcome.entry
+
+    def _read(self, entry: Entry) -> bytes | None:
+        """The content of *entry*, None if that is not what lies there."""
+        try:
+            content = self._replica.folder.read(entry.path, limit=entry.size)
+        except OSError as error:
+            if error.errno == errno.EFBIG:
+                return None  # it is not what was put
+            log.error("cannot read a file", extra={"path": entry.path, "reason": str(error)})
+            raise StoreRefused(f"The disk refused: {error.strerror}.") from error
+        return content if content is not None and etag_of(content) == entry.etag else None
+
+    def _look_again(self, path: str) -> tuple[Entry | None, bytes | None]:
+        entry = self._replica.catalog.get(path)
+        if entry is None or entry.sha1 is None:
+            return entry, None
+        return entry, self._replica.contents.on_disk(entry)
+
+    async def _heal(self, entry: Entry) -> tuple[Entry, bytes]:
+        """The same, from a neighbour. :raises StoreRefused: if none has it."""
+        path = entry.path
+        adopted = await self._engine.change_in_time(Adopt(path))
+        if adopted.changed:  # somebody has gone on to write it after it was found
+            return await self.content(adopted.entry)
+        change = await self._ask(path, list(self._links.values()), entry.sha1)
+        if change is None:
+            raise StoreRefused(
+                f"The content of {path!r} is damaged or missing here, and no neighbour has it."
+            )
+        try:
+            await self._engine.change(Heal(path, change.content), change.size)
+            log.warning("a file is healed from a neighbour", extra={"path": path})
+        except SfssError as error:
+            log.error("cannot heal a file", extra={"path": path, "reason": str(error)})
+        return entry, bytes(change.content)
+
+    async def _find(self, path: str) -> Entry | None:
+        """A file that is not in the catalog: put into the folder by somebody else, or not yet come."""
+        entry = await self.adopted(path)
+        if entry is not None or not self._read_through:
+            return entry
+        links = [link for link in self._links.values() if self._may_have(link, path)]
+        change = await self._ask(path, links) if links else None
+        if change is None:
+            return None
+        self._counts["read_through"] += 1
+        learn = Learn(change, None)
+        return (await self._engine.change_in_time(learn, change.size)).entry
+
+    def _may_have(self, link: Link, path: str) -> bool:
+        """Whether the neighbour may know of *path*, and this node not yet."""
+        if not self._may_answer(link):
+            return False
+        return (
+            not link.caught_up
+            or self._replica.announced.get(path) == link.url
+            or self._left.get(link.node, 0) > 0
+        )
+
+    def _may_answer(self, link: Link) -> bool:
+        silent = time.monotonic() - self._silent.get(link.url, -_SILENCE) < _SILENCE
+        return not link.is_this_node and link.up is not False and not silent
+
+    async def _ask(
+        self, path: str, links: Sequence[Link], sha1: str | None = None
+    ) -> Change | None:
+        """The file at *path* that one of *links* has; with *sha1*: only this one.
+
+        They answer from what they have, and ask nobody: it goes in no circle.
+        """
+        async def ask(link: Link) -> Change | None:
+            try:
+                async with asyncio.timeout(_TIMEOUT):
+                    changes = await link.ask("fetch", paths=[path])
+            except SfssError:
+                return None  # its link knows how it is
+            except TimeoutError:
+                self._silent[link.url] = time.monotonic()
+                return None
+            for change in changes:
+                if change.path == path and change.is_intact and sha1 in (None, change.sha1):
+                    return change
+            return None
+
+        asked = [asyncio.create_task(ask(link)) for link in links if self._may_answer(link)]
+        try:
+            for answer in asyncio.as_completed(asked):
+                if (change := await answer) is not None:
+                    return change
+            return None
+        finally:
+            for task in asked:
+                task.cancel()
