@@ -300,6 +300,27 @@ async def test_a_neighbour_in_trouble(tmp_path, trouble):
         await cluster.until_equal(seconds=60)
 
 
+async def test_a_neighbour_that_dies_is_seen_to_be_away_though_nobody_writes(tmp_path):
+    async with Cluster(tmp_path, "--compare-interval", 600) as cluster:
+        await cluster.put("A", "x", b"1")
+        await cluster.until_equal(told=True)
+
+        async def up() -> list[bool | None]:
+            return [about["up"] for about in (await cluster.status("A"))["neighbours"].values()]
+
+        async def all_up() -> bool:
+            return await up() == [True, True]
+
+        async def one_is_away() -> bool:
+            return sorted(await up()) == [False, True]
+
+        await until(all_up)
+        await asyncio.to_thread(cluster.nodes["C"].kill)
+        await until(one_is_away, 40)  # (and not when the two are compared again)
+        await cluster.start("C")
+        await until(all_up, 40)
+
+
 async def test_neighbours_come_and_go_with_sighup(tmp_path):
     config = tmp_path / "node.toml"
     async with Cluster(tmp_path, *EXACT, links={"A": "", "B": "A", "C": "AB"}) as cluster:

@@ -37,6 +37,10 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 #: A neighbour that could not be reached is knocked at so often (seconds), and told all as soon as it
 #: opens: the pauses are for one that is there and cannot do its work.
 KNOCK_INTERVAL = 1.0
+#: One that has said nothing for so long, and is told nothing, is knocked at. Seconds.
+_IDLE = 5.0
+#: So many knocks in a row are unheard before it is taken to be away: it may be busy.
+_MOST_UNHEARD = 2
 #: How often it is looked whether something has become due, if nobody says so. Seconds.
 _LOOK = 0.5
 #: Progress of a long comparison is logged so often. Seconds.
@@ -90,6 +94,8 @@ class Link:
         self._again = asyncio.Event()
         self._careful = True  # it may have much of the queue from others
         self._believes_knocks = True
+        self._last_look = time.monotonic()  # when it was heard, or knocked at
+        self._unheard = 0
         self._refuses = False
         self._failure_kind: tuple[type, bool] | None = None
         self._skewed = False
@@ -114,6 +120,7 @@ class Link:
 
     def has_spoken(self, changes: list[Change]) -> None:
         """It has just said something itself: whatever the pause, try again."""
+        self._hear()
         self._note_clock(changes)
         self._again.set()
 
@@ -171,7 +178,32 @@ class Link:
             self._note_refusals(told)
         else:
             self._careful = not self.up
-            await _wait(self._wake, _LOOK)
+            if not await _wait(self._wake, _LOOK):
+                await self._knock_if_silent()
+
+    async def _knock_if_silent(self) -> None:
+        """There is nothing to tell, so this is how it is found to be away, or to be back.
+
+        :raises NeighbourFailed: if it is not there any more.
+        """
+        pause = _IDLE if self.up and not self._unheard else KNOCK_INTERVAL
+        if self.up is None or time.monotonic() < self._last_look + pause:
+            return
+        opened = await self._transport.knock(self.url)
+        self._last_look = time.monotonic()
+        if not self.up:
+            if opened:
+                self.compare_soon()
+        elif opened:
+            self._hear()
+        else:
+            self._unheard += 1
+            if self._unheard >= _MOST_UNHEARD:
+                raise NeighbourFailed("it does not answer", reached=False)
+
+    def _hear(self) -> None:
+        self._last_look, self._unheard = time.monotonic(), 0
+        self.last_answer = time.time()
 
     def _note_refusals(self, told: Told) -> None:
         """Log when it begins to refuse changes, and why, and not each one."""
@@ -235,7 +267,7 @@ class Link:
             self.bytes["received"] += len(data)
             answer = decode(data)
             self.node = check(self._replica, self._names, answer)
-            self.last_answer = time.time()
+            self._hear()
             self._note_clock(answer.changes)
             if self.catching_up is not None:
                 self._note_progress(answer.fields, answer.changes)
