@@ -185,11 +185,21 @@ class SimulatedNode:
 
 
 class World:
-    """*links*: who has whom as a neighbour, such as ``{"A": "BC", "B": "AC", "C": "AB"}``."""
+    """*links*: who has whom as a neighbour, such as ``{"A": "BC", "B": "AC", "C": "AB"}``.
+
+    *trusting*: each node has others believe that it tells all its neighbours itself, whether it can
+    or not.
+    """
 
     def __init__(
-        self, links: dict[str, str], *, names: str = "exact", skews: dict[str, float] = {}
+        self,
+        links: dict[str, str],
+        *,
+        names: str = "exact",
+        skews: dict[str, float] = {},
+        trusting: bool = False,
     ):
+        self.trusting = trusting
         memory = Path("/dev/shm")
         self.folder = Path(tempfile.mkdtemp(prefix="sfss-", dir=memory if memory.is_dir() else None))
         self.names = names
@@ -248,6 +258,9 @@ class World:
             )
         else:
             conversation = compare(one.replica, self.names, target)
+        if self.trusting:
+            living = [self.nodes[name].replica for name in one.neighbours]
+            one.replica.tells = tuple(replica.node for replica in living if replica)
         answer = None
         try:
             while True:
@@ -282,16 +295,12 @@ class World:
     def _answer(self, two: SimulatedNode, request: bytes) -> bytes:
         try:
             message = decode(request)
-            source = next(
-                (
-                    name
-                    for name, node in self.nodes.items()
-                    if node.replica and node.replica.node == message.fields.get("node")
-                    and name in two.neighbours
-                ),
-                None,
-            )
-            operations, finish = two.answers.prepare(message, source)
+            known = {
+                node.replica.node: name
+                for name, node in self.nodes.items()
+                if node.replica and name in two.neighbours
+            }
+            operations, finish = two.answers.prepare(message, known)
             return b"".join(finish(two.replica.apply(operations)))
         except (BadMessage, OSError) as error:
             raise Lost from error

@@ -91,8 +91,8 @@ def play(world: World, action: tuple) -> None:
             world.time += seconds
 
 
-def run(links, history, skews, *, names="exact", comparing=True, power=False):
-    world = World(links, names=names, skews=skews)
+def run(links, history, skews, *, names="exact", comparing=True, power=False, trusting=True):
+    world = World(links, names=names, skews=skews, trusting=trusting)
     try:
         if power:
             for node in world.nodes.values():
@@ -120,9 +120,9 @@ def test_a_mesh_converges(history, skews):
 
 
 @thorough
-@given(histories, skews)
-def test_a_mesh_converges_by_its_queues_alone(history, skews):
-    run(MESH, history, skews, comparing=False)
+@given(histories, skews, st.booleans())
+def test_a_mesh_converges_by_its_queues_alone(history, skews, trusting):
+    run(MESH, history, skews, comparing=False, trusting=trusting)
 
 
 @thorough
@@ -171,7 +171,7 @@ with_forgetting = st.lists(
 @given(with_forgetting)
 def test_forgetting_deletes_loses_no_file(history):
     """Neighbours go and come, with their queues lost. (Deletes may come back then: that is told.)"""
-    world = World(MESH)
+    world = World(MESH, trusting=True)
     try:
         for action in history:
             play(world, action)
@@ -209,6 +209,34 @@ def test_a_node_that_lost_its_disk_gets_all_again(world):
     world.settle()
     world.check()
     assert len(world.nodes["B"].files()) == 40
+
+
+def test_who_was_said_to_be_told_and_was_not_gets_it_all_the_same():
+    world = World(MESH, trusting=True)
+    fill(world)
+    world.settle()
+    for number in range(5):
+        world.put("A", f"new/{number}", b"%d" % number)
+    world.time += 1
+    assert world.converse("A", "B", "deliver")
+    assert world.nodes["B"].replica.catalog.queue_length("C") == 0
+    world.nodes["A"].lose_disk()
+    world.settle()
+    world.check()
+    assert len(world.nodes["C"].files()) == 45
+    world.close()
+
+
+def test_what_is_passed_on_is_passed_on_by_all():
+    """A says that it tells C. That is true of what begins at A, and not of what it got from B."""
+    world = World({"A": "BCD", "B": "A", "C": "AD", "D": "AC"}, trusting=True)
+    world.settle()
+    world.put("B", "x", b"1")
+    world.converse("B", "A", "deliver")
+    world.time += 5
+    world.converse("A", "D", "deliver")
+    assert world.nodes["D"].replica.catalog.queue_length("C") == 1
+    world.close()
 
 
 def test_a_new_node_gets_all(world):

@@ -300,6 +300,44 @@ async def test_a_neighbour_in_trouble(tmp_path, trouble):
         await cluster.until_equal(seconds=60)
 
 
+async def all_trusted(cluster: Cluster) -> None:
+    """Wait until each node knows that the others tell one another themselves."""
+
+    async def trusted() -> bool:
+        found = [(await cluster.status(name))["neighbours"].values() for name in cluster.links]
+        return all(len(about["tells"]) == 2 for neighbours in found for about in neighbours)
+
+    await until(trusted)
+
+
+async def test_what_a_node_tells_all_others_is_passed_on_by_none(tmp_path):
+    async with Cluster(tmp_path) as cluster:
+        await all_trusted(cluster)
+        for number in range(50):
+            await cluster.put("A", f"{number}", b"%d" % number)
+        await cluster.until_equal(told=True)
+        await asyncio.sleep(2.0)  # by now they would have passed it on
+        told = {}
+        for name in "ABC":
+            metrics = (await cluster.ask(name, "GET", "/metrics")).body.decode()
+            lines = [line for line in metrics.splitlines() if 'event="told"' in line]
+            told[name] = [float(line.split()[-1]) for line in lines]
+        assert told == {"A": [50, 50], "B": [0, 0], "C": [0, 0]}
+
+
+@pytest.mark.parametrize("how", ["cut", "swallow"])
+@pytest.mark.parametrize("dies", [False, True])
+async def test_what_a_node_can_not_tell_another_comes_by_a_third(tmp_path, how, dies):
+    async with Cluster(tmp_path, "--compare-interval", 600) as cluster:
+        await all_trusted(cluster)
+        getattr(cluster.wires["AC"], how)()
+        path = await cluster.put("A", "x", b"1")
+        await until(lambda: path in cluster.files("B"))
+        if dies:
+            await cluster.kill("A")
+        await until(lambda: path in cluster.files("C"), 60)
+
+
 async def test_a_neighbour_that_dies_is_seen_to_be_away_though_nobody_writes(tmp_path):
     async with Cluster(tmp_path, "--compare-interval", 600) as cluster:
         await cluster.put("A", "x", b"1")

@@ -15,12 +15,13 @@ a message     has                                         and is answered with
 ============  ==========================================  ========================================
 
 Each message and each answer has ``node`` (who speaks), ``process`` (which of its lives), ``names`` (which
-mode) and ``left``: how much more the speaker has to tell the other.
+mode), ``tells`` (the nodes that soon hear from the speaker itself what begins there: who learns it need
+not pass it on to them) and ``left``: how much more the speaker has to tell the other.
 """
 
 import logging
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from sfss.errors import SfssError
 from sfss.paths import is_valid_path
@@ -45,6 +46,19 @@ _MOST_ANNOUNCED = 100_000
 Finish = Callable[[Sequence[Outcome | SfssError]], list[bytes]]
 
 
+class _Speaker(NamedTuple):
+    """Who has sent a message."""
+
+    node: str  #: its id
+    url: str | None  #: where it is found, if it is a neighbour
+    told: frozenset[str]  #: the URLs of those whom it tells itself what begins there
+
+    def said(self, change: Change) -> Learn:
+        # What it only passes on may have come to nobody else.
+        told = self.told if change.version.node == self.node else frozenset()
+        return Learn(change, self.url, told)
+
+
 class Answers:
     """The answers of the node that *replica* is, with names of the mode *names*."""
 
@@ -61,8 +75,10 @@ class Answers:
             "fetch": self._fetch,
         }
 
-    def prepare(self, message: Message, source: str | None) -> tuple[list[Learn], Finish]:
-        """What *message* is to change, and how it is answered then. *source*: whose URL it is.
+    def prepare(
+        self, message: Message, neighbours: Mapping[str, str]
+    ) -> tuple[list[Learn], Finish]:
+        """What *message* is to change, and how it is answered then. *neighbours*: their URLs by their ids.
 
         :raises BadMessage: if it is not to be understood, or comes from another kind of node.
         """
@@ -76,19 +92,20 @@ class Answers:
             raise BadMessage(f"A message has at most {MOST_CHANGES} changes.")
         left = message.fields.get("left", 0)
         self.left[node] = left if type(left) is int else 0
+        told = frozenset(neighbours[other] for other in tells(message) if other in neighbours)
         try:
-            return answer(message, source, node)
+            return answer(message, _Speaker(node, neighbours.get(node), told))
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise BadMessage(f"The message {message.kind!r} is malformed: {error}.") from error
 
-    def _push(self, message: Message, source: str | None, node: str) -> tuple[list[Learn], Finish]:
+    def _push(self, message: Message, speaker: _Speaker) -> tuple[list[Learn], Finish]:
         def finish(outcomes: Sequence[Outcome | SfssError]) -> list[bytes]:
             results = [str(o) if isinstance(o, SfssError) else "" for o in outcomes]
-            return self._message([], source, results=results)
+            return self._message([], speaker.url, results=results)
 
-        return [Learn(change, source) for change in message.changes], finish
+        return [speaker.said(change) for change in message.changes], finish
 
-    def _offer(self, message: Message, source: str | None, node: str) -> tuple[list[Learn], Finish]:
+    def _offer(self, message: Message, speaker: _Speaker) -> tuple[list[Learn], Finish]:
         replica = self._replica
         operations, numbers, wanted, known = [], [], [], []
         with replica.catalog.snapshot():
@@ -97,22 +114,22 @@ class Answers:
             if before is not None and before.version >= change.version:
                 known.append((change.path, change.version))
             elif change.is_delete or (before is not None and before.sha1 == change.sha1):
-                operations.append(Learn(change._replace(content=None), source))
+                operations.append(speaker.said(change._replace(content=None)))
                 numbers.append(number)
             else:
                 wanted.append(number)
-                if len(replica.announced) < _MOST_ANNOUNCED and source is not None:
-                    replica.announced[change.path] = source
-        if known and source is not None:
-            replica.catalog.told(source, known)  # it has them, as it says
+                if len(replica.announced) < _MOST_ANNOUNCED and speaker.url is not None:
+                    replica.announced[change.path] = speaker.url
+        if known and speaker.url is not None:
+            replica.catalog.told(speaker.url, known)  # it has them, as it says
 
         def finish(outcomes: Sequence[Outcome | SfssError]) -> list[bytes]:
             failed = [n for n, o in zip(numbers, outcomes) if isinstance(o, SfssError)]
-            return self._message([], source, wanted=wanted, failed=failed)
+            return self._message([], speaker.url, wanted=wanted, failed=failed)
 
         return operations, finish
 
-    def _tree(self, message: Message, source: str | None, node: str) -> tuple[list[Learn], Finish]:
+    def _tree(self, message: Message, speaker: _Speaker) -> tuple[list[Learn], Finish]:
         replica = self._replica
         asked, root = message.fields["branches"], replica.catalog.tree.root()
         found: dict[str, Any] = {}
@@ -128,11 +145,11 @@ class Answers:
             "files": replica.catalog.counts.files,
             "horizon": replica.horizon,
             "mark": replica.receipt(),
-            "synced": replica.catalog.state(f"synced {node}"),
+            "synced": replica.catalog.state(f"synced {speaker.node}"),
         }
-        return [], lambda outcomes: self._message([], source, **fields, **found)
+        return [], lambda outcomes: self._message([], speaker.url, **fields, **found)
 
-    def _list(self, message: Message, source: str | None, node: str) -> tuple[list[Learn], Finish]:
+    def _list(self, message: Message, speaker: _Speaker) -> tuple[list[Learn], Finish]:
         entries: list[Entry] = []
         number = 0
         leaves = message.fields["leaves"]
@@ -146,9 +163,9 @@ class Answers:
             entries += self._replica.catalog.entries([leaf])
             number += 1
         changes = [announcement(entry) for entry in entries]
-        return [], lambda outcomes: self._message(changes, source, leaves=number)
+        return [], lambda outcomes: self._message(changes, speaker.url, leaves=number)
 
-    def _fetch(self, message: Message, source: str | None, node: str) -> tuple[list[Learn], Finish]:
+    def _fetch(self, message: Message, speaker: _Speaker) -> tuple[list[Learn], Finish]:
         changes: list[Change] = []
         size = number = 0
         for path in message.fields["paths"][:MOST_CHANGES]:
@@ -163,7 +180,7 @@ class Answers:
                     changes.append(change)
                     size += change.size
             number += 1
-        return [], lambda outcomes: self._message(changes, source, paths=number)
+        return [], lambda outcomes: self._message(changes, speaker.url, paths=number)
 
     def _message(self, changes: Sequence[Change], source: str | None, **fields: Any) -> list[bytes]:
         return speak(self._replica, self._names, "answer", source, changes, **fields)
@@ -182,9 +199,22 @@ def speak(
     return encode(kind, changes, **introduction(replica, names), left=left, **fields)
 
 
-def introduction(replica: Replica, names: str) -> dict[str, str]:
+def introduction(replica: Replica, names: str) -> dict[str, Any]:
     """Who speaks: what every message begins with."""
-    return {"node": replica.node, "process": replica.process, "names": names}
+    return {
+        "node": replica.node,
+        "process": replica.process,
+        "names": names,
+        "tells": replica.tells,
+    }
+
+
+def tells(message: Message) -> frozenset[str]:
+    """The ids of the nodes that its speaker tells itself. :raises BadMessage:"""
+    nodes = message.fields.get("tells", [])
+    if not isinstance(nodes, list) or not all(type(node) is str for node in nodes):
+        raise BadMessage("The message does not say who is told.")
+    return frozenset(nodes)
 
 
 def check_speaker(message: Message, replica: Replica, names: str) -> str:

@@ -55,10 +55,13 @@ class Compared(NamedTuple):
     complete: bool = True  #: whether this node has now all that the neighbour has
 
 
-def deliver(replica: Replica, names: str, neighbour: str, *, careful: bool) -> Conversation[Told]:
+def deliver(
+    replica: Replica, names: str, neighbour: str, *, careful: bool, greeting: bool = False
+) -> Conversation[Told]:
     """Tell *neighbour* the next of what is due.
 
-    *careful*: it may know much of it already, from others: ask before anything is sent.
+    *careful*: it may know much of it already, from others: ask before anything is sent. *greeting*: say
+    something even if nothing is due (see ``tells`` in ``answering.py``).
     """
     catalog, now = replica.catalog, replica.now()
     with catalog.snapshot():
@@ -68,7 +71,7 @@ def deliver(replica: Replica, names: str, neighbour: str, *, careful: bool) -> C
     pushed = [] if careful else own
     offered = [*own, *learned] if careful else learned
     put_off, reason = 0, ""
-    if offered:
+    if offered or (greeting and not pushed):
         offered = offered[:MOST_CHANGES]
         changes = [announcement(entry) for entry in offered]
         answer = yield speak(replica, names, "offer", neighbour, changes)

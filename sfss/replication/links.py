@@ -55,7 +55,8 @@ class Link:
     """*told* is called with the id of the neighbour at *url*, and what it has now.
 
     *rate*: bytes a second that a comparison may fetch, 0 for no limit. *interval*: seconds between
-    comparisons. *one_compares*: of all neighbours one at a time, or two would be asked for the same.
+    comparisons. *one_compares*: of all neighbours one at a time, or two would be asked for the same. *lost*
+    is called when the neighbour is not up any more.
     """
 
     def __init__(
@@ -70,12 +71,14 @@ class Link:
         interval: float,
         one_compares: asyncio.Lock,
         told: Callable[[str | None, list[tuple[str, Version]]], None],
+        lost: Callable[["Link"], None],
     ):
         self.url = url
         self.up: bool | None = None  #: None: not known yet
         self.caught_up = False  #: whether a comparison has ended since the start
         self.node: str | None = None  #: its id
         self.is_this_node = False
+        self.tells: frozenset[str] = frozenset()  #: the nodes that it tells itself, as it says
         self.last_answer: float | None = None  #: seconds since the epoch
         self.last_failure = ""
         self.counts = {"told": 0, "put_off": 0, "failures": 0, "comparisons": 0, "fetched": 0}
@@ -90,8 +93,10 @@ class Link:
         self._interval = interval
         self._one_compares = one_compares
         self._told = told
+        self._lost = lost
         self._wake = asyncio.Event()
         self._again = asyncio.Event()
+        self._said: tuple[str, ...] = ()  # who is told what happens here, as it knows
         self._careful = True  # it may have much of the queue from others
         self._believes_knocks = True
         self._last_look = time.monotonic()  # when it was heard, or knocked at
@@ -123,6 +128,11 @@ class Link:
         self._hear()
         self._note_clock(changes)
         self._again.set()
+
+    @property
+    def can_be_told(self) -> bool:
+        """Whether nothing is in the way of telling it what happens here."""
+        return bool(self.up) and self.caught_up and not self._refuses and not self.is_this_node
 
     def compare_soon(self) -> None:
         self._compare_at = 0.0
@@ -167,9 +177,15 @@ class Link:
 
     async def _deliver(self) -> None:
         self._wake.clear()
+        tells = self._replica.tells
+        greeting = bool(self.up) and tells != self._said
         told: Told = await self._converse(
-            deliver(self._replica, self._names, self.url, careful=self._careful)
+            deliver(
+                self._replica, self._names, self.url, careful=self._careful, greeting=greeting
+            )
         )
+        if told.changes or greeting:
+            self._said = tells
         if told.changes or told.put_off:
             self.counts["told"] += len(told.changes)
             self.counts["put_off"] += told.put_off
@@ -321,6 +337,7 @@ class Link:
             self.up, self._failure_kind = False, kind
             log.warning("neighbour fails", extra={"neighbour": self.url, "reason": str(error)})
             self._note("down", str(error))
+            self._lost(self)
 
     def _note(self, state: str, reason: str) -> None:
         self.history.append(Event(time.time(), self.url, state, reason[:200]))

@@ -15,6 +15,7 @@ What stands below, from the ground up:
 
 import asyncio
 import logging
+import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -36,7 +37,7 @@ from sfss.panel import Event
 from sfss.paths import check_path, is_valid_path
 from sfss.receivers import Receiver
 from sfss.replication import report
-from sfss.replication.answering import Answers
+from sfss.replication.answering import Answers, tells
 from sfss.replication.catalog import LEARNED, CatalogReader
 from sfss.replication.changes import decode
 from sfss.replication.engine import Engine
@@ -54,6 +55,8 @@ from sfss.stores.base import Stats, Store
 
 log = logging.getLogger("sfss.node")
 
+#: A neighbour for whom something waits for longer (µs) is not told what happens here, as others see it.
+_MOST_BEHIND = 5_000_000
 #: A larger content is hashed in a thread. Bytes.
 _LONG = 256 * 1024
 
@@ -178,6 +181,7 @@ class Node(Store):
         for url in self._neighbours:
             self._add_link(url)
         self._tasks = [
+            loop.create_task(self._keep_saying_who_is_told()),
             loop.create_task(keep_log_short(self._replica, self._engine)),
             loop.create_task(
                 keep_forgetting(self._replica, self._engine, self.options.tombstone_lifetime)
@@ -246,6 +250,7 @@ class Node(Store):
             interval=options.compare_interval,
             one_compares=self._one_compares,
             told=self._note_has,
+            lost=self._note_lost,
         )
         self.links[url] = link
         link.start()
@@ -397,12 +402,11 @@ class Node(Store):
     async def answer(self, body: bytes) -> bytes:
         """The answer to the message that *body* is. :raises BadMessage:"""
         message = decode(body) if len(body) < _LONG else await asyncio.to_thread(decode, body)
-        node = message.fields.get("node")
-        link = next((link for link in self.links.values() if link.node == node), None)
-        source = link.url if link is not None else None
+        links = {link.node: link for link in self.links.values() if link.node is not None}
+        urls = {node: link.url for node, link in links.items()}
 
         def prepare() -> tuple[Sequence[Learn], Callable[..., tuple[bytes, int]]]:
-            operations, finish = self._answers.prepare(message, source)
+            operations, finish = self._answers.prepare(message, urls)
 
             def finished(outcomes: Sequence[Outcome | SfssError]) -> tuple[bytes, int]:
                 changed = sum(isinstance(o, Outcome) and o.changed for o in outcomes)
@@ -412,11 +416,50 @@ class Node(Store):
 
         answer, changed = await self._engine.do(prepare, len(body))
         self._counts["learned"] += changed
-        if link is not None:
-            link.has_spoken(message.changes)
+        node = message.fields["node"]
+        if node in links:
+            links[node].has_spoken(message.changes)
+            self._compare_with(links[node].tells - tells(message))
+            links[node].tells = tells(message)
             if message.kind in ("offer", "push"):
                 self._note_has(node, ((c.path, c.version) for c in message.changes))
         return answer
+
+    # Who tells whom. What a neighbour tells another one itself is not passed on to him, unless the
+    # neighbour is lost, or loses him: then it is seen what he lacks.
+
+    def _say_who_is_told(self) -> None:
+        """Have neighbours know whom this node tells itself what begins here."""
+        told = tuple(
+            link.node
+            for link in self.links.values()
+            if link.can_be_told and not self._is_behind(link)
+        )
+        if told != self._replica.tells:
+            self._replica.tells = told
+            self._wake_links()
+
+    def _is_behind(self, link: Link) -> bool:
+        try:
+            due = self._reader.oldest_due(link.url)
+        except sqlite3.Error:
+            return True  # nobody knows
+        return due is not None and due < self._replica.now() - _MOST_BEHIND
+
+    def _note_lost(self, link: Link) -> None:
+        self._say_who_is_told()
+        lost, link.tells = link.tells, frozenset()
+        self._compare_with(lost)
+
+    def _compare_with(self, nodes: Iterable[str]) -> None:
+        for link in self.links.values():
+            if link.node in nodes:
+                link.compare_soon()
+
+    async def _keep_saying_who_is_told(self) -> None:
+        while True:
+            self._say_who_is_told()
+            await asyncio.sleep(0.5)
 
     def _wake_links(self) -> None:
         for link in self.links.values():

@@ -26,10 +26,14 @@ class Delete(NamedTuple):
 
 
 class Learn(NamedTuple):
-    """What *source* (a neighbour's URL, or None) says; with the content, or ours is the same."""
+    """What *source* (a neighbour's URL, or None) says; with the content, or ours is the same.
+
+    *told*: the neighbours to whom it says so itself.
+    """
 
     change: Change
     source: str | None
+    told: frozenset[str] = frozenset()
 
 
 class Adopt(NamedTuple):

@@ -79,6 +79,8 @@ class Replica:
         self.now = now
         self.process = secrets.token_hex(8)  #: another one in each life of the node
         self.neighbours: tuple[str, ...] = ()
+        #: Ids of the neighbours that soon hear from this node itself what begins here.
+        self.tells: tuple[str, ...] = ()
         #: Paths that neighbours have announced and not yet sent, and who has.
         self.announced: dict[str, str] = {}
         self._max_file_size = max_file_size
@@ -300,14 +302,16 @@ class Replica:
         rows = []
         for step in steps:
             operation = step.operation
-            source, lane, delay = None, OWN, 0
+            know: frozenset[str | None] = frozenset()
+            lane, delay = OWN, 0
             if isinstance(operation, Learn):
-                source, lane, delay = operation.source, LEARNED, self._passing_delay
+                know = operation.told | {operation.source}
+                lane, delay = LEARNED, self._passing_delay
             due = self.next_due() + delay
             rows += [
                 (neighbour, step.change.path, lane, due, step.change.version)
                 for neighbour in self.neighbours
-                if neighbour != source
+                if neighbour not in know
             ]
         return rows
 

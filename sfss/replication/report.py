@@ -37,6 +37,7 @@ def status(replica: Replica, reader: CatalogReader, links: Mapping[str, Link]) -
                 "is_this_node": link.is_this_node,
                 "node": link.node,
                 "caught_up": link.caught_up,
+                "tells": sorted(link.tells),
                 "catching_up": link.catching_up,
                 "last_answer_age": None if link.last_answer is None else round(now - link.last_answer, 1),
                 "last_failure": link.last_failure,
