@@ -106,6 +106,21 @@ def fails(error: Exception, times: int = 1):
     return function
 
 
+def test_folders_that_come_and_go_within_a_group(home):
+    replica = home.replica
+    do(replica, put("deep/d/x", b"0"), put("other/x", b"0"))
+    descriptors = len(os.listdir("/proc/self/fd"))
+    remove = [Delete("deep/d/x"), Delete("other/x")]
+    do(replica, put("deep/d/y", b"1"), put("other/y", b"1"), *remove)
+    do(replica, Delete("deep/d/y"), put("deep/z", b"2"), put("deep/d/y", b"3"), Delete("deep/z"))
+    do(replica, Delete("deep/d/y"), Delete("other/y"), put("other/d/y", b"4"))
+    assert sorted(replica.folder.walk()) == ["other/d/y"]
+    assert not (home.folder / "storage/deep").exists()
+    do(replica, *(put(f"many/{number}/x", b"5") for number in range(200)))
+    assert len(list(replica.folder.walk())) == 201
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+
+
 # The disk fails at a step.
 
 

@@ -265,8 +265,9 @@ class Replica:
                         self._discard(step.temporary)
                     return self._break(error) if isinstance(error, LogBroken) else self._full(error)
                 self._reached("logged")
-            for step in steps:
-                self._place(step)
+            with self.folder.keeping_open():
+                for step in steps:
+                    self._place(step)
             self._reached("placed")
             self.catalog.step(entries, self._to_tell(steps), known)
             self._reached("committed")

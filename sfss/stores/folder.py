@@ -35,6 +35,8 @@ _HASHED = f"{RESERVED}/names"
 _LEFT_OVER = 3600.0
 _LONGEST_PART = 255  # bytes: NAME_MAX, on every file system of today
 _MANY_TRIES = 100
+#: So many folders are kept open at once.
+_MOST_KEPT = 64
 
 #: The path, or a part of it, is something else than it would have to be.
 _IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.ENOTEMPTY)
@@ -62,6 +64,7 @@ class Folder:
     def __init__(self, root: Path, *, alone: bool = False, folds: bool | None = None):
         self.root = Path(root).absolute()
         self._names = itertools.count()
+        self._kept: dict[str, int] | None = None  # descriptors of folders by their paths
         self._name = f"{os.getpid()}-{time.time_ns()}"
         try:
             self.root.mkdir(parents=True, exist_ok=True)
@@ -292,7 +295,7 @@ class Folder:
         """Where the file lies, if it can lie at its own path."""
         parts = path.split("/")
         if (
-            (len(path) > _LONGEST_PART // 4 and max(len(p.encode()) for p in parts) > _LONGEST_PART)
+            (len(path) > _LONGEST_PART // 4 and _longest(path, parts) > _LONGEST_PART)
             or parts[0].casefold() == RESERVED
             or (self._folds and path != _plainest(path))
         ):
@@ -314,19 +317,42 @@ class Folder:
         if len(parts) == 1:
             yield self._root
             return
+        name = "/".join(parts[:-1])
+        if self._kept is not None and name in self._kept:
+            yield self._kept[name]
+            return
         try:
-            folder = open_beneath(self._root, "/".join(parts[:-1]), _FOLDER_FLAGS)
+            folder = open_beneath(self._root, name, _FOLDER_FLAGS)
         except FileNotFoundError:
             if not make:
                 raise
             for depth in range(1, len(parts)):
                 with self._parent(parts[:depth]) as parent:
                     _make_folder(parts[depth - 1], parent)
-            folder = open_beneath(self._root, "/".join(parts[:-1]), _FOLDER_FLAGS)
+            folder = open_beneath(self._root, name, _FOLDER_FLAGS)
+        if self._kept is not None and len(self._kept) < _MOST_KEPT:
+            self._kept[name] = folder
+            yield folder
+            return
         try:
             yield folder
         finally:
             os.close(folder)
+
+    @contextmanager
+    def keeping_open(self) -> Iterator[None]:
+        """Open each folder once: in here they are taken to stay where they are. For one thread."""
+        self._kept = {}
+        try:
+            yield
+        finally:
+            self._let_go()
+            self._kept = None
+
+    def _let_go(self) -> None:
+        """One of the folders is gone."""
+        while self._kept:
+            os.close(self._kept.popitem()[1])
 
     def _rename(self, temporary: str, parts: Sequence[str]) -> None:
         for _ in range(_MANY_TRIES):
@@ -335,6 +361,7 @@ class Folder:
                     os.rename(temporary, parts[-1], src_dir_fd=self._root, dst_dir_fd=parent)
                 return
             except FileNotFoundError:  # somebody else has just found the folder empty
+                self._let_go()
                 if not _exists(temporary, self._root):
                     raise
         raise OSError(errno.EAGAIN, "its folder is removed again and again")
@@ -359,6 +386,7 @@ class Folder:
             try:
                 with self._parent(parts[:depth]) as parent:
                     os.rmdir(parts[depth - 1], dir_fd=parent)
+                self._let_go()
             except OSError:
                 return  # it is in use, or none of ours to remove: an empty folder does no harm
 
@@ -454,6 +482,12 @@ def open_by_parts(root: int, path: str, flags: int) -> int:
     finally:
         if folder != root:
             os.close(folder)
+
+
+def _longest(path: str, parts: Sequence[str]) -> int:
+    """Bytes of the longest of *parts*, or of *path*, if that is not too long itself."""
+    size = len(path.encode())
+    return size if size <= _LONGEST_PART else max(len(part.encode()) for part in parts)
 
 
 def _plainest(path: str) -> str:
