@@ -48,6 +48,7 @@ def main() -> None:
     for program in ("memcached", "nginx", "wrk", "taskset"):
         if find(program) is None:
             sys.exit(f"{program} is not installed; run: sh tests/install-stores.sh --bench")
+    options.folder.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix="sfss-bench-", dir=options.folder.absolute()))
     try:
         for name in options.sizes:

@@ -90,11 +90,13 @@ def deliver(
     if told:
         catalog.told(neighbour, told)
     batches = list(_batches(pushed))
+    waited = bool(offered)
     while batches:
         batch = batches.pop(0)
         changes, unfit = [], []
-        # What is true now: it may have changed since the last answer.
-        batch = [entry for path in batch if (entry := catalog.get(path)) is not None]
+        if waited:  # it may have changed since
+            found = (catalog.get(entry.path) for entry in batch)
+            batch = [entry for entry in found if entry is not None]
         for entry in batch:
             change = replica.contents.change_of(entry)
             if change is None:
@@ -103,11 +105,12 @@ def deliver(
             else:
                 changes.append(change)
         if changes:
+            waited = True
             try:
                 answer = yield speak(replica, names, "push", neighbour, changes)
             except TooLarge as error:
                 if len(batch) > 1:
-                    batches = [[entry.path] for entry in batch] + batches
+                    batches = [[entry] for entry in batch] + batches
                     continue
                 results = [str(error)]
             else:
@@ -268,15 +271,15 @@ def _apply(replica: Replica, operations: Sequence[Learn | Delete]) -> int:
     return len(refusals)
 
 
-def _batches(entries: Iterable[Entry]) -> Iterator[list[str]]:
-    """The paths of as many as may be sent at once, in order."""
-    batch: list[str] = []
+def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
+    """As many as may be sent at once, in order."""
+    batch: list[Entry] = []
     size = 0
     for entry in entries:
         if batch and (len(batch) >= _MOST_PUSHED or size + entry.size > MOST_BYTES):
             yield batch
             batch, size = [], 0
-        batch.append(entry.path)
+        batch.append(entry)
         size += entry.size
     if batch:
         yield batch

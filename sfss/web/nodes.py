@@ -36,6 +36,7 @@ IMMUTABLE = "public, max-age=31536000, immutable"
 _MESSAGE_TIMEOUT = 120.0  # seconds
 
 _SHA1 = re.compile("[0-9a-f]{40}")
+_ENCODER = json.JSONEncoder(ensure_ascii=False)
 
 
 def path_of(request: web.BaseRequest) -> str:
@@ -108,7 +109,7 @@ class NodeFiles(Serving):
         document = {"path": info.path, "size": info.size, "etag": info.etag, "sha1": info.sha1}
         return web.Response(
             status=201,
-            text=json.dumps(document, ensure_ascii=False) + "\n",
+            text=_ENCODER.encode(document) + "\n",
             content_type="application/json",
             headers=headers,
         )
