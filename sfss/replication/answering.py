@@ -92,9 +92,11 @@ class Answers:
             raise BadMessage(f"A message has at most {MOST_CHANGES} changes.")
         left = message.fields.get("left", 0)
         self.left[node] = left if type(left) is int else 0
-        told = frozenset(neighbours[other] for other in tells(message) if other in neighbours)
+        source, told = neighbours.get(node), frozenset()
+        if source is not None:  # else nobody here would notice that it is lost
+            told = frozenset(neighbours[other] for other in tells(message) if other in neighbours)
         try:
-            return answer(message, _Speaker(node, neighbours.get(node), told))
+            return answer(message, _Speaker(node, source, told))
         except (KeyError, TypeError, ValueError, IndexError) as error:
             raise BadMessage(f"The message {message.kind!r} is malformed: {error}.") from error
 

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import logging
+import math
 import random
 import sqlite3
 import time
@@ -55,8 +56,8 @@ class Link:
     """*told* is called with the id of the neighbour at *url*, and what it has now.
 
     *rate*: bytes a second that a comparison may fetch, 0 for no limit. *interval*: seconds between
-    comparisons. *one_compares*: of all neighbours one at a time, or two would be asked for the same. *lost*
-    is called when the neighbour is not up any more.
+    comparisons. *one_compares*: of all neighbours one at a time, or two would be asked for the same. *heard*
+    is called with each answer of the neighbour, *lost* when it is not up any more.
     """
 
     def __init__(
@@ -71,6 +72,7 @@ class Link:
         interval: float,
         one_compares: asyncio.Lock,
         told: Callable[[str | None, list[tuple[str, Version]]], None],
+        heard: Callable[["Link", Message], None],
         lost: Callable[["Link"], None],
     ):
         self.url = url
@@ -93,6 +95,7 @@ class Link:
         self._interval = interval
         self._one_compares = one_compares
         self._told = told
+        self._heard = heard
         self._lost = lost
         self._wake = asyncio.Event()
         self._again = asyncio.Event()
@@ -125,7 +128,7 @@ class Link:
 
     def has_spoken(self, changes: list[Change]) -> None:
         """It has just said something itself: whatever the pause, try again."""
-        self._hear()
+        self._note_sign()
         self._note_clock(changes)
         self._again.set()
 
@@ -211,13 +214,13 @@ class Link:
             if opened:
                 self.compare_soon()
         elif opened:
-            self._hear()
+            self._note_sign()
         else:
             self._unheard += 1
             if self._unheard >= _MOST_UNHEARD:
                 raise NeighbourFailed("it does not answer", reached=False)
 
-    def _hear(self) -> None:
+    def _note_sign(self) -> None:
         self._last_look, self._unheard = time.monotonic(), 0
         self.last_answer = time.time()
 
@@ -238,10 +241,17 @@ class Link:
         while time.monotonic() < self._compare_at:
             self._compare_wake.clear()
             await _wait(self._compare_wake, self._compare_at - time.monotonic())
-        # (Who has not answered yet may never do so, and shall keep nobody waiting.)
-        async with self._one_compares if self.up else contextlib.nullcontext():
-            await self._compare()
-        self._compare_at = time.monotonic() + self._interval * random.uniform(0.8, 1.2)
+        self._compare_at = math.inf
+        try:
+            # (Who has not answered yet may never do so, and shall keep nobody waiting.)
+            async with self._one_compares if self.up else contextlib.nullcontext():
+                await self._compare()
+        except BaseException:
+            self._compare_at = 0.0
+            raise
+        # Who has asked for one meanwhile wants one that begins after that.
+        following = time.monotonic() + self._interval * random.uniform(0.8, 1.2)
+        self._compare_at = min(self._compare_at, following)
         self._is_up()
 
     async def _compare(self) -> None:
@@ -283,7 +293,8 @@ class Link:
             self.bytes["received"] += len(data)
             answer = decode(data)
             self.node = check(self._replica, self._names, answer)
-            self._hear()
+            self._note_sign()
+            self._heard(self, answer)
             self._note_clock(answer.changes)
             if self.catching_up is not None:
                 self._note_progress(answer.fields, answer.changes)
@@ -337,6 +348,7 @@ class Link:
             self.up, self._failure_kind = False, kind
             log.warning("neighbour fails", extra={"neighbour": self.url, "reason": str(error)})
             self._note("down", str(error))
+            self._said = ()
             self._lost(self)
 
     def _note(self, state: str, reason: str) -> None:

@@ -39,7 +39,7 @@ from sfss.receivers import Receiver
 from sfss.replication import report
 from sfss.replication.answering import Answers, tells
 from sfss.replication.catalog import LEARNED, CatalogReader
-from sfss.replication.changes import decode
+from sfss.replication.changes import Message, decode
 from sfss.replication.engine import Engine
 from sfss.replication.finding import Finder
 from sfss.replication.links import Link
@@ -250,6 +250,7 @@ class Node(Store):
             interval=options.compare_interval,
             one_compares=self._one_compares,
             told=self._note_has,
+            heard=self._note_tells,
             lost=self._note_lost,
         )
         self.links[url] = link
@@ -419,8 +420,7 @@ class Node(Store):
         node = message.fields["node"]
         if node in links:
             links[node].has_spoken(message.changes)
-            self._compare_with(links[node].tells - tells(message))
-            links[node].tells = tells(message)
+            self._note_tells(links[node], message)
             if message.kind in ("offer", "push"):
                 self._note_has(node, ((c.path, c.version) for c in message.changes))
         return answer
@@ -445,6 +445,10 @@ class Node(Store):
         except sqlite3.Error:
             return True  # nobody knows
         return due is not None and due < self._replica.now() - _MOST_BEHIND
+
+    def _note_tells(self, link: Link, message: Message) -> None:
+        before, link.tells = link.tells, tells(message)
+        self._compare_with(before - link.tells)
 
     def _note_lost(self, link: Link) -> None:
         self._say_who_is_told()
