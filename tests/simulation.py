@@ -11,7 +11,7 @@ from hashlib import sha1
 from pathlib import Path
 
 from sfss.errors import SfssError
-from sfss.replication.answering import Answers
+from sfss.replication.answering import Answers, tells
 from sfss.replication.asking import Conversation, compare, deliver
 from sfss.replication.changes import BadMessage, decode
 from sfss.replication.operations import Delete, Operation, Outcome, Put
@@ -300,7 +300,9 @@ class World:
                 for name, node in self.nodes.items()
                 if node.replica and name in two.neighbours
             }
-            operations, finish = two.answers.prepare(message, known)
+            told = frozenset(known[node] for node in tells(message) if node in known)
+            source = known.get(message.fields.get("node"))
+            operations, finish = two.answers.prepare(message, source, told)
             return b"".join(finish(two.replica.apply(operations)))
         except (BadMessage, OSError) as error:
             raise Lost from error

@@ -20,7 +20,7 @@ not pass it on to them) and ``left``: how much more the speaker has to tell the 
 """
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from sfss.errors import SfssError
@@ -51,7 +51,7 @@ class _Speaker(NamedTuple):
 
     node: str  #: its id
     url: str | None  #: where it is found, if it is a neighbour
-    told: frozenset[str]  #: the URLs of those whom it tells itself what begins there
+    told: frozenset[str]  #: the neighbours whom it tells itself what begins there
 
     def said(self, change: Change) -> Learn:
         # What it only passes on may have come to nobody else.
@@ -76,9 +76,10 @@ class Answers:
         }
 
     def prepare(
-        self, message: Message, neighbours: Mapping[str, str]
+        self, message: Message, source: str | None, told: frozenset[str] = frozenset()
     ) -> tuple[list[Learn], Finish]:
-        """What *message* is to change, and how it is answered then. *neighbours*: their URLs by their ids.
+        """What *message* is to change, and how it is answered then. *source*: whose URL it is, if it is a
+        neighbour's. *told*: the neighbours whom he is believed to tell himself what begins there.
 
         :raises BadMessage: if it is not to be understood, or comes from another kind of node.
         """
@@ -92,9 +93,6 @@ class Answers:
             raise BadMessage(f"A message has at most {MOST_CHANGES} changes.")
         left = message.fields.get("left", 0)
         self.left[node] = left if type(left) is int else 0
-        source, told = neighbours.get(node), frozenset()
-        if source is not None:  # else nobody here would notice that it is lost
-            told = frozenset(neighbours[other] for other in tells(message) if other in neighbours)
         try:
             return answer(message, _Speaker(node, source, told))
         except (KeyError, TypeError, ValueError, IndexError) as error:

@@ -403,11 +403,16 @@ class Node(Store):
     async def answer(self, body: bytes) -> bytes:
         """The answer to the message that *body* is. :raises BadMessage:"""
         message = decode(body) if len(body) < _LONG else await asyncio.to_thread(decode, body)
-        links = {link.node: link for link in self.links.values() if link.node is not None}
-        urls = {node: link.url for node, link in links.items()}
+        node = message.fields.get("node")
+        link = next((link for link in self.links.values() if link.node == node), None)
+        source = link.url if link is not None else None
+        told: frozenset[str] = frozenset()
+        if link is not None and link.up:  # else nobody here would notice that it is lost
+            link.tells |= tells(message)
+            told = frozenset(u for u, other in self.links.items() if other.node in tells(message))
 
         def prepare() -> tuple[Sequence[Learn], Callable[..., tuple[bytes, int]]]:
-            operations, finish = self._answers.prepare(message, urls)
+            operations, finish = self._answers.prepare(message, source, told)
 
             def finished(outcomes: Sequence[Outcome | SfssError]) -> tuple[bytes, int]:
                 changed = sum(isinstance(o, Outcome) and o.changed for o in outcomes)
@@ -417,10 +422,11 @@ class Node(Store):
 
         answer, changed = await self._engine.do(prepare, len(body))
         self._counts["learned"] += changed
-        node = message.fields["node"]
-        if node in links:
-            links[node].has_spoken(message.changes)
-            self._note_tells(links[node], message)
+        if link is not None:
+            link.has_spoken(message.changes)
+            self._note_tells(link, message)
+            if not link.up:  # since it has spoken
+                self._note_lost(link)
             if message.kind in ("offer", "push"):
                 self._note_has(node, ((c.path, c.version) for c in message.changes))
         return answer
@@ -444,7 +450,9 @@ class Node(Store):
             due = self._reader.oldest_due(link.url)
         except sqlite3.Error:
             return True  # nobody knows
-        return due is not None and due < self._replica.now() - _MOST_BEHIND
+        # Who was behind has to catch up first, or it would go to and fro.
+        most = _MOST_BEHIND if link.node in self._replica.tells else _MOST_BEHIND // 10
+        return due is not None and due < self._replica.now() - most
 
     def _note_tells(self, link: Link, message: Message) -> None:
         before, link.tells = link.tells, tells(message)
