@@ -325,10 +325,21 @@ async def test_what_a_node_tells_all_others_is_passed_on_by_none(tmp_path):
         assert told == {"A": [50, 50], "B": [0, 0], "C": [0, 0]}
 
 
+RARELY = ("--compare-interval", 600)  # too late for the tests that follow
+
+
+async def put_and_told_to_b_only(cluster: Cluster) -> str:
+    """A has told B that it tells C, and does not get to it."""
+    cluster.wires["AC"].swallow()
+    path = await cluster.put("A", "x", b"1")
+    await until(lambda: path in cluster.files("B"))
+    return path
+
+
 @pytest.mark.parametrize("how", ["cut", "swallow"])
 @pytest.mark.parametrize("dies", [False, True])
 async def test_what_a_node_can_not_tell_another_comes_by_a_third(tmp_path, how, dies):
-    async with Cluster(tmp_path, "--compare-interval", 600) as cluster:
+    async with Cluster(tmp_path, *RARELY) as cluster:
         await all_trusted(cluster)
         getattr(cluster.wires["AC"], how)()
         path = await cluster.put("A", "x", b"1")
@@ -338,8 +349,59 @@ async def test_what_a_node_can_not_tell_another_comes_by_a_third(tmp_path, how, 
         await until(lambda: path in cluster.files("C"), 60)
 
 
+async def test_a_node_that_can_tell_nobody_any_more_is_asked(tmp_path):
+    async with Cluster(tmp_path, *RARELY) as cluster:
+        await all_trusted(cluster)
+        path = await put_and_told_to_b_only(cluster)
+        cluster.wires["AB"].cut()
+        cluster.wires["AC"].cut()
+        await until(lambda: path in cluster.files("C"), 60)
+
+
+async def test_a_node_that_cannot_be_reached_is_not_relied_upon(tmp_path):
+    async with Cluster(tmp_path, *RARELY) as cluster:
+        await all_trusted(cluster)
+        cluster.wires["BA"].cut()
+        cluster.wires["CA"].cut()
+
+        async def gone() -> bool:
+            found = [(await cluster.status(name))["neighbours"].values() for name in "BC"]
+            return all(sorted(n["up"] for n in neighbours) == [False, True] for neighbours in found)
+
+        await until(gone, 60)
+        path = await put_and_told_to_b_only(cluster)
+        await cluster.kill("A")
+        await until(lambda: path in cluster.files("C"), 60)
+
+
+@pytest.mark.parametrize("which", ["dead node", "retired node"])
+async def test_what_a_node_was_telling_when_it_was_removed_is_not_lost(tmp_path, which):
+    links = {"A": "BC", "B": "AC", "C": "AB"}
+    async with Cluster(tmp_path, *RARELY, links=links) as cluster:
+
+        def named(name: str, others: str) -> None:
+            urls = (f'"{cluster.url(name, other)}"' for other in others)
+            (tmp_path / f"{name}.toml").write_text(f"node = [{', '.join(urls)}]")
+
+        changed = "BC" if which == "dead node" else "A"
+        for name in changed:
+            await asyncio.to_thread(cluster.nodes[name].stop)
+            named(name, links[name])
+            cluster.links = {**links, name: ""}  # they stand in the file
+            await cluster.start(name, "--config", tmp_path / f"{name}.toml")
+        cluster.links = links
+        await all_trusted(cluster)
+        path = await put_and_told_to_b_only(cluster)
+        if which == "dead node":
+            await cluster.kill("A")
+        for name in changed:
+            named(name, "BC".replace(name, "") if which == "dead node" else "")
+            cluster.nodes[name].send(signal.SIGHUP)
+        await until(lambda: path in cluster.files("C"), 60)
+
+
 async def test_a_neighbour_that_dies_is_seen_to_be_away_though_nobody_writes(tmp_path):
-    async with Cluster(tmp_path, "--compare-interval", 600) as cluster:
+    async with Cluster(tmp_path, *RARELY) as cluster:
         await cluster.put("A", "x", b"1")
         await cluster.until_equal(told=True)
 

@@ -23,7 +23,7 @@ from sfss.replication.versions import Version
 log = logging.getLogger("sfss.node")
 
 #: What the neighbour cannot take, or we cannot send, is tried again after this (µs).
-_PUT_OFF = 30_000_000
+PUT_OFF = 30_000_000
 #: Of changes with contents, a message has so many at the most.
 _MOST_PUSHED = 250
 
@@ -45,6 +45,7 @@ class Told(NamedTuple):
     changes: list[tuple[str, Version]]
     put_off: int  #: how many could not be told
     reason: str  #: why, of the last of them
+    said: tuple[str, ...] | None  #: who is told, as it has heard; None: nothing was said
 
 
 class Compared(NamedTuple):
@@ -71,9 +72,11 @@ def deliver(
     pushed = [] if careful else own
     offered = [*own, *learned] if careful else learned
     put_off, reason = 0, ""
+    said = None
     if offered or (greeting and not pushed):
         offered = offered[:MOST_CHANGES]
         changes = [announcement(entry) for entry in offered]
+        said = replica.tells
         answer = yield speak(replica, names, "offer", neighbour, changes)
         check(replica, names, answer)
         wanted = set(_numbers(answer, "wanted", len(changes)))
@@ -86,7 +89,7 @@ def deliver(
         if failed:
             put_off, reason = len(failed), "it could not take an announcement; its log tells why"
         late = [(offered[n].path, offered[n].version) for n in failed]
-        catalog.put_off(neighbour, late, replica.now() + _PUT_OFF)
+        catalog.put_off(neighbour, late, replica.now() + PUT_OFF)
     if told:
         catalog.told(neighbour, told)
     batches = list(_batches(pushed))
@@ -105,7 +108,7 @@ def deliver(
             else:
                 changes.append(change)
         if changes:
-            waited = True
+            waited, said = True, replica.tells
             try:
                 answer = yield speak(replica, names, "push", neighbour, changes)
             except TooLarge as error:
@@ -126,8 +129,8 @@ def deliver(
                     reason = f"{change.path}: {result}"
                     unfit.append((change.path, change.version))
         put_off += len(unfit)
-        catalog.put_off(neighbour, unfit, replica.now() + _PUT_OFF)
-    return Told(told, put_off, reason)
+        catalog.put_off(neighbour, unfit, replica.now() + PUT_OFF)
+    return Told(told, put_off, reason, said)
 
 
 def compare(replica: Replica, names: str, neighbour: str) -> Conversation[Compared]:

@@ -26,7 +26,7 @@ from sfss.stores.sqlite import statements
 FILE_NAME = "catalog.sqlite3"
 #: "SFSN": how SQLite files say whose they are.
 APPLICATION_ID = 0x5346534E
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 #: Changes that began here, and those that others sent: the latter can wait, who sent them has told others.
 OWN, LEARNED = 0, 1

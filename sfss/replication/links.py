@@ -16,6 +16,7 @@ from sfss.errors import SfssError
 from sfss.panel import Event
 from sfss.replication.answering import introduction
 from sfss.replication.asking import (
+    PUT_OFF,
     Compared,
     Conversation,
     Itself,
@@ -38,10 +39,10 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 #: A neighbour that could not be reached is knocked at so often (seconds), and told all as soon as it
 #: opens: the pauses are for one that is there and cannot do its work.
 KNOCK_INTERVAL = 1.0
-#: One that has said nothing for so long, and is told nothing, is knocked at. Seconds.
+#: One that has said nothing for so long is greeted. Seconds.
 _IDLE = 5.0
-#: So many knocks in a row are unheard before it is taken to be away: it may be busy.
-_MOST_UNHEARD = 2
+#: One that could not be told something is not relied upon for so long. Seconds.
+_DOUBT = 1.5 * PUT_OFF / 1_000_000
 #: How often it is looked whether something has become due, if nobody says so. Seconds.
 _LOOK = 0.5
 #: Progress of a long comparison is logged so often. Seconds.
@@ -99,16 +100,17 @@ class Link:
         self._lost = lost
         self._wake = asyncio.Event()
         self._again = asyncio.Event()
-        self._said: tuple[str, ...] = ()  # who is told what happens here, as it knows
+        self._said: tuple[str, ...] | None = None  # who is told what begins here, as it knows
         self._careful = True  # it may have much of the queue from others
         self._believes_knocks = True
-        self._last_look = time.monotonic()  # when it was heard, or knocked at
-        self._unheard = 0
+        self._last_sign = time.monotonic()  # when it was heard
         self._refuses = False
+        self._relied_on_from = 0.0  # on time.monotonic's clock
         self._failure_kind: tuple[type, bool] | None = None
         self._skewed = False
         self._compare_at = 0.0  # on time.monotonic's clock
         self._compare_wake = asyncio.Event()
+        self._urgent = False
         self._tasks: list[asyncio.Task] = []
 
     def start(self) -> None:
@@ -134,11 +136,14 @@ class Link:
 
     @property
     def can_be_told(self) -> bool:
-        """Whether nothing is in the way of telling it what happens here."""
-        return bool(self.up) and self.caught_up and not self._refuses and not self.is_this_node
+        """Whether nothing is in the way of telling it what begins here."""
+        relied_on = time.monotonic() >= self._relied_on_from
+        return bool(self.up) and self.caught_up and relied_on and not self.is_this_node
 
-    def compare_soon(self) -> None:
+    def compare_soon(self, *, urgent: bool = False) -> None:
+        """*urgent*: whatever other comparisons there are."""
         self._compare_at = 0.0
+        self._urgent = self._urgent or urgent
         self._compare_wake.set()
 
     async def ask(self, kind: str, **fields: Any) -> list[Change]:
@@ -180,53 +185,36 @@ class Link:
 
     async def _deliver(self) -> None:
         self._wake.clear()
-        tells = self._replica.tells
-        greeting = bool(self.up) and tells != self._said
+        # What it answers to a greeting shows that it works, and tells whom it tells.
+        silent = not self.up or time.monotonic() > self._last_sign + _IDLE
+        greeting = self.up is not None and (silent or self._replica.tells != self._said)
         told: Told = await self._converse(
             deliver(
                 self._replica, self._names, self.url, careful=self._careful, greeting=greeting
             )
         )
-        if told.changes or greeting:
-            self._said = tells
+        if told.said is not None:
+            self._said = told.said
+            if self.up is False and not told.changes:
+                self.compare_soon()
+            self._is_up()
         if told.changes or told.put_off:
             self.counts["told"] += len(told.changes)
             self.counts["put_off"] += told.put_off
             self._told(self.node, told.changes)
-            self._is_up()
             self._note_refusals(told)
         else:
             self._careful = not self.up
-            if not await _wait(self._wake, _LOOK):
-                await self._knock_if_silent()
-
-    async def _knock_if_silent(self) -> None:
-        """There is nothing to tell, so this is how it is found to be away, or to be back.
-
-        :raises NeighbourFailed: if it is not there any more.
-        """
-        pause = _IDLE if self.up and not self._unheard else KNOCK_INTERVAL
-        if self.up is None or time.monotonic() < self._last_look + pause:
-            return
-        opened = await self._transport.knock(self.url)
-        self._last_look = time.monotonic()
-        if not self.up:
-            if opened:
-                self.compare_soon()
-        elif opened:
-            self._note_sign()
-        else:
-            self._unheard += 1
-            if self._unheard >= _MOST_UNHEARD:
-                raise NeighbourFailed("it does not answer", reached=False)
+            await _wait(self._wake, _LOOK)
 
     def _note_sign(self) -> None:
-        self._last_look, self._unheard = time.monotonic(), 0
+        self._last_sign = time.monotonic()
         self.last_answer = time.time()
 
     def _note_refusals(self, told: Told) -> None:
         """Log when it begins to refuse changes, and why, and not each one."""
         if told.reason:
+            self._relied_on_from = time.monotonic() + _DOUBT
             self.last_failure = told.reason
             if not self._refuses:
                 log.error(
@@ -241,10 +229,11 @@ class Link:
         while time.monotonic() < self._compare_at:
             self._compare_wake.clear()
             await _wait(self._compare_wake, self._compare_at - time.monotonic())
-        self._compare_at = math.inf
+        # (Who has not answered yet may never do so, and shall keep nobody waiting.)
+        in_turn = self.up and not self._urgent
+        self._compare_at, self._urgent = math.inf, False
         try:
-            # (Who has not answered yet may never do so, and shall keep nobody waiting.)
-            async with self._one_compares if self.up else contextlib.nullcontext():
+            async with self._one_compares if in_turn else contextlib.nullcontext():
                 await self._compare()
         except BaseException:
             self._compare_at = 0.0
@@ -340,7 +329,7 @@ class Link:
     def _is_down(self, error: SfssError) -> None:
         self.counts["failures"] += 1
         self._careful = True
-        self._compare_at = 0.0  # if there is nothing to tell, this is how it is found to be back
+        self._compare_at = 0.0
         self.last_failure = str(error)
         # That it cannot be reached is one thing, and what it says when it can be is another.
         kind = (type(error), getattr(error, "reached", True))
@@ -348,7 +337,7 @@ class Link:
             self.up, self._failure_kind = False, kind
             log.warning("neighbour fails", extra={"neighbour": self.url, "reason": str(error)})
             self._note("down", str(error))
-            self._said = ()
+            self._said = None
             self._lost(self)
 
     def _note(self, state: str, reason: str) -> None:

@@ -268,7 +268,9 @@ class Node(Store):
         await self._engine.run(partial(self._replica.use_neighbours, others))
         self._neighbours = tuple(neighbours)
         for url in gone:
-            await self.links.pop(url).stop()
+            link = self.links.pop(url)
+            await link.stop()
+            self._note_lost(link)
         for url in new:
             self._add_link(url)
         for what, urls in (("removed", gone), ("added", new)):
@@ -409,7 +411,12 @@ class Node(Store):
         told: frozenset[str] = frozenset()
         if link is not None and link.up:  # else nobody here would notice that it is lost
             link.tells |= tells(message)
-            told = frozenset(u for u, other in self.links.items() if other.node in tells(message))
+            told = frozenset(
+                other.url
+                for other in self.links.values()
+                # (Who is being compared with could not be compared with soon.)
+                if other.node in tells(message) and other.caught_up and not other.catching_up
+            )
 
         def prepare() -> tuple[Sequence[Learn], Callable[..., tuple[bytes, int]]]:
             operations, finish = self._answers.prepare(message, source, told)
@@ -425,7 +432,7 @@ class Node(Store):
         if link is not None:
             link.has_spoken(message.changes)
             self._note_tells(link, message)
-            if not link.up:  # since it has spoken
+            if not link.up or link.url not in self.links:  # since it has spoken
                 self._note_lost(link)
             if message.kind in ("offer", "push"):
                 self._note_has(node, ((c.path, c.version) for c in message.changes))
@@ -466,7 +473,7 @@ class Node(Store):
     def _compare_with(self, nodes: Iterable[str]) -> None:
         for link in self.links.values():
             if link.node in nodes:
-                link.compare_soon()
+                link.compare_soon(urgent=True)
 
     async def _keep_saying_who_is_told(self) -> None:
         while True:
