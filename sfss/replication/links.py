@@ -39,7 +39,7 @@ SHORTEST_PAUSE, LONGEST_PAUSE = 0.5, 30.0
 #: A neighbour that could not be reached is knocked at so often (seconds), and told all as soon as it
 #: opens: the pauses are for one that is there and cannot do its work.
 KNOCK_INTERVAL = 1.0
-#: One that has said nothing for so long is greeted. Seconds.
+#: One that has not been asked anything for so long is greeted. Seconds.
 _IDLE = 5.0
 #: One that could not be told something is not relied upon for so long. Seconds.
 _DOUBT = 1.5 * PUT_OFF / 1_000_000
@@ -103,7 +103,7 @@ class Link:
         self._said: tuple[str, ...] | None = None  # who is told what begins here, as it knows
         self._careful = True  # it may have much of the queue from others
         self._believes_knocks = True
-        self._last_sign = time.monotonic()  # when it was heard
+        self._silent_from = math.inf  # on time.monotonic's clock
         self._refuses = False
         self._relied_on_from = 0.0  # on time.monotonic's clock
         self._failure_kind: tuple[type, bool] | None = None
@@ -130,7 +130,6 @@ class Link:
 
     def has_spoken(self, changes: list[Change]) -> None:
         """It has just said something itself: whatever the pause, try again."""
-        self._note_sign()
         self._note_clock(changes)
         self._again.set()
 
@@ -186,7 +185,7 @@ class Link:
     async def _deliver(self) -> None:
         self._wake.clear()
         # What it answers to a greeting shows that it works, and tells whom it tells.
-        silent = not self.up or time.monotonic() > self._last_sign + _IDLE
+        silent = not self.up or time.monotonic() > self._silent_from
         greeting = self.up is not None and (silent or self._replica.tells != self._said)
         told: Told = await self._converse(
             deliver(
@@ -207,10 +206,6 @@ class Link:
             self._careful = not self.up
             await _wait(self._wake, _LOOK)
 
-    def _note_sign(self) -> None:
-        self._last_sign = time.monotonic()
-        self.last_answer = time.time()
-
     def _note_refusals(self, told: Told) -> None:
         """Log when it begins to refuse changes, and why, and not each one."""
         if told.reason:
@@ -230,6 +225,9 @@ class Link:
             self._compare_wake.clear()
             await _wait(self._compare_wake, self._compare_at - time.monotonic())
         # (Who has not answered yet may never do so, and shall keep nobody waiting.)
+        while self.up and not self._urgent and self._one_compares.locked():
+            self._compare_wake.clear()
+            await _wait(self._compare_wake, _LOOK)
         in_turn = self.up and not self._urgent
         self._compare_at, self._urgent = math.inf, False
         try:
@@ -282,7 +280,7 @@ class Link:
             self.bytes["received"] += len(data)
             answer = decode(data)
             self.node = check(self._replica, self._names, answer)
-            self._note_sign()
+            self.last_answer, self._silent_from = time.time(), time.monotonic() + _IDLE
             self._heard(self, answer)
             self._note_clock(answer.changes)
             if self.catching_up is not None:
