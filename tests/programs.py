@@ -26,7 +26,9 @@ def find(name: str) -> str | None:
 
 #: Below those that the kernel gives to outgoing connections (ip_local_port_range): one of them could take
 #: a port before the program listens that it was chosen for.
-_PORTS = range(20_000, 32_768)
+#: And each process of pytest-xdist has its own, or a node that is down for a while could come back as
+#: a neighbour in another one's cluster.
+_PORTS = range(20_000 + int(os.environ.get("PYTEST_XDIST_WORKER", "gw0")[2:]) % 8, 32_768, 8)
 _given: set[int] = set()
 
 
