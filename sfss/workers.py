@@ -304,30 +304,24 @@ class _Master(Arbiter):
                 self._retire(old.pop(0))
         for worker in old:
             self._retire(worker)
-        self._wait_until_closed(replaced)
+        # Who connects from now on meets the new ones.
+        self._wait_until(lambda: not any(w.serves for w in replaced if w.pid in self.WORKERS))
         log.info("settings reloaded", extra={"workers": self.num_workers})
 
     def _start_one(self) -> "_Worker | None":
         """A new worker that serves, None if it does not get there."""
         pid = self.spawn_worker()
-        deadline = time.monotonic() + START_TIMEOUT
-        while pid in self.WORKERS and time.monotonic() < deadline and not self._told_to_end():
-            if self.WORKERS[pid].serves:
-                return self.WORKERS[pid]
-            time.sleep(0.01)
-            self.reap_workers()
-        if pid in self.WORKERS:
-            self.kill_worker(pid, signal.SIGKILL)
+        self._wait_until(lambda: pid not in self.WORKERS or self.WORKERS[pid].serves)
+        worker = self.WORKERS.get(pid)
+        if worker is None or worker.serves:
+            return worker
+        self.kill_worker(pid, signal.SIGKILL)
         return None
 
-    def _wait_until_closed(self, workers: list["_Worker"]) -> None:
-        """Until none of *workers* takes a connection any more: who connects then meets the new ones."""
+    def _wait_until(self, condition: Callable[[], bool]) -> None:
+        """Not for ever, and not when a signal waits that may be the end."""
         deadline = time.monotonic() + START_TIMEOUT
-        while (
-            any(worker.serves for worker in workers if worker.pid in self.WORKERS)
-            and time.monotonic() < deadline
-            and not self._told_to_end()
-        ):
+        while not condition() and time.monotonic() < deadline and not self._told_to_end():
             time.sleep(0.01)
             self.reap_workers()
 

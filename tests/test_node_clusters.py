@@ -328,9 +328,9 @@ async def test_what_a_node_tells_all_others_is_passed_on_by_none(tmp_path):
 RARELY = ("--compare-interval", 600)  # too late for the tests that follow
 
 
-async def put_and_told_to_b_only(cluster: Cluster) -> str:
+async def put_and_told_to_b_only(cluster: Cluster, how: str = "swallow") -> str:
     """A has told B that it tells C, and does not get to it."""
-    cluster.wires["AC"].swallow()
+    getattr(cluster.wires["AC"], how)()
     path = await cluster.put("A", "x", b"1")
     await until(lambda: path in cluster.files("B"))
     return path
@@ -341,9 +341,7 @@ async def put_and_told_to_b_only(cluster: Cluster) -> str:
 async def test_what_a_node_can_not_tell_another_comes_by_a_third(tmp_path, how, dies):
     async with Cluster(tmp_path, *RARELY) as cluster:
         await all_trusted(cluster)
-        getattr(cluster.wires["AC"], how)()
-        path = await cluster.put("A", "x", b"1")
-        await until(lambda: path in cluster.files("B"))
+        path = await put_and_told_to_b_only(cluster, how)
         if dies:
             await cluster.kill("A")
         await until(lambda: path in cluster.files("C"), 60)
@@ -415,7 +413,7 @@ async def test_a_neighbour_that_dies_is_seen_to_be_away_though_nobody_writes(tmp
             return sorted(await up()) == [False, True]
 
         await until(all_up)
-        await asyncio.to_thread(cluster.nodes["C"].kill)
+        await cluster.kill("C")
         await until(one_is_away, 40)  # (and not when the two are compared again)
         await cluster.start("C")
         await until(all_up, 40)

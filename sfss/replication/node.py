@@ -25,12 +25,7 @@ from hashlib import sha1
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sfss.errors import (
-    NoStoreAvailable,
-    NotFound,
-    SfssError,
-    StoreRefused,
-)
+from sfss.errors import NoStoreAvailable, NotFound, SfssError, StoreRefused
 from sfss.figures import Family
 from sfss.models import Precondition, etag_of
 from sfss.panel import Event
@@ -410,12 +405,13 @@ class Node(Store):
         source = link.url if link is not None else None
         told: frozenset[str] = frozenset()
         if link is not None and link.up:  # else nobody here would notice that it is lost
-            link.tells |= tells(message)
+            named = tells(message)
+            link.tells |= named
             told = frozenset(
                 other.url
                 for other in self.links.values()
                 # (Who is being compared with could not be compared with soon.)
-                if other.node in tells(message) and other.caught_up and not other.catching_up
+                if other.node in named and other.caught_up and not other.catching_up
             )
 
         def prepare() -> tuple[Sequence[Learn], Callable[..., tuple[bytes, int]]]:
