@@ -67,6 +67,14 @@ class AlreadyDeleted(SfssError):
         return cls(f"The file {path!r} is deleted already; its name is not used again.")
 
 
+class NameTaken(SfssError):
+    """The name belongs to another content, and a file of this kind never changes."""
+
+    @classmethod
+    def of(cls, path: str) -> "NameTaken":
+        return cls(f"The name {path!r} belongs to a file with another content. Send it again.")
+
+
 class PreconditionFailed(SfssError):
     """``If-Match`` or ``If-None-Match`` does not hold for the file as it is."""
 

@@ -129,7 +129,8 @@ async def verify(load: Callable[[], NodeSettings]) -> int:
     others = len(settings.neighbours)
     print(
         f"{result['checked']} files checked, {result['damaged']} damaged or missing, "
-        f"{result['healed']} healed, {result['adopted']} found that were not in the catalog; "
+        f"{result['healed']} healed, {result['adopted']} found that were not in the catalog, "
+        f"{result['foreign']} things in the folder that are not the node's; "
         f"compared with {result['compared']} of {others} other nodes"
     )
     complaints = []
@@ -139,8 +140,8 @@ async def verify(load: Callable[[], NodeSettings]) -> int:
         complaints.append(f"{left} files could not be healed; the log names them")
     if result["deleted"]:
         complaints.append(f"{result['deleted']} files that were deleted lie in the folder again; see the log")
-    if result["skipped"]:
-        complaints.append(f"{result['skipped']} names in the folder are none of the node's; see the log")
+    if result["unreadable"]:
+        complaints.append(f"{result['unreadable']} files or folders could not be read; the log names them")
     if result["compared"] < others:
         complaints.append("not all other nodes could be reached")
     for complaint in complaints:

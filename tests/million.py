@@ -3,11 +3,12 @@
 import os
 import shutil
 import sqlite3
-from hashlib import sha1
 from pathlib import Path
 
 from sfss.models import etag_of
 from sfss.replication.catalog import FILE_NAME, Catalog
+from sfss.replication.deciding import Rules
+from sfss.replication.digests import digests_of
 from sfss.replication.replica import Replica
 from sfss.replication.tree import digest_of, leaf_of
 from sfss.replication.versions import Version, stamp_of
@@ -44,7 +45,7 @@ def make(home: Path, count: int) -> None:
     """The folders of a node that has *count* files."""
     storage, queue = home / "storage", home / "queue"
     Replica(
-        storage, queue, neighbours=(), wall=lambda: 0.0, now=lambda: 0, max_file_size=1
+        storage, queue, neighbours=(), wall=lambda: 0.0, now=lambda: 0, rules=Rules(False, 1)
     ).close()  # fmt: skip
     for folder in range(FOLDERS):
         (storage / f"million/{folder}").mkdir(parents=True)
@@ -69,15 +70,15 @@ def _fill(queue: Path, count: int) -> None:
             path, content = path_of(number), content_of(number)
             version = Version(stamp_of(1_700_000_000) + number, "0123456789abcdef")
             leaf = leaf_of(path)
-            tree.add(leaf, digest_of(path, version))
+            digests, etag = digests_of(content), etag_of(content)
+            tree.add(leaf, digest_of(path, version, digests))
             size += len(content)
-            digest, etag = sha1(content).hexdigest(), etag_of(content)
-            yield leaf, path, *version, len(content), digest, etag, version.stamp
+            yield leaf, path, *version, len(content), *digests, etag, version.stamp
 
     catalog.count_again(range(len(tree.leaves)))  # all of them are to be saved
     database = sqlite3.connect(queue / FILE_NAME)
     database.executemany(
-        "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?)", sorted(rows())
+        "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", sorted(rows())
     )
     database.executemany(
         "UPDATE state SET value = ? WHERE name = ?",

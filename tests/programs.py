@@ -1,5 +1,6 @@
 """Real programs for tests and benchmarks: started on free loopback ports, ended by their ids."""
 
+import contextlib
 import os
 import re
 import secrets
@@ -262,6 +263,42 @@ def _on_a_disk(folder: Path, megabytes: int, command: Sequence[object]) -> list[
     return [*MOUNTS_OF_ITS_OWN, "sh", "-c", script, *command]
 
 
+class SmallDisk:
+    """A file system of its own at *folder*, on which servers are started one after the other.
+
+    *inodes*: how many files and folders it can have; 0 for any number.
+    """
+
+    def __init__(self, folder: Path, megabytes: int, inodes: int = 0):
+        options = f"size={megabytes}m,nr_inodes={inodes}"
+        script = f"mount -t tmpfs -o {options} tmpfs {folder} && echo mounted && exec sleep 600"
+        self._holder = Program([*MOUNTS_OF_ITS_OWN, "sh", "-c", script])
+        self._holder.wait_for_line("mounted")
+        #: Begins a command that sees the disk.
+        self.inside = ["nsenter", "--target", self._holder.pid, "--mount", f"--wd={ROOT}", "--"]
+        #: Where it is seen from outside.
+        self.outside = Path(f"/proc/{self._holder.pid}/root{folder}")
+
+    def fill(self) -> None:
+        """Leave no byte and no inode on it."""
+        number = 0
+        with contextlib.suppress(OSError):
+            with open(self.outside / "filling", "wb", buffering=0) as file:
+                while file.write(bytes(4096)):
+                    pass
+        with contextlib.suppress(OSError):
+            while number < 100_000:
+                os.close(os.open(self.outside / f"filling-{number}", os.O_CREAT | os.O_WRONLY))
+                number += 1
+
+    def make_room(self) -> None:
+        for file in self.outside.glob("filling*"):
+            file.unlink()
+
+    def remove(self) -> None:
+        self._holder.kill()
+
+
 class Sfss(Program):
     """The real server, on a free port; *flags* are those of the command."""
 
@@ -287,6 +324,21 @@ class SfssNode(Sfss):
         self.storage, self.queue = home / "storage", home / "queue"
         folders = ("--storage", self.storage, "--queue", self.queue)
         super().__init__("--port", port, *folders, *flags, cpu=cpu)
+
+
+#: Begins a command that root runs with the rights of an ordinary user over what others own: root may
+#: otherwise enter every folder and read every file.
+WITHOUT_PRIVILEGES = ["setpriv", "--bounding-set=-dac_override,-dac_read_search", "--"]
+
+
+class PlainUsersNode(SfssNode):
+    """A node that may not enter what other users have shut."""
+
+    command = (*WITHOUT_PRIVILEGES, *SfssNode.command)
+
+
+class PlainUsersSfss(Sfss):
+    command = (*WITHOUT_PRIVILEGES, *Sfss.command)
 
 
 class KilledNode(SfssNode):

@@ -7,13 +7,15 @@ import os
 import shutil
 import tempfile
 from collections.abc import Callable
-from hashlib import sha1
+from hashlib import sha256
 from pathlib import Path
 
 from sfss.errors import SfssError
 from sfss.replication.answering import Answers, tells
-from sfss.replication.asking import Conversation, compare, deliver
+from sfss.replication.asking import Conversation, Resends, compare, deliver
 from sfss.replication.changes import BadMessage, decode
+from sfss.replication.deciding import Rules
+from sfss.replication.digests import digests_of
 from sfss.replication.operations import Delete, Operation, Outcome, Put
 from sfss.replication.replica import Replica
 from sfss.replication.tree import leaf_of
@@ -35,13 +37,13 @@ class Acknowledged:
     """What clients were told, and what they tried."""
 
     def __init__(self):
-        self.newest: dict[str, tuple[Version, str | None]] = {}  # by path: version, SHA-1
-        self.tried: dict[str, set[str | None]] = {}  # by path: each SHA-1 that it may have
+        self.newest: dict[str, tuple[Version, str | None]] = {}  # by path: version, SHA-256
+        self.tried: dict[str, set[str | None]] = {}  # by path: each SHA-256 that it may have
 
     def note(self, path: str, outcome: Outcome) -> None:
         entry = outcome.entry
         if path not in self.newest or entry.version > self.newest[path][0]:
-            self.newest[path] = entry.version, entry.sha1
+            self.newest[path] = entry.version, entry.digests and entry.digests.sha256
 
 
 class SimulatedNode:
@@ -55,6 +57,7 @@ class SimulatedNode:
         self.begun: tuple[int, int] | None = None  # a checkpoint
         self.failing: list[tuple[object, str]] = []
         self.careful: dict[str, bool] = {}
+        self.resends: dict[str, Resends] = {}
         self.start()
 
     @property
@@ -69,12 +72,13 @@ class SimulatedNode:
                 neighbours=self.neighbours,
                 wall=lambda: self.world.time + self.skew,
                 now=lambda: int(self.world.time * 1_000_000),
-                max_file_size=10_000_000,
+                rules=Rules(immutable=self.world.names == "generated", max_file_size=10_000_000),
                 reached=self._reached,
             )
             self.answers = Answers(self.replica, self.world.names)
             self.kill_at = self.begun = None
             self.careful = dict.fromkeys(self.neighbours, True)
+            self.resends = {name: Resends() for name in self.neighbours}
 
     def _reached(self, step: str) -> None:
         if step == self.kill_at:
@@ -166,7 +170,7 @@ class SimulatedNode:
         }
 
     def files(self) -> dict[str, str]:
-        """SHA-1 by path, of what the catalog says; it must be what lies on the disk."""
+        """SHA-256 by path, of what the catalog says; it must be what lies on the disk."""
         replica = self.replica
         found = {}
         leaf, path = 0, ""
@@ -174,8 +178,8 @@ class SimulatedNode:
             for entry in entries:
                 content = replica.folder.read(entry.path)
                 assert content is not None, f"{self.name} has no file at {entry.path}"
-                assert sha1(content).hexdigest() == entry.sha1, entry.path
-                found[entry.path] = entry.sha1
+                assert sha256(content).hexdigest() == entry.digests.sha256, entry.path
+                found[entry.path] = entry.digests.sha256
             leaf, path = leaf_of(entries[-1].path), entries[-1].path
         assert set(replica.folder.walk()) <= found.keys()
         counts = replica.catalog.counts
@@ -232,12 +236,12 @@ class World:
             return
         operations: list[Put | Delete] = []
         for path, content in wanted:
-            digest = None if content is None else sha1(content).hexdigest()
-            self.acknowledged.tried.setdefault(path, {None}).add(digest)
+            digests = None if content is None else digests_of(content)
+            self.acknowledged.tried.setdefault(path, {None}).add(digests and digests.sha256)
             if content is None:
                 operations.append(Delete(path, None, generated))
             else:
-                operations.append(Put(path, content, digest, None, generated))
+                operations.append(Put(path, content, digests, None, generated))
         for operation, outcome in zip(operations, node.apply(*operations)):
             if isinstance(outcome, Outcome):
                 assert outcome.changed or generated
@@ -254,7 +258,7 @@ class World:
             return False
         if kind == "deliver":
             conversation: Conversation = deliver(
-                one.replica, self.names, target, careful=one.careful[target]
+                one.replica, self.names, target, one.resends[target], careful=one.careful[target]
             )
         else:
             conversation = compare(one.replica, self.names, target)
@@ -268,7 +272,7 @@ class World:
                 answer = decode(self._carry(source, target, request, fault))
                 fault = None
         except StopIteration as end:
-            if kind == "deliver" and not end.value.changes:
+            if kind == "deliver" and not end.value.changes and not end.value.damaged:
                 one.careful[target] = False
             return True
         except (Lost, BadMessage, SfssError, OSError):
@@ -357,9 +361,9 @@ class World:
                     continue
                 assert entry.version >= version, f"{path} went back in time"
                 if entry.version == version:
-                    assert entry.sha1 == digest
+                    assert (entry.digests and entry.digests.sha256) == digest
                 else:
-                    assert entry.sha1 in self.acknowledged.tried[path]
+                    assert (entry.digests and entry.digests.sha256) in self.acknowledged.tried[path]
 
     def forget(self, lifetime: float) -> None:
         for node in self.nodes.values():

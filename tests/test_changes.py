@@ -2,7 +2,6 @@
 
 import json
 import struct
-from hashlib import sha1
 
 import pytest
 import xxhash
@@ -10,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sfss.paths import is_valid_path
+from sfss.replication.digests import digests_of
 from sfss.replication.changes import BadMessage, Change, decode, decode_first, encode
 from sfss.replication.versions import FINAL, Clock, Version, seconds_of, stamp_of
 
@@ -17,7 +17,7 @@ NODE = "0123456789abcdef"
 
 
 def change(path="a/b", content=b"content", stamp=5):
-    return Change(path, Version(stamp, NODE), len(content), sha1(content).hexdigest(), content)
+    return Change(path, Version(stamp, NODE), len(content), digests_of(content), content)
 
 
 def whole(*changes, **fields) -> bytes:
@@ -69,10 +69,11 @@ def test_a_bit_that_changes_is_noticed():
 def forged(document: object, contents: bytes = b"") -> bytes:
     """What somebody sends who knows the format."""
     data = json.dumps(document).encode() if not isinstance(document, bytes) else document
-    return struct.pack("!8sI16s", b"sfssmsg1", len(data), xxhash.xxh3_128_digest(data)) + data + contents
+    return struct.pack("!8sI16s", b"sfssmsg2", len(data), xxhash.xxh3_128_digest(data)) + data + contents
 
 
 GOOD = ["a", 1, NODE, 0, None, 0]
+HASHES = ["0" * 64, "0" * 40]
 
 
 @pytest.mark.parametrize(
@@ -89,17 +90,22 @@ GOOD = ["a", 1, NODE, 0, None, 0]
         ["a", True, NODE, 0, None, 0],
         ["a", 1 << 61, NODE, 0, None, 0],
         ["a", 1 << 63, NODE, 0, None, 0],
-        ["a", FINAL | 1, NODE, 5, "0" * 40, 0],
-        ["a", 1, NODE, 1 << 50, "0" * 40, 0],
+        ["a", FINAL | 1, NODE, 5, HASHES, 0],
+        ["a", 1, NODE, 1 << 50, HASHES, 0],
         ["a", 1, "node", 0, None, 0],
         ["a", 1, None, 0, None, 0],
-        ["a", 1, NODE, -1, "0" * 40, 0],
-        ["a", 1, NODE, -1, "0" * 40, 1],
-        ["a", 1, NODE, 1 << 70, "0" * 40, 1],
-        ["a", 1, NODE, "1", "0" * 40, 1],
+        ["a", 1, NODE, -1, HASHES, 0],
+        ["a", 1, NODE, -1, HASHES, 1],
+        ["a", 1, NODE, 1 << 70, HASHES, 1],
+        ["a", 1, NODE, "1", HASHES, 1],
         ["a", 1, NODE, 5, None, 0],
         ["a", 1, NODE, 0, None, 1],
-        ["a", 1, NODE, 5, "x" * 40, 0],
+        ["a", 1, NODE, 5, ["x" * 64, "0" * 40], 0],
+        ["a", 1, NODE, 5, ["0" * 64, "x" * 40], 0],
+        ["a", 1, NODE, 5, ["0" * 64], 0],
+        ["a", 1, NODE, 5, ["0" * 64, "0" * 40, ""], 0],
+        ["a", 1, NODE, 5, [5, 5], 0],
+        ["a", 1, NODE, 5, "0" * 64, 0],
         ["a", 1, NODE, 5, 5, 0],
         ["a", 1, NODE, 5],
         [*GOOD, 1],
@@ -127,7 +133,7 @@ def test_documents_that_are_none(document):
 
 def test_a_document_that_says_it_is_huge():
     with pytest.raises(BadMessage):
-        decode(struct.pack("!8sI16s", b"sfssmsg1", 2**32 - 1, bytes(16)) + b"x" * 1000)
+        decode(struct.pack("!8sI16s", b"sfssmsg2", 2**32 - 1, bytes(16)) + b"x" * 1000)
 
 
 @given(st.binary(max_size=300))

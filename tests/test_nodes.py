@@ -64,9 +64,9 @@ def put(node, name: str, content: bytes = CONTENT, **headers: str) -> str:
 def test_generated_names(generated, fast):
     headers = {} if fast else {"X_Content_SHA1": SHA1}
     before = int(time.time() * 1000)
-    answer = send(generated, "PUT", "/photos/cat.final.jpg", CONTENT, **headers)
+    answer = send(generated, "PUT", f"/photos/cat.{fast}.jpg", CONTENT, **headers)
     assert answer.status == 201
-    match = re.fullmatch(r"/photos/cat\.final_([0-9]{13})_([0-9a-f]{40})\.jpg", answer.headers["location"])
+    match = re.fullmatch(rf"/photos/cat\.{fast}_([0-9]{{13}})_([0-9a-f]{{40}})\.jpg", answer.headers["location"])
     assert match[2] == SHA1 == answer.headers["x-content-sha1"]
     assert before <= int(match[1]) <= time.time() * 1000
     assert json.loads(answer.body)["path"] == answer.headers["location"][1:]

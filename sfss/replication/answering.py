@@ -3,9 +3,12 @@
 ============  ==========================================  ========================================
 a message     has                                         and is answered with
 ============  ==========================================  ========================================
-``push``      changes, with their contents                ``results``: "" or why not, for each
+``push``      changes, with their contents                ``results``: "" or why not, for each;
+                                                          ``damaged``: the numbers of those that were
+                                                          changed on the way
 ``offer``     changes without contents                    ``wanted``: the numbers of those that are
-                                                          to be pushed; deletes are taken at once
+                                                          to be pushed; deletes are taken at once;
+                                                          ``failed``: numbers, and why
 ``tree``      ``root``; ``branches``: those whose         ``root``, ``horizon``, ``mark``, ``synced``,
               leaves are asked for, or null               ``branches`` or ``leaves``: digests
 ``list``      ``leaves``: numbers                         changes without contents; ``leaves``: how
@@ -23,11 +26,13 @@ import logging
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from sfss.errors import SfssError
+from sfss.errors import SfssError, StoreRefused
 from sfss.paths import is_valid_path
 from sfss.replication.catalog import Entry
 from sfss.replication.changes import BadMessage, Change, Message, encode
 from sfss.replication.contents import announcement
+from sfss.replication.deciding import ContentDamaged, is_newer
+from sfss.replication.digests import are_same
 from sfss.replication.operations import Learn, Outcome
 from sfss.replication.replica import Replica
 from sfss.replication.tree import FAN, LEAVES
@@ -101,19 +106,26 @@ class Answers:
     def _push(self, message: Message, speaker: _Speaker) -> tuple[list[Learn], Finish]:
         def finish(outcomes: Sequence[Outcome | SfssError]) -> list[bytes]:
             results = [str(o) if isinstance(o, SfssError) else "" for o in outcomes]
-            return self._message([], speaker.url, results=results)
+            damaged = [n for n, o in enumerate(outcomes) if isinstance(o, ContentDamaged)]
+            return self._message([], speaker.url, results=results, damaged=damaged)
 
         return [speaker.said(change) for change in message.changes], finish
 
     def _offer(self, message: Message, speaker: _Speaker) -> tuple[list[Learn], Finish]:
         replica = self._replica
-        operations, numbers, wanted, known = [], [], [], []
+        operations, numbers, wanted, known, refused = [], [], [], [], []
         with replica.catalog.snapshot():
             found = [replica.catalog.get(change.path) for change in message.changes]
         for number, (change, before) in enumerate(zip(message.changes, found)):
-            if before is not None and before.version >= change.version:
+            if not is_newer(change, before):
                 known.append((change.path, change.version))
-            elif change.is_delete or (before is not None and before.sha1 == change.sha1):
+                continue
+            try:
+                replica.rules.check(change)
+            except StoreRefused as error:
+                refused.append((number, str(error)))
+                continue
+            if change.is_delete or (before is not None and are_same(before.digests, change.digests)):
                 operations.append(speaker.said(change._replace(content=None)))
                 numbers.append(number)
             else:
@@ -124,8 +136,8 @@ class Answers:
             replica.catalog.told(speaker.url, known)  # it has them, as it says
 
         def finish(outcomes: Sequence[Outcome | SfssError]) -> list[bytes]:
-            failed = [n for n, o in zip(numbers, outcomes) if isinstance(o, SfssError)]
-            return self._message([], speaker.url, wanted=wanted, failed=failed)
+            failed = [(n, str(o)) for n, o in zip(numbers, outcomes) if isinstance(o, SfssError)]
+            return self._message([], speaker.url, wanted=wanted, failed=refused + failed)
 
         return operations, finish
 

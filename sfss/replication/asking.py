@@ -10,11 +10,13 @@ import logging
 from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeVar
 
-from sfss.errors import SfssError, StoreFull
+from sfss.errors import SfssError, StoreFull, StoreRefused
 from sfss.replication.answering import MOST_BYTES, MOST_CHANGES, MOST_LEAVES, check_speaker, speak
 from sfss.replication.catalog import LEARNED, OWN, Entry
 from sfss.replication.changes import BadMessage, Change, Message
 from sfss.replication.contents import announcement
+from sfss.replication.deciding import ContentDamaged, is_newer
+from sfss.replication.digests import are_same
 from sfss.replication.operations import Delete, Learn
 from sfss.replication.replica import Replica
 from sfss.replication.tree import FAN, LEAVES
@@ -24,6 +26,10 @@ log = logging.getLogger("sfss.node")
 
 #: What the neighbour cannot take, or we cannot send, is tried again after this (µs).
 PUT_OFF = 30_000_000
+#: What arrived damaged is sent again after this (µs), and after twice as long each time; what arrives damaged
+#: so often is put off like what the neighbour cannot take.
+_SEND_AGAIN = 500_000
+_MOST_SENDS = 5
 #: Of changes with contents, a message has so many at the most.
 _MOST_PUSHED = 250
 
@@ -46,6 +52,7 @@ class Told(NamedTuple):
     put_off: int  #: how many could not be told
     reason: str  #: why, of the last of them
     said: tuple[str, ...] | None  #: who is told, as it has heard; None: nothing was said
+    damaged: int = 0  #: how many arrived damaged, and are sent again soon
 
 
 class Compared(NamedTuple):
@@ -56,8 +63,33 @@ class Compared(NamedTuple):
     complete: bool = True  #: whether this node has now all that the neighbour has
 
 
+class Resends:
+    """What has arrived damaged at one neighbour, and how often."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, tuple[Version, int]] = {}
+
+    def pause(self, path: str, version: Version) -> int | None:
+        """It has arrived damaged: after how many µs to send it again. None: it has so too often."""
+        before, count = self._counts.pop(path, (version, 0))
+        count = count + 1 if before == version else 1
+        if count >= _MOST_SENDS:
+            return None
+        self._counts[path] = version, count
+        return _SEND_AGAIN << (count - 1)
+
+    def arrived(self, path: str) -> None:
+        self._counts.pop(path, None)
+
+
 def deliver(
-    replica: Replica, names: str, neighbour: str, *, careful: bool, greeting: bool = False
+    replica: Replica,
+    names: str,
+    neighbour: str,
+    resends: Resends,
+    *,
+    careful: bool,
+    greeting: bool = False,
 ) -> Conversation[Told]:
     """Tell *neighbour* the next of what is due.
 
@@ -71,7 +103,7 @@ def deliver(
     told: list[tuple[str, Version]] = []
     pushed = [] if careful else own
     offered = [*own, *learned] if careful else learned
-    put_off, reason = 0, ""
+    put_off, damaged, reason = 0, 0, ""
     said = None
     if offered or (greeting and not pushed):
         offered = offered[:MOST_CHANGES]
@@ -80,14 +112,15 @@ def deliver(
         answer = yield speak(replica, names, "offer", neighbour, changes)
         check(replica, names, answer)
         wanted = set(_numbers(answer, "wanted", len(changes)))
-        failed = set(_numbers(answer, "failed", len(changes)))
+        failed = _failures(answer, len(changes))
         for number, entry in enumerate(offered):
             if number in wanted:
                 pushed.append(entry)
             elif number not in failed:
                 told.append((entry.path, entry.version))
         if failed:
-            put_off, reason = len(failed), "it could not take an announcement; its log tells why"
+            number = next(iter(failed))
+            put_off, reason = len(failed), f"{offered[number].path}: {failed[number]}"
         late = [(offered[n].path, offered[n].version) for n in failed]
         catalog.put_off(neighbour, late, replica.now() + PUT_OFF)
     if told:
@@ -115,22 +148,30 @@ def deliver(
                 if len(batch) > 1:
                     batches = [[entry] for entry in batch] + batches
                     continue
-                results = [str(error)]
+                results, broken = [str(error)], set()
             else:
                 check(replica, names, answer)
                 results = answer.fields.get("results")
+                broken = set(_numbers(answer, "damaged", len(changes)))
             if not isinstance(results, list) or len(results) != len(changes):
                 raise BadMessage("The answer to a push has not a result for each change.")
             taken = [(c.path, c.version) for c, result in zip(changes, results) if result == ""]
             catalog.told(neighbour, taken)
             told += taken
-            for change, result in zip(changes, results):
-                if result != "":
-                    reason = f"{change.path}: {result}"
-                    unfit.append((change.path, change.version))
+            for number, (change, result) in enumerate(zip(changes, results)):
+                path, version = change.path, change.version
+                pause = resends.pause(path, version) if number in broken else None
+                if pause is not None:
+                    damaged += 1
+                    catalog.put_off(neighbour, [(path, version)], replica.now() + pause)
+                elif result != "":
+                    reason = f"{path}: {result}"
+                    unfit.append((path, version))
+                else:
+                    resends.arrived(path)
         put_off += len(unfit)
         catalog.put_off(neighbour, unfit, replica.now() + PUT_OFF)
-    return Told(told, put_off, reason, said)
+    return Told(told, put_off, reason, said, damaged)
 
 
 def compare(replica: Replica, names: str, neighbour: str) -> Conversation[Compared]:
@@ -142,9 +183,8 @@ def compare(replica: Replica, names: str, neighbour: str) -> Conversation[Compar
     """
     catalog = replica.catalog
     horizon, now = replica.horizon, replica.receipt()
-    answer = yield speak(
-        replica, names, "tree", neighbour, root=catalog.tree.root(), branches=None
-    )
+    root = catalog.tree.root()
+    answer = yield speak(replica, names, "tree", neighbour, root=root, branches=None)
     node = check(replica, names, answer)
     mark = _number(answer, "mark")
     synced, theirs = catalog.state(f"synced {node}"), answer.fields.get("synced")
@@ -155,7 +195,8 @@ def compare(replica: Replica, names: str, neighbour: str) -> Conversation[Compar
         behind = they_are_behind = False
     # Of our own clock, when the two were last found to have the same.
     old = catalog.state(f"same {node}") or 0 if behind else 0
-    if _number(answer, "root") == catalog.tree.root():
+    # What it was asked about, and not what is here by now: changes go on meanwhile.
+    if _number(answer, "root") == root:
         _found_same(replica, node, mark, now)
         return Compared(True, 0, 0, 0)
     fetched = size = to_tell = refused = 0
@@ -166,30 +207,41 @@ def compare(replica: Replica, names: str, neighbour: str) -> Conversation[Compar
         answer = yield speak(replica, names, "list", neighbour, leaves=leaves[:at_once])
         check(replica, names, answer)
         done = max(_number(answer, "leaves"), 1)
-        fetch, tell, drop, learn = _differences(replica, neighbour, leaves[:done], answer, old)
+        fetch, tell, drop, learn, unfit = _differences(replica, neighbour, leaves[:done], answer, old)
+        refused += unfit
         if they_are_behind:
             # What only they have may be deleted: they have to find that out first.
             known = {path for path in fetch if catalog.get(path) is not None}
             fetch, refused = [path for path in fetch if path in known], refused + len(fetch) - len(known)
         leaves = leaves[done:]
-        refused += _apply(replica, [Learn(change, neighbour) for change in learn])
+        refused += len(_apply(replica, [Learn(change, neighbour) for change in learn]))
         if drop:
             log.warning(
                 "files are deleted here: they were elsewhere while this node was away",
                 extra={"neighbour": neighbour, "files": len(drop)},
             )
-            refused += _apply(replica, [Delete(path, final=names == "generated") for path in drop])
+            final = replica.rules.immutable
+            refused += len(_apply(replica, [Delete(path, final=final) for path in drop]))
         due = replica.next_due()
         catalog.queue([(neighbour, path, LEARNED, due, version) for path, version in tell])
         to_tell += len(tell)
+        sent_again: set[str] = set()
         while fetch:
             answer = yield speak(replica, names, "fetch", neighbour, paths=fetch[:MOST_CHANGES])
             check(replica, names, answer)
             count = max(_number(answer, "paths"), 1)
             refused += min(count, len(fetch)) - len(answer.changes)  # it could not give
             fetch = fetch[count:]
-            refused += _apply(replica, [Learn(change, neighbour) for change in answer.changes])
-            fetched += len(answer.changes)
+            failures = _apply(replica, [Learn(change, neighbour) for change in answer.changes])
+            again = [
+                operation.change.path
+                for operation, failure in failures
+                if isinstance(failure, ContentDamaged) and operation.change.path not in sent_again
+            ]
+            sent_again.update(again)
+            fetch += again
+            refused += len(failures) - len(again)
+            fetched += len(answer.changes) - len(failures)
             size += sum(change.size for change in answer.changes)
     if not to_tell and not refused:
         _found_same(replica, node, mark, now)
@@ -230,8 +282,9 @@ def _different_leaves(
 
 def _differences(
     replica: Replica, neighbour: str, leaves: Sequence[int], answer: Message, old: int
-) -> tuple[list[str], list[tuple[str, Version]], list[str], list[Change]]:
-    """Of *leaves*: what to fetch, what to tell, what to delete, and what can be taken as it is.
+) -> tuple[list[str], list[tuple[str, Version]], list[str], list[Change], int]:
+    """Of *leaves*: what to fetch, what to tell, what to delete, and what can be taken as it is; and how
+    many changes cannot be taken here.
 
     What came before *old* and is not there was there, and is deleted.
     """
@@ -239,39 +292,51 @@ def _differences(
     mine = {entry.path: entry for entry in catalog.entries(leaves)}
     theirs = {change.path: change for change in answer.changes}
     fetch, tell, drop, learn = [], [], [], []
+    unfit = 0
     for path, change in theirs.items():
         entry = mine.get(path)
-        if entry is None:
-            if not change.is_delete:  # what neither has need not be remembered
-                fetch.append(path)
-        elif change.version > entry.version:
-            if change.is_delete or change.sha1 == entry.sha1:
+        if is_newer(change, entry):
+            if entry is None and change.is_delete:
+                continue  # what neither has need not be remembered
+            try:
+                replica.rules.check(change)
+            except StoreRefused as error:
+                unfit += 1
+                log.error(
+                    "cannot take what a neighbour has",
+                    extra={"neighbour": neighbour, "path": path, "reason": str(error)},
+                )
+                continue
+            if change.is_delete or (entry is not None and are_same(change.digests, entry.digests)):
                 learn.append(change)
             else:
                 fetch.append(path)
         elif change.version < entry.version:
             tell.append((path, entry.version))
     for path, entry in mine.items():
-        if path not in theirs and entry.sha1 is not None:
+        if path not in theirs and not entry.is_delete:
             if entry.received < old and not catalog.is_queued(neighbour, path):
                 drop.append(path)
             else:
                 tell.append((path, entry.version))
-    return fetch, tell, drop, learn
+    return fetch, tell, drop, learn, unfit
 
 
-def _apply(replica: Replica, operations: Sequence[Learn | Delete]) -> int:
-    """How many of them were refused. :raises SfssError: if the disk takes none."""
-    refusals = [o for o in replica.apply(operations) if isinstance(o, SfssError)]
-    for refusal in refusals:
+def _apply(
+    replica: Replica, operations: Sequence[Learn | Delete]
+) -> list[tuple[Learn | Delete, SfssError]]:
+    """Those that were refused, and why. :raises SfssError: if the disk takes none."""
+    outcomes = zip(operations, replica.apply(operations))
+    refusals = [(operation, o) for operation, o in outcomes if isinstance(o, SfssError)]
+    for _, refusal in refusals:
         if replica.broken or isinstance(refusal, StoreFull):
             raise refusal
     if refusals:
         log.error(
             "cannot take what a neighbour has",
-            extra={"changes": len(refusals), "reason": str(refusals[0])},
+            extra={"changes": len(refusals), "reason": str(refusals[0][1])},
         )
-    return len(refusals)
+    return refusals
 
 
 def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
@@ -305,8 +370,23 @@ def _number(answer: Message, name: str) -> int:
 
 def _numbers(answer: Message, name: str, count: int) -> list[int]:
     values = answer.fields.get(name)
-    if not isinstance(values, list) or not all(
-        type(value) is int and 0 <= value < count for value in values
-    ):
+    if not isinstance(values, list) or not all(_is_below(value, count) for value in values):
         raise BadMessage(f"The answer has no list {name!r}.")
     return values
+
+
+def _failures(answer: Message, count: int) -> dict[int, str]:
+    """Which changes were refused, by their numbers, and why."""
+    rows = answer.fields.get("failed")
+    if not isinstance(rows, list):
+        raise BadMessage("The answer has no list 'failed'.")
+    failures = {}
+    for row in rows:
+        if not isinstance(row, list) or len(row) != 2 or not _is_below(row[0], count):
+            raise BadMessage("The answer has a malformed list 'failed'.")
+        failures[row[0]] = str(row[1])[:500]
+    return failures
+
+
+def _is_below(value: object, count: int) -> bool:
+    return type(value) is int and 0 <= value < count

@@ -19,14 +19,16 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sfss.errors import StoreUnusable
+from sfss.replication.digests import Digests
 from sfss.replication.tree import FAN, HashTree, digest_of, leaf_of
 from sfss.replication.versions import FINAL, Version
+from sfss.stores.folder import check_same
 from sfss.stores.sqlite import statements
 
 FILE_NAME = "catalog.sqlite3"
 #: "SFSN": how SQLite files say whose they are.
 APPLICATION_ID = 0x5346534E
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 #: Changes that began here, and those that others sent: the latter can wait, who sent them has told others.
 OWN, LEARNED = 0, 1
@@ -35,10 +37,10 @@ _SCHEMA = """
 CREATE TABLE files (
     leaf INTEGER NOT NULL, path TEXT NOT NULL,
     stamp INTEGER NOT NULL, node TEXT NOT NULL,
-    size INTEGER NOT NULL, sha1 TEXT, etag TEXT NOT NULL, received INTEGER NOT NULL,
+    size INTEGER NOT NULL, sha256 TEXT, sha1 TEXT, etag TEXT NOT NULL, received INTEGER NOT NULL,
     PRIMARY KEY (leaf, path)
 ) WITHOUT ROWID;
-CREATE INDEX tombstones ON files (received) WHERE sha1 IS NULL;
+CREATE INDEX tombstones ON files (received) WHERE sha256 IS NULL;
 CREATE TABLE queue (
     neighbour TEXT NOT NULL, path TEXT NOT NULL,
     lane INTEGER NOT NULL, due INTEGER NOT NULL, stamp INTEGER NOT NULL, node TEXT NOT NULL,
@@ -49,9 +51,9 @@ CREATE TABLE lengths (neighbour TEXT PRIMARY KEY, length INTEGER NOT NULL) WITHO
 CREATE TABLE tree (branch INTEGER PRIMARY KEY, leaves BLOB NOT NULL);
 CREATE TABLE state (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
-_ROW = "path, stamp, node, size, sha1, etag, received"
+_ROW = "path, stamp, node, size, sha256, sha1, etag, received"
 _GET = f"SELECT {_ROW} FROM files WHERE leaf = ? AND path = ?"
-_PUT = f"INSERT OR REPLACE INTO files (leaf, {_ROW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT = f"INSERT OR REPLACE INTO files (leaf, {_ROW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _QUEUE = "INSERT OR IGNORE INTO queue VALUES (?, ?, ?, ?, ?, ?)"
 _QUEUE_AGAIN = (
     "UPDATE queue SET lane = ?3, due = ?4, stamp = ?5, node = ?6"
@@ -73,9 +75,13 @@ class Entry(NamedTuple):
     path: str
     version: Version
     size: int
-    sha1: str | None  #: None: it is deleted
+    digests: Digests | None  #: of its content; None: it is deleted
     etag: str  #: see :func:`sfss.models.etag_of`; "" if it is deleted
     received: int  #: a stamp of this node: when it came to know
+
+    @property
+    def is_delete(self) -> bool:
+        return self.digests is None
 
 
 class Counts(NamedTuple):
@@ -119,7 +125,8 @@ class Catalog(_Reading):
         self._file = folder / FILE_NAME
         try:
             self._database = _open(self._file)
-        except sqlite3.Error as error:
+            self._status = os.stat(self._file)
+        except (sqlite3.Error, OSError) as error:
             raise StoreUnusable(f"Cannot use {self._file}: {error}.") from error
         state = dict(self._database.execute("SELECT name, value FROM state"))
         #: The id of this node: 16 hex digits, for as long as its catalog lives.
@@ -132,6 +139,10 @@ class Catalog(_Reading):
 
     def close(self) -> None:
         self._database.close()
+
+    def check(self) -> None:
+        """Return if the database is still at its place. :raises OSError: ESTALE, if not."""
+        check_same(self._file, self._status)
 
     # What is known.
 
@@ -146,7 +157,7 @@ class Catalog(_Reading):
     def after(self, leaf: int, path: str, limit: int) -> list[Entry]:
         """The next files behind *path* of *leaf*, in the catalog's own order; no deleted ones."""
         rows = self._database.execute(
-            f"SELECT {_ROW} FROM files WHERE (leaf, path) > (?, ?) AND sha1 IS NOT NULL"
+            f"SELECT {_ROW} FROM files WHERE (leaf, path) > (?, ?) AND sha256 IS NOT NULL"
             " ORDER BY leaf, path LIMIT ?",
             (leaf, path, limit),
         )
@@ -174,16 +185,16 @@ class Catalog(_Reading):
                 path = entry.path
                 leaf = leaf_of(path)
                 touched.setdefault(leaf, tree.leaves[leaf])
-                if before is not None and before.sha1 is None:
+                if before is not None and before.is_delete:
                     tombstones -= 1
                 elif before is not None:
                     files, size = files - 1, size - before.size
-                    tree.take(leaf, digest_of(path, before.version))
-                if entry.sha1 is None:
+                    tree.take(leaf, digest_of(path, before.version, before.digests))
+                if entry.is_delete:
                     tombstones += 1
                 else:
                     files, size = files + 1, size + entry.size
-                    tree.add(leaf, digest_of(path, entry.version))
+                    tree.add(leaf, digest_of(path, entry.version, entry.digests))
                 self._put(leaf, entry)
             self._change_queues(queued, known)
             stamps = (entry.version.stamp & ~FINAL for _, entry in entries)
@@ -217,7 +228,7 @@ class Catalog(_Reading):
         At most *limit* of them; how many there were.
         """
         rows = self._database.execute(
-            "SELECT leaf, path, received FROM files WHERE sha1 IS NULL AND received < ?"
+            "SELECT leaf, path, received FROM files WHERE sha256 IS NULL AND received < ?"
             " AND NOT EXISTS (SELECT 1 FROM lengths CROSS JOIN queue"
             " ON queue.neighbour = lengths.neighbour AND queue.path = files.path)"
             " ORDER BY received LIMIT ?",
@@ -297,8 +308,8 @@ class Catalog(_Reading):
     def count_again(self, leaves: Iterable[int]) -> None:
         """The tree was not saved since these have changed."""
         for leaf in leaves:
-            digests = (digest_of(e.path, e.version) for e in self.entries([leaf]) if e.sha1 is not None)
-            self.tree.reset(leaf, sum(digests))
+            files = (entry for entry in self.entries([leaf]) if not entry.is_delete)
+            self.tree.reset(leaf, sum(digest_of(e.path, e.version, e.digests) for e in files))
             self._unsaved.add(leaf)
 
     def checkpoint(self) -> bool:
@@ -332,8 +343,9 @@ class Catalog(_Reading):
         return CatalogReader(self._file)
 
     def _put(self, leaf: int, entry: Entry) -> None:
-        path, version, size, sha1, etag, received = entry
-        self._database.execute(_PUT, (leaf, path, *version, size, sha1, etag, received))
+        path, version, size, digests, etag, received = entry
+        row = (leaf, path, *version, size, *(digests or (None, None)), etag, received)
+        self._database.execute(_PUT, row)
 
     def _save_tree(self) -> None:
         branches = {leaf // FAN for leaf in self._unsaved}
@@ -383,8 +395,9 @@ class CatalogReader(_Reading):
 def _entry(row: tuple | None) -> Entry | None:
     if row is None:
         return None
-    path, stamp, node, size, sha1, etag, received = row
-    return Entry(path, Version(stamp, node), size, sha1, etag, received)
+    path, stamp, node, size, sha256, sha1, etag, received = row
+    digests = None if sha256 is None else Digests(sha256, sha1)
+    return Entry(path, Version(stamp, node), size, digests, etag, received)
 
 
 def _connect(file: Path) -> sqlite3.Connection:

@@ -2,11 +2,11 @@
 
 A message is a fixed head, a JSON document, and the contents of files, one behind the other::
 
-    "sfssmsg1"  length of the document (4 bytes, big-endian)  XXH3-128 of the document (16 bytes)
-    document: {"kind": …, "changes": [[path, stamp, node, size, sha1 or null, has content], …], …}
+    "sfssmsg2"  length of the document (4 bytes, big-endian)  XXH3-128 of the document (16 bytes)
+    document: {"kind": …, "changes": [[path, stamp, node, size, [sha256, sha1] or null, has content], …], …}
     contents
 
-The document is guarded by its digest and each content by its SHA-1: a flipped bit changes nothing
+The document is guarded by its digest and each content by its SHA-256: a flipped bit changes nothing
 unnoticed, on the wire or on disk.
 """
 
@@ -14,17 +14,17 @@ import json
 import re
 import struct
 from collections.abc import Sequence
-from hashlib import sha1
 from typing import Any, NamedTuple
 
 import xxhash
 
 from sfss.errors import SfssError
 from sfss.paths import is_valid_path
+from sfss.replication.digests import Digests, is_content
 from sfss.replication.versions import Version
 
 _HEAD = struct.Struct("!8sI16s")
-MAGIC = b"sfssmsg1"
+MAGIC = b"sfssmsg2"
 HEAD_BYTES = _HEAD.size
 #: A document is at most so long; ours have a thousand changes at the most.
 MAX_DOCUMENT_BYTES = 8 * 1024 * 1024
@@ -33,7 +33,6 @@ MAX_DOCUMENT_BYTES = 8 * 1024 * 1024
 _MOST_SIZE = 1 << 40
 
 _NODE = re.compile("[0-9a-f]{16}")
-_SHA1 = re.compile("[0-9a-f]{40}")
 
 
 class BadMessage(SfssError):
@@ -46,12 +45,12 @@ class Change(NamedTuple):
     path: str
     version: Version
     size: int  #: bytes; 0 if it is deleted
-    sha1: str | None  #: 40 hex digits; None: it is deleted
+    digests: Digests | None  #: of its content; None: it is deleted
     content: bytes | memoryview | None = None  #: None: it is deleted, or not here
 
     @property
     def is_delete(self) -> bool:
-        return self.sha1 is None
+        return self.digests is None
 
     @property
     def is_intact(self) -> bool:
@@ -59,7 +58,7 @@ class Change(NamedTuple):
         return (
             self.content is not None
             and len(self.content) == self.size
-            and sha1(self.content).hexdigest() == self.sha1
+            and is_content(self.content, self.digests)
         )
 
 
@@ -72,7 +71,7 @@ class Message(NamedTuple):
 def encode(kind: str, changes: Sequence[Change] = (), **fields: Any) -> list[bytes]:
     """A message, in pieces: what stands before the contents, and each content."""
     rows = [
-        [c.path, c.version.stamp, c.version.node, c.size, c.sha1, int(c.content is not None)]
+        [c.path, c.version.stamp, c.version.node, c.size, c.digests, int(c.content is not None)]
         for c in changes
     ]
     document = json.dumps({**fields, "kind": kind, "changes": rows}, ensure_ascii=False).encode()
@@ -91,7 +90,7 @@ def document_size(head: bytes) -> int:
 
 
 def decode(data: bytes | memoryview) -> Message:
-    """The message that *data* is; contents are views into it, and not yet held against their SHA-1.
+    """The message that *data* is; contents are views into it, and not yet held against their digests.
 
     :raises BadMessage: if it is none, or not whole, or has anything behind it.
     """
@@ -114,12 +113,13 @@ def decode_first(data: bytes | memoryview) -> tuple[Message, int]:
         fields = json.loads(bytes(document))
         kind, rows = fields.pop("kind"), fields.pop("changes")
         changes = []
-        for path, stamp, node, size, digest, has_content in rows:
+        for path, stamp, node, size, digests, has_content in rows:
             content = None
             if has_content:
                 content = view[end : end + size]
                 end += size
-            changes.append(_checked(Change(path, Version(stamp, node), size, digest, content)))
+            named = None if digests is None else Digests(*digests)
+            changes.append(_checked(Change(path, Version(stamp, node), size, named, content)))
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise BadMessage(f"A message is malformed: {error}.") from None
     if end > len(view) or not isinstance(kind, str):
@@ -129,7 +129,7 @@ def decode_first(data: bytes | memoryview) -> tuple[Message, int]:
 
 def _checked(change: Change) -> Change:
     """*change*, if it could be one: what others say is not believed. :raises ValueError:"""
-    path, version, size, digest, content = change
+    path, version, size, digests, content = change
     if (
         type(path) is not str
         or not is_valid_path(path)
@@ -139,9 +139,9 @@ def _checked(change: Change) -> Change:
         or not _NODE.fullmatch(version.node)
         or type(size) is not int
         or not 0 <= size <= _MOST_SIZE
-        or not (digest is None or (type(digest) is str and _SHA1.fullmatch(digest)))
-        or (digest is None and (size or content is not None))
-        or (digest is not None and version.is_final)
+        or not (digests is None or digests.are_valid)
+        or (digests is None and (size or content is not None))
+        or (digests is not None and version.is_final)
     ):
         raise ValueError(f"{str(path)[:100]!r} has no valid change")
     return change

@@ -1,12 +1,13 @@
 """The contents of a node's files, for those who are in the replica's thread: nothing changes meanwhile."""
 
 import logging
-from hashlib import sha1
 
 from sfss.models import etag_of
 from sfss.replication.catalog import Entry
 from sfss.replication.changes import Change
+from sfss.replication.digests import is_content
 from sfss.replication.versions import Version
+from sfss.stores.disk_errors import TOO_MUCH, refusal
 from sfss.stores.folder import Folder
 
 log = logging.getLogger("sfss.node")
@@ -46,10 +47,12 @@ class Contents:
         return self.on_disk(entry)
 
     def on_disk(self, entry: Entry) -> bytes | None:
-        """The same, whatever is in memory."""
+        """The same, whatever is in memory. :raises Overloaded: if no file can be opened at the moment."""
         try:
             content = self._folder.read(entry.path, limit=entry.size)
         except OSError as error:
+            if error.errno in TOO_MUCH:
+                raise refusal(error) from error  # that says nothing about the file
             log.error("cannot read a file", extra={"path": entry.path, "reason": str(error)})
             content = None
         if content is not None and etag_of(content) == entry.etag:
@@ -61,11 +64,11 @@ class Contents:
         return None
 
     def is_intact(self, entry: Entry) -> bool:
-        """Whether the file is what its SHA-1 says; if not, that is noted."""
+        """Whether the file is the one that was put; if not, that is noted."""
         content = self.on_disk(entry)
         if content is None:
             return False
-        if sha1(content).hexdigest() != entry.sha1:
+        if not is_content(content, entry.digests):
             self.damaged.add(entry.path)
             return False
         self.damaged.discard(entry.path)
@@ -77,10 +80,10 @@ class Contents:
         if change.is_delete:
             return change
         content = self.of(entry)
-        # The ETag tells damage; the SHA-1 is held against it by whoever gets it.
+        # The ETag tells damage; the SHA-256 is held against it by whoever gets it.
         return None if content is None else change._replace(content=content)
 
 
 def announcement(entry: Entry) -> Change:
     """*entry* as it is announced, without its content."""
-    return Change(entry.path, entry.version, entry.size, entry.sha1)
+    return Change(entry.path, entry.version, entry.size, entry.digests)

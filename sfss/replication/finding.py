@@ -8,15 +8,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from sfss.errors import NotFound, SfssError, StoreRefused
+from sfss.errors import NotFound, Overloaded, SfssError, StoreRefused
 from sfss.models import etag_of
 from sfss.replication.catalog import CatalogReader, Entry
 from sfss.replication.changes import Change
+from sfss.replication.digests import Digests, are_same
 from sfss.replication.engine import Engine
 from sfss.replication.links import Link
 from sfss.replication.names import can_name_a_file
 from sfss.replication.operations import Adopt, Heal, Learn
 from sfss.replication.replica import Replica
+from sfss.stores.disk_errors import refusal
 
 log = logging.getLogger("sfss.node")
 
@@ -24,6 +26,8 @@ log = logging.getLogger("sfss.node")
 _TIMEOUT = 2.0
 #: and who has said nothing is not asked again for so long.
 _SILENCE = 15.0
+#: A content that comes damaged is asked for so often.
+_MOST_FETCHES = 3
 
 
 class Finder:
@@ -58,7 +62,7 @@ class Finder:
         entry = self._reader.get(path)
         if entry is None:
             entry = await self._find(path)
-        if entry is None or entry.sha1 is None:
+        if entry is None or entry.is_delete:
             raise NotFound.of(path)
         return entry
 
@@ -73,7 +77,7 @@ class Finder:
         # It may have been replaced between two looks; in the engine's thread nothing can.
         path = entry.path
         entry, content = await self._engine.run(partial(self._look_again, path))
-        if entry is None or entry.sha1 is None:
+        if entry is None or entry.is_delete:
             raise NotFound.of(path)
         return (entry, content) if content is not None else await self._heal(entry)
 
@@ -84,7 +88,7 @@ class Finder:
             if found is None or not can_name_a_file(path):
                 return None
         except OSError as error:
-            raise StoreRefused(f"The disk refused: {error.strerror}.") from error
+            raise refusal(error) from error
         outcome = await self._engine.change_in_time(Adopt(path))
         return outcome.entry
 
@@ -95,13 +99,15 @@ class Finder:
         except OSError as error:
             if error.errno == errno.EFBIG:
                 return None  # it is not what was put
-            log.error("cannot read a file", extra={"path": entry.path, "reason": str(error)})
-            raise StoreRefused(f"The disk refused: {error.strerror}.") from error
+            answer = refusal(error)
+            if not isinstance(answer, Overloaded):
+                log.error("cannot read a file", extra={"path": entry.path, "reason": str(error)})
+            raise answer from error
         return content if content is not None and etag_of(content) == entry.etag else None
 
     def _look_again(self, path: str) -> tuple[Entry | None, bytes | None]:
         entry = self._replica.catalog.get(path)
-        if entry is None or entry.sha1 is None:
+        if entry is None or entry.is_delete:
             return entry, None
         return entry, self._replica.contents.on_disk(entry)
 
@@ -111,7 +117,7 @@ class Finder:
         adopted = await self._engine.change_in_time(Adopt(path))
         if adopted.changed:  # somebody has gone on to write it after it was found
             return await self.content(adopted.entry)
-        change = await self._ask(path, list(self._links.values()), entry.sha1)
+        change = await self._ask(path, list(self._links.values()), entry.digests)
         if change is None:
             raise StoreRefused(
                 f"The content of {path!r} is damaged or missing here, and no neighbour has it."
@@ -151,24 +157,33 @@ class Finder:
         return not link.is_this_node and link.up is not False and not silent
 
     async def _ask(
-        self, path: str, links: Sequence[Link], sha1: str | None = None
+        self, path: str, links: Sequence[Link], digests: Digests | None = None
     ) -> Change | None:
-        """The file at *path* that one of *links* has; with *sha1*: only this one.
+        """The file at *path* that one of *links* has; with *digests*: only this one.
 
         They answer from what they have, and ask nobody: it goes in no circle.
+
+        :raises StoreRefused: if one has it, but it comes damaged again and again, and no other has it.
         """
+        damaged: list[Link] = []
+
         async def ask(link: Link) -> Change | None:
             try:
                 async with asyncio.timeout(_TIMEOUT):
-                    changes = await link.ask("fetch", paths=[path])
+                    for _ in range(_MOST_FETCHES):
+                        change = _of(path, await link.ask("fetch", paths=[path]))
+                        if change is None or change.is_delete:
+                            return None
+                        if digests is not None and not are_same(digests, change.digests):
+                            return None
+                        if change.is_intact:
+                            return change
             except SfssError:
                 return None  # its link knows how it is
             except TimeoutError:
                 self._silent[link.url] = time.monotonic()
                 return None
-            for change in changes:
-                if change.path == path and change.is_intact and sha1 in (None, change.sha1):
-                    return change
+            damaged.append(link)
             return None
 
         asked = [asyncio.create_task(ask(link)) for link in links if self._may_answer(link)]
@@ -176,7 +191,14 @@ class Finder:
             for answer in asyncio.as_completed(asked):
                 if (change := await answer) is not None:
                     return change
-            return None
         finally:
             for task in asked:
                 task.cancel()
+        if damaged:
+            log.error("a file comes damaged", extra={"path": path, "neighbour": damaged[0].url})
+            raise StoreRefused(f"The content of {path!r} comes damaged from another node.")
+        return None
+
+
+def _of(path: str, changes: list[Change]) -> Change | None:
+    return next((change for change in changes if change.path == path), None)

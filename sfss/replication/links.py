@@ -20,6 +20,7 @@ from sfss.replication.asking import (
     Compared,
     Conversation,
     Itself,
+    Resends,
     Told,
     TooLarge,
     check,
@@ -84,7 +85,7 @@ class Link:
         self.tells: frozenset[str] = frozenset()  #: the nodes that it tells itself, as it says
         self.last_answer: float | None = None  #: seconds since the epoch
         self.last_failure = ""
-        self.counts = {"told": 0, "put_off": 0, "failures": 0, "comparisons": 0, "fetched": 0}
+        self.counts = {"told": 0, "put_off": 0, "damaged": 0, "failures": 0, "comparisons": 0, "fetched": 0}
         self.bytes = {"sent": 0, "received": 0}
         self.catching_up: dict[str, int] | None = None  #: a comparison is under way
         self.history: deque[Event] = deque(maxlen=20)
@@ -101,6 +102,7 @@ class Link:
         self._wake = asyncio.Event()
         self._again = asyncio.Event()
         self._said: tuple[str, ...] | None = None  # who is told what begins here, as it knows
+        self._resends = Resends()
         self._careful = True  # it may have much of the queue from others
         self._believes_knocks = True
         self._silent_from = math.inf  # on time.monotonic's clock
@@ -189,7 +191,12 @@ class Link:
         greeting = self.up is not None and (silent or self._replica.tells != self._said)
         told: Told = await self._converse(
             deliver(
-                self._replica, self._names, self.url, careful=self._careful, greeting=greeting
+                self._replica,
+                self._names,
+                self.url,
+                self._resends,
+                careful=self._careful,
+                greeting=greeting,
             )
         )
         if told.said is not None:
@@ -197,9 +204,15 @@ class Link:
             if self.up is False and not told.changes:
                 self.compare_soon()
             self._is_up()
-        if told.changes or told.put_off:
+        if told.changes or told.put_off or told.damaged:
             self.counts["told"] += len(told.changes)
             self.counts["put_off"] += told.put_off
+            self.counts["damaged"] += told.damaged
+            if told.damaged:
+                log.warning(
+                    "contents arrived damaged; sending them again",
+                    extra={"neighbour": self.url, "files": told.damaged},
+                )
             self._told(self.node, told.changes)
             self._note_refusals(told)
         else:

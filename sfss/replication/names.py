@@ -1,10 +1,11 @@
 """What files of a node are called.
 
 Generated names have a time and the SHA-1 of the content in them, so a name never has another content, and
-is never used again.
+is never used again. (SHA-1 can be collided on purpose: who does so gets another name, see ``deciding.py``.)
 """
 
 import re
+from collections.abc import Callable
 
 from sfss.paths import is_valid_path
 
@@ -14,20 +15,53 @@ RESERVED = frozenset(
 )
 
 _GENERATED = re.compile(r".*_[0-9]{13}_(?P<sha1>[0-9a-f]{40})", re.DOTALL)
+#: An upload that is repeated within so many seconds is the same file. (cockatiel's names have whole
+#: seconds in them, so its clients expect that a retried upload makes no second copy.)
+_RETRY_SECONDS = 1.0
 
 
 def generated_name(path: str, sha1: str, seconds: float) -> str:
-    """*path* with a time (ms since the epoch) and the SHA-1 of its content before its extension.
-
-    A name that was generated for this content stays as it is.
-    """
-    start, end = path.rfind("/") + 1, path.rfind(".")
-    if not start < end < len(path) - 1:  # a name that begins or ends with its only dot has no extension
-        end = len(path)
-    match = _GENERATED.fullmatch(path, start, end)
-    if match is not None and match["sha1"] == sha1:
-        return path
+    """*path* with a time (ms since the epoch) and the SHA-1 of its content before its extension."""
+    end = _end_of_stem(path)
     return f"{path[:end]}_{int(seconds * 1000):013d}_{sha1}{path[end:]}"
+
+
+def sha1_in(path: str) -> str | None:
+    """The SHA-1 in *path*, if that is a generated name."""
+    match = _GENERATED.fullmatch(path, path.rfind("/") + 1, _end_of_stem(path))
+    return match and match["sha1"]
+
+
+def _end_of_stem(path: str) -> int:
+    """Where the extension begins. A name that begins or ends with its only dot has none."""
+    start, end = path.rfind("/") + 1, path.rfind(".")
+    return end if start < end < len(path) - 1 else len(path)
+
+
+class RecentNames:
+    """The names that were generated in the last second, by what they were generated for.
+
+    *now*: a clock that never goes back, in seconds.
+    """
+
+    def __init__(self, now: Callable[[], float]):
+        self._now = now
+        # The oldest first: (path, SHA-256 of the content) to the name, and when it was given.
+        self._names: dict[tuple[str, str], tuple[str, float]] = {}
+
+    def get(self, path: str, sha256: str) -> str | None:
+        self._forget()
+        found = self._names.get((path, sha256))
+        return found and found[0]
+
+    def note(self, path: str, sha256: str, name: str) -> None:
+        self._names.pop((path, sha256), None)
+        self._names[path, sha256] = name, self._now()
+
+    def _forget(self) -> None:
+        names, oldest = self._names, self._now() - _RETRY_SECONDS
+        while names and (first := next(iter(names))) and names[first][1] < oldest:
+            del names[first]
 
 
 def is_reserved(path: str) -> bool:

@@ -21,11 +21,10 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
-from hashlib import sha1
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sfss.errors import NoStoreAvailable, NotFound, SfssError, StoreRefused
+from sfss.errors import AlreadyDeleted, NoStoreAvailable, NotFound, SfssError, StoreRefused
 from sfss.figures import Family
 from sfss.models import Precondition, etag_of
 from sfss.panel import Event
@@ -35,10 +34,12 @@ from sfss.replication import report
 from sfss.replication.answering import Answers, tells
 from sfss.replication.catalog import LEARNED, CatalogReader
 from sfss.replication.changes import Message, decode
+from sfss.replication.deciding import Rules
+from sfss.replication.digests import Digests, are_same, digests_of
 from sfss.replication.engine import Engine
 from sfss.replication.finding import Finder
 from sfss.replication.links import Link
-from sfss.replication.names import generated_name
+from sfss.replication.names import RecentNames, generated_name, sha1_in
 from sfss.replication.operations import Delete, Learn, Outcome, Put
 from sfss.replication.quorum import Quorums
 from sfss.replication.replica import Replica
@@ -100,17 +101,17 @@ def _put_result(outcome: Outcome | SfssError) -> NodeFileInfo:
     if isinstance(outcome, SfssError):
         raise outcome
     entry, before = outcome.entry, outcome.before
-    is_new = before is None or before.sha1 is None
+    is_new = before is None or before.is_delete
     return NodeFileInfo(
-        entry.size, entry.etag, entry.sha1, entry.path, is_new, outcome.changed
+        entry.size, entry.etag, entry.digests.sha1, entry.path, is_new, outcome.changed
     )
 
 
-async def sha1_of(content: bytes | bytearray) -> str:
-    """The SHA-1 of *content*, 40 hex digits."""
+async def hashed(content: bytes | bytearray) -> Digests:
+    """The digests of *content*, without keeping the loop waiting."""
     if len(content) > _LONG:
-        return await asyncio.to_thread(lambda: sha1(content).hexdigest())
-    return sha1(content).hexdigest()
+        return await asyncio.to_thread(digests_of, content)
+    return digests_of(content)
 
 
 class Node(Store):
@@ -144,6 +145,7 @@ class Node(Store):
         self._answers: Answers | None = None
         self._one_compares = asyncio.Lock()
         self._quorums = Quorums()
+        self._recent_names = RecentNames(time.monotonic)
         self._tasks: list[asyncio.Task] = []
         self._counts = Counter(
             {name: 0 for name in ("get", "get_hits", "put", "delete", "learned", "read_through")}
@@ -208,7 +210,7 @@ class Node(Store):
             neighbours=self._neighbours,
             wall=time.time,
             now=lambda: int((started_at + time.monotonic() - started) * 1_000_000),
-            max_file_size=self.options.max_file_size,
+            rules=Rules(self.options.immutable, self.options.max_file_size),
             new_storage=self.options.new_storage,
             reached=self._reached,
         )
@@ -278,14 +280,14 @@ class Node(Store):
         self._counts["get"] += 1
         entry, content = await self._finder.content(await self._finder.entry(path))
         self._counts["get_hits"] += 1
-        return NodeFile(content, entry.etag, entry.sha1)
+        return NodeFile(content, entry.etag, entry.digests.sha1)
 
     def begin_get(self, path: str, receiver: Receiver) -> bool:
         """See :class:`sfss.stores.base.AnswersAtOnce`."""
         entry = self._reader.get(path)
         if entry is None:
             return False
-        if entry.sha1 is None:
+        if entry.is_delete:
             self._counts["get"] += 1
             receiver.set_result(None)
             return True
@@ -297,13 +299,17 @@ class Node(Store):
             return False
         self._counts["get"] += 1
         self._counts["get_hits"] += 1
-        receiver.set_result(NodeFile(content, entry.etag, entry.sha1))
+        receiver.set_result(NodeFile(content, entry.etag, entry.digests.sha1))
         return True
 
     def begin_put(self, path: str, content: bytes, receiver: Receiver) -> bool:
         if self.options.write_quorum > 1 or len(content) > _LONG:
             return False
-        operation = self._put(path, content, sha1(content).hexdigest(), None)
+        try:
+            operation = self._put(path, content, digests_of(content), None)
+        except AlreadyDeleted as error:
+            receiver.set_exception(error)
+            return True
         if not is_valid_path(operation.path):
             return False
         self._counts["put"] += 1
@@ -315,7 +321,7 @@ class Node(Store):
         found = await asyncio.to_thread(self._replica.folder.stat, path)
         if found is None or found.st_size != entry.size:
             return (await self.get(path)).info  # which puts it right, or says what is wrong
-        return NodeFileInfo(entry.size, entry.etag, entry.sha1)
+        return NodeFileInfo(entry.size, entry.etag, entry.digests.sha1)
 
     async def put(
         self,
@@ -323,26 +329,47 @@ class Node(Store):
         content: bytes | bytearray,
         precondition: Precondition | None = None,
         *,
-        digest: str | None = None,
+        digests: Digests | None = None,
     ) -> NodeFileInfo:
-        """*digest*: the SHA-1 of *content*, 40 hex digits, if it is known already.
+        """*digests*: those of *content*, if they are known already.
 
-        :raises AlreadyDeleted, PreconditionFailed: and nothing has changed.
+        :raises AlreadyDeleted, NameTaken, PreconditionFailed: and nothing has changed.
         :raises InvalidPath: if the name that is generated is too long.
         :raises NoStoreAvailable: if it was not on disk in time, here or on enough nodes.
         """
         self._counts["put"] += 1
-        digest = digest or await sha1_of(content)
-        operation = self._put(path, content, digest, precondition)
+        operation = self._put(path, content, digests or await hashed(content), precondition)
         check_path(operation.path)
         return _put_result(await self._change(operation, len(content)))
 
     def _put(
-        self, path: str, content: bytes, digest: str, precondition: Precondition | None
+        self, path: str, content: bytes, digests: Digests, precondition: Precondition | None
     ) -> Put:
+        """:raises AlreadyDeleted: if *path* is a generated name that is not used again."""
         if not self.options.immutable:
-            return Put(path, content, digest, precondition)
-        return Put(generated_name(path, digest, time.time()), content, digest, None, immutable=True)
+            return Put(path, content, digests, precondition)
+        return Put(self._name_for(path, digests), content, digests, None, immutable=True)
+
+    def _name_for(self, path: str, digests: Digests) -> str:
+        """The name that a file gets that a client calls *path*."""
+        generated_for = sha1_in(path)
+        entry = self._reader.get(path) if generated_for is not None else None
+        if entry is not None and entry.is_delete:
+            raise AlreadyDeleted.of(path)
+        if entry is None or are_same(entry.digests, digests):
+            if generated_for == digests.sha1:
+                return path
+        # Otherwise somebody has made another content of the same SHA-1: it gets a name of its own.
+        recent = self._recent_names.get(path, digests.sha256)
+        if recent is not None and not self._is_deleted(recent):
+            return recent
+        name = generated_name(path, digests.sha1, time.time())
+        self._recent_names.note(path, digests.sha256, name)
+        return name
+
+    def _is_deleted(self, path: str) -> bool:
+        entry = self._reader.get(path)
+        return entry is not None and entry.is_delete
 
     async def delete(self, path: str, precondition: Precondition | None = None) -> None:
         """:raises NotFound: if there is no such file here; others are told all the same."""
@@ -351,7 +378,7 @@ class Node(Store):
             await self._finder.adopted(path)
         operation = Delete(path, precondition, self.options.immutable)
         outcome = await self._change(operation)
-        if outcome.before is None or outcome.before.sha1 is None:
+        if outcome.before is None or outcome.before.is_delete:
             raise NotFound.of(path)
 
     async def ready(self) -> None:

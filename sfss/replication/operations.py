@@ -5,6 +5,7 @@ from typing import NamedTuple
 from sfss.models import Precondition
 from sfss.replication.catalog import Entry
 from sfss.replication.changes import Change
+from sfss.replication.digests import Digests
 
 
 class Put(NamedTuple):
@@ -12,7 +13,7 @@ class Put(NamedTuple):
 
     path: str
     content: bytes | bytearray
-    sha1: str
+    digests: Digests
     precondition: Precondition | None = None
     immutable: bool = False
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sfss.replication.changes import HEAD_BYTES, BadMessage, Change, decode_first, encode
-from sfss.stores.folder import sync_folder
+from sfss.stores.folder import check_same, sync_folder
 
 log = logging.getLogger("sfss.node")
 
@@ -55,8 +55,11 @@ class OpLog:
         """Bytes that a start would have to read again."""
         return sum(self._old.values()) + self._end
 
-    def replay(self) -> Iterator[list[Change]]:
-        """The changes of each record, the oldest first. An end that was cut off is passed over."""
+    def replay(self, *, quiet: bool = False) -> Iterator[list[Change]]:
+        """The changes of each record, the oldest first. An end that was cut off is passed over.
+
+        *quiet*: without a word in the log of what cannot be read.
+        """
         for number, file in sorted(self._files.items()):
             data = file.read_bytes()
             start = 0
@@ -69,12 +72,12 @@ class OpLog:
                     if not all(c.content is None or c.is_intact for c in message.changes):
                         raise BadMessage("The content of a change is not what it was.")
                 except BadMessage as error:
-                    start = self._next_record(number, data, start, str(error))
+                    start = self._next_record(number, data, start, str(error), quiet)
                     continue
                 yield message.changes
                 start += size
 
-    def _next_record(self, number: int, data: bytes, bad: int, reason: str) -> int:
+    def _next_record(self, number: int, data: bytes, bad: int, reason: str, quiet: bool) -> int:
         """Where it goes on behind a record that cannot be read."""
         details = {"file": self._files[number], "position": bad, "reason": reason}
         beginning = f'{{"segment": "{self._marks[number]}"'.encode()  # of a document, as encode writes it
@@ -84,11 +87,13 @@ class OpLog:
                 decode_first(memoryview(data)[following - HEAD_BYTES :])
             except BadMessage:
                 continue
-            log.error("the log of changes is damaged: what was there is lost", extra=details)
+            if not quiet:
+                log.error("the log of changes is damaged: what was there is lost", extra=details)
             return following - HEAD_BYTES
         # It is what was being written when the process ended, of which nobody was told that it has
         # happened; or what is left of an older segment.
-        log.info("the log of changes ends", extra=details)
+        if not quiet:
+            log.info("the log of changes ends", extra=details)
         return len(data)
 
     def append(self, changes: list[Change]) -> None:
@@ -116,6 +121,11 @@ class OpLog:
             # (https://wiki.postgresql.org/wiki/Fsync_Errors): only reading it again does.
             self._broken = True
             raise LogBroken(error.errno, f"the log of changes cannot be synced: {error}") from error
+
+    def check(self) -> None:
+        """Return if what is written can be found again. :raises OSError: ESTALE, if the segment is gone."""
+        if self._segment is not None:
+            check_same(self._files[self.number], os.fstat(self._segment))
 
     def rotate(self) -> int:
         """Begin a new segment with the next record; the number of the last one before it."""

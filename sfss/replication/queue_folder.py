@@ -5,10 +5,8 @@ import os
 from pathlib import Path
 
 from sfss.errors import StoreUnusable
-from sfss.stores.folder import sync_folder
-
-#: What is held back there, so that a node can start though the disk is full. Bytes.
-_RESERVE_BYTES = 1024 * 1024
+from sfss.stores.folder import check_same, make_folders
+from sfss.stores.reserve import Reserve
 
 
 class QueueFolder:
@@ -20,12 +18,13 @@ class QueueFolder:
 
     def __init__(self, path: Path, storage: Path):
         self.path = Path(path).absolute()
-        self._reserve = self.path / "reserve"
+        self.reserve = Reserve(self.path)  #: :meth:`Reserve.hold_back` is for who has opened all in here
         if self.path.resolve().is_relative_to(Path(storage).resolve()):
             raise StoreUnusable(f"The queue {path} lies in the storage, where everybody could read it.")
         try:
-            self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
-            if os.geteuid() == 0 != self.path.stat().st_uid:
+            make_folders(self.path, mode=0o700)
+            self._status = os.stat(self.path)
+            if os.geteuid() == 0 != self._status.st_uid:
                 raise StoreUnusable(
                     f"{path} belongs to another user, who could not use what root leaves there. Run it as"
                     f" that user."
@@ -35,9 +34,7 @@ class QueueFolder:
             )
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                sync_folder(self.path.parent)
-                # A database cannot be opened without room for a few pages.
-                self._reserve.unlink(missing_ok=True)
+                self.reserve.release()
             except BaseException:
                 self.close()
                 raise
@@ -46,13 +43,9 @@ class QueueFolder:
         except OSError as error:
             raise StoreUnusable(f"Cannot use the folder {path}: {error.strerror}.") from error
 
-    def hold_back(self) -> None:
-        """Keep some room for the next start, if there is any."""
-        try:
-            with open(self._reserve, "wb") as reserve:
-                os.posix_fallocate(reserve.fileno(), 0, _RESERVE_BYTES)
-        except OSError:
-            self._reserve.unlink(missing_ok=True)
+    def check(self) -> None:
+        """Return if it is still at its place. :raises OSError: ESTALE, if it was removed or replaced."""
+        check_same(self.path, self._status)
 
     def close(self) -> None:
         os.close(self._lock)

@@ -15,22 +15,23 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Callable, Sequence
-from hashlib import sha1
 from pathlib import Path
 from typing import NamedTuple
 
-from sfss.errors import SfssError, StoreFull, StoreRefused, StoreUnusable
+from sfss.errors import SfssError, StoreRefused, StoreUnusable
 from sfss.models import etag_of
 from sfss.replication import deciding
 from sfss.replication.catalog import LEARNED, OWN, Catalog, Entry
 from sfss.replication.changes import Change
 from sfss.replication.contents import Contents
+from sfss.replication.digests import are_same, is_content
 from sfss.replication.operations import Adopt, Heal, Learn, Operation, Outcome, Put, path_of
 from sfss.replication.oplog import LogBroken, OpLog
 from sfss.replication.queue_folder import QueueFolder
 from sfss.replication.tree import leaf_of
 from sfss.replication.versions import Clock, Version, stamp_of
-from sfss.stores.folder import DISK_FAILS, FULL, Folder
+from sfss.stores.disk_errors import DISK_FAILS, FULL, full, refusal
+from sfss.stores.folder import Folder
 
 log = logging.getLogger("sfss.node")
 
@@ -56,8 +57,8 @@ class _Step(NamedTuple):
 class Replica:
     """The files in *storage* and all else in *queue*; both folders are made if they are not there.
 
-    *neighbours*: their URLs. *max_file_size*: larger files that somebody has put into *storage* are
-    none of the node's. *new_storage*: whether *storage* may be empty, though it was not. *wall*: seconds
+    *neighbours*: their URLs. *rules* hold for every file; larger ones that somebody has put into
+    *storage* are none of the node's. *new_storage*: whether *storage* may be empty, though it was not. *wall*: seconds
     since the epoch. *now*: µs, from a clock that never goes back while the process lives. *reached* is
     called with the name of each step that is done.
 
@@ -72,7 +73,7 @@ class Replica:
         neighbours: Sequence[str],
         wall: Callable[[], float],
         now: Callable[[], int],
-        max_file_size: int,
+        rules: deciding.Rules,
         new_storage: bool = False,
         reached: Callable[[str], None] = lambda step: None,
     ):
@@ -83,22 +84,25 @@ class Replica:
         self.tells: tuple[str, ...] = ()
         #: Paths that neighbours have announced and not yet sent, and who has.
         self.announced: dict[str, str] = {}
-        self._max_file_size = max_file_size
+        self.rules = rules
         self._reached = reached
         self.full = False  #: whether a file was refused because there is no room
         self._generation = 0  # of the log
         self._wall = wall
         self._last_receipt = 0
         self._broken: str | None = None
+        self._is_full = False  # that is why
+        self._reserve_is_used = False
         self._mend_at = 0
         self._last_due = 0
         with contextlib.ExitStack() as opened:
-            place = QueueFolder(queue, storage)
-            opened.callback(place.close)
-            self._queue = place.path
+            self._place_of_queue = QueueFolder(queue, storage)
+            opened.callback(self._place_of_queue.close)
+            self._queue = self._place_of_queue.path
             self.folder = Folder(storage, alone=True)
             opened.callback(self.folder.close)
             self.contents = Contents(self.folder)
+            opened.callback(self._place_of_queue.reserve.hold_back)  # of what the catalog has taken
             self.catalog = Catalog(self._queue)
             opened.callback(self.catalog.close)
             least, most = PASSING_DELAYS
@@ -114,7 +118,7 @@ class Replica:
                 if getattr(error, "errno", None) not in FULL and "full" not in str(error):
                     raise StoreUnusable(f"Cannot use {storage} and {queue}: {error}.") from error
                 self._break(error)  # reads can go on, and changes as soon as there is room
-            place.hold_back()
+            self._place_of_queue.reserve.hold_back()
             self._opened = opened.pop_all()
 
     @property
@@ -150,14 +154,25 @@ class Replica:
         """
         try:
             self._mend()
+            self._check_in_place()
         except SfssError as error:
             return [error for _ in operations]
+        except OSError as error:
+            failure = self._break(error)
+            return [failure for _ in operations]
         try:
             with self.catalog.snapshot():
                 return self._apply(operations)
         except sqlite3.Error as error:  # before anything has happened
             log.error("the catalog cannot be read", extra={"reason": str(error)})
             return [StoreRefused(f"The catalog cannot be read: {error}.") for _ in operations]
+
+    def _check_in_place(self) -> None:
+        """Return if what is written now will be found by the next start. :raises OSError: if not."""
+        self.folder.check()
+        self._place_of_queue.check()
+        self.catalog.check()
+        self._log.check()
 
     def _apply(self, operations: Sequence[Operation]) -> list[Outcome | SfssError]:
         outcomes: list[Outcome | SfssError] = []
@@ -199,7 +214,7 @@ class Replica:
         if isinstance(operation, Adopt):
             return self._adopt(operation, before)
         if isinstance(operation, Learn):
-            change = deciding.learned(operation.change, before, self.clock)
+            change = deciding.learned(operation.change, before, self.clock, self.rules)
         else:
             change = deciding.wanted(operation, before, self.clock)
             if change is not None:
@@ -222,14 +237,14 @@ class Replica:
         operation: Operation,
         temporary: str | None,
     ) -> _Step:
-        path, version, size, digest, _ = change
-        entry = Entry(path, version, size, digest, etag, self.receipt())
+        path, version, size, digests, _ = change
+        entry = Entry(path, version, size, digests, etag, self.receipt())
         return _Step(before, change, entry, operation, temporary)
 
     def _adopt(self, operation: Adopt, before: Entry | None) -> _Step | None:
         try:
             found = deciding.found(
-                operation.path, before, self.clock, self.folder, self._max_file_size
+                operation.path, before, self.clock, self.folder, self.rules.max_file_size
             )
         except OSError as error:
             raise _disk_error(error) from error
@@ -239,7 +254,7 @@ class Replica:
         return self._step(before, change, etag_of(content), operation, None)
 
     def _check_right_to(self, change: Change, before: Entry | None) -> None:
-        replaces = before is not None and (before.sha1 is not None or not change.is_delete)
+        replaces = before is not None and not (before.is_delete and change.is_delete)
         if replaces and not self.folder.may_change(change.path):
             raise StoreRefused("The folder of this file may not be changed by the node's user.")
 
@@ -259,7 +274,7 @@ class Replica:
             if steps:
                 self._reached("written")
                 try:
-                    self._log.append([step.change for step in steps])
+                    self._append([step.change for step in steps])
                 except OSError as error:
                     for step in steps:
                         self._discard(step.temporary)
@@ -275,6 +290,10 @@ class Replica:
             for step in steps:
                 self._discard(step.temporary)
             return self._break(error)
+        finally:
+            if self._reserve_is_used:
+                self._reserve_is_used = False
+                self._place_of_queue.reserve.hold_back()
         if any(step.temporary is not None for step in steps):
             self._note_room()
         for step in steps:
@@ -284,6 +303,19 @@ class Replica:
             if step.temporary is not None or step.change.is_delete:
                 self.contents.damaged.discard(step.change.path)
         return None
+
+    def _append(self, changes: list[Change]) -> None:
+        """Write *changes* into the log. Deletes may use the reserve. :raises OSError: as the log does."""
+        try:
+            self._log.append(changes)
+        except OSError as error:
+            has_contents = any(change.content is not None for change in changes)
+            if error.errno not in FULL or isinstance(error, LogBroken) or has_contents:
+                raise
+            if not self._place_of_queue.reserve.release():
+                raise
+            self._reserve_is_used = True
+            self._log.append(changes)
 
     def _place(self, step: _Step) -> None:
         if step.temporary is not None:
@@ -357,7 +389,7 @@ class Replica:
                 self.folder.discard(temporary)
 
     def _heal(self, operation: Heal, before: Entry | None) -> Outcome:
-        if before is None or sha1(operation.content).hexdigest() != before.sha1:
+        if before is None or before.is_delete or not is_content(operation.content, before.digests):
             raise StoreRefused("The file has changed meanwhile.")
         try:
             temporary = self.folder.write_temporary(operation.content, sync=True)
@@ -413,6 +445,7 @@ class Replica:
         generation, number = begun
         if self._broken is None and generation == self._generation and self.catalog.checkpoint():
             self._log.discard(number)
+            self._place_of_queue.reserve.hold_back()
 
     def checkpoint(self) -> None:
         """All of it at once. Raises as :meth:`begin_checkpoint` does. :raises OSError:"""
@@ -423,6 +456,7 @@ class Replica:
     # After a kill, a power cut, or a failure of the disk.
 
     def _break(self, error: Exception) -> SfssError:
+        self._is_full = getattr(error, "errno", None) in FULL
         self._broken = str(error) or type(error).__name__
         self._generation += 1  # a checkpoint under way must not end
         self._mend_at = self.now() + _MENDING_PAUSE
@@ -450,6 +484,9 @@ class Replica:
             self._mend_at = self.now() + _MENDING_PAUSE
             try:
                 self._log.close()
+                self.folder.check()
+                self._place_of_queue.check()
+                self.catalog.check()
                 self._log = OpLog(self._queue, self._log.number)
                 self._replay()
                 # What was read again may never have been on disk.
@@ -458,17 +495,25 @@ class Replica:
                 if self.catalog.checkpoint():
                     self._log.discard(number, keep=False)  # who knows what is wrong with its blocks
             except Exception as error:
+                self._is_full = getattr(error, "errno", None) in FULL
                 self._broken = str(error) or type(error).__name__
             else:
                 self._broken = None
                 log.warning("the disk works again, and so do changes")
                 return
+        if self._is_full:
+            raise full()
         raise StoreRefused(f"The node cannot write: {self._broken}.")
 
     def _replay(self) -> None:
         """Do again what the log says, as far as nothing newer is known."""
         count = 0
         leaves: set[int] = set()
+        # What was replaced later by something that stands for itself need not be written again: there may
+        # be no room for it.
+        last: dict[str, Version] = {}
+        for changes in self._log.replay(quiet=True):
+            last |= {c.path: c.version for c in changes if c.is_delete or c.content is not None}
         for changes in self._log.replay():
             leaves.update(leaf_of(change.path) for change in changes)
             newest: dict[str, Entry] = {}
@@ -479,11 +524,13 @@ class Replica:
                 if path not in first:
                     first[path] = self.catalog.get(path)
                 before = newest.get(path) or first[path]
-                if before is not None and change.version < before.version:
+                if not (_is_of(change, before) or deciding.is_newer(change, before)):
+                    continue
+                if path in last and change.version < last[path]:
                     continue
                 step = self._redo(change, before)
                 newest[path] = step.entry
-                if first[path] is None or first[path].version != change.version:
+                if not _is_of(change, first[path]):
                     steps[path] = step._replace(before=first[path])
             if steps:
                 self.catalog.step(
@@ -495,6 +542,13 @@ class Replica:
         if count:
             log.info("read the log of changes again", extra={"changes": count})
 
+    def _is_in_place(self, change: Change) -> bool:
+        """Whether its content lies there already: then it need not be written, for which there may be no room."""
+        try:
+            return is_content(self.folder.read(change.path, limit=change.size), change.digests)
+        except OSError:
+            return False
+
     def _etag_on_disk(self, change: Change) -> str:
         """The ETag of the file, which was there when this was logged; "" if it is not any more."""
         try:
@@ -502,7 +556,7 @@ class Replica:
         except OSError as error:
             log.error("cannot read a file", extra={"path": change.path, "reason": str(error)})
             return ""
-        if content is None or sha1(content).hexdigest() != change.sha1:
+        if not is_content(content, change.digests):
             return ""  # it will be found damaged, and healed
         return etag_of(content)
 
@@ -512,14 +566,14 @@ class Replica:
         etag, temporary = "", None
         if change.content is not None:
             etag = etag_of(change.content)
-            temporary = self.folder.write_temporary(change.content, sync=False)
-        elif change.sha1 is not None and before is not None and before.sha1 == change.sha1:
+            if not self._is_in_place(change):
+                temporary = self.folder.write_temporary(change.content, sync=False)
+        elif before is not None and are_same(before.digests, change.digests):
             etag = before.etag
-        elif change.sha1 is not None:
+        elif not change.is_delete:
             etag = self._etag_on_disk(change)
-        known = before is not None and before.version == change.version
-        received = before.received if known else self.receipt()
-        entry = Entry(change.path, change.version, change.size, change.sha1, etag, received)
+        received = before.received if _is_of(change, before) else self.receipt()
+        entry = Entry(change.path, change.version, change.size, change.digests, etag, received)
         step = _Step(before, change, entry, None, temporary)
         try:
             self._place(step)
@@ -538,7 +592,11 @@ class Replica:
             known = secrets.token_hex(8)
             self.catalog.set_state("storage", known)
             if next(self.folder.walk(), None) is None:
-                self.folder.identify(known)
+                try:
+                    self.folder.identify(known)
+                except OSError as error:
+                    if error.errno not in FULL:
+                        raise StoreUnusable(f"Cannot write in {self.folder.root}: {error.strerror}.") from error
         if self.folder.identity == known:
             return True
         if self.catalog.counts.files and not new_storage and next(self.folder.walk(), None) is None:
@@ -554,11 +612,16 @@ class Replica:
         self.knows_folder = True
 
 
-_FULL = "The disk is full; reading and deleting go on. Nothing was changed."
+def _is_of(change: Change, entry: Entry | None) -> bool:
+    """Whether *entry* is what *change* has made of its path."""
+    return (
+        entry is not None
+        and entry.version == change.version
+        and (are_same(entry.digests, change.digests) or entry.is_delete == change.is_delete is True)
+    )
 
 
 def _disk_error(error: OSError) -> SfssError:
-    if error.errno in FULL:
-        return StoreFull(_FULL)
-    log.error("the disk refuses", extra={"reason": str(error)})
-    return StoreRefused(f"The disk refused: {error.strerror}. Nothing was changed.")
+    if error.errno not in FULL:
+        log.error("the disk refuses", extra={"reason": str(error)})
+    return refusal(error)

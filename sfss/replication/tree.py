@@ -6,12 +6,17 @@ that the hash of its path names. The digest of a leaf is the sum of those of its
 costs the same whatever else is there.
 
 Deleted files are not in it: nodes forget them at different times, and are the same all the same.
+
+The digests are BLAKE2b (RFC 7693), so that nobody can choose files that make different nodes look the same.
+Which leaf a file belongs to decides nothing, and is left to a faster hash.
 """
 
 from array import array
+from hashlib import blake2b
 
 import xxhash
 
+from sfss.replication.digests import Digests
 from sfss.replication.versions import Version
 
 FAN = 256
@@ -23,9 +28,13 @@ def leaf_of(path: str) -> int:
     return xxhash.xxh3_64_intdigest(path.encode()) >> 48
 
 
-def digest_of(path: str, version: Version) -> int:
+def digest_of(path: str, version: Version, digests: Digests) -> int:
     """What a file adds to its leaf."""
-    return xxhash.xxh3_64_intdigest(f"{path}\0{version.stamp}\0{version.node}".encode())
+    return _digest(f"{path}\0{version.stamp}\0{version.node}\0{digests.sha256}".encode())
+
+
+def _digest(data: bytes | memoryview) -> int:
+    return int.from_bytes(blake2b(data, digest_size=8).digest())
 
 
 class HashTree:
@@ -45,13 +54,13 @@ class HashTree:
         self.leaves[leaf] = digests & _WORD
 
     def root(self) -> int:
-        return xxhash.xxh3_64_intdigest(array("Q", self.branches()).tobytes())
+        return _digest(array("Q", self.branches()).tobytes())
 
     def branches(self) -> list[int]:
         data = memoryview(self.leaves).cast("B")
         size = 8 * FAN
         return [
-            xxhash.xxh3_64_intdigest(data[start : start + size])
+            _digest(data[start : start + size])
             for start in range(0, 8 * LEAVES, size)
         ]
 

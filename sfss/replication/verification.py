@@ -5,11 +5,11 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from hashlib import sha1
 from typing import Any
 
 from sfss.errors import SfssError
 from sfss.replication.catalog import Entry
+from sfss.replication.digests import are_same, is_content
 from sfss.replication.engine import Engine
 from sfss.replication.links import Link
 from sfss.replication.names import can_name_a_file
@@ -56,7 +56,8 @@ class Verification:
                 "healed": 0,
                 "adopted": 0,
                 "deleted": 0,
-                "skipped": 0,
+                "unreadable": 0,
+                "foreign": 0,
                 "compared": 0,
                 "failure": "",
             }
@@ -81,7 +82,7 @@ class Verification:
                 progress.update(checked=0, damaged=0, healed=0)
                 await self._look_at_the_catalog(True)
             await self._look_at_the_folder()
-            if not progress["damaged"] - progress["healed"]:
+            if not progress["damaged"] - progress["healed"] and not progress["unreadable"]:
                 await self._engine.run(self._replica.folder_is_known)
             await self._compare()
         except SfssError as error:
@@ -94,7 +95,7 @@ class Verification:
             progress["runs"] += 1
         left = progress["damaged"] - progress["healed"]
         log.log(
-            logging.ERROR if left or progress["failure"] else logging.INFO,
+            logging.ERROR if left or progress["unreadable"] or progress["failure"] else logging.INFO,
             "verified",
             extra={**progress, "seconds": round(time.monotonic() - began, 1)},
         )
@@ -127,7 +128,7 @@ class Verification:
             try:
                 if contents:
                     content = folder.read(entry.path, limit=max(entry.size, 1))
-                    good = content is not None and sha1(content).hexdigest() == entry.sha1
+                    good = is_content(content, entry.digests)
                 else:
                     known = folder.stat(entry.path)
                     good = known is not None and known.st_size == entry.size
@@ -143,7 +144,7 @@ class Verification:
         found = []
         for suspect in suspects:
             entry = replica.catalog.get(suspect.path)
-            if entry is not None and entry.sha1 is not None and not replica.contents.is_intact(entry):
+            if entry is not None and not entry.is_delete and not replica.contents.is_intact(entry):
                 found.append(entry)
         return found
 
@@ -164,7 +165,7 @@ class Verification:
                 before = len(wanted)
                 for change in changes:
                     entry = wanted.get(change.path)
-                    if entry is None or change.sha1 != entry.sha1 or not change.is_intact:
+                    if entry is None or not are_same(change.digests, entry.digests) or not change.is_intact:
                         continue
                     del wanted[change.path]
                     healed += await self._is_changed(Heal(change.path, change.content))
@@ -178,23 +179,35 @@ class Verification:
 
     async def _look_at_the_folder(self) -> None:
         """Files that somebody else has put there belong to the node from now on."""
-        skipped: list[str] = []
-        paths = self._replica.folder.walk(skipped.append)
+        foreign: list[str] = []
+        unreadable: list[str] = []
+
+        def skipped(place: str, is_ours: bool) -> None:
+            (unreadable if is_ours else foreign).append(place)
+
+        paths = self._replica.folder.walk(skipped)
         while batch := await asyncio.to_thread(_some, paths):
-            skipped += [path for path in batch if not can_name_a_file(path)]
+            foreign += [path for path in batch if not can_name_a_file(path)]
             batch = [path for path in batch if can_name_a_file(path)]
             unknown, deleted = await self._engine.run(partial(self._unknown, batch))
             for path in unknown:
-                self._progress["adopted"] += await self._is_changed(Adopt(path))
+                try:
+                    outcome = await self._engine.change(Adopt(path))
+                    self._progress["adopted"] += outcome.changed
+                except SfssError as error:
+                    log.error("a file cannot be read", extra={"path": path, "reason": str(error)})
+                    unreadable.append(path)
             for path in deleted:
                 self._progress["deleted"] += 1
                 log.warning("a file that was deleted lies in the folder again", extra={"path": path})
-        if skipped:
-            self._progress["skipped"] = len(skipped)
-            log.warning(
-                "names in the folder that are none of the node's, or cannot be read",
-                extra={"count": len(skipped), "first": skipped[0]},
-            )
+        self._progress["unreadable"] = len(unreadable)
+        self._progress["foreign"] = len(foreign)
+        for what, places, level in (
+            ("in the folder, and cannot be read", unreadable, logging.ERROR),
+            ("in the folder, and not the node's; passed over", foreign, logging.INFO),
+        ):
+            if places:
+                log.log(level, what, extra={"count": len(places), "first": places[0]})
 
     async def _is_changed(self, operation: Adopt | Heal) -> bool:
         """Do *operation*, whatever one file does; whether it has changed anything."""
@@ -228,7 +241,7 @@ class Verification:
         """Those that the catalog does not know, and those that it says are deleted."""
         entries = {path: self._replica.catalog.get(path) for path in paths}
         unknown = [path for path, entry in entries.items() if entry is None]
-        return unknown, [path for path, entry in entries.items() if entry and entry.sha1 is None]
+        return unknown, [path for path, entry in entries.items() if entry and entry.is_delete]
 
 
 def _some(paths: Iterator[str]) -> list[str]:

@@ -13,12 +13,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sfss.errors import NoStoreAvailable, NotFound, SfssError, StoreFull, StoreRefused
+from sfss.errors import NoStoreAvailable, NotFound, Overloaded, SfssError
 from sfss.figures import Family, counter
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
 from sfss.receivers import Receiver
 from sfss.stores.base import EVENTS, Stats, Store
-from sfss.stores.folder import FULL, Folder
+from sfss.stores.disk_errors import refusal
+from sfss.stores.folder import Folder
 
 log = logging.getLogger("sfss.store")
 
@@ -117,6 +118,7 @@ class DirectoryStore(Store):
 
     async def ready(self) -> None:
         try:
+            self._folder.check()
             self._folder.free_bytes()
         except OSError as error:
             raise self._refused(error, "read") from error
@@ -134,6 +136,7 @@ class DirectoryStore(Store):
 
     def _put(self, path: str, content: bytes | bytearray, precondition: Precondition | None) -> None:
         folder = self._folder
+        folder.check()
         temporary = folder.write_temporary(content, sync=True)
         try:
             with folder.locked():
@@ -145,6 +148,7 @@ class DirectoryStore(Store):
         folder.sync_folders(path)
 
     def _delete(self, path: str, precondition: Precondition | None) -> bool:
+        self._folder.check()
         with self._folder.locked():
             self._check(path, precondition)
             found = self._folder.remove(path)
@@ -173,10 +177,11 @@ class DirectoryStore(Store):
             raise self._refused(error, function.__name__.strip("_")) from error
 
     def _refused(self, error: OSError, what: str) -> SfssError:
-        log.error("disk error", extra={"store": self._address, "call": what, "reason": str(error)})
-        if error.errno in FULL:
-            return StoreFull("The disk is full; reading and deleting go on. Nothing was changed.")
-        return StoreRefused(f"The disk refused: {error.strerror}. A write may have happened.")
+        answer = refusal(error, may_have_happened=what != "read")
+        if not isinstance(answer, Overloaded):
+            extra = {"store": self._address, "call": what, "reason": str(error)}
+            log.error("disk error", extra=extra)
+        return answer
 
     def _events(self) -> dict[str, int]:
         counts = self._counts

@@ -6,9 +6,11 @@
 * A path that the file system cannot hold lies under its SHA-256 in :data:`RESERVED`: parts of over
   255 bytes, a file where others have a folder and the other way round, names of ours. So does, on
   a file system that takes two names for one (``A`` and ``a``, two ways to write ``é``), each path
-  that is not the plainest way to write itself.
+  that is not the plainest way to write itself. Its name lies beside it, so that whoever has the folder
+  has the names.
+* What another user has shut (``lost+found``) is no part of it: nothing is looked for in there.
 
-All calls block. One process, or one thread, may disturb another: whoever needs more than single
+It opens on a full disk, too: what is there is read and removed. All calls block. One process, or one thread, may disturb another: whoever needs more than single
 steps takes :meth:`Folder.locked`.
 """
 
@@ -17,8 +19,10 @@ import errno
 import fcntl
 import hashlib
 import itertools
+import logging
 import os
 import stat
+import threading
 import time
 import unicodedata
 from collections.abc import Callable, Iterator, Sequence
@@ -26,11 +30,17 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from sfss.errors import StoreUnusable
+from sfss.stores.disk_errors import DISK_FAILS, FULL, TOO_MUCH
+
+log = logging.getLogger("sfss.store")
 
 #: What is not a file of the user's lies here. Only the user who runs sfss can look into it.
 RESERVED = ".sfss"
 _TEMPORARY = f"{RESERVED}/temporary"
 _HASHED = f"{RESERVED}/names"
+_OWNER = f"{RESERVED}/owner"
+#: Behind the name of a file that lies under its SHA-256: the file with its path.
+_NAMED = ".path"
 #: A temporary file of this age (seconds) is left over from a process that was killed.
 _LEFT_OVER = 3600.0
 _LONGEST_PART = 255  # bytes: NAME_MAX, on every file system of today
@@ -41,12 +51,10 @@ _MOST_KEPT = 64
 #: The path, or a part of it, is something else than it would have to be.
 _IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.ENOTEMPTY)
 _IS_NO_FILE = (errno.ENOENT, *_IN_THE_WAY, errno.ENAMETOOLONG, errno.ENXIO)
-FULL = (errno.ENOSPC, errno.EDQUOT)
-_TOO_MUCH = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
-#: It is the disk, and not this one file.
-DISK_FAILS = (errno.EIO, errno.EROFS, *FULL)
 
 _FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+#: To reach what lies in a folder; that takes no right to list it.
+_PASSING_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: somebody may have put a FIFO there, and opening one waits for its other end.
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -58,7 +66,7 @@ class Folder:
     *alone*: no other process may use it at the same time. *folds*: whether the file system takes
     several names for one; it is tried out if nobody says.
 
-    :raises StoreUnusable: if it cannot be written, or is in use.
+    :raises StoreUnusable: if it cannot be written (but for want of room), or is in use.
     """
 
     def __init__(self, root: Path, *, alone: bool = False, folds: bool | None = None):
@@ -66,19 +74,20 @@ class Folder:
         self._names = itertools.count()
         self._kept: dict[str, int] | None = None  # descriptors of folders by their paths
         self._name = f"{os.getpid()}-{time.time_ns()}"
+        self._one_in_here = threading.Lock()
         try:
-            self.root.mkdir(parents=True, exist_ok=True)
+            make_folders(self.root)
             self._root = os.open(self.root, _FOLDER_FLAGS & ~os.O_NOFOLLOW)
         except OSError as error:
             raise StoreUnusable(f"Cannot use the folder {self.root}: {error.strerror}.") from error
         try:
-            for name in (RESERVED, _TEMPORARY, _HASHED):
-                _make_folder(name, self._root, mode=0o700)
             self._owner = self._lock(alone)
+            if not self._make_reserved():
+                log.warning("no room in the folder: it can only be read", extra={"folder": self.root})
             self._sweep(_LEFT_OVER if not alone else 0.0)
             self._folds = self._tries_out_folding() if folds is None else folds
             # Who is alone knows whether any file lies there.
-            self._any_hashed = not alone or bool(os.listdir(self.root / _HASHED))
+            self._any_hashed = not alone or self._has_hashed()
         except OSError as error:
             os.close(self._root)
             raise StoreUnusable(f"Cannot write in {self.root}: {error.strerror}.") from error
@@ -90,15 +99,22 @@ class Folder:
         os.close(self._owner)
         os.close(self._root)
 
+    def check(self) -> None:
+        """Return if the folder is still at its place. :raises OSError: ESTALE, if it was removed or replaced."""
+        check_same(self.root, os.fstat(self._root))
+
     @property
     def identity(self) -> str:
         """What :meth:`identify` has written here, "" if nobody has."""
-        return os.pread(self._owner, 100, 0).decode("ascii", "replace")
+        try:
+            return (self.root / _OWNER).read_bytes()[:100].decode("ascii", "replace")
+        except FileNotFoundError:
+            return ""
 
     def identify(self, identity: str) -> None:
-        """Write who this folder is, so that its owner knows it again."""
-        os.pwrite(self._owner, identity.encode("ascii"), 0)
-        os.fsync(self._owner)
+        """Write who this folder is, so that its owner knows it again. :raises OSError:"""
+        self._rename(self.write_temporary(identity.encode("ascii"), sync=True), _OWNER.split("/"))
+        sync_folder(self.root / RESERVED)
 
     def sync(self) -> None:
         """Return when all that was written here is on disk. :raises OSError:"""
@@ -116,7 +132,7 @@ class Folder:
             try:
                 descriptor = open_beneath(self._root, "/".join(parts), _READ_FLAGS)
             except OSError as error:
-                if error.errno not in _IS_NO_FILE:
+                if not self._is_no_file(error, parts):
                     raise
                 continue
             if stat.S_ISREG(os.fstat(descriptor).st_mode):
@@ -164,14 +180,45 @@ class Folder:
             os.close(descriptor)
         return content
 
-    def walk(self, skipped: Callable[[str], None] = lambda path: None) -> Iterator[str]:
-        """The paths of all files that lie at their own place.
+    def walk(
+        self, skipped: Callable[[str, bool], None] = lambda place, is_ours: None
+    ) -> Iterator[str]:
+        """The paths of all files.
 
-        *skipped* is called with folders that cannot be read.
+        *skipped* is called with what cannot be read, and whether it is ours: a folder of this user, or a
+        content whose name is lost. (Folders that another user has shut are not.)
         """
         yield from self._walk("", self._root, skipped)
+        if self._any_hashed:
+            yield from self._walk_hashed(skipped)
 
-    def _walk(self, prefix: str, folder: int, skipped: Callable[[str], None]) -> Iterator[str]:
+    def _walk_hashed(self, skipped: Callable[[str, bool], None]) -> Iterator[str]:
+        try:
+            branches = sorted(os.listdir(self.root / _HASHED))
+        except FileNotFoundError:
+            return
+        for branch in branches:
+            folder = self.root / _HASHED / branch
+            names = set(os.listdir(folder))
+            for name in sorted(names):
+                if name.endswith(_NAMED):
+                    continue
+                path = None
+                if name + _NAMED in names:
+                    path = (folder / (name + _NAMED)).read_bytes().decode("utf-8", "replace")
+                if path is None or _hashed_place(path)[-1] != name:
+                    skipped(f"{_HASHED}/{branch}/{name}", True)
+                elif not self._lies_at_its_own_place(path):  # else it was named already
+                    yield path
+
+    def _lies_at_its_own_place(self, path: str) -> bool:
+        own = self._own_place(path)
+        try:
+            return own is not None and self._is_regular(own)
+        except OSError:
+            return False
+
+    def _walk(self, prefix: str, folder: int, skipped: Callable[[str, bool], None]) -> Iterator[str]:
         folders = []
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -186,7 +233,7 @@ class Folder:
                 inner = os.open(name, _FOLDER_FLAGS, dir_fd=folder)
             except OSError as error:
                 if error.errno not in _IS_NO_FILE:  # or it has just been removed
-                    skipped(f"{prefix}{name}")
+                    skipped(f"{prefix}{name}", not self._is_shut([*prefix.split("/")[:-1], name, ""]))
                 continue
             try:
                 yield from self._walk(f"{prefix}{name}/", inner, skipped)
@@ -201,7 +248,12 @@ class Folder:
         :raises OSError: and nothing is left of it.
         """
         name = f"{_TEMPORARY}/{self._name}-{next(self._names)}"
-        descriptor = os.open(name, _WRITE_FLAGS, 0o666, dir_fd=self._root)
+        try:
+            descriptor = os.open(name, _WRITE_FLAGS, 0o666, dir_fd=self._root)
+        except FileNotFoundError:  # there was no room when this was opened
+            if not self._make_reserved():
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from None
+            descriptor = os.open(name, _WRITE_FLAGS, 0o666, dir_fd=self._root)
         try:
             written = os.write(descriptor, content)
             while written < len(content):
@@ -228,14 +280,18 @@ class Folder:
             try:
                 self._rename(temporary, own)
             except OSError as error:
-                if error.errno in (*DISK_FAILS, *_TOO_MUCH):
+                if error.errno in (*DISK_FAILS, *TOO_MUCH):
                     raise
                 # Whatever is wrong with this one place: the other is left.
             else:
                 if self._any_hashed:
-                    self._unlink(_hashed_place(path))
+                    self._unlink_hashed(path)
                 return
-        self._rename(temporary, _hashed_place(path))
+        hashed = _hashed_place(path)
+        if not self._is_regular(_name_of(hashed)):
+            # The name first: a content without one could not be found again by whoever has only the folder.
+            self._rename(self.write_temporary(path.encode(), sync=True), _name_of(hashed))
+        self._rename(temporary, hashed)
         self._any_hashed = True
 
     def remove(self, path: str) -> bool:
@@ -243,22 +299,28 @@ class Folder:
         found = False
         # Its own place first: what lies there may be an older one, and must not come to light again.
         for parts in self._looked_at(path)[::-1]:
-            if self._unlink(parts):
+            if parts[0] == RESERVED:
+                found |= self._unlink_hashed(path)
+            elif self._unlink(parts):
                 found = True
-                if parts[0] != RESERVED:
-                    self._prune(parts[:-1])
+                self._prune(parts[:-1])
         return found
 
     def may_change(self, path: str) -> bool:
         """Whether this user may replace or remove what lies at *path*."""
         own = self._own_place(path)
-        if own is not None:
-            try:
-                with self._parent(own) as parent:
-                    return os.access(".", os.W_OK | os.X_OK, dir_fd=parent, effective_ids=True)
-            except OSError:
-                return True  # it does not lie there
-        return True
+        if own is None:
+            return True
+        try:
+            with self._parent(own) as parent:
+                file = os.stat(own[-1], dir_fd=parent, follow_symlinks=False)
+                if not os.access(".", os.W_OK | os.X_OK, dir_fd=parent, effective_ids=True):
+                    return False
+                folder, user = os.stat(".", dir_fd=parent), os.geteuid()
+                is_sticky = bool(folder.st_mode & stat.S_ISVTX)  # inode(7): only owners remove from it
+                return not is_sticky or user in (0, folder.st_uid, file.st_uid)
+        except OSError as error:
+            return self._is_no_file(error, own)
 
     def sync_folders(self, path: str) -> None:
         """Return when what was placed or removed at *path* will still be so after a power cut."""
@@ -266,23 +328,25 @@ class Folder:
             # All of them: who has just made one of these folders may not have synced it yet.
             for depth in range(len(parts), 0, -1):
                 try:
-                    with self._parent(parts[:depth]) as parent:
-                        os.fsync(parent)
+                    self._sync_parent(parts[:depth])
                 except OSError as error:
-                    if error.errno not in _IS_NO_FILE:
+                    if not self._is_no_file(error, parts[:depth]):
                         raise
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Nobody else is in here, no other thread and no other process."""
-        descriptor = os.open(
-            f"{RESERVED}/lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self._root
-        )
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            yield
-        finally:
-            os.close(descriptor)
+        with self._one_in_here:
+            try:
+                descriptor = os.open(RESERVED, _FOLDER_FLAGS, dir_fd=self._root)
+            except FileNotFoundError:  # no room to make it, so nobody can put anything
+                yield
+                return
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX)
+                yield
+            finally:
+                os.close(descriptor)
 
     def free_bytes(self) -> int:
         """What this user may still write on the disk."""
@@ -322,14 +386,14 @@ class Folder:
             yield self._kept[name]
             return
         try:
-            folder = open_beneath(self._root, name, _FOLDER_FLAGS)
+            folder = open_beneath(self._root, name, _PASSING_FLAGS)
         except FileNotFoundError:
             if not make:
                 raise
             for depth in range(1, len(parts)):
                 with self._parent(parts[:depth]) as parent:
                     _make_folder(parts[depth - 1], parent)
-            folder = open_beneath(self._root, name, _FOLDER_FLAGS)
+            folder = open_beneath(self._root, name, _PASSING_FLAGS)
         if self._kept is not None and len(self._kept) < _MOST_KEPT:
             self._kept[name] = folder
             yield folder
@@ -369,16 +433,64 @@ class Folder:
     def _unlink(self, parts: Sequence[str]) -> bool:
         try:
             with self._parent(parts) as parent:
-                if not stat.S_ISREG(
-                    os.stat(parts[-1], dir_fd=parent, follow_symlinks=False).st_mode
-                ):
+                if not _is_regular(parts[-1], parent):
                     return False
                 os.unlink(parts[-1], dir_fd=parent)
         except OSError as error:
-            if error.errno not in _IS_NO_FILE:
+            if not self._is_no_file(error, parts):
                 raise
             return False
         return True
+
+    def _unlink_hashed(self, path: str) -> bool:
+        parts = _hashed_place(path)
+        found = self._unlink(parts)
+        self._unlink(_name_of(parts))
+        return found
+
+    def _is_regular(self, parts: Sequence[str]) -> bool:
+        """Whether a file lies there. :raises OSError: if nobody can say."""
+        try:
+            with self._parent(parts) as parent:
+                return _is_regular(parts[-1], parent)
+        except OSError as error:
+            if not self._is_no_file(error, parts):
+                raise
+            return False
+
+    def _is_no_file(self, error: OSError, parts: Sequence[str]) -> bool:
+        """Whether *error*, about what lies at *parts*, says that there is no file of ours."""
+        if error.errno == errno.EACCES:
+            return self._is_shut(parts)
+        return error.errno in _IS_NO_FILE
+
+    def _is_shut(self, parts: Sequence[str]) -> bool:
+        """Whether another user's folder is in the way that this user may not enter."""
+        for depth in range(1, len(parts)):
+            folder = "/".join(parts[:depth])
+            try:
+                status = os.stat(folder, dir_fd=self._root, follow_symlinks=False)
+            except OSError:
+                return False
+            if not os.access(folder, os.X_OK, dir_fd=self._root, effective_ids=True):
+                return status.st_uid != os.geteuid()
+        return False
+
+    def _sync_parent(self, parts: Sequence[str]) -> None:
+        if len(parts) == 1:
+            os.fsync(self._root)
+            return
+        try:
+            folder = open_beneath(self._root, "/".join(parts[:-1]), _FOLDER_FLAGS)
+        except PermissionError:
+            if self._is_shut(parts):
+                raise
+            self.sync()  # it may be entered, and not opened: so everything is synced
+            return
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
 
     def _prune(self, parts: Sequence[str]) -> None:
         """Remove the folder *parts*, and those that it was alone in, if they are empty."""
@@ -392,10 +504,26 @@ class Folder:
 
     # At the start.
 
+    def _make_reserved(self) -> bool:
+        """Make the folders of our own; whether there was room for them."""
+        try:
+            for name in (RESERVED, _TEMPORARY, _HASHED):
+                _make_folder(name, self._root, mode=0o700)
+        except OSError as error:
+            if error.errno not in (*FULL, errno.EROFS):
+                raise
+            return False
+        return True
+
+    def _has_hashed(self) -> bool:
+        try:
+            return bool(os.listdir(self.root / _HASHED))
+        except FileNotFoundError:
+            return False
+
     def _lock(self, alone: bool) -> int:
-        descriptor = os.open(
-            f"{RESERVED}/owner", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600, dir_fd=self._root
-        )
+        # (On the folder itself: a file would take room.)
+        descriptor = os.open(".", _FOLDER_FLAGS, dir_fd=self._root)
         kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
@@ -409,7 +537,10 @@ class Folder:
 
     def _sweep(self, age: float) -> None:
         """Remove what a process that was killed has left behind."""
-        descriptor = os.open(_TEMPORARY, _FOLDER_FLAGS, dir_fd=self._root)
+        try:
+            descriptor = os.open(_TEMPORARY, _FOLDER_FLAGS, dir_fd=self._root)
+        except FileNotFoundError:
+            return
         try:
             for name in os.listdir(descriptor):
                 try:
@@ -424,7 +555,13 @@ class Folder:
         """Whether the file system takes ``A`` and ``a``, or two ways to write ``é``, for one name."""
         for one, other in (("A", "a"), ("\u00e9", "e\u0301")):
             name = f"{_TEMPORARY}/{self._name}-{one}"
-            os.close(os.open(name, _WRITE_FLAGS, 0o600, dir_fd=self._root))
+            try:
+                os.close(os.open(name, _WRITE_FLAGS, 0o600, dir_fd=self._root))
+            except OSError as error:
+                if error.errno not in (*FULL, errno.EROFS, errno.ENOENT):
+                    raise
+                # No room to try it. File systems that fold take both for one.
+                return _exists(RESERVED.upper(), self._root)
             try:
                 if _exists(f"{_TEMPORARY}/{self._name}-{other}", self._root):
                     return True
@@ -453,7 +590,7 @@ _syscall.argtypes = (
     ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_How), ctypes.c_size_t,
 )
 _HOW = {
-    flags: ctypes.pointer(_How(flags, 0, _BENEATH)) for flags in (_FOLDER_FLAGS, _READ_FLAGS)
+    flags: ctypes.pointer(_How(flags, 0, _BENEATH)) for flags in (_FOLDER_FLAGS, _PASSING_FLAGS, _READ_FLAGS)
 }
 
 
@@ -474,7 +611,7 @@ def open_by_parts(root: int, path: str, flags: int) -> int:
     *folders, name = path.split("/")
     try:
         for part in folders:
-            inner = os.open(part, _FOLDER_FLAGS, dir_fd=folder)
+            inner = os.open(part, _PASSING_FLAGS, dir_fd=folder)
             if folder != root:
                 os.close(folder)
             folder = inner
@@ -501,6 +638,43 @@ def _hashed_place(path: str) -> Sequence[str]:
     """Where a file lies that cannot lie at its own path."""
     digest = hashlib.sha256(path.encode()).hexdigest()
     return (RESERVED, "names", digest[:2], digest)
+
+
+def _name_of(hashed: Sequence[str]) -> Sequence[str]:
+    """Where the name of the file lies that lies there."""
+    return (*hashed[:-1], hashed[-1] + _NAMED)
+
+
+def _is_regular(name: str, folder: int) -> bool:
+    return stat.S_ISREG(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
+
+
+def make_folders(folder: Path, mode: int = 0o777) -> None:
+    """Make *folder*, and those that it lies in, if they are not there; they are on disk then.
+
+    *mode* is that of *folder* itself. :raises OSError:
+    """
+    missing = []
+    while not folder.is_dir():
+        missing.append(folder)
+        folder = folder.parent
+    for made in reversed(missing):
+        try:
+            made.mkdir(mode if made is missing[0] else 0o777)
+        except FileExistsError:
+            if not made.is_dir():
+                raise
+        sync_folder(made.parent)
+
+
+def check_same(place: Path, known: os.stat_result) -> None:
+    """Return if what lies at *place* is what was *known*. :raises OSError: ESTALE, if not."""
+    try:
+        found = os.stat(place)
+    except FileNotFoundError:
+        raise OSError(errno.ESTALE, f"{place} was removed while it is in use") from None
+    if (found.st_dev, found.st_ino) != (known.st_dev, known.st_ino):
+        raise OSError(errno.ESTALE, f"{place} was replaced while it is in use")
 
 
 def sync_folder(folder: Path) -> None:

@@ -10,24 +10,30 @@ reading a small file from the page cache takes less time than handing it to a th
 
 A kill at any moment leaves the last commit. Several processes may share the folder: one of them
 writes at a time, and the others wait for their turn (:class:`_Turn`).
+
+Nobody but the user who runs sfss can read the database, or lock it. Before each group of writes it is seen
+that the files are still those that were opened: what is written into one that was removed or cut off
+would be gone with the process.
 """
 
 import asyncio
+import contextlib
+import errno
 import fcntl
 import logging
 import os
 import queue
 import sqlite3
+import struct
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from sfss.errors import (
     NoStoreAvailable,
     NotFound,
     SfssError,
-    StoreFull,
     StoreRefused,
     StoreUnusable,
 )
@@ -36,7 +42,9 @@ from sfss.models import FileInfo, Precondition, StoredFile, etag_of
 from sfss.receivers import Receiver, tell
 from sfss.stores.base import EVENTS, Stats, Store
 from sfss.stores.deadlines import Deadlines
-from sfss.stores.folder import sync_folder
+from sfss.stores.disk_errors import full, refusal
+from sfss.stores.folder import check_same, make_folders, sync_folder
+from sfss.stores.reserve import Reserve
 
 log = logging.getLogger("sfss.store")
 
@@ -94,6 +102,8 @@ class SqliteStore(Store):
         self.description = f"sqlite {self._file}"
         self._timeout = request_timeout
         self._counts = {"cmd_get": 0, "get_hits": 0, "cmd_set": 0, "cmd_delete": 0}
+        self._claim: int | None = None  # see claim()
+        self._files = _Files(self._file)
         self._reader: sqlite3.Connection | None = None
         self._writer: _Writer | None = None
 
@@ -107,9 +117,17 @@ class SqliteStore(Store):
     async def start(self) -> None:
         """Open the database, or make it. Raises as :meth:`prepare` does."""
         self.prepare()
-        self._reader = _connect(self._file, self._timeout)
-        self._reader.execute("PRAGMA query_only = ON")
-        self._writer = _Writer(self._file, asyncio.get_running_loop(), self._timeout)
+        self._claim = claim(self._file.parent, alone=False)
+        try:
+            with _room_to_open(self._file):
+                self._reader = _connect(self._file, self._timeout)
+                self._reader.execute("PRAGMA query_only = ON")
+                self._read_row("SELECT files FROM totals")  # now all its files are there
+                self._files.note()
+        except (sqlite3.Error, OSError, StoreRefused) as error:
+            raise StoreUnusable(f"Cannot use {self._file}: {error}.") from error
+        loop = asyncio.get_running_loop()
+        self._writer = _Writer(self._file, self._files, loop, self._timeout)
 
     async def get(self, path: str) -> StoredFile:
         file = self._get(path)
@@ -228,11 +246,18 @@ class SqliteStore(Store):
 
     async def ready(self) -> None:
         self._read_row("SELECT files FROM totals")
+        try:
+            self._files.check()
+        except OSError as error:
+            raise StoreRefused(_gone(error)) from error
 
     async def close(self) -> None:
         if self._writer is not None:
             await self._writer.close()
             self._reader.close()
+            Reserve(self._file.parent).hold_back()  # of what its files have taken
+        if self._claim is not None:
+            os.close(self._claim)
 
     def _read_row(self, query: str, *arguments: str) -> tuple | None:
         try:
@@ -250,7 +275,7 @@ def create(file: Path) -> None:
     :raises StoreUnusable: if not, with a sentence for the operator.
     """
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
+        make_folders(file.parent, mode=0o700)
     except OSError as error:
         raise StoreUnusable(f"Cannot make the folder {file.parent}: {error.strerror}.") from error
     if not os.access(file.parent, os.W_OK | os.X_OK):
@@ -258,19 +283,67 @@ def create(file: Path) -> None:
     try:
         if file.exists() and not os.access(file, os.W_OK):
             raise StoreUnusable(f"{file} cannot be written by this user.")
-        database = sqlite3.connect(file, isolation_level=None)
-        try:
-            if not _is_ours(database):
+        _make_private(file)
+        with _room_to_open(file), contextlib.closing(_plain_connection(file)) as database:
+            if not is_ours(database):
                 _claim(database, file)
                 sync_folder(file.parent)
-        finally:
-            database.close()
+            database.execute("PRAGMA journal_mode = WAL")
     except (sqlite3.Error, OSError) as error:
         # If it is "database is locked": SQLite has waited for that for five seconds.
         raise StoreUnusable(f"Cannot use {file}: {error}.") from error
 
 
-def _is_ours(database: sqlite3.Connection) -> bool:
+def _plain_connection(file: Path) -> sqlite3.Connection:
+    return sqlite3.connect(file, isolation_level=None)
+
+
+def _make_private(file: Path) -> None:
+    """See that nobody else can read or lock the database. SQLite gives its other files the same rights."""
+    os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    for suffix in ("", "-wal", "-shm", "-turn"):
+        with contextlib.suppress(FileNotFoundError):
+            place = f"{file}{suffix}"
+            status = os.stat(place)
+            if status.st_mode & 0o077 and status.st_uid == os.geteuid():
+                os.chmod(place, 0o600)
+
+
+@contextlib.contextmanager
+def _room_to_open(file: Path) -> Iterator[None]:
+    """Opening the database is possible in here though the disk is full."""
+    turn = _Turn(file)
+    reserve = Reserve(file.parent)
+    try:
+        with turn:
+            reserve.release()
+            try:
+                yield
+            finally:
+                reserve.hold_back()
+    finally:
+        turn.close()
+
+
+def claim(folder: Path, *, alone: bool) -> int:
+    """A descriptor that holds *folder* until it is closed: with others that serve from it, or *alone*.
+
+    :raises StoreUnusable: if somebody else holds it in a way that does not go with that.
+    """
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(descriptor, (fcntl.LOCK_EX if alone else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StoreUnusable(
+            f"A server runs over {folder}: stop it first."
+            if alone
+            else f"{folder} is being restored: start the server when that has ended."
+        ) from None
+    return descriptor
+
+
+def is_ours(database: sqlite3.Connection) -> bool:
     """Whether it is there, and of this version: that waits for no writer."""
     (owner,) = database.execute("PRAGMA application_id").fetchone()
     (version,) = database.execute("PRAGMA user_version").fetchone()
@@ -301,7 +374,6 @@ def _claim(database: sqlite3.Connection, file: Path) -> None:
         database.execute("ROLLBACK")
         raise
     database.execute("COMMIT")
-    database.execute("PRAGMA journal_mode = WAL")
 
 
 def statements(script: str) -> Iterable[str]:
@@ -365,6 +437,44 @@ class _Write:
         self.receiver = receiver
 
 
+class _Files:
+    """The files of the database, as they were when it was opened."""
+
+    #: Of the write-ahead log: its header, and that of each frame (https://sqlite.org/fileformat2.html#walformat).
+    _LOG_HEADER, _FRAME_HEADER = 32, 24
+    #: The page size, and the number of frames that are valid, in the index of the log
+    #: (https://sqlite.org/walformat.html, section 2.1).
+    _INDEX = struct.Struct("=14xHI")
+
+    def __init__(self, file: Path):
+        self._file = file
+        self._known: dict[Path, os.stat_result] = {}
+
+    def note(self) -> None:
+        """They are what they should be now."""
+        for suffix in ("", "-wal", "-shm"):
+            place = Path(f"{self._file}{suffix}")
+            self._known[place] = os.stat(place)
+
+    def check(self) -> None:
+        """Return if they still are. :raises OSError: ESTALE, if one was removed, replaced or cut off."""
+        for place, status in self._known.items():
+            check_same(place, status)
+
+    def check_log(self) -> None:
+        """The same of the log's length, for whose turn it is to write."""
+        with open(f"{self._file}-shm", "rb") as index:
+            page_size, frames = self._INDEX.unpack(index.read(self._INDEX.size))
+        page_size = 65536 if page_size == 1 else page_size
+        least = self._LOG_HEADER + frames * (self._FRAME_HEADER + page_size) if frames else 0
+        if os.stat(f"{self._file}-wal").st_size < least:
+            raise OSError(errno.ESTALE, f"{self._file}-wal was cut off while it is in use")
+
+
+def _gone(error: OSError) -> str:
+    return f"{error.strerror}. Put it back as it was, or restart the server. Nothing was changed."
+
+
 class _Turn:
     """Whose turn it is to write, among all processes that share the folder.
 
@@ -373,7 +483,7 @@ class _Turn:
     """
 
     def __init__(self, file: Path):
-        self._descriptor = os.open(f"{file}-turn", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._descriptor = os.open(f"{file}-turn", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
 
     def __enter__(self) -> None:
         fcntl.flock(self._descriptor, fcntl.LOCK_EX)
@@ -388,11 +498,13 @@ class _Turn:
 class _Writer:
     """The single writer: a thread that commits groups of writes."""
 
-    def __init__(self, file: Path, loop: asyncio.AbstractEventLoop, timeout: float):
+    def __init__(self, file: Path, files: _Files, loop: asyncio.AbstractEventLoop, timeout: float):
         self.flush_sizes = Histogram()  # writes; these two belong to the thread
         self.flush_times = Histogram()  # µs
         self.last_failure: str | None = None
         self._file = file
+        self._files = files
+        self._reserve = Reserve(file.parent)
         self._database = _connect(file, timeout)
         self._turn = _Turn(file)
         self._loop = loop
@@ -452,8 +564,11 @@ class _Writer:
         """Do the group in one transaction; for each write its result, or why it did not happen."""
         outcomes: list[FileInfo | SfssError | None] = []
         began = time.perf_counter()
+        size = sum(write.size for write in group)
         try:
-            self._make_room(sum(write.size for write in group))
+            self._files.check()
+            self._files.check_log()
+            self._make_room(size)
             self._database.execute("BEGIN IMMEDIATE")
             for write in group:
                 try:
@@ -463,6 +578,11 @@ class _Writer:
             self._database.execute("COMMIT")
         except Exception as error:  # whatever it is, the writer must live on
             self._roll_back()
+            if _code(error) == sqlite3.SQLITE_FULL and not size and self._reserve.release():
+                try:
+                    return self._commit(group)  # deletes may have it
+                finally:
+                    self._reserve.hold_back()
             # One that does not fit must not take the others with it. But when another process
             # holds the lock, each would wait for it as long as the group has.
             if len(group) > 1 and _code(error) != sqlite3.SQLITE_BUSY:
@@ -496,7 +616,7 @@ class _Writer:
         (page_size,) = self._database.execute("PRAGMA page_size").fetchone()
         grows_by = max(size - pages * page_size, 0)
         if size and self._free_bytes() < size + grows_by + RESERVE_BYTES:
-            raise StoreFull(_FULL)
+            raise full()
 
     def _free_bytes(self) -> int:
         """What is free on the disk, less what the log has still to be moved."""
@@ -524,9 +644,6 @@ class _Writer:
             self.last_failure = failure
 
 
-_FULL = "The disk is full; reading and deleting go on. Nothing was changed."
-
-
 def _code(error: Exception) -> int:
     """The primary result code (https://sqlite.org/rescode.html), 0 if SQLite gave none."""
     return getattr(error, "sqlite_errorcode", 0) & 0xFF
@@ -535,8 +652,10 @@ def _code(error: Exception) -> int:
 def _failure(error: Exception) -> SfssError:
     if isinstance(error, SfssError):
         return error
+    if isinstance(error, OSError):
+        return StoreRefused(_gone(error)) if error.errno == errno.ESTALE else refusal(error)
     if _code(error) == sqlite3.SQLITE_FULL:
-        return StoreFull(_FULL)
+        return full()
     if _code(error) == sqlite3.SQLITE_BUSY:
         return NoStoreAvailable("Another process kept the database locked. Nothing was changed.")
     return StoreRefused(

@@ -15,6 +15,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.UploadTimeout: HTTPStatus.REQUEST_TIMEOUT,
     errors.AlreadyDeleted: HTTPStatus.CONFLICT,
+    errors.NameTaken: HTTPStatus.CONFLICT,
     errors.PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
     errors.FileTooLarge: HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
     errors.UnsupportedEncoding: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,

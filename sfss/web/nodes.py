@@ -18,7 +18,7 @@ from sfss.panel import Panel
 from sfss.paths import check_path
 from sfss.replication.changes import BadMessage
 from sfss.replication.names import is_reserved
-from sfss.replication.node import Node, NodeFileInfo, sha1_of
+from sfss.replication.node import Node, NodeFileInfo, hashed
 from sfss.replication.transport import MEDIA_TYPE, MESSAGE_ROOM, RESOURCE
 from sfss.service import FileService
 from sfss.web.arguments import percent_decoded
@@ -94,10 +94,12 @@ class NodeFiles(Serving):
         size = expected_size(request, limit)
         async with self._service.admission.room(size, upload=True):
             content = await read_upload(request, limit=limit, timeout=self._timeout, forms=False)
-            digest = await sha1_of(content)
-            if expected not in (None, digest):
-                raise InvalidRequest(f"X-Content-SHA1 is not that of the body, which is {digest}.")
-            return self.written(await self._node.put(path, content, precondition, digest=digest))
+            digests = await hashed(content)
+            if expected not in (None, digests.sha1):
+                raise InvalidRequest(
+                    f"X-Content-SHA1 is not that of the body, which is {digests.sha1}."
+                )
+            return self.written(await self._node.put(path, content, precondition, digests=digests))
 
     def written(self, info: NodeFileInfo) -> web.Response:
         """The answer to a PUT that has happened."""

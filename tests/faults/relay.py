@@ -12,6 +12,7 @@ _SLICE = 4096
 #: So much is read ahead: a reset is only seen by who reads.
 _LIMIT = 1 << 28
 
+
 class Relay:
     """Listens on :attr:`port` and passes everything on to *target*, a port here."""
 
@@ -43,6 +44,7 @@ class Relay:
         self._garbles = 0.0  # the share of the pieces of replies
         self._swallows = False
         self._flips = 0.0  # the share of all pieces
+        self._flips_in: list[bytes] = []
         self._answer = b""
 
     def cut(self) -> None:
@@ -68,6 +70,10 @@ class Relay:
     def flip(self, share: float) -> None:
         """Change a byte of some pieces, both ways. (For what has checksums: see :meth:`garble`.)"""
         self._flips = share
+
+    def flip_in(self, content: bytes, times: int = 1) -> None:
+        """Change a byte of *content* each of the next *times* it passes, whole, in one piece."""
+        self._flips_in = [content] * times
 
     def answer(self, data: bytes) -> None:
         """Answer *data* to whatever comes, and pass nothing on."""
@@ -127,6 +133,9 @@ class Relay:
                 piece = piece[:at] + b"\x00garbage\r\n" + piece[at:]
             if self._generator.random() < self._flips:
                 at = self._generator.randrange(len(piece))
+                piece = piece[:at] + bytes([piece[at] ^ 0x15]) + piece[at + 1 :]
+            if self._flips_in and (at := piece.find(self._flips_in[-1])) >= 0:
+                self._flips_in.pop()
                 piece = piece[:at] + bytes([piece[at] ^ 0x15]) + piece[at + 1 :]
             for start in range(0, len(piece), _SLICE):
                 if _is_gone(reader, writer):
