@@ -19,6 +19,13 @@ class Receiver(Protocol):
     def set_exception(self, error: Exception) -> None: ...
 
 
+class WriteReceiver(Receiver, Protocol):
+    """Who waits for a write. It gets its answer even if its client has gone meanwhile."""
+
+    def is_waited_for(self) -> bool:
+        """Whether there is still somebody to tell. If not, what has failed is not tried again."""
+
+
 def tell(receiver: Receiver, outcome: Any) -> None:
     """Give *receiver* its result, or its exception, if it still waits; whatever it makes of it."""
     if receiver.done():

@@ -14,7 +14,7 @@ from sfss.figures import Family
 from sfss.models import FileInfo, Precondition, StoredFile
 from sfss.panel import Event
 from sfss.paths import check_path, is_valid_path
-from sfss.receivers import Receiver
+from sfss.receivers import Receiver, WriteReceiver
 from sfss.stores.base import EVENTS, AnswersAtOnce, HasNodes, Stats, Store
 
 
@@ -48,7 +48,7 @@ class FileService:
         """
         return self._at_once and is_valid_path(path) and self._store.begin_get(path, receiver)
 
-    def begin_put(self, path: str, content: bytes, receiver: Receiver) -> bool:
+    def begin_put(self, path: str, content: bytes, receiver: WriteReceiver) -> bool:
         """Begin a put without a coroutine; False as for :meth:`begin_get`."""
         return (
             self._at_once

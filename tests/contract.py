@@ -153,11 +153,11 @@ class StoreContract:
         if not isinstance(store, AnswersAtOnce):
             return  # it is free not to
         content = random.Random(7).randbytes(300_000)
-        receiver = _Receiver()
+        receiver = WriteFuture()
         assert store.begin_put("contract/at-once", content, receiver)
         assert await receiver.future == FileInfo(len(content), etag_of(content))
         for path, expected in [("contract/at-once", content), ("contract/missing", None)]:
-            receiver = _Receiver()
+            receiver = WriteFuture()
             assert store.begin_get(path, receiver)
             file = await receiver.future
             assert (file and file.content) == expected
@@ -173,9 +173,15 @@ class StoreContract:
             assert all(isinstance(v, str) for pair in figures.items() for v in pair)
 
 
-class _Receiver:
-    def __init__(self):
+class WriteFuture:
+    """Waits for a write; *waits*: whether its client does."""
+
+    def __init__(self, waits: bool = True):
+        self.waits = waits
         self.future = asyncio.get_running_loop().create_future()
         self.done = self.future.done
         self.set_result = self.future.set_result
         self.set_exception = self.future.set_exception
+
+    def is_waited_for(self) -> bool:
+        return self.waits

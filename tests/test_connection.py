@@ -156,17 +156,17 @@ async def test_a_reply_that_ends_in_the_middle_is_a_lost_connection(cut):
 
 
 @pytest.mark.parametrize(
-    "reply, error, stays",
+    "reply, error",
     [
-        (b"SERVER_ERROR write failed\r\n", ProxyRefused, True),
-        (b"SERVER_ERROR object too large for cache\r\n", ValueRefused, True),
-        (b"SERVER_ERROR out of memory storing object\r\n", OutOfMemory, True),
-        (b"NOT_STORED\r\n", ProxyRefused, True),
-        (b"ERROR\r\nERROR\r\n", ProxyRefused, False),  # beansdb answers twice
-        (b"CLIENT_ERROR bad command line format\r\nERROR\r\n", ProxyRefused, False),
+        (b"SERVER_ERROR write failed\r\n", ProxyRefused),
+        (b"SERVER_ERROR object too large for cache\r\n", ValueRefused),
+        (b"SERVER_ERROR out of memory storing object\r\n", OutOfMemory),
+        (b"NOT_STORED\r\n", ProxyRefused),
+        (b"ERROR\r\nERROR\r\n", ProxyRefused),  # beansdb answers twice
+        (b"CLIENT_ERROR bad command line format\r\nERROR\r\n", ProxyRefused),
     ],
 )
-async def test_refusals(reply, error, stays):
+async def test_after_the_refusal_of_a_write_the_connection_is_closed(reply, error):
     async def answer(command, writer):
         if command.startswith(b"set"):
             writer.write(reply)
@@ -179,10 +179,40 @@ async def test_refusals(reply, error, stays):
             await connection.set(b"key", b"value", soon())
         assert type(raised.value) is error
         await asyncio.sleep(0.05)
-        assert connection.usable is stays
-        if stays:
-            assert await connection.get(b"key", soon()) == b"key"
+        assert not connection.usable
+
+
+async def test_after_the_refusal_of_a_read_it_goes_on():
+    async def answer(command, writer):
+        if command == b"get bad":
+            writer.write(b"SERVER_ERROR no\r\n")
+        else:
+            await healthy(command, writer)
+
+    async with FakeProxy(answer) as proxy:
+        connection = await connect(proxy)
+        with pytest.raises(ProxyRefused):
+            await connection.get(b"bad", soon())
+        assert await connection.get(b"key", soon()) == b"key"
         connection.close()
+
+
+@pytest.mark.parametrize("refusal", [b"SERVER_ERROR no\r\n", b"NOT_STORED\r\n"])
+async def test_a_late_stored_behind_a_refusal_acknowledges_nothing(refusal):
+    async def answer(command, writer):
+        if command.startswith(b"set first"):
+            writer.write(refusal)
+            await asyncio.sleep(0.05)
+            writer.write(b"STORED\r\n")
+
+    async with FakeProxy(answer) as proxy:
+        connection = await connect(proxy)
+        first = connection.set(b"first", b"x", soon())
+        second = connection.set(b"second", b"x", soon())
+        with pytest.raises(ProxyRefused):
+            await first
+        with pytest.raises(ConnectionLost):
+            await second
 
 
 @pytest.mark.parametrize("reply", [b"ERROR\r\nERROR\r\n", b"CLIENT_ERROR no\r\nERROR\r\n"])

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 import unicodedata
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha1
 from pathlib import Path
 from urllib.parse import quote
@@ -530,3 +531,44 @@ def test_a_thousand_connections(exact):
     finally:
         for client in clients:
             client.close()
+
+
+# One upload that is sent twice is one file.
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_the_same_upload_again_is_the_same_file(generated, fast):
+    headers = {} if fast else {"X_Content_SHA1": SHA1}
+    name = f"/retried-{fast}.txt"
+    first = send(generated, "PUT", name, CONTENT, **headers)
+    again = send(generated, "PUT", name, CONTENT, **headers)
+    assert (first.status, again.status) == (201, 302)
+    assert first.headers["location"] == again.headers["location"]
+    other = send(generated, "PUT", name, CONTENT + b"!")
+    assert other.status == 201 and other.headers["location"] != first.headers["location"]
+    # What is deleted does not come back by that: it is a new file.
+    assert send(generated, "DELETE", first.headers["location"]).status == 200
+    anew = send(generated, "PUT", name, CONTENT, **headers)
+    assert anew.status == 201 and anew.headers["location"] != first.headers["location"]
+
+
+def test_of_many_uploads_at_once_one_makes_the_file(generated):
+    with ThreadPoolExecutor(20) as threads:
+        answers = list(threads.map(lambda _: send(generated, "PUT", "/at-once.txt", CONTENT), range(20)))
+    assert sorted(answer.status for answer in answers) == [201] + [302] * 19
+    assert len({answer.headers["location"] for answer in answers}) == 1
+
+
+def test_the_same_name_and_content_a_second_later_is_a_new_file(generated):
+    first = send(generated, "PUT", "/later.txt", CONTENT)
+    time.sleep(1.1)
+    second = send(generated, "PUT", "/later.txt", CONTENT)
+    assert second.status == 201 and second.headers["location"] != first.headers["location"]
+
+
+@pytest.mark.parametrize("content", [CONTENT, CONTENT + b"another"])
+def test_a_generated_name_that_is_deleted_is_not_used_again(generated, content):
+    url = put(generated, f"/once-{len(content)}.txt")
+    assert send(generated, "DELETE", url).status == 200
+    for headers in ({}, {"Accept_Language": "x"}):
+        assert send(generated, "PUT", url, content, **headers).status == 409

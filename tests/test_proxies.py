@@ -4,6 +4,7 @@ import asyncio
 import logging
 import random
 import signal
+from contextlib import asynccontextmanager
 
 import pytest
 
@@ -11,7 +12,9 @@ from sfss.errors import FileTooLarge, NoStoreAvailable, NotFound, StoreFull, Sto
 from sfss.memcache.proxy import Limits
 from tests import programs
 from tests.conftest import pool, until
+from tests.contract import WriteFuture
 from tests.fakes import FakeProxy, healthy, value
+from tests.http import RawClient, ask, request
 
 LIMITS = Limits(connections=2, connect_timeout=0.5, operation_timeout=0.5)
 
@@ -265,9 +268,9 @@ async def test_a_first_try_that_fails_is_not_the_last(make_pool, fault):
             future = asyncio.get_running_loop().create_future()
             if store.begin_get("some", future):
                 assert (await future).content == b"c29tZQ=="
-            future = asyncio.get_running_loop().create_future()
-            if store.begin_put("some", b"x", future):
-                assert (await future).size == 1
+            written = WriteFuture()
+            if store.begin_put("some", b"x", written):
+                assert (await written.future).size == 1
 
 
 async def test_a_first_try_ends_in_the_words_of_the_store(make_pool):
@@ -300,8 +303,8 @@ async def test_what_failed_everywhere_goes_on_when_a_proxy_is_back(make_pool):
         return programs.start_memcached(port)[0]
 
     restart = asyncio.ensure_future(again())
-    await asyncio.gather(*(store.put("some", b"y") for _ in range(10)))
-    assert (await store.get("some")).content == b"y"
+    await asyncio.gather(*(store.put(f"f/{n}", b"y") for n in range(10)))
+    assert (await store.get("f/3")).content == b"y"
     (await restart).stop()
 
 
@@ -436,3 +439,139 @@ async def test_idle_proxies_that_die_are_noticed_without_a_request():
         await store.ready()
     await until(lambda: not store._proxies[1].up, 5)
     await store.close()
+
+
+# A write is tried again only while somebody waits for it, and never over a newer one.
+
+
+class Stalling:
+    """Has every file; the first set stalls until it is told to :meth:`drop` its connection."""
+
+    def __init__(self):
+        self.contents: dict[bytes, bytes] = {}
+        self.stalled = asyncio.Event()
+        self._dropped = asyncio.Event()
+
+    async def __call__(self, command, writer):
+        if not command.startswith((b"set", b"delete")) or self.stalled.is_set():
+            await healthy(command, writer)
+            return
+        self.stalled.set()
+        await self._dropped.wait()
+        writer.transport.abort()
+
+    def drop(self) -> None:
+        self._dropped.set()
+
+
+def writes(proxy: FakeProxy) -> list[bytes]:
+    return [c for c in proxy.commands if c.startswith((b"set", b"delete"))]
+
+
+@asynccontextmanager
+async def stalled_write(make_pool, begin):
+    """A write that has stalled at one of two proxies, which both are healthy but for that."""
+    first, second = Stalling(), Stalling()
+    async with FakeProxy(first) as one, FakeProxy(second) as other:
+        store = await make_pool(one.port, other.port, limits=LIMITS._replace(operation_timeout=3.0))
+        waiting = begin(store)
+        await until(lambda: first.stalled.is_set() or second.stalled.is_set())
+        slow, fast = (first, second) if first.stalled.is_set() else (second, first)
+        fast.stalled.set()  # it answers all
+        yield store, waiting, slow, [one, other]
+        slow.drop()
+
+
+WAYS = {
+    "put": lambda store: asyncio.ensure_future(store.put("some", b"v1")),
+    "delete": lambda store: asyncio.ensure_future(store.delete("some")),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+async def test_a_write_that_nobody_waits_for_is_not_tried_again(make_pool, way):
+    async with stalled_write(make_pool, WAYS[way]) as (store, waiting, slow, proxies):
+        waiting.cancel()
+        slow.drop()
+        await asyncio.sleep(0.2)
+        assert sum(len(writes(proxy)) for proxy in proxies) == 1
+        assert not store.writes._under_way
+
+
+@pytest.mark.parametrize("waits", [True, False])
+async def test_a_begun_write_is_tried_again_only_while_it_is_waited_for(make_pool, waits):
+    written = WriteFuture()
+
+    def begin(store):
+        assert store.begin_put("some", b"v1", written)
+        return written
+
+    async with stalled_write(make_pool, begin) as (store, _, slow, proxies):
+        written.waits = waits
+        slow.drop()
+        if waits:
+            assert (await written.future).size == 2
+        else:
+            with pytest.raises(NoStoreAvailable):
+                await written.future
+        assert sum(len(writes(proxy)) for proxy in proxies) == 1 + waits
+        assert not store.writes._under_way
+
+
+@pytest.mark.parametrize("newer", ["put", "begin_put", "delete"])
+@pytest.mark.parametrize("way", [*WAYS, "begin_put"])
+async def test_a_write_is_not_tried_again_over_a_newer_one(make_pool, way, newer):
+    written = WriteFuture()
+
+    def begin(store):
+        if way != "begin_put":
+            return WAYS[way](store)
+        assert store.begin_put("some", b"v1", written)
+        return written.future
+
+    async with stalled_write(make_pool, begin) as (store, waiting, slow, proxies):
+        again = WriteFuture()
+        if newer == "put":
+            await store.put("some", b"v2")
+        elif newer == "delete":
+            await store.delete("some")
+        elif store.begin_put("some", b"v2", again):
+            await again.future
+        slow.drop()
+        with pytest.raises(NoStoreAvailable, match="newer write"):
+            await waiting
+        assert sum(len(writes(proxy)) for proxy in proxies) == 2
+        # One of another file is none of its business.
+        await store.put("another", b"x")
+        assert not store.writes._under_way
+
+
+async def test_a_write_of_another_file_does_not_keep_it_from_a_second_try(make_pool):
+    async with stalled_write(make_pool, WAYS["put"]) as (store, waiting, slow, proxies):
+        await store.put("another", b"x")
+        slow.drop()
+        assert (await waiting).size == 2
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-Trace-Id": "1"}], ids=["plain", "not plain"])
+@pytest.mark.parametrize("newer, how", [(True, "close"), (True, "reset"), (False, "reset")])
+async def test_a_client_that_has_gone_undoes_nothing(headers, newer, how):
+    """Through the server: v1 stalls, its client goes, v2 is acknowledged, the first proxy fails."""
+    first, second = Stalling(), Stalling()
+    async with FakeProxy(first) as one, FakeProxy(second) as other:
+        server = await asyncio.to_thread(programs.Sfss, *programs.proxy_flags([one.port, other.port]))
+        client = RawClient(server.port)
+        client.send(request("PUT", "/file?path=some", b"v1", headers))
+        await until(lambda: first.stalled.is_set() or second.stalled.is_set())
+        slow, fast = (first, second) if first.stalled.is_set() else (second, first)
+        fast.stalled.set()
+        client.reset() if how == "reset" else client.close()
+        if newer:
+            answer = await asyncio.to_thread(ask, server.port, request("PUT", "/file?path=some", b"v2"))
+            assert answer.status == 200
+        await asyncio.sleep(0.1)  # for the server to notice
+        slow.drop()
+        await asyncio.sleep(0.4)
+        sizes = [c.split()[-1] for proxy in (one, other) for c in writes(proxy)]
+        assert len(sizes) == 1 + newer
+        await asyncio.to_thread(server.stop)

@@ -1,6 +1,9 @@
 """The embedded store: the contract, groups, and files that are not its own."""
 
 import asyncio
+import contextlib
+import os
+import shutil
 import sqlite3
 import threading
 from pathlib import Path
@@ -209,3 +212,66 @@ async def test_takes_an_empty_file_for_its_own(tmp_path):
     store = await opened(tmp_path)
     await store.put("a", b"x")
     await store.close()
+
+
+# Files that are taken away, and files of others.
+
+
+async def test_nobody_else_can_read_or_lock_it(tmp_path):
+    store = await opened(tmp_path / "new")
+    await store.put("a", b"x")
+    assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
+    modes = {file.name: file.stat().st_mode & 0o777 for file in (tmp_path / "new").iterdir()}
+    assert {f"{FILE_NAME}{suffix}" for suffix in ("", "-wal", "-shm", "-turn")} <= modes.keys()
+    assert set(modes.values()) == {0o600}
+    await store.close()
+    (tmp_path / "new" / FILE_NAME).chmod(0o644)  # an earlier release has made it
+    store = await opened(tmp_path / "new")
+    assert (tmp_path / "new" / FILE_NAME).stat().st_mode & 0o777 == 0o600
+    await store.close()
+
+
+@pytest.mark.parametrize("suffix", ["", "-wal", "-shm"])
+@pytest.mark.parametrize("how", ["removed", "replaced"])
+async def test_a_file_that_is_taken_away_is_noticed_at_the_next_write(tmp_path, suffix, how):
+    store = await opened(tmp_path)
+    await store.put("a", b"x" * 5000)
+    place = tmp_path / f"{FILE_NAME}{suffix}"
+    place.rename(tmp_path / "elsewhere")
+    if how == "replaced":
+        shutil.copyfile(tmp_path / "elsewhere", place)
+    for refused in (store.put("b", b"y"), store.delete("a"), store.ready()):
+        with pytest.raises(StoreRefused, match="while it is in use"):
+            await refused
+    assert (await store.get("a")).content == b"x" * 5000
+    (tmp_path / "elsewhere").rename(place)
+    await store.ready()
+    await store.put("b", b"y")
+    await store.close()
+    store = await opened(tmp_path)
+    assert (await store.get("b")).content == b"y"
+    await store.close()
+
+
+async def test_a_log_that_is_cut_off_is_noticed_at_the_next_write(tmp_path):
+    store = await opened(tmp_path)
+    for number in range(20):
+        await store.put(f"f/{number}", b"x" * 5000)
+    os.truncate(tmp_path / f"{FILE_NAME}-wal", 40_000)
+    with pytest.raises(StoreRefused, match="cut off"):
+        await store.put("b", b"y")
+    with pytest.raises(StoreRefused):
+        await store.ready()
+    await store.close()
+
+
+async def test_the_length_of_the_log_is_right_in_every_state(tmp_path):
+    """Writes and checkpoints of two processes, as the check sees them."""
+    stores = [await opened(tmp_path) for _ in range(2)]
+    for number in range(60):
+        await stores[number % 2].put(f"f/{number % 7}", b"x" * 50_000)
+        if number % 10 == 9:
+            with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as other:
+                other.execute(f"PRAGMA wal_checkpoint({('TRUNCATE', 'PASSIVE', 'RESTART')[number // 10 % 3]})")
+    for store in stores:
+        await store.close()

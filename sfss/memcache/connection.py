@@ -8,8 +8,8 @@ that order. The rules that keep a reply from ever reaching the wrong request:
   any more (cancelled, or out of time) the reply is read and dropped *in its turn*.
 * A reply that cannot belong to the command at the head (another key's value, ``STORED`` to a
   get, a reply when nothing was asked) closes the connection, and so does every reply after
-  which the number of replies to come is uncertain (``ERROR``, ``CLIENT_ERROR``). Nothing that
-  came behind it is looked at.
+  which the number of replies to come is uncertain (``ERROR``, ``CLIENT_ERROR``, and every refusal of a
+  write). Nothing that came behind it is looked at.
 * When nothing moves for the whole operation timeout although a reply is due, the connection is
   closed: the proxy may be stalled.
 * A connection that is closed with commands under way is reset, so that a proxy that has not read
@@ -299,8 +299,10 @@ class Connection(asyncio.Protocol):
                 operation.receiver.set_exception(error)
             if isinstance(error, ProtocolError):
                 raise
-            if not reply.startswith((b"SERVER_ERROR", b"NOT_STORED")):
-                self.close()  # beansdb answers twice to some bad commands
+            if operation.name != "get" or not reply.startswith(b"SERVER_ERROR"):
+                # beansdb answers twice to some bad commands; and to a write that it has refused a proxy
+                # may say something more, which would be taken for the next one's answer.
+                self.close()
         else:
             self.tally.replied(operation.name, perf_counter() - operation.began)
             if not operation.receiver.done():

@@ -7,7 +7,7 @@
 * *Missing* and *unreachable* are different answers, always.
 * Every call ends in bounded time.
 * Any number of calls may be under way at once, all from one event loop. A call may be
-  cancelled at any moment; that disturbs no other.
+  cancelled at any moment; that disturbs no other. A write that nobody waits for any more is not tried again.
 """
 
 from abc import ABC, abstractmethod
@@ -17,7 +17,7 @@ from typing import Protocol, runtime_checkable
 from sfss.figures import Family
 from sfss.models import FileInfo, Precondition, StoredFile
 from sfss.panel import Event
-from sfss.receivers import Receiver
+from sfss.receivers import Receiver, WriteReceiver
 
 #: What one process counts of a store: by its address and the name that its stats have for it. The
 #: stats that the user sees have the sum of all processes.
@@ -103,7 +103,7 @@ class AnswersAtOnce(Protocol):
     def begin_get(self, path: str, receiver: Receiver) -> bool:
         """The result is the :class:`StoredFile`, or None: there is none."""
 
-    def begin_put(self, path: str, content: bytes, receiver: Receiver) -> bool:
+    def begin_put(self, path: str, content: bytes, receiver: WriteReceiver) -> bool:
         """The result is the :class:`FileInfo`."""
 
 

@@ -1,10 +1,12 @@
 """A pool of memcache proxies: any of them can serve any key of the cluster behind them.
 
-An operation goes to the less loaded of two random proxies that are up. get, set and delete
-are idempotent here, so after a failure they go to another proxy, or over a new connection to
-the same one, while the request's deadline lasts. When all have refused, that is the answer
-(they were reached). When a fresh test finds every proxy down, nobody can say. A get that takes too
-long is hedged (:mod:`sfss.stores.hedging`).
+An operation goes to the less loaded of two random proxies that are up. After a failure it goes to
+another proxy, or over a new connection to the same one, while the request's deadline lasts. When all
+have refused, that is the answer (they were reached). When a fresh test finds every proxy down, nobody
+can say. A get that takes too long is hedged (:mod:`sfss.stores.hedging`).
+
+A write is tried again only while its client waits, and only if no newer write of the same file has
+begun here: the second try would undo what was acknowledged meanwhile.
 
 The Beansdb family has no compare-and-set that is safe everywhere (stores.md), so a
 precondition is looked at before the write: atomic among the conditional writes of this
@@ -13,7 +15,8 @@ process, best effort among several gateways.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
 from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
@@ -43,7 +46,7 @@ from sfss.memcache.proxy import Limits, Proxy
 from sfss.memcache.stats import stats_of
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
 from sfss.panel import Event
-from sfss.receivers import Receiver
+from sfss.receivers import Receiver, WriteReceiver
 from sfss.stores.base import Stats, Store
 from sfss.stores.hedging import Hedges
 
@@ -89,6 +92,7 @@ class ProxyStore(Store):
         self._loop: asyncio.AbstractEventLoop | None = None
         self._tasks: set[asyncio.Task] = set()  # of requests whose first try failed
         self._conditional: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.writes = _Writes()
 
     async def start(self) -> None:
         """Try each proxy once, so that the log tells from the start which ones are down."""
@@ -126,11 +130,12 @@ class ProxyStore(Store):
                         overdue.append(receiver)
         return overdue, any_under_way
 
-    def begin_put(self, path: str, content: bytes, receiver: Receiver) -> bool:
+    def begin_put(self, path: str, content: bytes, receiver: WriteReceiver) -> bool:
         begun = self._begin(_BegunPut, memcache_key(path), receiver)
         if begun is None:
             return False
         begun.value = content
+        begun.write = self.writes.begin(begun.key)
         begun.connection.set(begun.key, content, begun.deadline, begun)
         return True
 
@@ -141,7 +146,10 @@ class ProxyStore(Store):
             async with self._lock(path):
                 await self._check(path, precondition)
                 return await self.put(path, content)
-        await self._ask(partial(Connection.set, key=memcache_key(path), value=content))
+        key = memcache_key(path)
+        with self.writes.of(key) as write:
+            operation = partial(Connection.set, key=key, value=content)
+            await self._ask(operation, may_try_again=write.is_newest)
         return FileInfo(len(content), etag_of(content))
 
     async def delete(self, path: str, precondition: Precondition | None = None) -> None:
@@ -158,7 +166,9 @@ class ProxyStore(Store):
             return connection.delete(key, deadline)
 
         # A delete that is retried and finds nothing has succeeded: the first try did it.
-        if not await self._ask(delete) and tries == 1:
+        with self.writes.of(key) as write:
+            found = await self._ask(delete, may_try_again=write.is_newest)
+        if not found and tries == 1:
             raise NotFound.of(path)
 
     async def stat(self, path: str) -> FileInfo:
@@ -244,24 +254,40 @@ class ProxyStore(Store):
             tries.note(proxy, error)
         receiver = begun.receiver
         try:
-            result = await self._ask(begun.operation, begun.deadline, tries)
+            result = await self._ask(
+                begun.operation, begun.deadline, tries, may_try_again=begun.may_try_again
+            )
         except SfssError as verdict:
             if not receiver.done():
                 receiver.set_exception(verdict)
         else:
             if not receiver.done():
                 receiver.set_result(begun.translate(result))
+        finally:
+            begun.ended()
 
     async def _ask(
         self,
         operation: Operation,
         deadline: float | None = None,
         tries: "_Tries | None" = None,
+        *,
+        may_try_again: Callable[[], bool] = lambda: True,
     ) -> Any:
-        """The result of *operation* from the first proxy that gives one."""
+        """The result of *operation* from the first proxy that gives one.
+
+        *may_try_again* is asked before each try but the first.
+        """
         if deadline is None:
             deadline = self._loop.time() + self._request_timeout
         tries = tries or _Tries()
+
+        def attempt(connection: Connection) -> Awaitable[Any]:
+            # Now, and not before: it may have waited for the connection.
+            if tries.failed_once and not may_try_again():
+                raise _Superseded
+            return operation(connection, deadline=deadline)
+
         try:
             async with asyncio.timeout_at(deadline):
                 while not tries.out_of_time:
@@ -269,7 +295,10 @@ class ProxyStore(Store):
                     if proxy is None:
                         break
                     try:
-                        return await proxy.ask(partial(operation, deadline=deadline))
+                        return await proxy.ask(attempt)
+                    except _Superseded:
+                        tries.superseded = True
+                        break
                     except ProxyError as error:
                         proxy.tally.failed(error)
                         tries.note(proxy, error)
@@ -310,16 +339,23 @@ class ProxyStore(Store):
         return [p for p in left if not p.suspect] or left
 
 
+class _Superseded(Exception):
+    """A write is not to be tried again."""
+
+
 class _Tries:
     """What one request has tried."""
 
     def __init__(self) -> None:
         self.failed: list[Proxy] = []  # a proxy stands here as often as it has been tried
         self.refusals: list[ProxyRefused] = []
+        self.failed_once = False
         self.out_of_time = False
+        self.superseded = False  # by a newer write
         self._pause = 0.01
 
     def note(self, proxy: Proxy, error: ProxyError) -> None:
+        self.failed_once = True
         self.failed.append(proxy)
         if isinstance(error, ProxyRefused):
             self.refusals.append(error)
@@ -346,10 +382,57 @@ class _Tries:
             return StoreRefused(
                 f"The store refused: {self.refusals[0]}. A write may have happened all the same."
             )
+        if self.superseded:
+            return NoStoreAvailable(
+                "The storage proxy failed, and a newer write of this file has begun: this one was not tried"
+                " again. It may have happened all the same."
+            )
         return NoStoreAvailable(
             "None of the storage proxies could be reached in time. Try again later; a write "
             "may have happened all the same."
         )
+
+
+class _Writes:
+    """The writes that are under way, by key: which one of each has begun last."""
+
+    def __init__(self) -> None:
+        self._under_way: dict[bytes, list[_Write]] = {}
+
+    def begin(self, key: bytes) -> "_Write":
+        write = _Write(self._under_way, key)
+        self._under_way.setdefault(key, []).append(write)
+        return write
+
+    @contextmanager
+    def of(self, key: bytes) -> Iterator["_Write"]:
+        write = self.begin(key)
+        try:
+            yield write
+        finally:
+            write.end()
+
+
+class _Write:
+    __slots__ = ("_key", "_others", "_superseded")
+
+    def __init__(self, under_way: "dict[bytes, list[_Write]]", key: bytes):
+        self._others = under_way
+        self._key = key
+        self._superseded = False
+        for older in under_way.get(key, ()):
+            older._superseded = True
+
+    def is_newest(self) -> bool:
+        """Whether no other write of this key has begun since."""
+        return not self._superseded
+
+    def end(self) -> None:
+        writes = self._others.get(self._key)
+        if writes is not None and self in writes:
+            writes.remove(self)
+            if not writes:
+                del self._others[self._key]
 
 
 class _Begun:
@@ -394,7 +477,14 @@ class _Begun:
         """What the receiver wants to have, from what a connection gives."""
         raise NotImplementedError
 
+    def may_try_again(self) -> bool:
+        return True
+
+    def ended(self) -> None:
+        """It has its answer, or nobody wants one any more."""
+
     def set_result(self, result: Any) -> None:
+        self.ended()
         self.receiver.set_result(self.translate(result))
 
     def set_exception(self, error: ProxyError) -> None:
@@ -409,7 +499,15 @@ class _Begun:
 
 
 class _BegunPut(_Begun):
-    __slots__ = ("value",)
+    __slots__ = ("value", "write")
+
+    receiver: WriteReceiver
+
+    def may_try_again(self) -> bool:
+        return self.write.is_newest() and self.receiver.is_waited_for()
+
+    def ended(self) -> None:
+        self.write.end()
 
     @property
     def operation(self) -> Operation:

@@ -248,6 +248,7 @@ class SqliteStore(Store):
         self._read_row("SELECT files FROM totals")
         try:
             self._files.check()
+            self._files.check_log()
         except OSError as error:
             raise StoreRefused(_gone(error)) from error
 
@@ -462,13 +463,15 @@ class _Files:
             check_same(place, status)
 
     def check_log(self) -> None:
-        """The same of the log's length, for whose turn it is to write."""
-        with open(f"{self._file}-shm", "rb") as index:
-            page_size, frames = self._INDEX.unpack(index.read(self._INDEX.size))
-        page_size = 65536 if page_size == 1 else page_size
-        least = self._LOG_HEADER + frames * (self._FRAME_HEADER + page_size) if frames else 0
-        if os.stat(f"{self._file}-wal").st_size < least:
-            raise OSError(errno.ESTALE, f"{self._file}-wal was cut off while it is in use")
+        """The same of the log's length."""
+        for _ in range(3):  # another process may just be emptying it: first the index, then the log
+            with open(f"{self._file}-shm", "rb") as index:
+                page_size, frames = self._INDEX.unpack(index.read(self._INDEX.size))
+            page_size = 65536 if page_size == 1 else page_size
+            least = self._LOG_HEADER + frames * (self._FRAME_HEADER + page_size) if frames else 0
+            if os.stat(f"{self._file}-wal").st_size >= least:
+                return
+        raise OSError(errno.ESTALE, f"{self._file}-wal was cut off while it is in use")
 
 
 def _gone(error: OSError) -> str:

@@ -483,13 +483,14 @@ class _PlainGet(_Plain):
 class _PlainPut(_Plain):
     """Is done when the store is, even if nobody waits any more: until then its body takes memory."""
 
-    __slots__ = ("_is_done",)
+    __slots__ = ("_client_has_gone", "_is_done")
 
     is_upload = True
 
     def __init__(self, connection: ClientConnection, request: PlainRequest, taken: int):
         super().__init__(connection, request, taken)
         self._is_done = False
+        self._client_has_gone = False
 
     @property
     def arguments(self) -> tuple:
@@ -499,7 +500,13 @@ class _PlainPut(_Plain):
         return self._is_done
 
     def client_has_gone(self) -> None:
-        """The write goes on."""
+        """The write goes on, but is not tried again."""
+        self._client_has_gone = True
+
+    def is_waited_for(self) -> bool:
+        # (One that sends nothing more may only have closed its half. It gets an answer, but as nobody knows,
+        # what has failed is not tried again.)
+        return not (self._client_has_gone or self.connection._client_is_done)
 
     def give_back(self) -> None:
         self._is_done = True
@@ -607,6 +614,7 @@ class Runner(web.AppRunner):
             access_log_class=parts.access.aiohttp_class(),
             lingering_time=LINGERING_TIME,
             auto_decompress=False,  # a file is kept as it is sent
+            handler_cancellation=True,  # what nobody waits for any more is not tried again
             **options,
         )
         self.doors = parts.doors
