@@ -549,6 +549,7 @@ class Server(web.Server):
         super().__init__(
             aiohttp_server.request_handler,
             request_factory=aiohttp_server.request_factory,
+            handler_cancellation=True,  # what nobody waits for any more is not tried again
             **options,
         )
         self.service = parts.service
@@ -614,7 +615,6 @@ class Runner(web.AppRunner):
             access_log_class=parts.access.aiohttp_class(),
             lingering_time=LINGERING_TIME,
             auto_decompress=False,  # a file is kept as it is sent
-            handler_cancellation=True,  # what nobody waits for any more is not tried again
             **options,
         )
         self.doors = parts.doors
