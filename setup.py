@@ -15,7 +15,7 @@ setup(
     long_description=(HERE / "README.rst").read_text(),
     long_description_content_type="text/x-rst",
     packages=find_packages(include=["sfss", "sfss.*"]),
-    package_data={"sfss.web": ["static/*"]},
+    package_data={"sfss": ["media_types.txt"], "sfss.web": ["static/*"]},
     python_requires=">=3.11",
     install_requires=[
         # web/server.py builds on aiohttp's connection handler, which may change between

@@ -15,7 +15,8 @@ from sfss.figures import Family, counter, gauge
 
 #: Uploads get at most this share, so that slow ones cannot keep everybody from reading.
 _UPLOAD_SHARE = 0.5
-#: What is smaller does not count when a file is sent. Bytes.
+#: What is taken for a file before its size is known. (What the recent ones had would not do: one client who
+#: fetches large files now and then would keep everybody from reading small ones.) Bytes.
 SMALL = 64 * 1024
 
 
@@ -27,7 +28,6 @@ class Admission:
         self._wait = wait
         self._held = 0
         self._held_by_uploads = 0
-        self._typical = SMALL  # what a file that is asked for will have, it is thought
         # Each with the bytes that it waits for. Readers do not wait behind uploads: those may be
         # waiting for the share of uploads only.
         self._readers: deque[tuple[asyncio.Future, int]] = deque()
@@ -64,18 +64,10 @@ class Admission:
         """*size* bytes are there, whether there is room or not."""
         self._held += size
 
-    @property
-    def typical(self) -> int:
-        """What to take for a file of unknown size: what the largest of the recent ones had."""
-        return self._typical
-
-    def excess(self, size: int, taken: int) -> int:
-        """A file of *size* bytes has come, for which *taken* were taken: how many more to take.
-
-        Small ones are not worth it: 0.
-        """
-        self._typical = size if size > self._typical else self._typical - (self._typical >> 8)
-        return size - taken if size > SMALL and size > taken else 0
+    @staticmethod
+    def excess(size: int) -> int:
+        """A file of *size* bytes has come, for which :data:`SMALL` were taken: how many more to take."""
+        return max(size - SMALL, 0)
 
     def families(self) -> Iterable[Family]:
         held = gauge("sfss_bytes_in_flight", "Bytes that are under way")

@@ -41,6 +41,7 @@ from sfss.stores.base import Store
 from sfss.stores.directory import DirectoryStore
 from sfss.stores.proxies import ProxyStore
 from sfss.stores.sqlite import SqliteStore
+from sfss.web.exposure import open_doors, warn_of
 from sfss.web.gateway import make_runner
 
 try:
@@ -154,6 +155,7 @@ def _check(settings: Settings) -> str:
     credentials = Credentials.of(settings)
     if credentials.read_tokens and not (credentials.write_tokens or settings.allow_writes_from):
         log.warning("reads need a token, and everybody may write: there is no write_token")
+    warn_of(open_doors(settings, credentials))
     store = make_store(settings)
     store.prepare()
     return store.description

@@ -39,6 +39,17 @@ class Unauthorized(SfssError):
     """A credential is needed, and there was none, or none that is valid."""
 
 
+class PeerUnknown(Unauthorized):
+    """Somebody speaks as a node and has not proved that he is one.
+
+    *challenge*: the ``WWW-Authenticate`` with which he can try.
+    """
+
+    def __init__(self, reason: str, challenge: str = ""):
+        super().__init__(reason)
+        self.challenge = challenge
+
+
 class Forbidden(SfssError):
     """It is not allowed to this client, whatever its token: by its address, or by its URL."""
 

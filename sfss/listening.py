@@ -1,10 +1,13 @@
 """The port, the certificate, and room for clients: what a server has before it serves."""
 
+import logging
 import resource
 import socket
 import ssl
 
+from sfss import __version__
 from sfss.errors import SfssError
+from sfss.logs import ANNOUNCEMENTS
 from sfss.settings import ServerSettings
 
 BACKLOG = 2048
@@ -42,6 +45,21 @@ def url_of(address: tuple, *, tls: bool) -> str:
     host, port = address[:2]
     host = f"[{host}]" if ":" in host else host
     return f"{'https' if tls else 'http'}://{host}:{port}"
+
+
+def announce(settings: ServerSettings, url: str, store: str, page: str, example: str, **more: object) -> None:
+    """Say where the server listens, what is to be seen there, and a first command.
+
+    *page*: where the page is below *url*; *example*: the same of the file ``photo.jpeg``.
+    """
+    near = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+    token = '-H "Authorization: Bearer $TOKEN" ' if settings.write_token or settings.write_token_file else ""
+    extra = {"url": url, "store": store, **more, "version": __version__}
+    if settings.page and not url.startswith("unix:"):
+        extra["page"] = near + page
+    if not url.startswith("unix:"):
+        extra["try"] = f"curl {token}-T photo.jpeg '{near}{example}'"
+    logging.getLogger(ANNOUNCEMENTS).info("listening", extra=extra)
 
 
 def allow_many_files() -> None:

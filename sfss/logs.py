@@ -35,8 +35,13 @@ def quoted(value: object) -> str:
     return text if _PLAIN.fullmatch(text) else json.dumps(text)
 
 
+#: Of what answers to the command itself: where the server listens. It is said at every level.
+ANNOUNCEMENTS = "sfss.start"
+
+
 def set_up(level: str) -> None:
     """Log to standard error from *level* on, which is ``debug``, ``info``, ``warning`` or ``error``."""
+    logging.getLogger(ANNOUNCEMENTS).setLevel(logging.INFO)
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(Formatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)

@@ -13,6 +13,7 @@ class FileInfo(NamedTuple):
 
     size: int  #: bytes
     etag: str  #: see :func:`etag_of`
+    modified: float | None = None  #: seconds since the epoch, where the store knows it
 
 
 class StoredFile(NamedTuple):
@@ -20,10 +21,11 @@ class StoredFile(NamedTuple):
 
     content: bytes
     etag: str  #: see :func:`etag_of`
+    modified: float | None = None  #: seconds since the epoch, where the store knows it
 
     @property
     def info(self) -> FileInfo:
-        return FileInfo(len(self.content), self.etag)
+        return FileInfo(len(self.content), self.etag, self.modified)
 
 
 def etag_of(content: bytes | bytearray) -> str:

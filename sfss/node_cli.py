@@ -17,12 +17,14 @@ from sfss.admission import Admission
 from sfss.allocator import keep_large_blocks
 from sfss.credentials import Credentials
 from sfss.errors import SettingsError, SfssError
+from sfss.listening import announce
 from sfss.node_settings import NodeSettings
 from sfss.panel import Panel
 from sfss.replication.node import Node, NodeOptions
 from sfss.replication.transport import HttpTransport
 from sfss.service import FileService
 from sfss.settings import fields_of
+from sfss.web.exposure import warn_of
 from sfss.web.nodes import make_node_runner
 from sfss.web.server import Runner
 
@@ -66,15 +68,18 @@ async def serve(load: Callable[[], NodeSettings], reached: Callable[[str], None]
         await node.use_neighbours(new.neighbours)
         node.use_secret(credentials.node_secret)
         runner.doors.use(new, credentials)
+        warn_of(runner.doors.warnings)
         logging.getLogger().setLevel(new.log_level.upper())
 
-    def announce(url: str) -> None:
+    def listens(url: str) -> None:
+        announce(settings, url, node.description, "/_page/", "/photo.jpeg")
+        warn_of(runner.doors.warnings)
         try:
             (Path(settings.queue) / _ADDRESS).write_text(url)
         except OSError as error:
             log.warning("sfss node verify will not find this node", extra={"reason": str(error)})
 
-    return await process.run(settings, make_runner, load, use, node.description, announce)
+    return await process.run(settings, make_runner, load, use, listens)
 
 
 def make_node(

@@ -17,6 +17,7 @@ class NodeSettings(ServerSettings):
         8080, "port to listen on; 0 takes a free one", unit="PORT", least=0, short="-p"
     )
     max_file_size: int = setting(32 * 1024 * 1024, "largest file", unit="BYTES", least=0)
+    log_level: str = setting("warning", "debug, info, warning or error", unit="LEVEL")
     storage: str = setting("", "folder of the files, each at its own path", unit="PATH")
     queue: str = setting("", "folder of all else that the node keeps", unit="PATH")
     url: str = setting("", "where clients reach this node, for the Location of new files", unit="URL")

@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable
 
 from aiohttp import web
 
-from sfss import __version__
 from sfss.listening import (
     BACKLOG,
     allow_many_files,
@@ -27,13 +26,12 @@ async def run(
     make_runner: Callable[[], Awaitable[web.AppRunner]],
     load: Callable[[], Kind],
     use: Callable[[Kind], Awaitable[None]],
-    store: str,
-    announce: Callable[[str], None] = lambda url: None,
+    listens: Callable[[str], None],
 ) -> int:
     """Serve until SIGTERM or SIGINT, then end what is under way; returns the exit code.
 
-    *load* gives the settings anew at each SIGHUP, and *use* makes them hold. *announce* is called with
-    the URL of this server.
+    *load* gives the settings anew at each SIGHUP, and *use* makes them hold. *listens* is called with
+    each URL of this server.
 
     :raises SfssError: if it cannot start.
     """
@@ -52,8 +50,7 @@ async def run(
         for listener in sockets:
             await web.SockSite(runner, listener, ssl_context=tls, backlog=BACKLOG).start()
             url = url_of(listener.getsockname(), tls=tls is not None)
-            announce(url)
-            log.info("listening", extra={"url": url, "store": store, "version": __version__})
+            listens(url)
         # What is there now stays: the garbage collector need not look at it ever again.
         gc.collect()
         gc.freeze()

@@ -1,14 +1,14 @@
-"""The rules between HTTP and a store: which paths, how large, what type, how many at once.
+"""The rules between HTTP and a store: which paths, how large, how many at once.
 
 Whoever speaks for a client (HTTP now) comes through here; nobody but this module calls a
 store. (But a node's puts have more to say: ``web/nodes.py``.)
 """
 
-import mimetypes
-from collections.abc import Iterable
-from functools import lru_cache
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Generic, TypeVar
 
-from sfss.admission import Admission
+from sfss.admission import SMALL, Admission
 from sfss.errors import FileTooLarge
 from sfss.figures import Family
 from sfss.models import FileInfo, Precondition, StoredFile
@@ -18,7 +18,7 @@ from sfss.receivers import Receiver, WriteReceiver
 from sfss.stores.base import EVENTS, AnswersAtOnce, HasNodes, Stats, Store
 
 
-__all__ = ["EVENTS", "FileService", "Stats", "content_type_of"]
+__all__ = ["EVENTS", "FileService", "Stats"]
 
 
 class FileService:
@@ -29,14 +29,16 @@ class FileService:
         self.admission = admission or Admission(limit=2**62, wait=0.0)
         self._store = store
         self._at_once = isinstance(store, AnswersAtOnce)
+        self._ready = Shared(store.ready)
+        self._stats = Shared(store.stats)
+        self._node_stats = Shared(store.node_stats if isinstance(store, HasNodes) else store.stats)
 
     async def get(self, path: str) -> StoredFile:
         """:raises InvalidPath, NotFound, NoStoreAvailable, StoreRefused, Overloaded:"""
         check_path(path)
-        taken = self.admission.typical
-        async with self.admission.room(taken):
+        async with self.admission.room(SMALL):
             file = await self._store.get(path)
-            if more := self.admission.excess(len(file.content), taken):
+            if more := self.admission.excess(len(file.content)):
                 async with self.admission.room(more):
                     return file
         return file
@@ -60,7 +62,7 @@ class FileService:
     async def stat(self, path: str) -> FileInfo:
         """Raises as :meth:`get` does."""
         check_path(path)
-        async with self.admission.room(self.admission.typical):
+        async with self.admission.room(SMALL):
             return await self._store.stat(path)
 
     async def put(
@@ -81,7 +83,7 @@ class FileService:
 
     async def ready(self) -> None:
         """Return if a store can serve now. :raises NoStoreAvailable, StoreRefused: if not."""
-        await self._store.ready()
+        await self._ready.answer()
 
     def families(self) -> Iterable[Family]:
         """What has been counted of the store and of the admission."""
@@ -92,13 +94,11 @@ class FileService:
 
     async def stats(self) -> Stats:
         """The store's figures by address. :raises NoStoreAvailable:"""
-        return await self._store.stats()
+        return await self._stats.answer()
 
     async def node_stats(self) -> Stats:
         """The figures of what keeps the files: the nodes, or the store that is its own node."""
-        if isinstance(self._store, HasNodes):
-            return await self._store.node_stats()
-        return await self._store.stats()
+        return await self._node_stats.answer()
 
     def check_size(self, size: int) -> None:
         """:raises FileTooLarge: if a file may not have so many bytes."""
@@ -106,43 +106,28 @@ class FileService:
             raise FileTooLarge.over(self.max_file_size)
 
 
-# Not the machine's own tables (/etc/mime.types), and what Python's releases disagree on is said
-# here: the same name has the same type everywhere.
-_TYPES = mimetypes.MimeTypes()
-for _type, _extension in (
-    ("font/woff", ".woff"),
-    ("font/woff2", ".woff2"),
-    ("image/avif", ".avif"),
-    ("image/webp", ".webp"),
-    ("text/javascript", ".js"),
-    ("text/javascript", ".mjs"),
-    ("text/markdown", ".md"),
-):
-    _TYPES.add_type(_type, _extension)
-
-_COMPRESSED = {
-    "gzip": "application/gzip",
-    "bzip2": "application/x-bzip2",
-    "xz": "application/x-xz",
-    "br": "application/x-brotli",
-    "compress": "application/x-compress",
-}
+T = TypeVar("T")
 
 
-def content_type_of(path: str) -> str:
-    """The media type that the extension of *path* tells; application/octet-stream if none.
+class Shared(Generic[T]):
+    """One question for all who ask it at the same time: each gets the answer of the one that is under way."""
 
-    A compressed file is what it is: we send no Content-Encoding, so ``a.tar.gz`` is
-    application/gzip and not a tar archive.
-    """
-    name = path.rpartition("/")[2].lstrip(".")
-    return _type_of_extension(".".join(name.split(".")[1:][-2:]))
+    def __init__(self, ask: Callable[[], Awaitable[T]]):
+        self._ask = ask
+        self._asking: asyncio.Task[T] | None = None
 
+    async def answer(self) -> T:
+        """What *ask* returns, or raises."""
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask_now())
+            self._asking.add_done_callback(self._done)
+        # Shielded: the others wait for it too when one of them is cancelled.
+        return await asyncio.shield(self._asking)
 
-@lru_cache(maxsize=4096)
-def _type_of_extension(extension: str) -> str:
-    """Of ``png``, or ``tar.gz``: never of a whole name, which guess_type could take for a URL."""
-    guessed, encoding = _TYPES.guess_type(f"file.{extension}")
-    if encoding is not None:
-        return _COMPRESSED.get(encoding, "application/octet-stream")
-    return guessed or "application/octet-stream"
+    async def _ask_now(self) -> T:
+        return await self._ask()
+
+    def _done(self, task: asyncio.Task) -> None:
+        self._asking = None
+        if not task.cancelled():
+            task.exception()  # seen: it is of no interest when nobody waits any more

@@ -5,10 +5,12 @@ environment (``SFSS_PORT``), flags (``--port``). A setting that has several valu
 TOML, is separated by spaces or commas in the environment, and its flag is repeated; a later
 source replaces the whole list.
 
-Whatever is unknown or invalid is a :class:`SettingsError` that names its source.
+Whatever is unknown or invalid is a :class:`SettingsError` that names its source. Rules that tie one setting
+to another hold for the result of all sources (:meth:`ServerSettings.check`).
 """
 
 import dataclasses
+import difflib
 import ipaddress
 import os
 import re
@@ -24,6 +26,9 @@ ENVIRONMENT_PREFIX = "SFSS_"
 CONFIG_VARIABLE = "SFSS_CONFIG"
 #: For the commands that work against a server; not one of its settings.
 TOKEN_VARIABLE = "SFSS_TOKEN"
+URL_VARIABLE = "SFSS_URL"
+CA_VARIABLE = "SFSS_CAFILE"
+_OF_COMMANDS = (CONFIG_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE, CA_VARIABLE)
 
 
 #: No number of a setting makes sense beyond this one.
@@ -34,6 +39,11 @@ _ADDRESS = re.compile(
 )
 # RFC 6454 6.2, as browsers send it: in lower case, without a path.
 _ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+")
+_HOST_NAME = re.compile(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]")
+# RFC 9110 5.5
+_HEADER_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?")
+#: Of ``trust_forwarded_from``: who comes by a Unix socket.
+UNIX = "unix"
 
 
 def setting(
@@ -99,7 +109,16 @@ class ServerSettings:
         (), "network that may write, others may not; repeatable", unit="CIDR"
     )
     trust_forwarded_from: tuple[str, ...] = setting(
-        (), "network of proxies whose X-Forwarded-For is believed; repeatable", unit="CIDR"
+        (),
+        "network of proxies whose X-Forwarded-For is believed, or unix for those that come by a Unix "
+        "socket; repeatable",
+        unit="CIDR|unix",
+    )
+    allow_host: tuple[str, ...] = setting(
+        (),
+        "name by which clients reach this server (their Host header); with one, all others get 403; "
+        "repeatable",
+        unit="NAME",
     )
     ssl: bool = setting(False, "serve HTTPS; needs --sslcert and --sslkey")
     sslcert: str = setting("", "certificate and its chain, PEM", unit="FILE")
@@ -109,6 +128,9 @@ class ServerSettings:
     )
     inline_active: bool = setting(
         False, "show HTML, SVG and other active types in the browser, rather than download them"
+    )
+    cache_control: str = setting(
+        "", "Cache-Control of files, such as max-age=3600", unit="DIRECTIVES"
     )
     page: bool = setting(True, "show a status page at /")
     page_uploads: bool = setting(True, "offer uploads on the status page")
@@ -129,8 +151,16 @@ class ServerSettings:
             raise SettingsError(
                 f"log_level is {self.log_level!r}; it must be debug, info, warning or error"
             )
-        for network in (*self.allow_writes_from, *self.trust_forwarded_from):
+        proxies = (network for network in self.trust_forwarded_from if network != UNIX)
+        for network in (*self.allow_writes_from, *proxies):
             split_network(network)
+        for host in self.allow_host:
+            if not _HOST_NAME.fullmatch(host):
+                raise SettingsError(
+                    f"{host!r} is not a host name or an address, without port, such as files.example.org"
+                )
+        if not _HEADER_VALUE.fullmatch(self.cache_control):
+            raise SettingsError(f"cache_control is {self.cache_control!r}; that cannot stand in a header")
         for origin in self.cors_origin:
             if origin != "*" and not _ORIGIN.fullmatch(origin):
                 raise SettingsError(
@@ -194,12 +224,6 @@ class Settings(ServerSettings):
 
     def __post_init__(self) -> None:
         ServerSettings.__post_init__(self)
-        if self.operation_timeout > self.request_timeout:
-            raise SettingsError(
-                f"operation_timeout ({self.operation_timeout:g}) must not be longer than "
-                f"request_timeout ({self.request_timeout:g}): one slow proxy would use up all "
-                f"the time that a request has for another"
-            )
         for addresses in (self.proxy, self.node):
             for address in addresses:
                 split_address(address)
@@ -214,6 +238,12 @@ class Settings(ServerSettings):
 
     def check(self) -> None:
         ServerSettings.check(self)
+        if self.operation_timeout > self.request_timeout:
+            raise SettingsError(
+                f"operation_timeout ({self.operation_timeout:g}) must not be longer than "
+                f"request_timeout ({self.request_timeout:g}): one slow proxy would use up all "
+                f"the time that a request has for another"
+            )
         if self.store and self.proxy:
             raise SettingsError("store and proxy: files are kept in one of them, not in both")
 
@@ -299,10 +329,20 @@ def _from_file(file: Path, kind: type[ServerSettings]) -> dict[str, Any]:
         raise SettingsError(f"{file}: cannot be read: {error.strerror}") from error
     except ValueError as error:  # a TOMLDecodeError, bad UTF-8, a number of 5,000 digits
         raise SettingsError(f"{file}: is not TOML: {error}") from error
-    for name in values:
+    for name, value in values.items():
         if name not in fields:
-            raise SettingsError(f"{file}: there is no setting {name!r}")
+            hint = _hint(name, fields)
+            if isinstance(value, dict):
+                hint = f"; settings stand by themselves, without a table: remove the line [{name}]"
+            raise SettingsError(f"{file}: there is no setting {name!r}{hint}")
     return {name: _of_kind(fields[name], value, str(file)) for name, value in values.items()}
+
+
+def _hint(name: str, fields: Mapping[str, Any]) -> str:
+    """What may have been meant by *name*, which is no setting."""
+    plain = name.lower().replace("-", "_").lstrip("_")
+    close = [plain] if plain in fields else difflib.get_close_matches(plain, fields, n=1, cutoff=0.7)
+    return f"; did you mean {close[0]}?" if close else ""
 
 
 def _of_kind(part: dataclasses.Field, value: Any, source: str) -> Any:
@@ -317,9 +357,23 @@ def _of_kind(part: dataclasses.Field, value: Any, source: str) -> Any:
             return value
     elif isinstance(value, list) and all(type(part) is str for part in value):
         return tuple(value)
-    expected = kind.__name__ if kind in (bool, int, float, str) else "list of strings"
-    shown = "another" if part.metadata["secret"] else repr(value)
-    raise SettingsError(f"{source}: {name} is {shown}; it must be of type {expected}")
+    expected, example = _EXAMPLES.get(kind, ("a list of strings", '["…", "…"]'))
+    if isinstance(value, str) and kind in (int, float):
+        hint = f"; without quotes: {name} = {value}" if value.isdigit() else ""
+    elif isinstance(value, str) and kind not in _EXAMPLES and not part.metadata["secret"]:
+        hint = f': {name} = ["{value}"]'
+    else:
+        hint = f", such as {name} = {example}"
+    shown = "something else" if part.metadata["secret"] else repr(value)
+    raise SettingsError(f"{source}: {name} is {shown}; it must be {expected}{hint}")
+
+
+_EXAMPLES = {
+    bool: ("true or false", "true"),
+    int: ("a whole number", "8"),
+    float: ("a number", "1.5"),
+    str: ("a string", '"…"'),
+}
 
 
 def _from_environment(
@@ -330,11 +384,13 @@ def _from_environment(
     for variable, text in environment.items():
         if not variable.startswith(ENVIRONMENT_PREFIX):
             continue
-        if variable in (CONFIG_VARIABLE, TOKEN_VARIABLE):
+        if variable in _OF_COMMANDS:
             continue
         name = variable.removeprefix(ENVIRONMENT_PREFIX).lower()
         if name not in fields:
-            raise SettingsError(f"the environment: {variable} is set, but there is no such setting")
+            raise SettingsError(
+                f"the environment: {variable} is set, but there is no such setting{_hint(name, fields)}"
+            )
         try:
             values[name] = parse(name, text, kind)
         except ValueError as error:

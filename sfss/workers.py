@@ -28,10 +28,9 @@ from gunicorn.arbiter import Arbiter
 from gunicorn.config import Config
 from gunicorn.errors import HaltServer
 
-from sfss import __version__
 from sfss.board import Board
 from sfss.errors import SfssError
-from sfss.listening import BACKLOG, allow_many_files, listen, tls_context, url_of
+from sfss.listening import BACKLOG, allow_many_files, announce, listen, tls_context, url_of
 from sfss.panel import GONE, Panel, retire
 from sfss.settings import Settings
 
@@ -156,14 +155,13 @@ class _Application(BaseApplication):
 
     def announce(self, listeners: list) -> None:
         for listener in listeners:
-            log.info(
-                "listening",
-                extra={
-                    "url": self._url(listener.getsockname()),
-                    "store": self.store,
-                    "workers": self.settings.worker_count,
-                    "version": __version__,
-                },
+            announce(
+                self.settings,
+                self._url(listener.getsockname()),
+                self.store,
+                "/",
+                "/file?path=photo.jpeg",
+                workers=self.settings.worker_count,
             )
 
     def _url(self, address: tuple | str) -> str:

@@ -318,7 +318,7 @@ class Sfss(Program):
 class SfssNode(Sfss):
     """A node with its folders in *home*, on loopback."""
 
-    command = (sys.executable, "-m", "sfss", "node", "--host", "127.0.0.1")
+    command = (sys.executable, "-m", "sfss", "node", "--host", "127.0.0.1", "--log-level", "info")
 
     def __init__(self, home: Path, *flags: object, port: int = 0, cpu: int | None = None):
         self.storage, self.queue = home / "storage", home / "queue"

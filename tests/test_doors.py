@@ -15,12 +15,14 @@ import pytest
 from sfss.client import Client
 from sfss.errors import Forbidden, Unauthorized
 from sfss.settings import Settings
+from sfss.web.cors import ApiHeaders, Cors
 from sfss.web.doors import FORWARDED, Doors
 from sfss.web.serving import is_active
 from tests.http import Answer, RawClient, ask, form, request
-from tests.programs import ROOT, Sfss
+from tests.programs import ROOT, Sfss, SfssNode
 
 KEY = "a-key-that-nobody-guesses"
+NO_CORS = Cors((), ApiHeaders(frozenset(), frozenset()))
 PUT = "/file?path=a"
 
 
@@ -160,7 +162,14 @@ class Request(dict):
         ("192.168.0.1", ["11.1.2.3, 10.1.2.3"], True),
         ("192.168.0.1", ["10.1.2.3", "11.1.2.3"], False),
         ("192.168.0.1", ["10.1.2.3, 192.168.0.2"], True),
-        ("192.168.0.1", ["10.1.2.3:8000"], False),
+        ("192.168.0.1", ["10.1.2.3:8000"], True),
+        ("192.168.0.1", ["11.1.2.3:8000"], False),
+        ("192.168.0.1", ["[::ffff:10.1.2.3]"], True),
+        ("192.168.0.1", ["[::ffff:10.1.2.3]:8000"], True),
+        ("192.168.0.1", ["[2001:db8::7]:8000"], False),
+        ("192.168.0.1", ["10.1.2.3:x"], False),
+        ("192.168.0.1", ["10.1.2.3:80:80"], False),
+        ("", ["10.1.2.3"], False),  # a Unix socket that is not trusted
         ("192.168.0.1", [""], False),
         ("192.168.0.1", ["unknown"], False),
         ("192.168.0.1", [], False),
@@ -168,7 +177,7 @@ class Request(dict):
 )
 def test_networks(peer, forwarded, allowed):
     settings = Settings(allow_writes_from=("10.0.0.0/8",), trust_forwarded_from=("192.168.0.0/24",))
-    doors = Doors(settings)
+    doors = Doors(settings, cors=NO_CORS)
     assert doors.reads_open and not doors.writes_open
     doors.check(fake_request("GET", peer, forwarded))
     if allowed:
@@ -297,7 +306,7 @@ def test_cors(cors):
     assert "authorization" in answer.headers["access-control-allow-headers"].lower()
     for origin in ("https://evil.example", "https://app.example.evil", "null", "http://app.example"):
         answer = ask(cors.port, request("OPTIONS", PUT, headers=asks | {"Origin": origin}))
-        assert answer.status == 401 and "access-control-allow-origin" not in answer.headers
+        assert answer.status == 403 and "access-control-allow-origin" not in answer.headers
         answer = ask(cors.port, request("GET", PUT, headers={"Origin": origin}))
         assert answer.status == 200 and "access-control-allow-origin" not in answer.headers
     there = {"Origin": "https://app.example"}
@@ -329,7 +338,7 @@ def test_without_cors_there_is_nothing_of_it(guarded):
 @pytest.mark.parametrize(
     "path, active",
     [
-        ("a.html", True), ("a.HTM", True), ("a.svg", True), ("a.xhtml", False), ("a.xml", True),
+        ("a.html", True), ("a.HTM", True), ("a.svg", True), ("a.xhtml", True), ("a.xml", True),
         ("a.js", True), ("a.mht", True), ("a.svgz", False), ("a.png", False), ("a.txt", False),
         ("a", False), ("a.pdf", False), ("a.html.png", False),
     ],
@@ -342,7 +351,8 @@ def test_nobodys_file_runs_in_the_sites_origin(tmp_path_factory, cors, path, act
             heads.append(client.ask(request(method, f"/file?path={path}", headers=headers)))
     for answer in heads:
         assert answer.headers["x-content-type-options"] == "nosniff"
-        assert answer.headers.get("content-disposition") == ("attachment" if active else None)
+        kind = answer.headers["content-disposition"].partition(";")[0]
+        assert kind == ("attachment" if active else "inline")
         policy = answer.headers["content-security-policy"]
         assert "default-src 'none'" in policy
         assert policy.endswith("; sandbox") == (not path.endswith(".pdf"))
@@ -352,7 +362,7 @@ def test_active_types_can_be_shown(tmp_path):
     server = Sfss("--data", tmp_path, "--inline-active")
     assert status(server, "PUT", "/file?path=a.svg", body=b"<svg/>") == 200
     answer = ask(server.port, request("GET", "/file?path=a.svg"))
-    assert "content-disposition" not in answer.headers
+    assert answer.headers["content-disposition"].startswith("inline;")
     assert "sandbox" in answer.headers["content-security-policy"]
     assert is_active(answer.headers["content-type"])
     server.stop()
@@ -514,3 +524,164 @@ def test_tls(tmp_path):
 def test_the_openapi_document_is_for_all(guarded):
     document = json.loads(ask(guarded.port, request("GET", "/openapi.json")).body)
     assert set(document["paths"]) == {"/file", "/files", "/status", "/metrics", "/healthz", "/readyz"}
+
+
+# Pages of other sites.
+
+
+def written(server: Sfss, headers: dict[str, str], method: str = "PUT", target: str = "/file?path=w") -> int:
+    return ask(server.port, request(method, target, b"x", headers)).status
+
+
+@pytest.fixture(scope="module")
+def visited(tmp_path_factory) -> Iterator[Sfss]:
+    """Inside of somebody's network, without tokens."""
+    server = Sfss("--data", tmp_path_factory.mktemp("visited"), "--cors-origin", "https://app.example")
+    yield server
+    server.stop()
+
+
+FOREIGN = [
+    {"Origin": "https://evil.example"},
+    {"Origin": "null"},
+    {"Origin": "http://test.evil.example", "Host": "test"},
+    {"Origin": "http://test:81", "Host": "test:80"},
+    {"Origin": "https://evil.example", "Sec-Fetch-Site": "same-site"},
+    {"Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "Cross-Site"},
+]
+OUR_OWN = [
+    {},
+    {"Origin": "http://test"},
+    {"Origin": "https://test", "Host": "test"},  # somebody has taken TLS off
+    {"Origin": "https://test", "Host": "test:443"},
+    {"Origin": "http://TEST:80", "Host": "test"},
+    {"Origin": "http://[::1]:8255", "Host": "[::1]:8255"},
+    {"Origin": "https://app.example"},
+    {"Origin": "https://app.example", "Sec-Fetch-Site": "cross-site"},
+    {"Sec-Fetch-Site": "same-origin"},
+    {"Sec-Fetch-Site": "none"},
+]
+
+
+@pytest.mark.parametrize("headers", FOREIGN)
+def test_a_page_of_another_site_writes_nothing(visited, headers):
+    for method, target in (("PUT", "/file?path=w"), ("POST", "/files?path=w"), ("DELETE", "/file?path=w")):
+        assert written(visited, headers, method, target) == 403
+    body, form_headers = form(b"content")
+    assert status(visited, "POST", "/files?path=w", form_headers | headers, body) == 403
+    assert status(visited, "GET", "/file?path=w", headers) == 404
+
+
+@pytest.mark.parametrize("headers", OUR_OWN)
+def test_our_own_pages_and_programs_write(visited, headers):
+    assert written(visited, headers) == 200
+    assert written(visited, headers, "DELETE") == 204
+
+
+def test_a_network_that_may_write_does_not_let_its_visitors_pages_write(tmp_path):
+    server = Sfss("--data", tmp_path, "--allow-writes-from", "127.0.0.0/8")
+    assert written(server, {}) == 200
+    assert written(server, {"Origin": "https://evil.example"}) == 403
+    assert written(server, {"Sec-Fetch-Site": "cross-site"}) == 403
+    server.stop()
+
+
+def test_pages_of_other_sites_write_to_no_node(tmp_path):
+    node = SfssNode(tmp_path, "--names", "exact")
+    for headers in FOREIGN[:2]:
+        assert written(node, headers, "PUT", "/x") == 403
+        assert written(node, headers, "DELETE", "/x") == 403
+    assert written(node, {"Origin": "http://test"}, "PUT", "/x") == 201
+    node.stop()
+
+
+def test_only_the_names_that_are_listed(tmp_path):
+    """DNS rebinding: a name that somebody else lets point here is none of ours."""
+    server = Sfss("--data", tmp_path, "--allow-host", "files.example.org", "--allow-host", "[::1]")
+    for host in ("files.example.org", "FILES.example.org:8255", "files.example.org.", "[::1]:80", "[::1]"):
+        for headers in ({"Host": host}, {"Host": host, "X-Slow": "please"}):
+            assert written(server, headers) == 200
+            assert status(server, "GET", "/file?path=w", headers) == 200
+    for host in ("evil.example", "files.example.org.evil.example", "127.0.0.1", ""):
+        for headers in ({"Host": host}, {"Host": host, "X-Slow": "please"}):
+            assert written(server, headers) == 403
+            assert written(server, headers, "DELETE") == 403
+            assert status(server, "GET", "/file?path=w", headers) == 403
+            assert status(server, "GET", "/", headers) == 403
+        assert status(server, "GET", "/healthz", {"Host": host}) == 200
+    server.stop()
+
+
+# Unix sockets.
+
+
+def test_a_proxy_at_a_unix_socket():
+    settings = Settings(allow_writes_from=("10.0.0.0/8",), trust_forwarded_from=("unix", "192.168.0.1"))
+    doors = Doors(settings, cors=NO_CORS)
+    for peer in ("", None):
+        assert doors.client_address(peer, ["10.1.2.3"]) == "10.1.2.3"
+        assert doors.client_address(peer, ["10.1.2.3, 192.168.0.1"]) == "10.1.2.3"
+        assert doors.client_address(peer, ["11.1.2.3, 10.1.2.3:99"]) == "10.1.2.3"
+        assert doors.client_address(peer, []) == "unix"
+    doors.check(fake_request("PUT", "", ["10.1.2.3"]))
+    with pytest.raises(Forbidden):
+        doors.check(fake_request("PUT", "", ["11.1.2.3"]))
+    with pytest.raises(Forbidden):
+        doors.check(fake_request("PUT", "", []))
+
+
+# What is open is said.
+
+
+@pytest.mark.parametrize("flags, closed_by", [
+    ((), "--write-token-file"),
+    (("--read-token", "r"), "--write-token-file"),
+    (("--write-token", "w"), ""),
+    (("--allow-writes-from", "10.0.0.0/8"), ""),
+    (("--host", "127.0.0.1"), ""),
+])  # fmt: skip
+def test_what_is_open_to_the_network_is_said_once(tmp_path, flags, closed_by):
+    server = Sfss("--data", tmp_path, "--host", "0.0.0.0", *flags)
+    lines = [line for line in server.printed().splitlines() if "open to the network" in line]
+    assert len(lines) == bool(closed_by)
+    assert all(" WARNING " in line and closed_by in line for line in lines)
+    headers = bearer("r") if "r" in flags else bearer("w") if "w" in flags else {}
+    page = json.loads(ask(server.port, request("GET", "/page.json", headers=headers)).body)
+    assert len(page["warnings"]) == len(lines)
+    server.stop()
+
+
+def test_a_node_says_what_is_open(tmp_path):
+    quiet = ("--log-level", "warning", "--host", "0.0.0.0", "--node", "http://127.0.0.1:9")
+    node = SfssNode(tmp_path, *quiet)
+    assert node.printed().count("open to the network") == 1 and "--write-token-file" in node.printed()
+    page = json.loads(ask(node.port, request("GET", "/_page/page.json")).body)
+    assert len(page["warnings"]) == 1
+    node.stop()
+    node = SfssNode(tmp_path, *quiet, "--allow-writes-from", "127.0.0.0/8")
+    assert "--node-secret-file closes that" in node.printed()
+    node.stop()
+
+
+# CORS lists what the API documents.
+
+
+def preflight(server, target: str, origin: str = "https://app.example") -> set[str]:
+    asks = {"Origin": origin, "Access-Control-Request-Method": "PUT"}
+    answer = ask(server.port, request("OPTIONS", target, headers=asks))
+    assert answer.status == 204
+    return {name.strip().lower() for name in answer.headers["access-control-allow-headers"].split(",")}
+
+
+def test_cors_allows_and_exposes_what_is_documented(visited, tmp_path):
+    usual = {"authorization", "content-type", "if-match", "if-none-match", "range", "x-request-id"}
+    usual |= {"x-requested-with", "cache-control"}
+    assert usual <= preflight(visited, PUT)
+    node = SfssNode(tmp_path, "--cors-origin", "*", "--names", "exact")
+    assert usual | {"x-content-sha1"} <= preflight(node, "/x")
+    assert written(node, {}, "PUT", "/x") == 201
+    answer = ask(node.port, request("GET", "/x", headers={"Origin": "https://any.example"}))
+    exposed = answer.headers["access-control-expose-headers"].split(", ")
+    assert {"X-Content-SHA1", "ETag", "Location", "Last-Modified", "Content-Disposition"} <= set(exposed)
+    node.stop()

@@ -10,7 +10,8 @@ FLOORS = [
     {"sfss"},  # the version
     {"sfss.errors"},
     {"sfss.models", "sfss.paths", "sfss.settings", "sfss.logs"}
-    | {"sfss.allocator", "sfss.receivers", "sfss.figures", "sfss.board", "sfss.signing"},
+    | {"sfss.allocator", "sfss.receivers", "sfss.figures", "sfss.board", "sfss.signing"}
+    | {"sfss.media_types", "sfss.node_proofs"},
     {"sfss.node_settings", "sfss.panel"},
     {"sfss.credentials"},
     {"sfss.client"},  # beside the house: imports only the ground, and only the top imports it

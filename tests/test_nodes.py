@@ -354,7 +354,7 @@ def test_doors(closed):
         assert status("GET", target) == 200
     assert status("POST", "/_replication", None, b"x") == 401
     assert status("POST", "/_replication", "writer", b"x") == 401
-    assert status("POST", "/_replication", "neighbour", b"x") == 400
+    assert status("POST", "/_replication", "neighbour", b"x") == 401  # it is never sent
     assert status("PUT", "/x", "neighbour", b"1") == 401
     assert send(closed, "POST", "/_verify", Authorization="Bearer writer", Origin="http://e").status == 403
 
@@ -385,7 +385,7 @@ def test_metrics_and_health(exact):
 
 def test_the_page_has_its_own_place(exact, tmp_path):
     answer = send(exact, "GET", "/")
-    assert (answer.status, answer.headers["location"]) == (302, "/_page/")
+    assert (answer.status, answer.headers["location"]) == (302, "_page/")
     assert b"<html" in send(exact, "GET", "/_page/").body
     figures = json.loads(send(exact, "GET", "/_page/page.json").body)
     assert "sfss_node_files" in figures["figures"]

@@ -1,7 +1,9 @@
+import asyncio
+
 import pytest
 
-from sfss.errors import FileTooLarge, InvalidPath
-from sfss.service import FileService, content_type_of
+from sfss.errors import FileTooLarge, InvalidPath, NotFound
+from sfss.service import FileService, Shared
 from sfss.stores.memory import MemoryStore
 
 
@@ -18,25 +20,34 @@ async def test_the_rules_hold_for_whoever_calls():
     assert not service.begin_put("a", b"x", None)
 
 
-@pytest.mark.parametrize(
-    "path, expected",
-    [
-        ("a.png", "image/png"),
-        ("a/b.JPG", "image/jpeg"),
-        ("a.webp", "image/webp"),
-        ("a.txt", "text/plain"),
-        ("a.html", "text/html"),
-        ("a.svg", "image/svg+xml"),
-        ("a.js", "text/javascript"),
-        ("a.tar.gz", "application/gzip"),
-        ("a.svgz", "application/gzip"),
-        ("a", "application/octet-stream"),
-        ("a.unknown", "application/octet-stream"),
-        ("png/a", "application/octet-stream"),
-        ("data:text/html,x", "application/octet-stream"),
-        (".png", "application/octet-stream"),
-        ("a b?#%.png", "image/png"),
-    ],
-)
-def test_content_types(path, expected):
-    assert content_type_of(path) == expected
+async def test_those_who_ask_at_once_share_an_answer():
+    asked = 0
+
+    async def ask():
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.01)
+        return asked
+
+    shared = Shared(ask)
+    waiting = [asyncio.create_task(shared.answer()) for _ in range(50)]
+    await asyncio.sleep(0)
+    waiting.pop().cancel()
+    assert await asyncio.gather(*waiting) == [1] * 49
+    assert await shared.answer() == 2  # a new question has a new answer
+
+
+async def test_a_failure_is_shared_and_not_kept():
+    answers = iter([NotFound("no"), "yes"])
+
+    async def ask():
+        await asyncio.sleep(0)
+        answer = next(answers)
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    shared = Shared(ask)
+    found = await asyncio.gather(shared.answer(), shared.answer(), return_exceptions=True)
+    assert [type(each) for each in found] == [NotFound, NotFound]
+    assert await shared.answer() == "yes"

@@ -32,7 +32,7 @@ from sfss.paths import check_path, is_valid_path
 from sfss.receivers import Receiver
 from sfss.replication import report
 from sfss.replication.answering import Answers, tells
-from sfss.replication.catalog import LEARNED, CatalogReader
+from sfss.replication.catalog import LEARNED, CatalogReader, Entry
 from sfss.replication.changes import Message, decode
 from sfss.replication.deciding import Rules
 from sfss.replication.digests import Digests, are_same, digests_of
@@ -82,16 +82,18 @@ class NodeFile(NamedTuple):
     content: bytes | bytearray
     etag: str
     sha1: str  #: 40 hex digits
+    modified: float | None  #: seconds since the epoch; None if nobody knows
 
     @property
     def info(self) -> "NodeFileInfo":
-        return NodeFileInfo(len(self.content), self.etag, self.sha1)
+        return NodeFileInfo(len(self.content), self.etag, self.sha1, self.modified)
 
 
 class NodeFileInfo(NamedTuple):
     size: int  #: bytes
     etag: str
     sha1: str
+    modified: float | None = None
     path: str = ""  #: of a put: the name that the file has got
     is_new: bool = False  #: of a put: whether there was no file before
     changed: bool = True  #: of a put: whether it has changed anything
@@ -102,9 +104,19 @@ def _put_result(outcome: Outcome | SfssError) -> NodeFileInfo:
         raise outcome
     entry, before = outcome.entry, outcome.before
     is_new = before is None or before.is_delete
+    modified = _modified(entry)
     return NodeFileInfo(
-        entry.size, entry.etag, entry.digests.sha1, entry.path, is_new, outcome.changed
+        entry.size, entry.etag, entry.digests.sha1, modified, entry.path, is_new, outcome.changed
     )
+
+
+def _modified(entry: Entry) -> float | None:
+    """When the file was put, by the clock of the node that took it: the same on every node."""
+    return entry.version.time if entry.version.stamp else None  # (of a file that was found nobody knows)
+
+
+def _file(entry: Entry, content: bytes | bytearray) -> NodeFile:
+    return NodeFile(content, entry.etag, entry.digests.sha1, _modified(entry))
 
 
 async def hashed(content: bytes | bytearray) -> Digests:
@@ -280,7 +292,7 @@ class Node(Store):
         self._counts["get"] += 1
         entry, content = await self._finder.content(await self._finder.entry(path))
         self._counts["get_hits"] += 1
-        return NodeFile(content, entry.etag, entry.digests.sha1)
+        return _file(entry, content)
 
     def begin_get(self, path: str, receiver: Receiver) -> bool:
         """See :class:`sfss.stores.base.AnswersAtOnce`."""
@@ -292,14 +304,15 @@ class Node(Store):
             receiver.set_result(None)
             return True
         try:
-            content = self._replica.folder.read_at_once(path, limit=entry.size)
+            found = self._replica.folder.read_at_once(path, limit=entry.size)
         except OSError:
             return False
+        content = found and found.content
         if content is None or etag_of(content) != entry.etag:
             return False
         self._counts["get"] += 1
         self._counts["get_hits"] += 1
-        receiver.set_result(NodeFile(content, entry.etag, entry.digests.sha1))
+        receiver.set_result(_file(entry, content))
         return True
 
     def begin_put(self, path: str, content: bytes, receiver: Receiver) -> bool:
@@ -321,7 +334,7 @@ class Node(Store):
         found = await asyncio.to_thread(self._replica.folder.stat, path)
         if found is None or found.st_size != entry.size:
             return (await self.get(path)).info  # which puts it right, or says what is wrong
-        return NodeFileInfo(entry.size, entry.etag, entry.digests.sha1)
+        return NodeFileInfo(entry.size, entry.etag, entry.digests.sha1, _modified(entry))
 
     async def put(
         self,

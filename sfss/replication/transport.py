@@ -1,11 +1,13 @@
 """Messages between nodes, over HTTP."""
 
+from collections.abc import Mapping
 from typing import Protocol
 
 import aiohttp
 from yarl import URL
 
 from sfss.errors import SfssError
+from sfss.node_proofs import Prover
 from sfss.replication.asking import TooLarge
 
 #: Where a node takes the messages of its neighbours, below its URL.
@@ -54,6 +56,7 @@ class HttpTransport:
 
     def __init__(self, secret: str, proxy: str, max_file_size: int):
         self._most_bytes = max_file_size + MESSAGE_ROOM
+        self._provers: dict[str, Prover] = {}  # by URL
         self.use_secret(secret)
         self._proxy = proxy or None
         timeout = aiohttp.ClientTimeout(
@@ -64,25 +67,44 @@ class HttpTransport:
         )
 
     def use_secret(self, secret: str) -> None:
-        self._headers = {"Content-Type": MEDIA_TYPE}
-        if secret:
-            self._headers["Authorization"] = f"Bearer {secret}"
+        self._secret = secret
+        self._provers.clear()
 
     async def exchange(self, url: str, message: list[bytes]) -> bytes:
+        body = b"".join(message)
+        if not self._secret:
+            status, headers, data = await self._post(url, body, {})
+            return _checked(status, data)
+        prover = self._provers.setdefault(url, Prover(self._secret))
+        if not prover.has_nonce:  # an empty message, to be told one
+            status, headers, data = await self._post(url, b"", {})
+            if not prover.take_challenge(headers.get("WWW-Authenticate", "")):
+                _checked(status if status != 200 else 403, data)
+        for last in (False, True):
+            proved = prover.request("POST", RESOURCE, body)
+            authorization = {"Authorization": proved.authorization}
+            status, headers, data = await self._post(url, body, authorization)
+            if status != 401 or last or not prover.take_challenge(headers.get("WWW-Authenticate", "")):
+                break  # (it may have been started anew, or the nonce was used up)
+        if status == 200 and not proved.is_answered_by(status, headers, data):
+            raise NeighbourFailed("it has not proved that it knows the node secret", reached=True)
+        return _checked(status, data)
+
+    async def _post(
+        self, url: str, body: bytes, headers: dict[str, str]
+    ) -> tuple[int, Mapping[str, str], bytes]:
+        """Status, headers and body of the answer. :raises NeighbourFailed:"""
         try:
             async with self._session.post(
                 URL(url + RESOURCE, encoded=True),
-                data=b"".join(message),
-                headers=self._headers,
+                data=body,
+                headers={"Content-Type": MEDIA_TYPE, **headers},
                 proxy=self._proxy,
                 allow_redirects=False,
             ) as answer:
                 if answer.status != 200:
-                    reason = (await answer.content.read(500)).decode("utf-8", "replace")
-                    if answer.status == 413:
-                        raise TooLarge(f"it is too large for the neighbour: {reason}")
-                    raise NeighbourFailed(f"it answers {answer.status}: {reason}", reached=True)
-                return await self._read(answer)
+                    return answer.status, answer.headers, await answer.content.read(500)
+                return answer.status, answer.headers, await self._read(answer)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             reason = str(error) or type(error).__name__
             raise NeighbourFailed(reason, reached=False) from error
@@ -116,3 +138,13 @@ class HttpTransport:
             answer.close()
             raise NeighbourFailed("its answer is too long", reached=True)
         return b"".join(chunks)
+
+
+def _checked(status: int, data: bytes) -> bytes:
+    """The answer. :raises NeighbourFailed, TooLarge: if it is none."""
+    if status == 200:
+        return data
+    reason = data.decode("utf-8", "replace")
+    if status == 413:
+        raise TooLarge(f"it is too large for the neighbour: {reason}")
+    raise NeighbourFailed(f"it answers {status}: {reason}", reached=True)

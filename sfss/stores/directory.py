@@ -19,7 +19,7 @@ from sfss.models import FileInfo, Precondition, StoredFile, etag_of
 from sfss.receivers import Receiver
 from sfss.stores.base import EVENTS, Stats, Store
 from sfss.stores.disk_errors import refusal
-from sfss.stores.folder import Folder
+from sfss.stores.folder import Folder, Found
 
 log = logging.getLogger("sfss.store")
 
@@ -56,24 +56,24 @@ class DirectoryStore(Store):
 
     async def get(self, path: str) -> StoredFile:
         self._counts["cmd_get"] += 1
-        content = await self._in_thread(self._readers, self._read, path)
-        if content is None:
+        found = await self._in_thread(self._readers, self._read, path)
+        if found is None:
             raise NotFound.of(path)
         self._counts["get_hits"] += 1
-        return StoredFile(content, etag_of(content))
+        return _file(found)
 
     def begin_get(self, path: str, receiver: Receiver) -> bool:
         try:
-            content = self._folder.read_at_once(path, limit=self._max_file_size)
+            found = self._folder.read_at_once(path, limit=self._max_file_size)
         except BlockingIOError:
             return False
         except OSError as error:
             receiver.set_exception(self._refused(error, "read"))
             return True
         self._counts["cmd_get"] += 1
-        if content is not None:
+        if found is not None:
             self._counts["get_hits"] += 1
-        receiver.set_result(content if content is None else StoredFile(content, etag_of(content)))
+        receiver.set_result(found if found is None else _file(found))
         return True
 
     def begin_put(self, path: str, content: bytes, receiver: Receiver) -> bool:
@@ -131,8 +131,8 @@ class DirectoryStore(Store):
 
     # In a thread.
 
-    def _read(self, path: str) -> bytes | None:
-        return self._folder.read(path, limit=self._max_file_size)
+    def _read(self, path: str) -> Found | None:
+        return self._folder.read_with_time(path, limit=self._max_file_size)
 
     def _put(self, path: str, content: bytes | bytearray, precondition: Precondition | None) -> None:
         folder = self._folder
@@ -157,9 +157,8 @@ class DirectoryStore(Store):
 
     def _check(self, path: str, precondition: Precondition | None) -> None:
         if precondition is not None:
-            content = self._read(path)
-            info = None if content is None else FileInfo(len(content), etag_of(content))
-            precondition.check(info)
+            found = self._read(path)
+            precondition.check(found if found is None else _file(found).info)
 
     async def _in_thread(
         self, threads: ThreadPoolExecutor, function: Callable[..., Any], *arguments: Any
@@ -186,3 +185,7 @@ class DirectoryStore(Store):
     def _events(self) -> dict[str, int]:
         counts = self._counts
         return counts | {"get_misses": counts["cmd_get"] - counts["get_hits"]}
+
+
+def _file(found: Found) -> StoredFile:
+    return StoredFile(found.content, etag_of(found.content), found.modified)

@@ -28,6 +28,7 @@ import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from sfss.errors import StoreUnusable
 from sfss.stores.disk_errors import DISK_FAILS, FULL, TOO_MUCH
@@ -58,6 +59,11 @@ _PASSING_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
 # O_NONBLOCK: somebody may have put a FIFO there, and opening one waits for its other end.
 _READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
 _WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+class Found(NamedTuple):
+    content: bytes | bytearray
+    modified: float  #: seconds since the epoch
 
 
 class Folder:
@@ -162,13 +168,23 @@ class Folder:
             _check_size(descriptor, limit)
             return file.read()
 
-    def read_at_once(self, path: str, *, limit: int | None = None) -> bytearray | None:
+    def read_with_time(self, path: str, *, limit: int | None = None) -> "Found | None":
+        """The same, and when it was written."""
+        descriptor = self.open(path)
+        if descriptor is None:
+            return None
+        with open(descriptor, "rb", buffering=0) as file:
+            status = _check_size(descriptor, limit)
+            return Found(file.read(), status.st_mtime)
+
+    def read_at_once(self, path: str, *, limit: int | None = None) -> "Found | None":
         """The same, if it need not be waited for. :raises BlockingIOError: if it must be."""
         descriptor = self.open(path)
         if descriptor is None:
             return None
         try:
-            content = bytearray(_check_size(descriptor, limit))
+            status = _check_size(descriptor, limit)
+            content = bytearray(status.st_size)
             # (One byte more would be the end of the file; who writes here renames.)
             if content and os.preadv(descriptor, [content], 0, _NOWAIT) != len(content):
                 raise BlockingIOError
@@ -178,7 +194,7 @@ class Folder:
             raise
         finally:
             os.close(descriptor)
-        return content
+        return Found(content, status.st_mtime)
 
     def walk(
         self, skipped: Callable[[str, bool], None] = lambda place, is_ours: None
@@ -686,12 +702,12 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def _check_size(descriptor: int, limit: int | None) -> int:
-    """The size of the file. :raises OSError: EFBIG, if it is over *limit*."""
-    size = os.fstat(descriptor).st_size
-    if limit is not None and size > limit:
+def _check_size(descriptor: int, limit: int | None) -> os.stat_result:
+    """What is known of the file. :raises OSError: EFBIG, if it has more than *limit* bytes."""
+    status = os.fstat(descriptor)
+    if limit is not None and status.st_size > limit:
         raise OSError(errno.EFBIG, "the file is larger than what is served here")
-    return size
+    return status
 
 
 def _make_folder(name: str, parent: int, mode: int = 0o777) -> None:

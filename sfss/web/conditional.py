@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping
+from email.utils import parsedate_to_datetime
 
 from sfss.errors import InvalidRequest, PreconditionFailed, RangeNotSatisfiable
 from sfss.models import FileInfo, Precondition
@@ -37,6 +38,11 @@ def is_unchanged(headers: Mapping[str, str], info: FileInfo) -> bool:
     """
     # RFC 9110 13.2.2: If-Match first, and its failure is 412; that of If-None-Match is 304.
     Precondition(if_match=_etags(headers, "If-Match", weak=False)).check(info)
+    if "If-Match" not in headers and _is_modified_since(headers, "If-Unmodified-Since", info):
+        raise PreconditionFailed("If-Unmodified-Since does not hold: the file is newer.")
+    if "If-None-Match" not in headers:
+        # RFC 9110 13.1.3: with an If-None-Match the date is ignored, whatever that one says.
+        return _is_modified_since(headers, "If-Modified-Since", info) is False
     try:
         Precondition(if_none_match=_etags(headers, "If-None-Match", weak=True)).check(info)
     except InvalidRequest:
@@ -44,6 +50,16 @@ def is_unchanged(headers: Mapping[str, str], info: FileInfo) -> bool:
     except PreconditionFailed:
         return True
     return False
+
+
+def _is_modified_since(headers: Mapping[str, str], name: str, info: FileInfo) -> bool | None:
+    """Whether the file is newer than the date in the header *name*; None if nobody can say."""
+    if info.modified is None or name not in headers:
+        return None
+    try:
+        return int(info.modified) > parsedate_to_datetime(headers[name]).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return None  # RFC 9110 13.1.3: what is no date is ignored
 
 
 def requested_range(headers: Mapping[str, str], info: FileInfo) -> tuple[int, int] | None:
@@ -57,11 +73,13 @@ def requested_range(headers: Mapping[str, str], info: FileInfo) -> tuple[int, in
     match = _RANGE.fullmatch(headers.get("Range", ""))
     if match is None or match.group(1) == match.group(2) == "":
         return None
-    # RFC 9110 13.1.5: strong comparison; a date never matches, since we send none.
+    # RFC 9110 13.1.5: strong comparison; a date never matches, for those that we send are weak.
     if "If-Range" in headers and headers["If-Range"].strip() != f'"{info.etag}"':
         return None
     first_text, last_text = match.groups()
     if not first_text:  # the last so many bytes
+        if info.size == 0 and int(last_text):
+            return None  # RFC 9110 14.1.2: all of them, for it has no more
         start, stop = max(info.size - int(last_text), 0), info.size
     else:
         start, stop = int(first_text), info.size

@@ -3,19 +3,31 @@
 Off without an allow-list. What is allowed is to call the API; cookies play no part in it.
 """
 
+from collections.abc import Iterable
+from typing import NamedTuple
+
 from aiohttp import web
 
 _METHODS = "GET, HEAD, PUT, POST, DELETE"
-_REQUEST_HEADERS = "Authorization, Content-Type, If-Match, If-None-Match, If-Range, Range, X-Request-ID"
-_ANSWER_HEADERS = "Accept-Ranges, Content-Range, ETag, Location, Retry-After, X-Request-ID"
 _MAX_AGE = "7200"  # seconds; browsers do not believe more
+#: What upload widgets and HTTP libraries send by themselves. It changes nothing here.
+_OF_WIDGETS = ("Accept", "Cache-Control", "Pragma", "X-Requested-With")
+
+
+class ApiHeaders(NamedTuple):
+    """The headers of an API that its clients send, and that they read, as they are documented."""
+
+    request: frozenset[str]
+    answer: frozenset[str]
 
 
 class Cors:
-    """*origins* may use the API; ``*`` is everybody."""
+    """*origins* may use the API; ``*`` is everybody. *headers*: of the API that is served."""
 
-    def __init__(self, origins: tuple[str, ...]):
+    def __init__(self, origins: tuple[str, ...], headers: ApiHeaders):
         self._origins = frozenset(origins)
+        self._request_headers = _listed({*headers.request, *_OF_WIDGETS})
+        self._answer_headers = _listed(headers.answer)
 
     @property
     def common_headers(self) -> dict[str, str]:
@@ -23,37 +35,41 @@ class Cors:
         if not self._origins:
             return {}
         if "*" in self._origins:
-            return {"Access-Control-Allow-Origin": "*", "Access-Control-Expose-Headers": _ANSWER_HEADERS}
+            return {
+                "Access-Control-Allow-Origin": "*",
+                "Access-Control-Expose-Headers": self._answer_headers,
+            }
         return {"Vary": "Origin"}
+
+    def allows(self, origin: str) -> bool:
+        """Whether pages of *origin* may use the API."""
+        return "*" in self._origins or origin in self._origins
 
     def preflight(self, request: web.BaseRequest) -> web.Response | None:
         """The answer, if *request* asks whether a page may send another one."""
         if (
             request.method != "OPTIONS"
             or "Access-Control-Request-Method" not in request.headers
-            or self._allowed(request) is None
+            or not self.allows(request.headers.get("Origin", ""))
+            or "Origin" not in request.headers
         ):
             return None
         return web.Response(
             status=204,
             headers={
                 "Access-Control-Allow-Methods": _METHODS,
-                "Access-Control-Allow-Headers": _REQUEST_HEADERS,
+                "Access-Control-Allow-Headers": self._request_headers,
                 "Access-Control-Max-Age": _MAX_AGE,
             },
         )
 
     def answer(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
         """Let the page that sent *request* see *response*, if it may."""
-        allowed = self._allowed(request)
-        if allowed is not None and allowed != "*":
-            response.headers["Access-Control-Allow-Origin"] = allowed
-            response.headers["Access-Control-Expose-Headers"] = _ANSWER_HEADERS
-
-    def _allowed(self, request: web.BaseRequest) -> str | None:
         origin = request.headers.get("Origin")
-        if origin is None:
-            return None
-        if "*" in self._origins:
-            return "*"
-        return origin if origin in self._origins else None
+        if origin is not None and "*" not in self._origins and origin in self._origins:
+            response.headers["Access-Control-Allow-Origin"] = origin
+            response.headers["Access-Control-Expose-Headers"] = self._answer_headers
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names))

@@ -48,7 +48,8 @@ def error_response(error: errors.SfssError) -> web.Response:
     if isinstance(error, errors.RangeNotSatisfiable):
         response.headers["Content-Range"] = f"bytes */{error.size}"
     if isinstance(error, errors.Unauthorized):
-        response.headers["WWW-Authenticate"] = 'Bearer realm="sfss"'  # RFC 6750 3
+        challenge = getattr(error, "challenge", "") or 'Bearer realm="sfss"'  # RFC 6750 3
+        response.headers["WWW-Authenticate"] = challenge
     if isinstance(error, errors.Overloaded):
         response.headers["Retry-After"] = "1"  # RFC 9110 10.2.3
     if isinstance(error, _BODY_UNREAD):

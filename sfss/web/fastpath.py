@@ -11,16 +11,14 @@ against each other.
 """
 
 import re
-import time
 from collections.abc import Callable, Mapping
-from email.utils import formatdate
 from functools import lru_cache
 from typing import NamedTuple
 
 from aiohttp import web
 
 from sfss.models import StoredFile
-from sfss.web.serving import header_lines, serving_lines
+from sfss.web.serving import date_of_now, header_lines
 
 #: Longer heads are left to aiohttp. It also bounds what the memory of heads can grow to.
 MAX_HEAD_BYTES = 2048
@@ -53,6 +51,7 @@ class PlainRequest(NamedTuple):
     resource: str  #: ``/file`` or ``/files``
     path: str  #: not yet looked at: it may be invalid
     forwarded: tuple[str, ...]  #: the lines of X-Forwarded-For
+    host: str  #: the header Host
     body: bytes
 
     @property
@@ -89,24 +88,24 @@ def _plain(
     headers = _plain_headers(data[headers_start:head_size])
     if headers is None:
         return None
-    announced, forwarded = headers
+    announced, forwarded, host = headers
     body = data[head_size:]
     is_get = method == "GET"
     # A GET announces no body, and a PUT must announce the one that is here.
     if announced != (-1 if is_get else len(body)) or (is_get and body):
         return None
-    return PlainRequest(method, resource, path.decode("ascii"), forwarded, body)
+    return PlainRequest(method, resource, path.decode("ascii"), forwarded, host, body)
 
 
 @lru_cache(maxsize=1024)  # a client sends the same headers again and again
-def _plain_headers(headers: bytes) -> tuple[int, tuple[str, ...]] | None:
+def _plain_headers(headers: bytes) -> tuple[int, tuple[str, ...], str] | None:
     """What matters of plain *headers*, which end with an empty line; None: they are not plain.
 
-    That is the Content-Length (-1 without one) and the lines of X-Forwarded-For.
+    That is the Content-Length (-1 without one), the lines of X-Forwarded-For, and the Host.
     """
     length = -1
     forwarded = []
-    hosts = 0
+    hosts = []
     lines = headers[:-4].split(b"\r\n")
     if len(lines) > MAX_HEADERS:
         return None
@@ -129,8 +128,13 @@ def _plain_headers(headers: bytes) -> tuple[int, tuple[str, ...]] | None:
             forwarded.append(value.decode())
         elif name not in _CHANGES_NOTHING:
             return None
-        hosts += name == b"host"
-    return (length, tuple(forwarded)) if hosts == 1 else None  # RFC 9112 3.2
+        elif name == b"host":
+            hosts.append(value.decode())
+        elif name == b"sec-fetch-site" and value.lower() == b"cross-site":
+            return None  # it matters for writes: see doors.py
+    if len(hosts) != 1:  # RFC 9112 3.2
+        return None
+    return length, tuple(forwarded), hosts[0]
 
 
 _CLOSE = "Connection: close\r\n"
@@ -139,29 +143,19 @@ _CLOSE = "Connection: close\r\n"
 class Heads:
     """The heads of answers.
 
-    *common*: headers of every answer; *of_files*: gives more lines for a file; *inline_active*: see
-    serving.py.
+    *common*: headers of every answer; *of_file*: gives the lines for a path and its file.
     """
 
-    def __init__(
-        self,
-        common: Mapping[str, str],
-        *,
-        inline_active: bool,
-        of_files: Callable[[StoredFile], str] = lambda file: "",
-    ):
+    def __init__(self, common: Mapping[str, str], of_file: Callable[[str, StoredFile], str]):
         self._common = header_lines(common)
-        self._lines_of = of_files
-        self._inline_active = inline_active
+        self._lines_of = of_file
 
     def of_file(self, path: str, file: StoredFile, request_id: str, *, close: bool) -> bytes:
         """The head of the answer that sends *file*."""
-        serving = serving_lines(path, self._inline_active)
         return (
-            f"HTTP/1.1 200 OK\r\n{serving}"
-            f'ETag: "{file.etag}"\r\nAccept-Ranges: bytes\r\n{self._lines_of(file)}{self._common}'
+            f"HTTP/1.1 200 OK\r\n{self._lines_of(path, file)}{self._common}"
             f"X-Request-ID: {request_id}\r\n"
-            f"Content-Length: {len(file.content)}\r\nDate: {_date(int(time.time()))}\r\n"
+            f"Content-Length: {len(file.content)}\r\nDate: {date_of_now()}\r\n"
             f"{_CLOSE if close else ''}\r\n"
         ).encode("ascii")
 
@@ -173,10 +167,5 @@ class Heads:
         return (
             f"HTTP/1.1 {response.status} {response.reason}\r\n{header_lines(response.headers)}"
             f"{self._common}X-Request-ID: {request_id}\r\n{length}"
-            f"Date: {_date(int(time.time()))}\r\n{_CLOSE if close else ''}\r\n"
+            f"Date: {date_of_now()}\r\n{_CLOSE if close else ''}\r\n"
         ).encode("ascii") + body
-
-
-@lru_cache(maxsize=2)
-def _date(second: int) -> str:
-    return formatdate(second, usegmt=True)

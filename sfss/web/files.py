@@ -6,40 +6,41 @@ from urllib.parse import quote
 
 from aiohttp import web
 
-from sfss.models import FileInfo, StoredFile
+from sfss.models import FileInfo
 from sfss.paths import check_path
 from sfss.service import FileService
 from sfss.web.arguments import path_argument
 from sfss.web.conditional import is_unchanged, requested_range, write_precondition
 from sfss.web.doors import LIMIT
-from sfss.web.serving import serving_headers
+from sfss.web.serving import FileHeaders, depends_on_content, is_utf8_text
 from sfss.web.uploads import expected_size, leave_expectation, read_upload
 
 
-class Serving:
-    """``GET`` and ``HEAD`` of the files of *service*. *inline_active*: see :mod:`sfss.web.serving`."""
+#: The headers that may make another answer of a GET than the whole file.
+_CONDITIONS = frozenset(
+    ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "Range")
+)
 
-    def __init__(self, service: FileService, *, inline_active: bool):
+
+class Serving:
+    """``GET`` and ``HEAD`` of the files of *service*, with these *headers*."""
+
+    def __init__(self, service: FileService, headers: FileHeaders):
         self._service = service
-        self._inline_active = inline_active
+        self._headers = headers
 
     def path_of(self, request: web.Request) -> str:
         """Which file *request* is about. :raises InvalidRequest:"""
         return path_argument(request)
 
-    def headers_of(self, path: str, file: StoredFile | FileInfo) -> dict[str, str]:
-        """The headers of a file, with or without its content."""
-        serving = serving_headers(path, inline_active=self._inline_active)
-        return serving | {"ETag": f'"{file.etag}"', "Accept-Ranges": "bytes"}
-
     async def get(self, request: web.Request) -> web.Response:
         path = self.path_of(request)
         file = await self._service.get(path)
         content = file.content
-        headers = self.headers_of(path, file)
+        headers = self._headers.of(path, file, is_utf8=is_utf8_text(path, content))
         asked = request.headers
-        if "If-None-Match" in asked or "If-Match" in asked or "Range" in asked:
-            info = FileInfo(len(content), file.etag)
+        if not _CONDITIONS.isdisjoint(asked):
+            info = FileInfo(len(content), file.etag, file.modified)
             if is_unchanged(asked, info):
                 return _not_modified(headers)
             if part := requested_range(asked, info):
@@ -50,8 +51,13 @@ class Serving:
 
     async def head(self, request: web.Request) -> web.Response:
         path = self.path_of(request)
-        info = await self._service.stat(path)
-        headers = self.headers_of(path, info)
+        is_utf8 = False
+        if depends_on_content(path):
+            file = await self._service.get(path)
+            info, is_utf8 = file.info, is_utf8_text(path, file.content)
+        else:
+            info = await self._service.stat(path)
+        headers = self._headers.of(path, info, is_utf8=is_utf8)
         if is_unchanged(request.headers, info):
             return _not_modified(headers)
         return web.Response(headers=headers | {"Content-Length": str(info.size)})
@@ -60,8 +66,8 @@ class Serving:
 class Files(Serving):
     """The handlers over *service*. *upload_timeout*: seconds for the body of an upload."""
 
-    def __init__(self, service: FileService, *, upload_timeout: float, inline_active: bool):
-        super().__init__(service, inline_active=inline_active)
+    def __init__(self, service: FileService, headers: FileHeaders, *, upload_timeout: float):
+        super().__init__(service, headers)
         self._upload_timeout = upload_timeout
 
     def routes(self) -> list[web.RouteDef]:

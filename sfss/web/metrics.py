@@ -20,7 +20,10 @@ def exposition(panel: Panel, accept: str) -> tuple[bytes, str]:
     """All figures, in the format that the header *accept* asks for; and its Content-Type."""
     registry = CollectorRegistry(auto_describe=False)
     registry.register(_Figures(panel))
-    encode, content_type = choose_encoder(accept)
+    try:
+        encode, content_type = choose_encoder(accept)
+    except ValueError:  # of a version that is no number: it gets what everybody understands
+        encode, content_type = choose_encoder("text/plain")
     return encode(registry), content_type
 
 

@@ -12,7 +12,6 @@ from aiohttp import web
 
 from sfss.credentials import Credentials
 from sfss.errors import Forbidden, InvalidPath, InvalidRequest, NotFound
-from sfss.models import FileInfo, StoredFile
 from sfss.node_settings import NodeSettings
 from sfss.panel import Panel
 from sfss.paths import check_path
@@ -21,18 +20,35 @@ from sfss.replication.names import is_reserved
 from sfss.replication.node import Node, NodeFileInfo, hashed
 from sfss.replication.transport import MEDIA_TYPE, MESSAGE_ROOM, RESOURCE
 from sfss.service import FileService
-from sfss.web.arguments import percent_decoded
+from sfss.web.arguments import argument, percent_decoded
 from sfss.web.conditional import write_precondition
+from sfss.web.cors import ApiHeaders, Cors
+from sfss.web.doors import CLAIM, Doors
 from sfss.web.fastpath import PlainRequest, plain_node_request
 from sfss.web.files import Serving
 from sfss.web.page import Page
 from sfss.web.server import Runner, Surface, assemble
+from sfss.web.serving import FileHeaders
 from sfss.web.status import Status, fresh
 from sfss.web.uploads import expected_size, leave_expectation, read_upload
 
 _PAGE = "/_page"
-#: A generated name never changes its content: caches may keep it for a year.
-IMMUTABLE = "public, max-age=31536000, immutable"
+#: A generated name never changes its content: caches may keep it for a year, and need not ask again. (Not
+#: ``public``: that would let shared caches keep what needs a token. For the rest it is so without saying.)
+IMMUTABLE = "max-age=31536000, immutable"
+#: RFC 3986 3.3: what may stand in a path as it is, beside letters, digits and ``-._~``.
+_IN_A_PATH = "/!$&'()*+,;=:@"
+#: The headers of this API (docs in README.rst, "Nodes").
+HEADERS = ApiHeaders(
+    request=frozenset(
+        ("Authorization", "Content-Type", "If-Match", "If-None-Match", "If-Range", "Range")
+        + ("X-Content-SHA1", "X-Request-ID")
+    ),
+    answer=frozenset(
+        ("Accept-Ranges", "Content-Disposition", "Content-Range", "ETag", "Last-Modified", "Location")
+        + ("Retry-After", "X-Content-SHA1", "X-Request-ID")
+    ),
+)
 _MESSAGE_TIMEOUT = 120.0  # seconds
 
 _SHA1 = re.compile("[0-9a-f]{40}")
@@ -56,8 +72,10 @@ def path_of(request: web.BaseRequest) -> str:
 class NodeFiles(Serving):
     """The files of *node*, which stands behind *service*."""
 
-    def __init__(self, node: Node, service: FileService, settings: NodeSettings):
-        super().__init__(service, inline_active=settings.inline_active)
+    def __init__(
+        self, node: Node, service: FileService, headers: FileHeaders, settings: NodeSettings
+    ):
+        super().__init__(service, headers)
         self._node = node
         self._timeout = settings.upload_timeout
         self._immutable = node.options.immutable
@@ -73,20 +91,11 @@ class NodeFiles(Serving):
         ]
 
     def path_of(self, request: web.Request) -> str:
+        _check_query(request, reading=True)
         return path_of(request)
 
-    def headers_of(self, path: str, file: StoredFile | FileInfo) -> dict[str, str]:
-        headers = super().headers_of(path, file) | {"X-Content-SHA1": file.sha1}
-        if self._immutable:
-            headers["Cache-Control"] = IMMUTABLE
-        return headers
-
-    def lines_of(self, file: StoredFile) -> str:
-        """What :meth:`headers_of` adds, for the fast path."""
-        lines = f"X-Content-SHA1: {file.sha1}\r\n"
-        return f"{lines}Cache-Control: {IMMUTABLE}\r\n" if self._immutable else lines
-
     async def put(self, request: web.Request) -> web.Response:
+        _check_query(request)
         path = path_of(request)
         expected = _expected_sha1(request)
         precondition = None if self._immutable else write_precondition(request.headers)
@@ -105,7 +114,7 @@ class NodeFiles(Serving):
         """The answer to a PUT that has happened."""
         if not self._immutable and not info.is_new:
             return web.Response(status=204, headers=_tags(info))
-        headers = _tags(info) | {"Location": self._url + "/" + quote(info.path, safe="/")}
+        headers = _tags(info) | {"Location": self._url + "/" + quote(info.path, safe=_IN_A_PATH)}
         if not info.changed:
             return web.Response(status=302, headers=headers)
         document = {"path": info.path, "size": info.size, "etag": info.etag, "sha1": info.sha1}
@@ -117,6 +126,7 @@ class NodeFiles(Serving):
         )
 
     async def delete(self, request: web.Request) -> web.Response:
+        _check_query(request)
         path = path_of(request)
         precondition = write_precondition(request.headers)
         await self._service.delete(path, precondition)
@@ -140,16 +150,22 @@ class Neighbours:
     async def replicate(self, request: web.Request) -> web.Response:
         _check_origin(request)
         if request.content_type != MEDIA_TYPE:  # a browser would have to ask before it sends this
-            raise InvalidRequest(f"Nodes speak {MEDIA_TYPE} here.")
+            raise InvalidRequest(f"Content-Type must be {MEDIA_TYPE} here.")
         limit = self._service.max_file_size + MESSAGE_ROOM
         size = expected_size(request, limit)
         async with self._service.admission.room(size, upload=True):
             body = await read_upload(request, limit=limit, timeout=_MESSAGE_TIMEOUT, forms=False)
+            claim = request.get(CLAIM)
+            if claim is not None:
+                claim.check_body(body)
             try:
                 answer = await self._node.answer(body)
             except BadMessage as error:
                 raise InvalidRequest(str(error)) from error
-        return fresh(answer, MEDIA_TYPE)
+        response = fresh(answer, MEDIA_TYPE)
+        if claim is not None:
+            response.headers.update(claim.headers_of_answer(response.status, answer))
+        return response
 
     async def status(self, request: web.Request) -> web.Response:
         return fresh(json.dumps(self._node.status(), indent=2) + "\n", "application/json")
@@ -169,31 +185,40 @@ def make_node_runner(
     panel: Panel,
 ) -> Runner:
     """All that serves *node*, which stands behind *service*, over HTTP."""
-    files = NodeFiles(node, service, settings)
-    routes = [*Neighbours(node, service).routes(), *Status(service, panel).routes_of_a_node()]
+    cors = Cors(settings.cors_origin, HEADERS)
     # (Not doors.OPEN: that has names which are files here.)
     open_paths = frozenset(("/healthz", "/readyz"))
     if settings.page:
-        page = Page(service, panel, uploads=False)
-        routes += page.routes(_PAGE)
         open_paths |= {"/", f"{_PAGE}/", f"{_PAGE}/page.css", f"{_PAGE}/page.js"}
+    doors = Doors(settings, credentials, cors=cors, open_paths=open_paths, nodes_path=RESOURCE)
+    default = IMMUTABLE if node.options.immutable else ""
+    headers = FileHeaders(
+        inline_active=settings.inline_active,
+        cache_control=settings.cache_control or default,
+        reads_open=lambda: doors.reads_open,
+        more=lambda file: {"X-Content-SHA1": file.sha1},
+    )
+    files = NodeFiles(node, service, headers, settings)
+    routes = [*Neighbours(node, service).routes(), *Status(service, panel).routes_of_a_node()]
+    if settings.page:
+        page = Page(service, panel, uploads=False, warnings=lambda: doors.warnings)
+        routes += page.routes(_PAGE)
         routes.append(web.get("/", _to_the_page))
     else:
         routes.append(web.get("/", _nothing))
     routes += files.routes()
     surface = Surface(
         routes,
-        open_paths,
         _plain_request,
-        files.lines_of,
+        headers.lines_of,
         lambda request, info: files.written(info),
         RESOURCE,
     )
-    return assemble(surface, service, settings, credentials, panel)
+    return assemble(surface, service, settings, doors, cors, panel)
 
 
 async def _to_the_page(request: web.Request) -> web.Response:
-    return web.Response(status=302, headers={"Location": f"{_PAGE}/"})
+    return web.Response(status=302, headers={"Location": f"{_PAGE[1:]}/"})  # behind any prefix
 
 
 async def _nothing(request: web.Request) -> web.Response:
@@ -203,6 +228,19 @@ async def _nothing(request: web.Request) -> web.Response:
 def _plain_request(data: bytes) -> PlainRequest | None:
     request = plain_node_request(data)
     return None if request is None or is_reserved(request.path) else request
+
+
+def _check_query(request: web.BaseRequest, *, reading: bool = False) -> None:
+    """:raises InvalidRequest: if the request has a query: a node knows none, and this may be meant for a gateway.
+
+    One that only reads may have what makes caches ask again (``?v=3``), but not a gateway's arguments.
+    """
+    query = request.rel_url.raw_query_string
+    if not query or (reading and argument(query, "path") is None):
+        return
+    raise InvalidRequest(
+        "A node knows no query: the URL of a file is /PATH here, and not /file?path=PATH as at a gateway."
+    )
 
 
 def _check_origin(request: web.BaseRequest) -> None:

@@ -32,6 +32,21 @@ _HEADERS = {
 _ETAG = {"ETag": {"schema": {"type": "string"}, "description": "of the content"}}
 
 
+def documented_headers() -> tuple[frozenset[str], frozenset[str]]:
+    """The headers that requests of this API may have, and those that its answers have."""
+    request = {"Authorization", "Content-Type", "X-Request-ID"}
+    answer = {"Accept-Ranges", "Content-Disposition", "Last-Modified", "Location", "X-Request-ID"}
+    for path in document(0)["paths"].values():
+        for operation in path.values():
+            if not isinstance(operation, dict):
+                continue  # parameters of all operations, which are none of headers
+            parameters = operation.get("parameters", ())
+            request |= {p["name"] for p in parameters if p["in"] == "header"}
+            for response in operation["responses"].values():
+                answer |= response.get("headers", {}).keys()
+    return frozenset(request), frozenset(answer)
+
+
 def document(max_file_size: int) -> dict[str, Any]:
     """The document for a server that takes files of *max_file_size* bytes."""
     file = {"schema": {"type": "string", "format": "binary", "maxLength": max_file_size}}

@@ -6,6 +6,7 @@ Its three files lie in ``static/``. They tell nothing by themselves; the figures
 
 import json
 import time
+from collections.abc import Callable
 from functools import cache
 from importlib import resources
 
@@ -29,12 +30,20 @@ _FILES = {
 
 
 class Page:
-    """*uploads*: whether the page offers them."""
+    """*uploads*: whether the page offers them. *warnings*: what the operator should know."""
 
-    def __init__(self, service: FileService, panel: Panel, *, uploads: bool):
+    def __init__(
+        self,
+        service: FileService,
+        panel: Panel,
+        *,
+        uploads: bool,
+        warnings: Callable[[], list[str]] = list,
+    ):
         self._service = service
         self._panel = panel
         self._uploads = uploads
+        self._warnings = warnings
 
     def routes(self, prefix: str = "") -> list[web.RouteDef]:
         """*prefix*: of its URLs, such as ``/_page``."""
@@ -63,6 +72,7 @@ class Page:
             "version": __version__,
             "time": time.time(),
             "uploads": self._uploads,
+            "warnings": self._warnings(),
             "max_file_size": self._service.max_file_size,
             "figures": {
                 family.name: [_sample(family, labels, value) for labels, value in family.samples.items()]

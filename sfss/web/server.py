@@ -18,7 +18,7 @@ from typing import NamedTuple
 from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
-from sfss.credentials import Credentials
+from sfss.admission import SMALL
 from sfss.errors import NotFound, Overloaded, SfssError, UploadTimeout
 from sfss.figures import Family, gauge
 from sfss.models import FileInfo, StoredFile
@@ -134,13 +134,13 @@ class ClientConnection(RequestHandler):
         """Begin to answer *data*, if it is a plain request and the store is ready for it."""
         server = self._manager
         request = server.plain_request(data)
-        if request is None:
-            return False
         service, doors = server.service, server.doors
+        if request is None or not doors.allows_host(request.host):
+            return False
         if request.method == "GET":
             if not doors.reads_open:
                 return False
-            plain = _PlainGet(self, request, service.admission.typical)
+            plain = _PlainGet(self, request, SMALL)
             begin = service.begin_get
         else:
             if not doors.writes_open:
@@ -455,7 +455,7 @@ class _PlainGet(_Plain):
             self.set_exception(NotFound.of(self.request.path))
             return
         admission = self.server.service.admission
-        more = admission.excess(len(file.content), self.taken)
+        more = admission.excess(len(file.content))
         if not more or admission.try_take(more):
             self.taken += more
             self._send(file)
@@ -521,9 +521,8 @@ class Surface(NamedTuple):
     """What a server looks like from outside."""
 
     routes: list[web.RouteDef]  #: the first that fits has the request
-    open_paths: frozenset[str]  #: for everybody
     plain_request: Callable[[bytes], PlainRequest | None]  #: see fastpath.py
-    lines_of_files: Callable[[StoredFile], str]  #: the same
+    lines_of_file: Callable[[str, StoredFile], str]  #: in the head of an answer: of a path and its file
     written: Callable[[PlainRequest, FileInfo], web.Response]  #: the answer to a write that happened
     nodes_path: str | None = None  #: where other nodes send to
 
@@ -536,7 +535,6 @@ class Parts(NamedTuple):
     doors: Doors
     access: Access
     common_headers: dict[str, str]
-    inline_active: bool  #: see serving.py
     request_ids: RequestIds
     send_timeout: float  #: in which a client must take some of what it is sent
     header_timeout: float  #: in which the head of a request must be whole
@@ -558,11 +556,7 @@ class Server(web.Server):
         self.common_headers = parts.common_headers
         self.plain_request = parts.surface.plain_request
         self.written = parts.surface.written
-        self.heads = Heads(
-            parts.common_headers,
-            inline_active=parts.inline_active,
-            of_files=parts.surface.lines_of_files,
-        )
+        self.heads = Heads(parts.common_headers, parts.surface.lines_of_file)
         self.request_ids = parts.request_ids
         self.send_timeout = parts.send_timeout
         self.header_timeout = parts.header_timeout
@@ -632,15 +626,12 @@ def assemble(
     surface: Surface,
     service: FileService,
     settings: ServerSettings,
-    credentials: Credentials,
+    doors: Doors,
+    cors: Cors,
     panel: Panel,
 ) -> Runner:
     """All that serves *service* over HTTP at the URLs of *surface*, as *settings* say."""
     telemetry, request_ids = Telemetry(panel.started), RequestIds()
-    doors = Doors(
-        settings, credentials, open_paths=surface.open_paths, nodes_path=surface.nodes_path
-    )
-    cors = Cors(settings.cors_origin)
     panel.add_source(telemetry.families)
     panel.add_source(service.families)
     panel.add_history(service.history)
@@ -652,7 +643,6 @@ def assemble(
             telemetry, doors, write_lines=settings.access_log, quiet=surface.nodes_path
         ),
         common_headers(cors),
-        settings.inline_active,
         request_ids,
         send_timeout=settings.send_timeout,
         header_timeout=settings.header_timeout,

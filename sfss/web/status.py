@@ -3,6 +3,7 @@
 """
 
 import json
+from functools import partial
 from http import HTTPStatus
 
 from aiohttp import web
@@ -10,7 +11,7 @@ from aiohttp import web
 from sfss.errors import InvalidRequest, SfssError
 from sfss.figures import Figures
 from sfss.panel import Panel
-from sfss.service import EVENTS, FileService, Stats
+from sfss.service import EVENTS, FileService, Shared, Stats
 from sfss.web.arguments import argument
 from sfss.web.errors import problem
 from sfss.web.metrics import exposition
@@ -24,6 +25,7 @@ class Status:
     def __init__(self, service: FileService, panel: Panel):
         self._service = service
         self._panel = panel
+        self._expositions: dict[str, Shared[tuple[bytes, str]]] = {}  # by the Accept of who asks
 
     def routes(self) -> list[web.RouteDef]:
         return [
@@ -57,7 +59,16 @@ class Status:
         return fresh(json.dumps(answer, indent=2) + "\n", "application/json")
 
     async def metrics(self, request: web.Request) -> web.Response:
-        return fresh(*exposition(self._panel, request.headers.get("Accept", "")))
+        accept = request.headers.get("Accept", "")
+        shared = self._expositions.get(accept)
+        if shared is None:
+            shared = self._expositions[accept] = Shared(partial(self._exposition, accept))
+        return fresh(*await shared.answer())
+
+    async def _exposition(self, accept: str) -> tuple[bytes, str]:
+        """For all who have asked in one turn of the loop."""
+        self._expositions.pop(accept, None)
+        return exposition(self._panel, accept)
 
     async def openapi(self, request: web.Request) -> web.Response:
         return fresh(json.dumps(document(self._service.max_file_size)), "application/json")

@@ -21,6 +21,7 @@ class Relay:
         self._writers: set[asyncio.StreamWriter] = set()
         self._tasks: set[asyncio.Task] = set()
         self._generator = random.Random(1)
+        self._seen: bytearray | None = None
         self.heal()
 
     async def __aenter__(self) -> "Relay":
@@ -75,6 +76,10 @@ class Relay:
         """Change a byte of *content* each of the next *times* it passes, whole, in one piece."""
         self._flips_in = [content] * times
 
+    def watch(self, seen: bytearray) -> None:
+        """Note in *seen* all that passes."""
+        self._seen = seen
+
     def answer(self, data: bytes) -> None:
         """Answer *data* to whatever comes, and pass nothing on."""
         self._answer = data
@@ -124,6 +129,8 @@ class Relay:
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, garbles: bool
     ) -> None:
         while piece := await reader.read(1 << 16):
+            if self._seen is not None:
+                self._seen += piece
             if self._delay:
                 await asyncio.sleep(self._delay)
             while self._swallows and not _is_gone(reader, writer):

@@ -1,0 +1,42 @@
+"""What is open to everybody who reaches the port: said at the start, and on the page."""
+
+import ipaddress
+import logging
+from collections.abc import Iterable
+
+from sfss.credentials import Credentials
+from sfss.node_settings import NodeSettings
+from sfss.settings import ServerSettings
+
+log = logging.getLogger("sfss")
+
+
+def open_doors(settings: ServerSettings, credentials: Credentials) -> list[str]:
+    """A sentence for each door that stands open to a network, with the flag that closes it."""
+    if _is_loopback(settings.host):
+        return []
+    where = f"who reaches {settings.host} port {settings.port}"
+    found = []
+    if not credentials.write_tokens and not settings.allow_writes_from:
+        found.append(
+            f"Everybody {where} may write and delete files: --write-token-file or --allow-writes-from"
+            " closes that."
+        )
+    elif isinstance(settings, NodeSettings) and not credentials.node_secret and settings.node:
+        found.append(
+            f"Everybody {where} can impersonate a node, and can write: --node-secret-file closes that."
+        )
+    return found
+
+
+def warn_of(sentences: Iterable[str]) -> None:
+    """Have the operator know of them, in one line of the log each."""
+    for sentence in sentences:
+        log.warning("open to the network", extra={"reason": sentence})
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

@@ -1,0 +1,66 @@
+"""The media types of names: the same on every machine."""
+
+import pytest
+
+from sfss.media_types import media_type_of
+
+
+@pytest.mark.parametrize(
+    "path, expected",
+    [
+        ("a.png", "image/png"),
+        ("a/b.JPG", "image/jpeg"),
+        ("a.webp", "image/webp"),
+        ("a.txt", "text/plain"),
+        ("a.html", "text/html"),
+        ("a.svg", "image/svg+xml"),
+        ("a.js", "text/javascript"),
+        ("a.tar.gz", "application/gzip"),
+        ("a.svgz", "application/gzip"),
+        ("a", "application/octet-stream"),
+        ("a.unknown", "application/octet-stream"),
+        ("png/a", "application/octet-stream"),
+        ("data:text/html,x", "application/octet-stream"),
+        (".png", "application/octet-stream"),
+        ("a b?#%.png", "image/png"),
+        ("a.docx", "application/vnd.openxmlformats-officedocument.wordprocessingml.document"),
+        ("a.xlsx", "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet"),
+        ("a.pptx", "application/vnd.openxmlformats-officedocument.presentationml.presentation"),
+        ("a.odt", "application/vnd.oasis.opendocument.text"),
+        ("a.ods", "application/vnd.oasis.opendocument.spreadsheet"),
+        ("a.odp", "application/vnd.oasis.opendocument.presentation"),
+        ("a.m4a", "audio/mp4"),
+        ("a.ogg", "audio/ogg"),
+        ("a.oga", "audio/ogg"),
+        ("a.ogv", "video/ogg"),
+        ("a.opus", "audio/opus"),
+        ("a.flac", "audio/flac"),
+        ("a.wav", "audio/wav"),
+        ("a.ttf", "font/ttf"),
+        ("a.otf", "font/otf"),
+        ("a.woff2", "font/woff2"),
+        ("a.jxl", "image/jxl"),
+        ("a.heic", "image/heic"),
+        ("a.avif", "image/avif"),
+        ("a.jfif", "image/jpeg"),
+        ("a.7z", "application/x-7z-compressed"),
+        ("a.rar", "application/vnd.rar"),
+        ("a.wasm", "application/wasm"),
+        ("a.ipynb", "application/x-ipynb+json"),
+        ("a.parquet", "application/vnd.apache.parquet"),
+        ("a.apk", "application/vnd.android.package-archive"),
+        ("a.epub", "application/epub+zip"),
+        ("a.md", "text/markdown"),
+        ("a.csv", "text/csv"),
+        ("a.json", "application/json"),
+        ("a.pdf", "application/pdf"),
+        ("a.mp4", "video/mp4"),
+        ("a.mp3", "audio/mpeg"),
+        ("a.zip", "application/zip"),
+        ("a.tar", "application/x-tar"),
+        ("a.ics", "text/calendar"),
+        ("a.vcf", "text/vcard"),
+    ],
+)
+def test_by_their_extension(path, expected):
+    assert media_type_of(path) == expected
