@@ -24,7 +24,6 @@ setup(
         "aiomcache>=0.8.2",
         # workers.py builds on gunicorn's arbiter, as web/server.py does on aiohttp's handler.
         "gunicorn>=27.0,<28",
-        "multipart>=1.3",
         "prometheus_client>=0.22",
         "tqdm>=4.60",
         "uvloop>=0.19; platform_system != 'Windows' and platform_python_implementation == 'CPython'",

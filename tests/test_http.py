@@ -284,18 +284,18 @@ def test_garbage_gets_an_answer_in_our_form(embedded):
 FORMS = {
     "no field": (form(b"x", field="another"), 400, "no field 'upload_file'"),
     "two files": (form(b"2", before=form(b"1")[0].removesuffix(b"--b0undary--\r\n")), 400, "two files"),
-    "not closed": ((form(b"x")[0][:-4], form(b"x")[1]), 400, "broken"),
-    "wrong boundary": ((form(b"x")[0], {"Content-Type": "multipart/form-data; boundary=z"}), 400, "broken"),
+    "not closed": ((form(b"x")[0][:-4], form(b"x")[1]), 400, "cut off"),
+    "wrong boundary": ((form(b"x")[0], {"Content-Type": "multipart/form-data; boundary=z"}), 400, "cut off"),
     "no boundary": ((form(b"x")[0], {"Content-Type": "multipart/form-data"}), 400, "boundary"),
     "empty boundary": ((form(b"x")[0], {"Content-Type": 'multipart/form-data; boundary=""'}), 400, "boundary"),
-    "empty": ((b"", form(b"x")[1]), 400, "broken"),
+    "empty": ((b"", form(b"x")[1]), 400, "cut off"),
     "boundary of bytes": ((form(b"x")[0], {"Content-Type": 'multipart/form-data; boundary="\xff"'}), 400, "boundary"),
     "no name": (
         (form(b"x")[0].replace(b'; name="upload_file"', b""), form(b"x")[1]), 400, "no field",
     ),
     "too much around": (
         form(b"x", before=b'--b0undary\r\nContent-Disposition: form-data; name="note"\r\n\r\n' + b"n" * 70_000 + b"\r\n"),
-        413, "around",
+        413, "outside of its field",
     ),
 }  # fmt: skip
 

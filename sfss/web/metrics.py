@@ -22,9 +22,10 @@ def exposition(panel: Panel, accept: str) -> tuple[bytes, str]:
     registry.register(_Figures(panel))
     try:
         encode, content_type = choose_encoder(accept)
+        return encode(registry), content_type
     except ValueError:  # of a version that is no number: it gets what everybody understands
         encode, content_type = choose_encoder("text/plain")
-    return encode(registry), content_type
+        return encode(registry), content_type
 
 
 class _Figures(Collector):

@@ -1,4 +1,4 @@
-"""aiohttp's server, with four things of our own:
+"""aiohttp's server, with five things of our own:
 
 * the plain requests for a file are answered at once (:mod:`sfss.web.fastpath`);
 * a shutdown cuts nothing off. aiohttp 3.14 drops what arrives of a body once shutdown has
@@ -6,10 +6,14 @@
   under way would never end. Here the requests under way end first, each answered with
   ``Connection: close``, and idle connections are closed a moment later;
 * what is not HTTP gets its error in our form;
-* no client can take for ever, neither to send the head of a request nor to take its answer.
+* no client can take for ever, neither to send the head of a request nor to take its answer;
+* some descriptors are kept back from clients, for the files that those who are here ask for.
 """
 
 import asyncio
+import logging
+import os
+import resource
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from time import perf_counter
@@ -29,10 +33,12 @@ from sfss.web.access import Access
 from sfss.web.app import common_headers, make_app
 from sfss.web.cors import Cors
 from sfss.web.doors import Doors
-from sfss.web.errors import error_response, problem
+from sfss.web.errors import error_response, http_exception_response, problem
 from sfss.web.fastpath import Heads, PlainRequest
 from sfss.web.request_ids import RequestIds
 from sfss.web.telemetry import Telemetry
+
+log = logging.getLogger("sfss.web")
 
 #: How long idle connections stay open once a shutdown has begun, in seconds.
 IDLE_GRACE = 1.0
@@ -45,6 +51,11 @@ LINGERING_TIME = 2.0
 _HELD_BYTES = 64 * 1024
 #: A body up to this size is joined to its head; a larger one is not worth the copy.
 _JOIN_BYTES = 32 * 1024
+#: Descriptors that clients do not get, and those beyond which a client is not even told so.
+_KEPT_BACK = 128
+_KEPT_FOR_REFUSALS = 32
+#: How long a client that is refused has to send its request, in seconds.
+_REFUSAL_TIME = 1.0
 #: So much is encrypted at once.
 _TLS_BYTES = 64 * 1024
 
@@ -70,6 +81,7 @@ class ClientConnection(RequestHandler):
         "_head_watch",
         "_held",
         "_plain",
+        "_refused",
         "_send_watch",
         "_unsent",
         "_untouched",
@@ -92,6 +104,7 @@ class ClientConnection(RequestHandler):
         self._head_size = 0  # of the request that aiohttp has; under 4: not known
         self._given = 0  # bytes that aiohttp was given since the boundary
         self._plain: "_Plain | None" = None  # under way
+        self._refused = False  # there are too many connections: it gets 503, whatever it wants
         self._held = b""
 
     @property
@@ -112,6 +125,9 @@ class ClientConnection(RequestHandler):
 
     def data_received(self, data: bytes) -> None:
         if self._close or self._force_close:
+            return
+        if self._refused:
+            self._answer_error(Overloaded("The server has too many connections. Try again in a second."))
             return
         if self._plain is not None or (self._paused and self._at_boundary and self._is_waiting()):
             self._held += data
@@ -200,6 +216,12 @@ class ClientConnection(RequestHandler):
 
     async def finish_response(self, request, resp, start_time):
         """aiohttp sends an answer; afterwards it may have nothing left."""
+        if isinstance(resp, web.HTTPException) and self._manager is not None:
+            # aiohttp's own, of before the application: an Expect that nobody knows.
+            resp = http_exception_response(resp)
+            resp.headers.update(self._manager.common_headers)
+            resp.headers["X-Request-ID"] = self._manager.request_ids.new()
+            resp.force_close()
         draining = self._manager is not None and self._manager.draining
         if draining or (self._client_is_done and not self._messages):
             resp.force_close()
@@ -232,7 +254,13 @@ class ClientConnection(RequestHandler):
         if transport.get_extra_info("ssl_object") is not None:
             transport = _InPieces(transport)
         super().connection_made(transport)
-        self._head_watch = self._loop.call_later(self._keepalive_timeout, self._nothing_came)
+        patience = self._keepalive_timeout
+        if self._manager.has_too_many():
+            self._refused = True
+            patience = _REFUSAL_TIME
+            if self._manager.has_too_many(_KEPT_FOR_REFUSALS):
+                patience = 0.0
+        self._head_watch = self._loop.call_later(patience, self._nothing_came)
 
     def connection_lost(self, error: BaseException | None) -> None:
         self._wire = None
@@ -269,12 +297,19 @@ class ClientConnection(RequestHandler):
     def _head_is_late(self) -> None:
         self._head_watch = None
         if self._request_count == self._finished and self.transport is not None:
-            server = self._manager
-            answer = error_response(UploadTimeout("The head of the request did not arrive in time."))
-            data = server.heads.whole(answer, server.request_ids.new(), close=True)
-            self.transport.write(data)
-            server.access.count("other", "other", 408, 0, len(data), server.header_timeout)
-            self.force_close()
+            self._answer_error(
+                UploadTimeout("The head of the request did not arrive in time."),
+                seconds=self._manager.header_timeout,
+            )
+
+    def _answer_error(self, error: SfssError, seconds: float = 0.0) -> None:
+        """Answer whatever has come with *error*, and close. *seconds*: that it took."""
+        server = self._manager
+        answer = error_response(error)
+        data = server.heads.whole(answer, server.request_ids.new(), close=True)
+        self.transport.write(data)
+        server.access.count("other", "other", answer.status, 0, len(data), seconds)
+        self.force_close()
 
     def eof_received(self) -> bool:
         """The client sends nothing more. If it has asked for something, it shall have the answer."""
@@ -561,7 +596,22 @@ class Server(web.Server):
         self.send_timeout = parts.send_timeout
         self.header_timeout = parts.header_timeout
         self.draining = False
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        used = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 64
+        self._most_connections = descriptors - used - min(_KEPT_BACK, descriptors // 4)
+        self._told_too_many = False
         self._tasks: set[asyncio.Task] = set()
+
+    def has_too_many(self, more: int = 0) -> bool:
+        """Whether there are more connections than clients may have, and *more*."""
+        too_many = len(self.connections) > self._most_connections + more
+        if too_many and not self._told_too_many:
+            log.error(
+                "too many connections: new ones get 503 (raise LimitNOFILE, or ulimit -n)",
+                extra={"connections": len(self.connections)},
+            )
+        self._told_too_many = too_many or (self._told_too_many and more > 0)
+        return too_many
 
     def keep(self, task: asyncio.Task) -> None:
         """Hold on to *task* until it is done; the loop itself would not."""

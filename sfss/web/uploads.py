@@ -7,7 +7,6 @@ byte that exceeds it.
 import asyncio
 
 from aiohttp import web
-from multipart import MultipartError, PushMultipartParser, parse_options_header
 
 from sfss.errors import (
     FileTooLarge,
@@ -16,12 +15,7 @@ from sfss.errors import (
     UnsupportedEncoding,
     UploadTimeout,
 )
-
-#: The field of the form that holds the file.
-FIELD = "upload_file"
-#: What a form may have around the file: boundaries, headers, other fields. Bytes.
-FORM_OVERHEAD = 64 * 1024
-FORM_FIELDS = 100
+from sfss.web.forms import FORM_OVERHEAD, FormReader, parameters_of
 
 
 async def read_upload(
@@ -49,7 +43,7 @@ async def read_upload(
     if headers.get("Transfer-Encoding", "chunked").strip().lower() != "chunked":
         raise InvalidRequest("The only Transfer-Encoding known is chunked.")
 
-    media_type, options = parse_options_header(headers.get("Content-Type", ""))
+    media_type, options = parameters_of(headers.get("Content-Type", ""))
     is_form = forms and media_type == "multipart/form-data"
     announced = request.content_length
     if announced is not None and announced > (limit + FORM_OVERHEAD if is_form else limit):
@@ -106,41 +100,7 @@ async def _read_raw(request: web.BaseRequest, limit: int) -> bytes:
 
 
 async def _read_form(request: web.BaseRequest, boundary: str, limit: int) -> bytes:
-    """The content of the one field that holds the file (RFC 7578); other fields are passed over."""
-    # RFC 2046 5.1.1: 1 to 70 characters of ASCII. Some clients use more of them.
-    if not boundary or len(boundary) > 200 or not boundary.isascii():
-        raise InvalidRequest("The form has no valid boundary in its Content-Type.")
-    file: list[bytes] | None = None
-    size = overhead = 0
-    in_file = False
-    try:
-        with PushMultipartParser(boundary, max_segment_count=FORM_FIELDS) as parser:
-            async for chunk in request.content.iter_any():
-                overhead += len(chunk)
-                for event in parser.parse(chunk):
-                    if event is None:
-                        in_file = False
-                    elif isinstance(event, (bytes, bytearray)):
-                        if in_file:
-                            size += len(event)
-                            overhead -= len(event)
-                            file.append(event)
-                            if size > limit:
-                                raise FileTooLarge.over(limit)
-                    elif event.name == FIELD:
-                        if file is not None:
-                            raise InvalidRequest(
-                                f"The form has two files in {FIELD!r}; send one at a time."
-                            )
-                        file, in_file = [], True
-                if overhead > FORM_OVERHEAD:
-                    # What the parser still holds back of the file is counted with the rest,
-                    # but that is never more than a boundary.
-                    raise FileTooLarge(
-                        f"The form has more than {FORM_OVERHEAD} bytes around its file."
-                    )
-    except MultipartError as error:
-        raise InvalidRequest(f"The form is broken: {error}.") from None
-    if file is None:
-        raise InvalidRequest(f"The form has no field {FIELD!r}.")
-    return b"".join(file)
+    reader = FormReader(boundary, limit)
+    async for chunk in request.content.iter_any():
+        reader.feed(chunk)
+    return reader.end()
