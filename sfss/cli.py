@@ -5,21 +5,22 @@ The only place that wires the floors together.
 
 import argparse
 import asyncio
+import difflib
 import logging
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from aiohttp import web
 
-from sfss import __version__, logs, node_cli, transfers
+from sfss import __version__, backups, logs, node_cli, transfers
 from sfss.admission import Admission
 from sfss.allocator import keep_large_blocks
-from sfss.client import DEFAULT_URL, Client
+from sfss.client import DEFAULT_URL, SERVERS, Client
 from sfss.credentials import Credentials
 from sfss.errors import SettingsError, SfssError
 from sfss.memcache.proxy import Limits
@@ -27,10 +28,13 @@ from sfss.node_settings import NodeSettings
 from sfss.panel import Panel
 from sfss.service import FileService
 from sfss.settings import (
+    CA_VARIABLE,
     CONFIG_VARIABLE,
     ENVIRONMENT_PREFIX,
     FIELDS,
     TOKEN_VARIABLE,
+    URL_VARIABLE,
+    ServerSettings,
     Settings,
     fields_of,
     load,
@@ -60,15 +64,36 @@ EXIT_USAGE = 2
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code: 0, 1 if something failed, 2 if it was called wrong."""
+    if arguments is None:
+        _use_utf8()
+        arguments = sys.argv[1:]
     parser = _parser()
+    if arguments[:1] == ["node"]:
+        node = _Parser(prog="sfss node", add_help=False)
+        _check_flags(node, fields_of(NodeSettings), arguments[1:], ("serve", "verify"))
+    else:
+        _check_flags(parser, FIELDS, arguments)
     options = vars(parser.parse_args(arguments))
     command = options.pop("command")
     if command == "node":
         return _reported(lambda: _be_a_node(options))
-    if command is not None and (server_options := options.keys() & {*FIELDS, "config"}):
+    copies = {"backup": backups.run_backup, "restore": backups.run_restore}.get(command)
+    others = {*FIELDS, "config"} - ({"data"} if copies else set())
+    if command is not None and (server_options := options.keys() & others):
         flags = ", ".join("--" + name.replace("_", "-") for name in sorted(server_options))
         parser.error(f"{flags}: that is for the server, and does not go with {command!r}")
+    if copies is not None:
+        options.setdefault("data", os.environ.get("SFSS_DATA") or FIELDS["data"].default)
+        return _reported(lambda: copies(**options))
     return _reported(lambda: _do(command, options))
+
+
+def _use_utf8() -> None:
+    """Names of files are UTF-8, whatever the locale: where Python does not see them so, begin again with one
+    that does (https://docs.python.org/3/using/cmdline.html#cmdoption-X).
+    """
+    if sys.getfilesystemencoding().lower() != "utf-8":
+        os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
 def _do(command: str | None, options: dict[str, Any]) -> int:
@@ -78,6 +103,8 @@ def _do(command: str | None, options: dict[str, Any]) -> int:
     client = Client(
         options.pop("url"),
         token=os.environ.get(TOKEN_VARIABLE),
+        ca_file=options.pop("cafile"),
+        server=options.pop("server"),
         connections=options.get("parallel", 1),
     )
     return _run(transfers.COMMANDS[command](client, **options))
@@ -98,8 +125,12 @@ def _reported(function: Callable[[], int]) -> int:
     except SettingsError as error:
         print(f"sfss: {error}", file=sys.stderr)
         return EXIT_USAGE
-    except (SfssError, OSError) as error:
+    except SfssError as error:
         print(f"sfss: {error}", file=sys.stderr)
+        return EXIT_FAILED
+    except OSError as error:
+        place = f"{error.filename}: " if error.filename else ""
+        print(f"sfss: {place}{error.strerror or error}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
@@ -181,33 +212,110 @@ async def _make_runner(settings: Settings, panel: Panel) -> web.AppRunner:
 
 # The command line.
 
+#: The settings of the server as ``--help`` shows them.
+_GROUPS = {
+    "where it listens": ("host", "port", "workers", "ssl", "sslcert", "sslkey"),
+    "where files are kept": ("data", "store", "proxy", "node", "connections", "connect_timeout")
+    + ("operation_timeout", "request_timeout", "hedge_share"),
+    "limits": ("max_file_size", "max_bytes_in_flight", "admission_timeout", "header_timeout")
+    + ("upload_timeout", "send_timeout", "keepalive_timeout", "drain_timeout"),
+    "who may do what": ("write_token", "write_token_file", "read_token", "read_token_file")
+    + ("allow_writes_from", "trust_forwarded_from", "allow_host", "cors_origin")
+    + ("signing_key", "signing_key_file"),
+    "how files are served": ("inline_active", "cache_control"),
+    "page and log": ("page", "page_uploads", "access_log", "log_level"),
+}
+
+
+class _Parser(argparse.ArgumentParser):
+    """Says what is wrong in one line, and where the rest is to be read."""
+
+    def __init__(self, **options: Any):
+        super().__init__(allow_abbrev=False, formatter_class=_Formatter, **options)
+
+    def error(self, message: str) -> NoReturn:
+        message = message.replace("unrecognized arguments:", "this is not known here:")
+        print(f"sfss: {message}\nTry '{self.prog} --help'.", file=sys.stderr)
+        sys.exit(EXIT_USAGE)
+
+
+class _Formatter(argparse.HelpFormatter):
+    def __init__(self, prog: str):
+        super().__init__(prog, max_help_position=34)
+
+
+def _check_flags(
+    parser: argparse.ArgumentParser,
+    fields: Mapping[str, Any],
+    arguments: Sequence[str],
+    words: Sequence[str] = (),
+) -> None:
+    """End with an error that names it, if there is a flag before the command that is none of *fields*.
+
+    (argparse would take what stands behind it for the command, and blame that.) *words*: that are no
+    command.
+    """
+    flags = {"--config": True, "--help": False, "-h": False, "--version": False}
+    flags |= {"--verbose": False, "-v": False}
+    for name, part in fields.items():
+        flag = name.replace("_", "-")
+        flags[f"--{flag}"] = part.type is not bool
+        if part.type is bool:
+            flags[f"--no-{flag}"] = False
+        if part.metadata["short"]:
+            flags[part.metadata["short"]] = True
+    left = iter(arguments)
+    for argument in left:
+        if argument in words:
+            continue
+        if not argument.startswith("-"):
+            return  # the command; what comes then is its own
+        flag, has_value, _ = argument.partition("=")
+        if flag not in flags and (flag.startswith("--") or flag[:2] not in flags):
+            close = difflib.get_close_matches(flag, flags, n=1, cutoff=0.7)
+            parser.error(f"there is no flag {flag}" + (f"; did you mean {close[0]}?" if close else ""))
+        if flags.get(flag) and not has_value:
+            next(left, None)
+
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = _Parser(
         prog="sfss",
+        usage="sfss [--SETTING VALUE ...]    serve files\n       sfss COMMAND ...",
         description="A small-file storage service. Without a command it serves.",
         epilog=f"Each setting may also stand in a TOML file (port = 8255) or in the environment "
         f"({ENVIRONMENT_PREFIX}PORT=8255); flags win over the environment, and that over the file.",
+        add_help=False,
     )
-    parser.add_argument("--version", action="version", version=f"sfss {__version__}")
-    parser.add_argument(
-        "--config",
-        metavar="FILE",
-        default=argparse.SUPPRESS,
-        help=f"TOML file with settings (default: ${CONFIG_VARIABLE})",
-    )
-    settings = parser.add_argument_group("settings of the server")
-    for name, part in FIELDS.items():
-        _add_setting(settings, name, part)
-
     commands = parser.add_subparsers(
         dest="command",
         metavar="COMMAND",
+        prog="sfss",
         title="commands",
-        description=f"If the server wants a token, set {TOKEN_VARIABLE}.",
+        description="sfss COMMAND --help tells more of each.",
     )
+    general = parser.add_argument_group("in general")
+    general.add_argument("-h", "--help", action="help", help="show this, and end")
+    general.add_argument("--version", action="version", version=f"sfss {__version__}")
+    _add_config(general)
+    _add_settings(parser, FIELDS, _GROUPS)
+
     server = argparse.ArgumentParser(add_help=False)
-    server.add_argument("--url", default=DEFAULT_URL, help="the server (default: %(default)s)")
+    server.add_argument(
+        "--url",
+        default=os.environ.get(URL_VARIABLE) or DEFAULT_URL,
+        help=f"the server, a gateway or a node (default: ${URL_VARIABLE}, or {DEFAULT_URL}). If it wants a "
+        f"token, set {TOKEN_VARIABLE}",
+    )
+    server.add_argument(
+        "--cafile",
+        metavar="FILE",
+        default=os.environ.get(CA_VARIABLE) or None,
+        help=f"certificates (PEM) by which the server's is trusted (default: ${CA_VARIABLE}, or the system's)",
+    )
+    server.add_argument(
+        "--server", choices=SERVERS, help="what the server is (default: that is found out)"
+    )
     many = argparse.ArgumentParser(add_help=False, parents=[server])
     many.add_argument(
         "--parallel", type=_positive, default=16, metavar="N",
@@ -226,24 +334,6 @@ def _parser() -> argparse.ArgumentParser:
         "-o", "--output", default=".", metavar="FOLDER",
         help="folder to keep them in, each under its path; - is standard output (default: .)",
     )
-    node = commands.add_parser(
-        "node",
-        help="be one of several nodes that keep all files",
-        description="Be a node: keep every file that any of the nodes is given.",
-    )
-    node.add_argument(
-        "what", nargs="?", choices=("serve", "verify"), default="serve",
-        help="verify: read every file again, heal what is damaged, and compare with the other nodes",
-    )
-    node.add_argument(
-        "--config", metavar="FILE", default=argparse.SUPPRESS,
-        help=f"TOML file with settings (default: ${CONFIG_VARIABLE})",
-    )
-    node.add_argument(
-        "-v", "--verbose", action="store_true", help="log everything (--log-level debug)"
-    )
-    for name, part in fields_of(NodeSettings).items():
-        _add_setting(node, name, part)
     rm = commands.add_parser("rm", parents=[many], help="delete files")
     rm.add_argument("paths", nargs="+", metavar="PATH")
     status = commands.add_parser("status", parents=[server], help="show the figures of the server")
@@ -259,7 +349,66 @@ def _parser() -> argparse.ArgumentParser:
         "--key-file", metavar="FILE",
         help=f"file with the server's key (default: what ${transfers.KEY_VARIABLE} says)",
     )
+    _add_node(commands)
+
+    folder = argparse.ArgumentParser(add_help=False)
+    folder.add_argument(
+        "--data", metavar="FOLDER", default=argparse.SUPPRESS,
+        help=f"folder of the embedded store (default: $SFSS_DATA, or {FIELDS['data'].default})",
+    )
+    backup = commands.add_parser(
+        "backup", parents=[folder], help="copy the embedded store, while a server runs over it",
+        description="Make one consistent copy of the embedded store, read it again, and put it on disk.",
+    )
+    backup.add_argument("target", metavar="TARGET", help="the file to make")
+    restored = commands.add_parser(
+        "restore", parents=[folder], help="make a copy the embedded store; no server may run over it",
+        description="Make a copy of the embedded store the store again. It is read from beginning to end first.",
+    )
+    restored.add_argument("source", metavar="SOURCE", help="the file that sfss backup has made")
+    restored.add_argument(
+        "--replace", action="store_true", help="put a store that is there already aside"
+    )
     return parser
+
+
+def _add_node(commands: Any) -> None:
+    node = commands.add_parser(
+        "node",
+        help="be one of several nodes that keep all files",
+        usage="sfss node [serve|verify] [--SETTING VALUE ...]",
+        description="Be a node: keep every file that any of the nodes is given.",
+    )
+    node.add_argument(
+        "what", nargs="?", choices=("serve", "verify"), default="serve",
+        help="verify: read every file again, heal what is damaged, and compare with the other nodes",
+    )
+    _add_config(node)
+    node.add_argument(
+        "-v", "--verbose", action="store_true",
+        help="log everything (--log-level debug); without it, only warnings and errors",
+    )
+    fields, common = fields_of(NodeSettings), fields_of(ServerSettings)
+    own = {"the node": [name for name in fields if name not in common]}
+    shared = {title: [n for n in names if n in common] for title, names in _GROUPS.items()}
+    _add_settings(node, fields, own | {title: names for title, names in shared.items() if names})
+
+
+def _add_config(group: Any) -> None:
+    group.add_argument(
+        "--config", metavar="FILE", default=argparse.SUPPRESS,
+        help=f"TOML file with settings (default: ${CONFIG_VARIABLE})",
+    )
+
+
+def _add_settings(
+    parser: argparse.ArgumentParser, fields: Mapping[str, Any], groups: Mapping[str, Sequence[str]]
+) -> None:
+    for title, names in groups.items():
+        group = parser.add_argument_group(title)
+        for name in names:
+            if name in fields:
+                _add_setting(group, name, fields[name])
 
 
 def _add_setting(group: Any, name: str, part: Any) -> None:

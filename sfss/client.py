@@ -4,7 +4,8 @@
         await client.put("avatars/ann.png", content)
         content = await client.get("avatars/ann.png")
 
-Files are small, so it streams nothing. What may go well the next time (a connection that
+It speaks to gateways and to nodes: a node that is spoken to as a gateway changes nothing and says what it
+is (``X-SFSS-Server``). Files are small, so it streams nothing. What may go well the next time (a connection that
 fails, 502, 503, 504, 408) is tried again, with growing, jittered pauses: every operation
 of the service is idempotent. One client may be used by many tasks at once.
 """
@@ -13,7 +14,9 @@ import asyncio
 import io
 import json
 import random
-from typing import Any
+import ssl
+from collections.abc import Callable
+from typing import Any, NamedTuple
 from urllib.parse import quote
 
 import aiohttp
@@ -34,6 +37,7 @@ from sfss.errors import (
 )
 from sfss.models import FileInfo, etag_of
 from sfss.paths import check_path
+from sfss.reasons import reason_of
 from sfss.signing import signed_query
 
 DEFAULT_URL = "http://127.0.0.1:8255"
@@ -50,7 +54,16 @@ _ERRORS: dict[int, type[SfssError]] = {
     504: NoStoreAvailable,
     507: StoreFull,
 }
-_EXPECTED = {"GET": 200, "HEAD": 200, "PUT": 200, "DELETE": 204}
+_EXPECTED = {
+    "gateway": {"GET": (200,), "HEAD": (200,), "PUT": (200,), "DELETE": (204,)},
+    # 302: a file of this name and content is there already.
+    "node": {"GET": (200,), "HEAD": (200,), "PUT": (201, 204, 302), "DELETE": (200, 204)},
+}
+SERVERS = tuple(_EXPECTED)
+#: In which a server says which of them it is.
+SERVER_HEADER = "X-SFSS-Server"
+#: RFC 3986 3.3: what may stand in a path as it is.
+_IN_A_PATH = "/!$&'()*+,;=:@"
 _WORTH_A_RETRY = frozenset({408, 502, 503, 504})
 _FIRST_PAUSE = 0.1  # seconds; doubled each time
 
@@ -63,12 +76,21 @@ class UnexpectedAnswer(SfssError):
     """The answer is not one that sfss gives: another server, or something on the way, gave it."""
 
 
+class Stored(NamedTuple):
+    """What a put has made."""
+
+    size: int  #: bytes
+    etag: str
+    path: str  #: nodes with generated names give a file another one than it was sent by
+
+
 class Client:
     """A client of the server at *url*.
 
     *token*: what the server wants to have as ``Authorization: Bearer``, if anything. *timeout*:
     seconds for one try. *retries*: how often an operation is tried again.
-    *connections*: how many are open at once, at most.
+    *connections*: how many are open at once, at most. *server*: ``gateway`` or ``node``; without, that is
+    found out. *ca_file*: the certificates (PEM) by which the server's is trusted, in place of the system's.
     """
 
     def __init__(
@@ -79,7 +101,11 @@ class Client:
         timeout: float = 60.0,
         retries: int = 3,
         connections: int = 100,
+        server: str | None = None,
+        ca_file: str | None = None,
     ):
+        if server not in (None, *SERVERS):
+            raise InvalidRequest(f"server is {server!r}; it must be {' or '.join(SERVERS)}.")
         try:
             if URL(url).scheme not in ("http", "https") or not URL(url).host:
                 raise ValueError("it must begin with http:// or https:// and a host")
@@ -90,12 +116,22 @@ class Client:
         self._retries = retries
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._connections = connections
+        self._server = server
+        self._ca_file = ca_file
         self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "Client":
+        """:raises InvalidRequest: if the *ca_file* cannot be used."""
+        trusted: ssl.SSLContext | bool = True
+        if self._ca_file is not None:
+            try:
+                trusted = ssl.create_default_context(cafile=self._ca_file)
+            except OSError as error:
+                reason = error.strerror or error
+                raise InvalidRequest(f"The CA file {self._ca_file} cannot be used: {reason}.") from error
         self._session = aiohttp.ClientSession(
             timeout=self._timeout,
-            connector=aiohttp.TCPConnector(limit=self._connections),
+            connector=aiohttp.TCPConnector(limit=self._connections, ssl=trusted),
             headers=self._headers,
             auto_decompress=False,
         )
@@ -114,7 +150,7 @@ class Client:
         *,
         if_match: str | None = None,
         only_if_new: bool = False,
-    ) -> FileInfo:
+    ) -> Stored:
         """Keep *content* under *path*.
 
         *if_match*: only if the file's ETag is this one. *only_if_new*: only if there is no file.
@@ -127,23 +163,25 @@ class Client:
             headers["If-Match"] = f'"{if_match}"'
         if only_if_new:
             headers["If-None-Match"] = "*"
-        body, _ = await self._request("PUT", self.url_of(path), content, headers)
-        info = _document(body)
+        check_path(path)
+        body, answer = await self._request("PUT", path, content, headers)
+        etag = etag_of(content)
         # The server says what it keeps; if that is not what was sent, it must not pass for it.
-        if info.get("etag") != etag_of(content):
-            raise UnexpectedAnswer(f"The server says that it keeps something else as {path!r}.")
-        return FileInfo(len(content), info["etag"])
+        if answer.get("ETag") != f'"{etag}"':
+            raise UnexpectedAnswer(f"ETag mismatch after the upload of {path!r}.")
+        name = _document(body).get("path") if body else path
+        return Stored(len(content), etag, name if isinstance(name, str) else path)
 
     async def get(self, path: str) -> bytes:
         """:raises NotFound:"""
-        body, headers = await self._request("GET", self.url_of(path))
+        body, headers = await self._request("GET", check_path(path))
         if headers.get("ETag") != f'"{etag_of(body)}"':
             raise UnexpectedAnswer(f"What came for {path!r} is not what its ETag says.")
         return body
 
     async def stat(self, path: str) -> FileInfo:
         """:raises NotFound:"""
-        _, headers = await self._request("HEAD", self.url_of(path))
+        _, headers = await self._request("HEAD", check_path(path))
         try:
             return FileInfo(int(headers["Content-Length"]), headers["ETag"].strip('"'))
         except (KeyError, ValueError):
@@ -151,17 +189,27 @@ class Client:
 
     async def delete(self, path: str) -> None:
         """:raises NotFound: if there was no file (not when a retry finds it gone)."""
-        await self._request("DELETE", self.url_of(path))
+        await self._request("DELETE", check_path(path))
 
     async def status(self, *, full: bool = False) -> dict[str, Any]:
-        """The figures of ``GET /status``."""
-        body, _ = await self._request("GET", f"{self._url}/status?full={int(full)}")
+        """The figures of ``GET /status``, or of a node's ``GET /_status``."""
+        if self._server != "node":
+            try:
+                body, _ = await self._exchange("GET", lambda: f"{self._url}/status?full={int(full)}")
+                return _document(body)
+            except NotFound:
+                if self._server is not None:
+                    raise
+        body, _ = await self._exchange("GET", lambda: f"{self._url}/_status")
         return _document(body)
 
     def url_of(self, path: str) -> str:
-        """The URL of the file. :raises InvalidPath:"""
+        """The URL of the file, as far as it is known what kind the server is. :raises InvalidPath:"""
         # Encoded here, all of it: nothing on the way shall decode or normalize it.
-        return f"{self._url}/file?path={quote(check_path(path), safe='/')}"
+        check_path(path)
+        if self._server == "node":
+            return f"{self._url}/{quote(path, safe=_IN_A_PATH)}"
+        return f"{self._url}/file?path={quote(path, safe='/')}"
 
     def signed_url(
         self,
@@ -182,34 +230,46 @@ class Client:
         return f"{self._url}/file?{query}"
 
     async def _request(
-        self, method: str, url: str, content: bytes | None = None, headers: dict | None = None
+        self, method: str, path: str, content: bytes | None = None, headers: dict | None = None
     ) -> tuple[bytes, Any]:
-        for tries in range(self._retries + 1):
+        return await self._exchange(method, lambda: self.url_of(path), content, headers)
+
+    async def _exchange(
+        self,
+        method: str,
+        url: Callable[[], str],
+        content: bytes | None = None,
+        headers: dict | None = None,
+    ) -> tuple[bytes, Any]:
+        tries = 0
+        while True:
             last = tries == self._retries
             try:
                 # In a BytesIO, large content does not go out in one piece that blocks the loop.
                 data = None if content is None else io.BytesIO(content)
                 async with self._session.request(
                     method,
-                    URL(url, encoded=True),
+                    URL(url(), encoded=True),
                     data=data,
                     headers=headers,
-                    allow_redirects=False,  # sfss sends none: whoever does is not it
+                    allow_redirects=False,  # nobody is sent to another server
                 ) as response:
                     body = await response.read()
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 if last:
-                    reason = "no answer in time" if isinstance(error, TimeoutError) else error
-                    raise ServerUnreachable(f"{self._url}: {reason}") from error
+                    raise ServerUnreachable(f"{self._url}: {reason_of(error)}") from error
             else:
-                if response.status == _EXPECTED[method]:
+                if response.status in _EXPECTED[self._server or "gateway"][method]:
                     return body, response.headers
                 if method == "DELETE" and response.status == 404 and tries:
                     return body, response.headers
+                if self._server is None and response.headers.get(SERVER_HEADER) == "node":
+                    self._server = "node"  # it has refused what only a gateway knows
+                    continue
                 if last or response.status not in _WORTH_A_RETRY:
                     raise _error(response.status, body, method)
             await asyncio.sleep(_FIRST_PAUSE * 2**tries * random.uniform(0.5, 1.5))
-        raise AssertionError("the last try returns or raises")
+            tries += 1
 
 
 def _document(body: bytes) -> dict[str, Any]:

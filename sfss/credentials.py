@@ -61,8 +61,10 @@ def secrets_in(name: str, file: str) -> tuple[str, ...]:
         return ()
     try:
         lines = [line.strip() for line in Path(file).read_text("ascii").splitlines()]
-    except (OSError, UnicodeError) as error:
-        raise SettingsError(f"{name}: {file} cannot be read: {error}") from error
+    except OSError as error:
+        raise SettingsError(f"{name}: {file} cannot be read: {error.strerror}") from error
+    except UnicodeError as error:
+        raise SettingsError(f"{name}: {file} is not ASCII: a token has letters, digits and -._~+/") from error
     secrets = tuple(line for line in lines if line and not line.startswith("#"))
     if not secrets:  # an empty file must not open the door
         raise SettingsError(f"{name}: there is nothing in {file}")

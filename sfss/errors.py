@@ -23,6 +23,10 @@ class InvalidPath(InvalidRequest):
     """The path cannot name a file."""
 
 
+class NotAGateway(InvalidRequest):
+    """A node was spoken to as if it were a gateway."""
+
+
 class UnsupportedEncoding(SfssError):
     """The body has a Content-Encoding; files are kept exactly as they are sent."""
 

@@ -82,6 +82,12 @@ def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
 
 def load_certificate(context: ssl.SSLContext, settings: ServerSettings) -> None:
     """:raises CannotListen: if it is unfit."""
+    for name, file in (("sslcert", settings.sslcert), ("sslkey", settings.sslkey)):
+        try:
+            with open(file, "rb"):
+                pass
+        except OSError as error:
+            raise CannotListen(f"Cannot use {name} {file}: {error.strerror}.") from error
     try:
         context.load_cert_chain(settings.sslcert, settings.sslkey, password=_no_password)
     except (OSError, ValueError) as error:

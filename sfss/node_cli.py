@@ -20,6 +20,7 @@ from sfss.errors import SettingsError, SfssError
 from sfss.listening import announce
 from sfss.node_settings import NodeSettings
 from sfss.panel import Panel
+from sfss.reasons import reason_of
 from sfss.replication.node import Node, NodeOptions
 from sfss.replication.transport import HttpTransport
 from sfss.service import FileService
@@ -205,4 +206,4 @@ async def _verified_by_the_running_one(settings: NodeSettings) -> dict[str, Any]
                     return progress
                 await asyncio.sleep(_POLL)
     except (aiohttp.ClientError, TimeoutError, OSError) as error:
-        raise SfssError(f"A node runs with this queue, but not at {url}: {error}") from error
+        raise SfssError(f"A node runs with this queue, but not at {url}: {reason_of(error)}.") from error

@@ -51,7 +51,9 @@ async def put(
             file, path = job
             if file.exists() and not file.is_file():
                 raise OSError("is not a regular file")
-            await client.put(path, await asyncio.to_thread(file.read_bytes))
+            kept = await client.put(path, await asyncio.to_thread(file.read_bytes))
+            if kept.path != path:  # a node has given it a name
+                print(f"{file} {kept.path}")
 
         failed += await _each(jobs, upload, parallel, "put", label=lambda job: str(job[0]))
     return _report(failed)
@@ -140,8 +142,10 @@ async def _each(
                 failed.append(f"{label(job)}: {error}")
                 failed.extend(f"{label(left)}: not tried" for left in reversed(waiting))
                 waiting.clear()
-            except (SfssError, OSError) as error:
+            except SfssError as error:
                 failed.append(f"{label(job)}: {error}")
+            except OSError as error:
+                failed.append(f"{label(job)}: {error.strerror or error}")
             bar.update()
 
     with bar:

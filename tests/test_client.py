@@ -12,7 +12,8 @@ from sfss.errors import (
     PreconditionFailed,
 )
 from sfss.models import etag_of
-from tests.programs import Sfss, free_port
+from tests.http import ask, request
+from tests.programs import Sfss, SfssNode, free_port
 
 
 @pytest.fixture(scope="module")
@@ -30,9 +31,9 @@ async def client(server):
 
 async def test_put_get_stat_delete(client):
     info = await client.put("a/b c+d%20é.txt", b"content")
-    assert info == (7, etag_of(b"content"))
+    assert info == (7, etag_of(b"content"), "a/b c+d%20é.txt")
     assert await client.get("a/b c+d%20é.txt") == b"content"
-    assert await client.stat("a/b c+d%20é.txt") == info
+    assert (await client.stat("a/b c+d%20é.txt"))[:2] == info[:2]
     await client.delete("a/b c+d%20é.txt")
     for ask in (client.get, client.stat, client.delete):
         with pytest.raises(NotFound):
@@ -142,3 +143,94 @@ async def test_a_retried_delete_that_finds_nothing_has_succeeded(failing):
     answers += [404]
     with pytest.raises(NotFound):
         await client.delete("a")
+
+
+# Nodes.
+
+
+@pytest.fixture(scope="module", params=["exact", "generated"])
+def node(request, tmp_path_factory):
+    node = SfssNode(tmp_path_factory.mktemp(request.param), "--names", request.param)
+    node.names = request.param
+    yield node
+    node.stop()
+
+
+@pytest.mark.parametrize("said", [None, "node"])
+async def test_it_finds_out_that_it_speaks_to_a_node(node, said):
+    path, content = f"a/b c+d%20é-{said}.txt", b"content"
+    async with Client(node.url, server=said) as client:
+        kept = await client.put(path, content)
+        assert kept[:2] == (7, etag_of(content))
+        assert (kept.path == path) == (node.names == "exact")
+        assert await client.put(path, content) == kept
+        assert await client.get(kept.path) == content
+        assert (await client.stat(kept.path))[:2] == kept[:2]
+        assert "queues" in await client.status()
+        await client.delete(kept.path)
+        for ask in (client.get, client.stat, client.delete):
+            with pytest.raises(NotFound):
+                await ask(kept.path)
+    for path in ("file", "files"):  # nothing was kept under the name of a gateway's URL
+        with pytest.raises(NotFound):
+            async with Client(node.url, server="node") as client:
+                await client.get(path)
+
+
+@pytest.mark.parametrize("first", ["get", "stat", "delete"])
+async def test_whatever_it_asks_first(node, first):
+    async with Client(node.url) as client:
+        with pytest.raises(NotFound):
+            await getattr(client, first)("missing")
+        assert (await client.put("x", b"1")).size == 1
+
+
+async def test_conditions_at_a_node(node):
+    if node.names != "exact":
+        return
+    async with Client(node.url) as client:
+        await client.put("guarded", b"1", only_if_new=True)
+        with pytest.raises(PreconditionFailed):
+            await client.put("guarded", b"2", only_if_new=True)
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "POST", "GET", "HEAD"])
+def test_a_node_refuses_what_is_meant_for_a_gateway(node, method):
+    for target in ("/file?path=a.txt", "/files?path=a.txt", "/a.txt?path=b"):
+        answer = ask(node.port, request(method, target, b"x" if method in ("PUT", "POST") else b""))
+        assert answer.status in ((400,) if method != "POST" else (400, 405)), answer
+        if method != "POST":
+            assert answer.headers["x-sfss-server"] == "node"
+    for name in ("/file", "/files", "/a.txt"):
+        assert ask(node.port, request("GET", name)).status == 404
+
+
+def test_a_write_with_any_query_is_refused_and_a_read_may_have_one(node):
+    assert ask(node.port, request("PUT", "/q.txt?x=1", b"1")).status == 400
+    assert ask(node.port, request("DELETE", "/q.txt?x=1")).status == 400
+    put = ask(node.port, request("PUT", "/q.txt", b"1"))
+    url = put.headers.get("location", "/q.txt")
+    assert ask(node.port, request("GET", f"{url}?v=3")).body == b"1"
+
+
+def test_healthz_says_what_it_is(node, server):
+    assert ask(node.port, request("GET", "/healthz")).headers["x-sfss-server"] == "node"
+    assert ask(server.port, request("GET", "/healthz")).headers["x-sfss-server"] == "gateway"
+
+
+# Words for what goes wrong.
+
+
+async def test_why_there_is_no_answer():
+    url = f"http://127.0.0.1:{free_port()}"
+    async with Client(url, retries=0) as client:
+        with pytest.raises(ServerUnreachable, match="cannot connect: Connection refused$"):
+            await client.get("a")
+    async with Client("http://no-such-host.invalid", retries=0) as client:
+        with pytest.raises(ServerUnreachable, match="there is no host 'no-such-host.invalid'"):
+            await client.get("a")
+    with pytest.raises(InvalidRequest, match="/nowhere.pem cannot be used: No such file"):
+        async with Client(url, ca_file="/nowhere.pem"):
+            pass
+    with pytest.raises(InvalidRequest, match="gateway or node"):
+        Client(url, server="other")

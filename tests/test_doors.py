@@ -119,7 +119,7 @@ async def test_the_client_and_the_commands_bring_it(guarded, tmp_path):
         (["--cors-origin", "example.org"], "'example.org' is not an origin"),
         (["--ssl"], "ssl needs both"),
         (["--sslcert", "a", "--sslkey", "b"], "add --ssl"),
-        (["--ssl", "--sslcert", "/nowhere", "--sslkey", "/nowhere"], "Cannot use the certificate"),
+        (["--ssl", "--sslcert", "/nowhere", "--sslkey", "/nowhere"], "Cannot use sslcert /nowhere: No such file"),
         (["--workers", "0"], "workers is '0'"),
         (["--write-token-file", ""], "write_token_file is empty"),
     ],

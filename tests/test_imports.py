@@ -11,7 +11,7 @@ FLOORS = [
     {"sfss.errors"},
     {"sfss.models", "sfss.paths", "sfss.settings", "sfss.logs"}
     | {"sfss.allocator", "sfss.receivers", "sfss.figures", "sfss.board", "sfss.signing"}
-    | {"sfss.media_types", "sfss.node_proofs"},
+    | {"sfss.media_types", "sfss.node_proofs", "sfss.reasons"},
     {"sfss.node_settings", "sfss.panel"},
     {"sfss.credentials"},
     {"sfss.client"},  # beside the house: imports only the ground, and only the top imports it
@@ -22,7 +22,7 @@ FLOORS = [
     {"sfss.replication.*"},
     {"sfss.web.*"},
     {"sfss.listening"},
-    {"sfss.transfers", "sfss.workers", "sfss.process"},
+    {"sfss.transfers", "sfss.backups", "sfss.workers", "sfss.process"},
     {"sfss.node_cli"},
     {"sfss.cli"},
     {"sfss.__main__"},

@@ -48,7 +48,7 @@ def test_booleans_of_the_environment(text, value):
         ({}, {}, 'data = "a\\u0000b"', "sfss.toml: data .* null"),
         ({}, {}, "connect_timeout = 1" + "0" * 400, "sfss.toml: connect_timeout"),
         ({}, {}, "prot = 1", "sfss.toml: there is no setting 'prot'"),
-        ({}, {}, 'port = "8255"', "sfss.toml: port is '8255'; it must be of type int"),
+        ({}, {}, 'port = "8255"', "sfss.toml: port is '8255'; it must be a whole number"),
         ({}, {}, "port = true", "sfss.toml: port is True"),
         ({}, {}, 'proxy = "a:1"', "sfss.toml: proxy .* list of strings"),
         ({}, {}, "proxy = [1]", "sfss.toml: proxy .* list of strings"),

@@ -8,6 +8,7 @@ from yarl import URL
 
 from sfss.errors import SfssError
 from sfss.node_proofs import Prover
+from sfss.reasons import reason_of
 from sfss.replication.asking import TooLarge
 
 #: Where a node takes the messages of its neighbours, below its URL.
@@ -106,8 +107,7 @@ class HttpTransport:
                     return answer.status, answer.headers, await answer.content.read(500)
                 return answer.status, answer.headers, await self._read(answer)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            reason = str(error) or type(error).__name__
-            raise NeighbourFailed(reason, reached=False) from error
+            raise NeighbourFailed(reason_of(error), reached=False) from error
 
     async def knock(self, url: str) -> bool:
         try:

@@ -256,6 +256,7 @@ class SqliteStore(Store):
         if self._writer is not None:
             await self._writer.close()
             self._reader.close()
+            self._files.close()
             Reserve(self._file.parent).hold_back()  # of what its files have taken
         if self._claim is not None:
             os.close(self._claim)
@@ -301,7 +302,8 @@ def _plain_connection(file: Path) -> sqlite3.Connection:
 
 def _make_private(file: Path) -> None:
     """See that nobody else can read or lock the database. SQLite gives its other files the same rights."""
-    os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+    if not file.exists():  # (see _Files: one that is open must not be closed here)
+        os.close(os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
     for suffix in ("", "-wal", "-shm", "-turn"):
         with contextlib.suppress(FileNotFoundError):
             place = f"{file}{suffix}"
@@ -390,7 +392,7 @@ def statements(script: str) -> Iterable[str]:
 def _intact(row: tuple[bytes, str], path: str) -> StoredFile:
     """The file of *row*. :raises StoreRefused: if its content is not what was put."""
     content, etag = row
-    if etag_of(content) != etag:
+    if type(content) is not bytes or etag_of(content) != etag:
         log.error("file is damaged on disk", extra={"path": path})
         raise StoreRefused(f"The content of {path!r} is damaged on the store's disk.")
     return StoredFile(content, etag)
@@ -439,7 +441,12 @@ class _Write:
 
 
 class _Files:
-    """The files of the database, as they were when it was opened."""
+    """The files of the database, as they were when it was opened.
+
+    No file of an open database may be opened and closed by its own process: closing one drops all of the
+    process's locks on it (https://sqlite.org/howtocorrupt.html, section 2.2; seen here: the next process to come
+    took the index of the log for nobody's, and truncated it). So the one that is read stays open.
+    """
 
     #: Of the write-ahead log: its header, and that of each frame (https://sqlite.org/fileformat2.html#walformat).
     _LOG_HEADER, _FRAME_HEADER = 32, 24
@@ -450,12 +457,19 @@ class _Files:
     def __init__(self, file: Path):
         self._file = file
         self._known: dict[Path, os.stat_result] = {}
+        self._index: int | None = None
 
     def note(self) -> None:
         """They are what they should be now."""
         for suffix in ("", "-wal", "-shm"):
             place = Path(f"{self._file}{suffix}")
             self._known[place] = os.stat(place)
+        self._index = os.open(f"{self._file}-shm", os.O_RDONLY | os.O_CLOEXEC)
+
+    def close(self) -> None:
+        """After all connections of this process."""
+        if self._index is not None:
+            os.close(self._index)
 
     def check(self) -> None:
         """Return if they still are. :raises OSError: ESTALE, if one was removed, replaced or cut off."""
@@ -465,8 +479,7 @@ class _Files:
     def check_log(self) -> None:
         """The same of the log's length."""
         for _ in range(3):  # another process may just be emptying it: first the index, then the log
-            with open(f"{self._file}-shm", "rb") as index:
-                page_size, frames = self._INDEX.unpack(index.read(self._INDEX.size))
+            page_size, frames = self._INDEX.unpack(os.pread(self._index, self._INDEX.size, 0))
             page_size = 65536 if page_size == 1 else page_size
             least = self._LOG_HEADER + frames * (self._FRAME_HEADER + page_size) if frames else 0
             if os.stat(f"{self._file}-wal").st_size >= least:

@@ -50,6 +50,8 @@ def error_response(error: errors.SfssError) -> web.Response:
     if isinstance(error, errors.Unauthorized):
         challenge = getattr(error, "challenge", "") or 'Bearer realm="sfss"'  # RFC 6750 3
         response.headers["WWW-Authenticate"] = challenge
+    if isinstance(error, errors.NotAGateway):
+        response.headers["X-SFSS-Server"] = "node"
     if isinstance(error, errors.Overloaded):
         response.headers["Retry-After"] = "1"  # RFC 9110 10.2.3
     if isinstance(error, _BODY_UNREAD):

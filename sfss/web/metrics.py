@@ -23,7 +23,7 @@ def exposition(panel: Panel, accept: str) -> tuple[bytes, str]:
     try:
         encode, content_type = choose_encoder(accept)
         return encode(registry), content_type
-    except ValueError:  # of a version that is no number: it gets what everybody understands
+    except (ValueError, TypeError):  # of a version that is no number: it gets what everybody understands
         encode, content_type = choose_encoder("text/plain")
         return encode(registry), content_type
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 from aiohttp import web
 
 from sfss.credentials import Credentials
-from sfss.errors import Forbidden, InvalidPath, InvalidRequest, NotFound
+from sfss.errors import Forbidden, InvalidPath, InvalidRequest, NotAGateway, NotFound
 from sfss.node_settings import NodeSettings
 from sfss.panel import Panel
 from sfss.paths import check_path
@@ -115,11 +115,9 @@ class NodeFiles(Serving):
         if not self._immutable and not info.is_new:
             return web.Response(status=204, headers=_tags(info))
         headers = _tags(info) | {"Location": self._url + "/" + quote(info.path, safe=_IN_A_PATH)}
-        if not info.changed:
-            return web.Response(status=302, headers=headers)
         document = {"path": info.path, "size": info.size, "etag": info.etag, "sha1": info.sha1}
         return web.Response(
-            status=201,
+            status=201 if info.changed else 302,
             text=_ENCODER.encode(document) + "\n",
             content_type="application/json",
             headers=headers,
@@ -199,7 +197,7 @@ def make_node_runner(
         more=lambda file: {"X-Content-SHA1": file.sha1},
     )
     files = NodeFiles(node, service, headers, settings)
-    routes = [*Neighbours(node, service).routes(), *Status(service, panel).routes_of_a_node()]
+    routes = [*Neighbours(node, service).routes(), *Status(service, panel, "node").routes_of_a_node()]
     if settings.page:
         page = Page(service, panel, uploads=False, warnings=lambda: doors.warnings)
         routes += page.routes(_PAGE)
@@ -238,7 +236,7 @@ def _check_query(request: web.BaseRequest, *, reading: bool = False) -> None:
     query = request.rel_url.raw_query_string
     if not query or (reading and argument(query, "path") is None):
         return
-    raise InvalidRequest(
+    raise NotAGateway(
         "A node knows no query: the URL of a file is /PATH here, and not /file?path=PATH as at a gateway."
     )
 

@@ -20,11 +20,12 @@ from sfss.web.telemetry import summary
 
 
 class Status:
-    """*panel* has the figures of all workers."""
+    """*panel* has the figures of all workers. *kind* of server: ``gateway`` or ``node``."""
 
-    def __init__(self, service: FileService, panel: Panel):
+    def __init__(self, service: FileService, panel: Panel, kind: str = "gateway"):
         self._service = service
         self._panel = panel
+        self._kind = kind
         self._expositions: dict[str, Shared[tuple[bytes, str]]] = {}  # by the Accept of who asks
 
     def routes(self) -> list[web.RouteDef]:
@@ -74,8 +75,13 @@ class Status:
         return fresh(json.dumps(document(self._service.max_file_size)), "application/json")
 
     async def healthy(self, request: web.Request) -> web.Response:
-        """The process lives, whatever its stores do: restarting it would help nobody."""
-        return fresh("ok\n", "text/plain")
+        """The process lives, whatever its stores do: restarting it would help nobody.
+
+        It says what kind of server this is, for clients that speak to both.
+        """
+        response = fresh("ok\n", "text/plain")
+        response.headers["X-SFSS-Server"] = self._kind
+        return response
 
     async def ready(self, request: web.Request) -> web.Response:
         """It can serve: a store answers. Otherwise 503, so that a balancer asks another one."""
