@@ -20,12 +20,12 @@ setup(
     install_requires=[
         # web/server.py builds on aiohttp's connection handler, which may change between
         # minor releases: a new one is let in when the tests have passed with it.
-        "aiohttp>=3.14,<3.15",
+        "aiohttp>=3.14.5,<3.15",
         "aiomcache>=0.8.2",
         # workers.py builds on gunicorn's arbiter, as web/server.py does on aiohttp's handler.
         "gunicorn>=27.0,<28",
         "prometheus_client>=0.22",
-        "tqdm>=4.60",
+        "tqdm>=4.66.3",
         "uvloop>=0.19; platform_system != 'Windows' and platform_python_implementation == 'CPython'",
         "xxhash>=3.0",
     ],

@@ -2,10 +2,16 @@
 
 import json
 import re
+import runpy
 import subprocess
 import sys
+import time
+import urllib.request
+from pathlib import Path
+from urllib.parse import quote
 
 import pytest
+import yaml
 
 from sfss.node_settings import NodeSettings
 from sfss.settings import FIELDS, fields_of
@@ -90,47 +96,119 @@ def test_balancers(balancer, tmp_path):
 # Prometheus and Grafana.
 
 
+class Prometheus:
+    """A real one, that looks at real servers of every kind once a second."""
+
+    def __init__(self, folder: Path, ports: list[int]):
+        targets = ", ".join(f'"127.0.0.1:{port}"' for port in ports)
+        (folder / "prometheus.yml").write_text(
+            "global: {scrape_interval: 1s, scrape_timeout: 1s}\nscrape_configs:\n"
+            f"  - job_name: sfss\n    static_configs: [{{targets: [{targets}]}}]\n"
+        )
+        self.port = free_port()
+        self._program = Program(
+            [find("prometheus"), f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+            + [f"--web.listen-address=127.0.0.1:{self.port}"]
+        )
+        self._program.wait_for_port(self.port)
+
+    def query(self, expression: str) -> list:
+        url = f"http://127.0.0.1:{self.port}/api/v1/query?query={quote(expression, safe='')}"
+        with urllib.request.urlopen(url, timeout=10) as response:
+            answer = json.load(response)
+        assert answer["status"] == "success", (expression, answer)
+        return answer["data"]["result"]
+
+    def has_answer(self, expression: str) -> bool:
+        """Whether there is one, perhaps after some more looks at the servers."""
+        for _ in range(40):
+            if self.query(expression):
+                return True
+            time.sleep(0.25)
+        return False
+
+    def stop(self) -> None:
+        self._program.stop()
+
+
 @pytest.fixture(scope="module")
-def metrics(tmp_path_factory) -> set[str]:
-    """The names of all metrics, from real servers."""
-    need("memcached")
+def prometheus(tmp_path_factory):
+    need("memcached", "prometheus")
     memcached, port = start_memcached()
-    names: set[str] = set()
-    for flags in (["--data", tmp_path_factory.mktemp("data")], proxy_flags([port, free_port()])):
-        server = Sfss(*flags, "--connect-timeout", 0.2)
-        ask(server.port, request("PUT", "/file?path=a", b"x"))
-        ask(server.port, request("GET", "/file?path=a"))
-        text = ask(server.port, request("GET", "/metrics")).body.decode()
-        names |= set(re.findall(r"^(sfss_\w+)", text, re.MULTILINE))
-        names |= set(re.findall(r"^# TYPE (sfss_\w+)", text, re.MULTILINE))
-        server.stop()
-    memcached.stop()
-    node = SfssNode(tmp_path_factory.mktemp("node"), "--node", "http://127.0.0.1:9")
-    text = ask(node.port, request("GET", "/metrics")).body.decode()
-    names |= set(re.findall(r"^# TYPE (sfss_\w+)", text, re.MULTILINE))
-    node.stop()
-    return names
+    gateway = Sfss(*proxy_flags([port, free_port()]), "--connect-timeout", 0.2)
+    embedded = Sfss("--data", tmp_path_factory.mktemp("data"))
+    directory = Sfss("--store", f"directory:{tmp_path_factory.mktemp('files')}")
+    ports = [free_port(), free_port()]
+    nodes = [
+        SfssNode(tmp_path_factory.mktemp("node"), "--node", f"http://127.0.0.1:{ports[1 - n]}", port=ports[n])
+        for n in range(2)
+    ]
+    servers = [gateway, embedded, directory, *nodes]
+    prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), [server.port for server in servers])
+    for second in range(8):
+        for server in servers:
+            target = f"/a{second}" if server in nodes else f"/file?path=a{second}"
+            for method, body in (("PUT", b"x"), ("GET", b"")):
+                ask(server.port, request(method, target, body))
+        time.sleep(0.8)
+    yield prometheus
+    prometheus.stop()
+    for program in [*servers, memcached]:
+        program.stop()
 
 
-def test_the_dashboard_shows_what_there_is(metrics):
-    dashboard = json.loads((CONF / "grafana" / "sfss.json").read_text())
+_SELECTOR = re.compile(r"""\b((?:sfss_\w+|up)\b(?:\{(?:[^{}"]|"[^"]*")*\})?)""")
+
+
+@pytest.mark.parametrize("name", ["sfss.json", "sfss-node.json"])
+def test_the_dashboards_show_what_there_is(prometheus, name):
+    """Each expression, asked of a Prometheus that looks at real servers, has an answer."""
+    dashboard = json.loads((CONF / "grafana" / name).read_text())
     expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
-    used = {name for text in expressions for name in re.findall(r"sfss_\w+", text)}
-    assert used <= metrics and len(used) > 20
+    assert len(expressions) > 20
+    for expression in expressions:
+        asked = expression.replace("$__rate_interval", "1m").replace("$instance", ".*")
+        assert prometheus.has_answer(asked), asked
     assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    compose = (ROOT / "compose.yaml").read_text()
+    assert f"./conf/grafana/{name}:" in compose
 
 
-def test_alerts(metrics, tmp_path):
+def test_the_dashboards_are_what_the_script_makes():
+    script = runpy.run_path(str(ROOT / "scripts" / "make-dashboards"))
+    for name, text in script["made"]().items():
+        assert (CONF / "grafana" / name).read_text() == text, f"run scripts/make-dashboards: {name}"
+
+
+def test_alerts_look_at_what_there_is(prometheus):
+    """Each selector of each alert selects something that real servers expose, and each expression is one."""
+    rules = yaml.safe_load((CONF / "prometheus" / "alerts.yml").read_text())["groups"][0]["rules"]
+    assert len(rules) >= 14
+    for rule in rules:
+        prometheus.query(rule["expr"])
+        selectors = _SELECTOR.findall(rule["expr"])
+        assert selectors, rule
+        for selector in selectors:
+            assert prometheus.has_answer(selector), (rule["alert"], selector)
+
+
+def test_a_node_exposes_nothing_that_it_cannot_have(prometheus):
+    routes = {sample["metric"]["route"] for sample in prometheus.query('sfss_requests_total{instance=~".*"} ' "and on (instance) sfss_node_files")}
+    assert "/file" not in routes and "/files" not in routes and "/{path}" in routes
+
+
+def test_alerts(tmp_path):
     need("promtool")
     folder = CONF / "prometheus"
     for command in (["check", "config", "prometheus.yml"], ["test", "rules", "alerts.test.yml"]):
         done = subprocess.run([find("promtool"), *command], cwd=folder, capture_output=True, text=True)
         assert done.returncode == 0, done.stdout + done.stderr
     rules = (folder / "alerts.yml").read_text()
-    assert set(re.findall(r"\bsfss_\w+", rules)) <= metrics
     alerts = set(re.findall(r"alert: (\w+)", rules))
     explained = set(re.findall(r"^(Sfss\w+)$", RUNBOOK, re.MULTILINE))
     assert alerts == explained and len(alerts) >= 9
+    tested = set(re.findall(r"alertname: (\w+)", (folder / "alerts.test.yml").read_text()))
+    assert alerts == tested
 
 
 def test_nginx_before_a_node(tmp_path):
@@ -203,7 +281,7 @@ def test_the_flags_of_all_files_exist():
     texts = [RUNBOOK, (ROOT / "Dockerfile").read_text(), (ROOT / "README.rst").read_text()]
     known_elsewhere = {"--method", "--limit", "--with-test-stores", "--bench", "--only", "--key-file",
                        "--path", "--filepath", "--concurrency", "--size", "--to", "--requests", "--faults", "--folder",
-                       "--now", "--system", "--data-binary", "--no-cache-dir", "--interval", "--timeout", "--start-period"}  # fmt: skip
+                       "--now", "--system", "--constraint", "--data", "--replace", "--cafile", "--data-binary", "--no-cache-dir", "--interval", "--timeout", "--start-period"}  # fmt: skip
     for text in texts:
         used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
         unknown = {flag for flag in used - flags - known_elsewhere if "--" + flag[5:] not in flags}

@@ -76,8 +76,8 @@ def families(proxies: Iterable[tuple[str, Tally, bool, int]]) -> list[Family]:
         open_ones.add((address,), connections)
         for operation, latencies in tally.latencies.items():
             took.add((address, operation), latencies)
-        for kind, number in tally.failures.items():
-            failures.add((address, kind), number)
+        for kind in _KINDS.values():  # from 0: an alert on the increase would miss the first one
+            failures.add((address, kind), tally.failures.get(kind, 0))
         for state in ("down", "up"):
             changes.add((address, state), tally.changes.get(state, 0))
     return [up, open_ones, took, failures, changes]

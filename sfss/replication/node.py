@@ -48,6 +48,7 @@ from sfss.replication.upkeep import keep_forgetting, keep_log_short
 from sfss.replication.verification import Verification
 from sfss.replication.versions import Version
 from sfss.stores.base import Stats, Store
+from sfss.stores.disk_metrics import disk_families
 
 log = logging.getLogger("sfss.node")
 
@@ -539,6 +540,7 @@ class Node(Store):
             *report.families(self._replica, self._engine),
             report.operations(self._counts),
             *report.families_of_links(self._reader, self.links),
+            *disk_families({"storage": self._storage, "queue": self._queue}),
         ]
 
     def history(self) -> Iterable[Event]:

@@ -19,6 +19,7 @@ from sfss.models import FileInfo, Precondition, StoredFile, etag_of
 from sfss.receivers import Receiver
 from sfss.stores.base import EVENTS, Stats, Store
 from sfss.stores.disk_errors import refusal
+from sfss.stores.disk_metrics import disk_families
 from sfss.stores.folder import Folder, Found
 
 log = logging.getLogger("sfss.store")
@@ -114,7 +115,7 @@ class DirectoryStore(Store):
         events = counter(EVENTS, "What the directory store has done", "store", "event")
         for name, number in self._events().items():
             events.add((self._address, name), number)
-        return [events]
+        return [events, *disk_families({"store": self._root})]
 
     async def ready(self) -> None:
         try:

@@ -42,6 +42,7 @@ from sfss.models import FileInfo, Precondition, StoredFile, etag_of
 from sfss.receivers import Receiver, tell
 from sfss.stores.base import EVENTS, Stats, Store
 from sfss.stores.deadlines import Deadlines
+from sfss.stores.disk_metrics import disk_families
 from sfss.stores.disk_errors import full, refusal
 from sfss.stores.folder import check_same, make_folders, sync_folder
 from sfss.stores.reserve import Reserve
@@ -230,6 +231,7 @@ class SqliteStore(Store):
         writable = gauge("sfss_store_writable", "0 if the last write failed", "store", join="min")
         writable.add((self._address,), int(self._writer.last_failure is None))
         families = [events, flush_sizes, flush_times, writable]
+        families += disk_families({"data": self._file.parent})
         try:
             files, size = self._read_row("SELECT files, bytes FROM totals")
         except StoreRefused:

@@ -18,6 +18,9 @@ from sfss.web.serving import FileHeaders
 from sfss.web.status import Status
 
 
+_OF_FILES = (("/file", "GET"), ("/file", "PUT"), ("/files", "POST"), ("/file", "DELETE"))
+
+
 def make_runner(
     service: FileService,
     settings: Settings,
@@ -46,7 +49,7 @@ def make_runner(
             warnings=lambda: doors.warnings,
         )
         routes += page.routes()
-    surface = Surface(routes, plain_request, headers.lines_of, _written)
+    surface = Surface(routes, plain_request, headers.lines_of, _written, _OF_FILES)
     return assemble(surface, service, settings, doors, cors, panel)
 
 

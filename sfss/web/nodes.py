@@ -24,7 +24,7 @@ from sfss.web.arguments import argument, percent_decoded
 from sfss.web.conditional import write_precondition
 from sfss.web.cors import ApiHeaders, Cors
 from sfss.web.doors import CLAIM, Doors
-from sfss.web.fastpath import PlainRequest, plain_node_request
+from sfss.web.fastpath import NODE_RESOURCE, PlainRequest, plain_node_request
 from sfss.web.files import Serving
 from sfss.web.page import Page
 from sfss.web.server import Runner, Surface, assemble
@@ -210,6 +210,7 @@ def make_node_runner(
         _plain_request,
         headers.lines_of,
         lambda request, info: files.written(info),
+        tuple((NODE_RESOURCE, method) for method in ("GET", "PUT", "DELETE")),
         RESOURCE,
     )
     return assemble(surface, service, settings, doors, cors, panel)

@@ -559,6 +559,7 @@ class Surface(NamedTuple):
     plain_request: Callable[[bytes], PlainRequest | None]  #: see fastpath.py
     lines_of_file: Callable[[str, StoredFile], str]  #: in the head of an answer: of a path and its file
     written: Callable[[PlainRequest, FileInfo], web.Response]  #: the answer to a write that happened
+    of_files: tuple[tuple[str, str], ...]  #: the routes of files, each with its method
     nodes_path: str | None = None  #: where other nodes send to
 
 
@@ -681,7 +682,7 @@ def assemble(
     panel: Panel,
 ) -> Runner:
     """All that serves *service* over HTTP at the URLs of *surface*, as *settings* say."""
-    telemetry, request_ids = Telemetry(panel.started), RequestIds()
+    telemetry, request_ids = Telemetry(panel.started, surface.of_files), RequestIds()
     panel.add_source(telemetry.families)
     panel.add_source(service.families)
     panel.add_history(service.history)

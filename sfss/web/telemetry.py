@@ -19,8 +19,7 @@ BYTES_OUT = "sfss_response_bytes_total"
 STARTED = "sfss_start_time_seconds"
 MEMORY = "sfss_resident_memory_bytes"
 WORKERS = "sfss_workers"
-#: What is counted from 0, and not from the first time: an alert on the increase would miss that one.
-_FROM_THE_START = (("/file", "GET"), ("/file", "PUT"), ("/files", "POST"))
+#: Counted from 0, and not from the first time: an alert on the increase would miss that one.
 _FAILURES = ("500", "502", "503", "504", "507")
 
 
@@ -37,10 +36,14 @@ class _Series:
 
 
 class Telemetry:
-    """The figures of one process. *started*: when the server started, seconds since the epoch."""
+    """The figures of one process. *started*: when the server started, seconds since the epoch.
 
-    def __init__(self, started: float) -> None:
+    *of_files*: the routes of files, each with its method.
+    """
+
+    def __init__(self, started: float, of_files: Iterable[tuple[str, str]]) -> None:
         self._started = started
+        self._of_files = tuple(of_files)
         self._series: dict[tuple[str, str], _Series] = {}
 
     def record(
@@ -64,7 +67,7 @@ class Telemetry:
         latencies = seconds(DURATION, "Time from request to answer", "route", "method")
         bytes_in = counter(BYTES_IN, "Bytes of request bodies", "route", "method")
         bytes_out = counter(BYTES_OUT, "Bytes of answers", "route", "method")
-        for key in _FROM_THE_START:
+        for key in self._of_files:
             for status in _FAILURES:
                 requests.add((*key, status), 0)
         for key, series in self._series.items():

@@ -56,7 +56,7 @@ function show(now, last) {
   const old = last ? last.figures : {};
   const rate = (name, where) =>
     seconds > 0 ? Math.max(total(figures[name], where) - total(old[name], where), 0) / seconds : 0;
-  const files = (labels) => labels.route === "/file" || labels.route === "/files";
+  const files = (labels) => ["/file", "/files", "/{path}"].includes(labels.route);
 
   const notOurs = (labels) => labels.route !== "/page.json";
   const requests = rate("sfss_requests_total", notOurs);
@@ -93,6 +93,8 @@ function show(now, last) {
     writable ? "" : "The store cannot write",
   ].filter(Boolean);
   state(trouble.join("; ") || "Serving", !trouble.length);
+  showWarnings(now.warnings || []);
+  showDisks(figures);
   showHistory(now);
   showStore(figures);
   showNode(figures);
@@ -184,6 +186,20 @@ function showNode(figures) {
     ["Changes to an fsync", flushed.count ? number(flushed.sum / flushed.count) : "–"],
     ["Log to read at a start", bytes(total(figures.sfss_node_log_bytes))],
   ]);
+}
+
+function showWarnings(warnings) {
+  $("warnings").hidden = !warnings.length;
+  replace($("warning-list"), warnings.map((text) => element("li", text)));
+}
+
+function showDisks(figures) {
+  const free = figures.sfss_disk_free_bytes || [];
+  $("disks").hidden = !free.length;
+  cards($("disk-cards"), free.map(([{ disk }, value]) => {
+    const size = total(figures.sfss_disk_bytes, (labels) => labels.disk === disk);
+    return [`Free for ${disk}`, `${bytes(value)} (${number((100 * value) / Math.max(size, 1))} %)`];
+  }));
 }
 
 function showHistory(now) {
