@@ -372,7 +372,7 @@ class _Worker(_Base):
     def _show_life(self) -> None:
         """For as long as the loop turns. gunicorn's own sign of life ends when the drain begins."""
         self.notify()
-        if self.booted and not self.has_served:
+        if self.booted and self.alive and not self.has_served:
             # What is there now stays: the garbage collector need not look at it ever again.
             gc.collect()
             gc.freeze()

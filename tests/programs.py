@@ -152,11 +152,13 @@ class Program:
         Program.running.discard(self)
 
 
-def start_memcached(port: int | None = None, cpu: int | None = None) -> tuple[Program, int]:
+def start_memcached(
+    port: int | None = None, cpu: int | None = None, largest: str = "3m"
+) -> tuple[Program, int]:
     port = port or free_port()
     program = Program(
         [find("memcached"), "-u", "nobody", "-l", "127.0.0.1", "-p", port]
-        + ["-U", 0, "-I", "3m", "-m", 1024, "-c", 4096],
+        + ["-U", 0, "-I", largest, "-m", 1024, "-c", 4096],
         cpu=cpu,
     )
     program.wait_for_port(port)

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sfss.admission import Admission
+from sfss.admission import SMALL, Admission
 from sfss.errors import Overloaded
 from tests.conftest import need
 from tests.http import RawClient, ask, request
@@ -90,13 +90,10 @@ async def _stay(admission: Admission, size: int, *, upload: bool = False) -> Non
         await asyncio.sleep(0)
 
 
-async def test_the_guess_follows_what_is_sent():
-    admission = Admission(limit=10**9, wait=0)
-    assert admission.excess(2_000_000, 500_000) == 1_500_000
-    assert admission.typical == 2_000_000
-    for _ in range(3000):
-        assert admission.excess(10_000, 0) == 0  # not worth it
-    assert admission.typical < 20_000
+def test_small_files_need_no_more_than_was_taken_before_their_size_was_known():
+    assert Admission.excess(0) == Admission.excess(SMALL) == 0
+    assert Admission.excess(SMALL + 1) == 1
+    assert Admission.excess(50_000_000) == 50_000_000 - SMALL
 
 
 async def test_an_upload_that_waits_keeps_no_reader_waiting():
@@ -200,6 +197,38 @@ def test_memory_stays_bounded_and_nobody_is_lied_to(kind, tmp_path):
     assert figure(server, "sfss_admission_refusals_total") > 0
     # Nothing of it stays.
     assert [download(0) for _ in range(3)] == [200] * 3
+    server.stop()
+    if memcached is not None:
+        memcached.stop()
+
+
+@pytest.mark.parametrize("kind", ["embedded", "memcached"])
+def test_whoever_fetches_large_files_keeps_nobody_from_reading_small_ones(kind, tmp_path):
+    flags = ["--max-file-size", 60_000_000, "--max-bytes-in-flight", 160_000_000]
+    flags += ["--admission-timeout", 0.2, "--no-access-log"]
+    memcached = None
+    if kind == "memcached":
+        need("memcached")
+        memcached, port = start_memcached(largest="64m")
+        server = Sfss("--proxy", f"127.0.0.1:{port}", *flags)
+    else:
+        server = Sfss("--data", tmp_path, *flags)
+    large = os.urandom(50_000_000)
+    assert ask(server.port, request("PUT", "/file?path=large", large)).status == 200
+    assert ask(server.port, request("PUT", "/file?path=small", b"x" * 1000)).status == 200
+    refused = figure(server, "sfss_admission_refusals_total")
+
+    def small(n: int) -> int:
+        headers = {"X-Slow": "1"} if n % 2 else None  # both ways through the server
+        answer = ask(server.port, request("GET", "/file?path=small", headers=headers))
+        assert answer.status != 200 or answer.body == b"x" * 1000
+        return answer.status
+
+    with ThreadPoolExecutor(20) as pool:
+        for _ in range(3):
+            assert ask(server.port, request("GET", "/file?path=large")).body == large
+            assert set(pool.map(small, range(200))) == {200}
+    assert figure(server, "sfss_admission_refusals_total") == refused
     server.stop()
     if memcached is not None:
         memcached.stop()

@@ -46,7 +46,7 @@ def test_one_line_says_where_what_and_where_the_data_is(tmp_path):
         (["--proxy", "nowhere"], 2, "'nowhere' is not an address"),
         (["--config", "/nowhere.toml"], 2, "/nowhere.toml: cannot be read"),
         (["--data", "/proc/sfss"], 1, "Cannot make the folder /proc/sfss"),
-        (["--nonsense"], 2, "unrecognized arguments: --nonsense"),
+        (["--nonsense"], 2, "there is no flag --nonsense"),
         (["--port", "0", "put", "file"], 2, "--port: that is for the server"),
         (["--config", "file", "status"], 2, "--config: that is for the server"),
         (["--host", "a..b"], 1, "Cannot listen on a..b:8255"),
