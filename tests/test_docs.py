@@ -211,36 +211,97 @@ def test_alerts(tmp_path):
     assert alerts == tested
 
 
-def test_nginx_before_a_node(tmp_path):
+def nginx_before_a_node(tmp_path: Path, node: SfssNode, conf: str, writers: str = "127.0.0.0/8"):
+    """An nginx with the *conf* of ours before *node*, that lets *writers* write; and its port."""
+    port = free_port()
+    text = (CONF / "nginx" / conf).read_text()
+    for there, here in (
+        ("127.0.0.1:8080", f"127.0.0.1:{node.port}"),
+        ("listen 80", f"listen 127.0.0.1:{port}"),
+        ("10.0.0.0/24", writers),
+        ("/var/lib/sfss/files", str(node.storage)),
+    ):
+        assert there in text or "files" in there
+        text = text.replace(there, here)
+    return start_nginx(tmp_path, text, port), port
+
+
+@pytest.mark.parametrize("conf", ["sfss-node.conf", "sfss-node-files.conf"])
+def test_nginx_before_a_node_opens_nothing(conf, tmp_path):
+    need("nginx")
+    node = SfssNode(tmp_path / "node")
+    there = ask(node.port, request("PUT", "/there.png", b"x")).headers["location"]
+    nginx, port = nginx_before_a_node(tmp_path, node, conf, writers="10.0.0.0/24")
+    for method, target in (("PUT", "/new"), ("PUT", "/new.png"), ("DELETE", there), ("POST", there)):
+        assert ask(port, request(method, target, b"x")).status == 403, method  # not from this address
+    for target in ("/_status", "/metrics", "/_replication", "/_page", "/_page/", "/_page/page.json", "/%5fstatus"):
+        assert ask(port, request("GET", target)).status == 404, target
+        assert ask(port, request("POST", target, b"x")).status == 404, target
+    for target in ("/.sfss/owner", "/.sfss/x.png"):
+        assert ask(port, request("GET", target)).status in (400, 404)
+    nginx.stop()
+    nginx, port = nginx_before_a_node(tmp_path, node, conf)
+    written = ask(port, request("PUT", "/metrics/a.txt", b"a file beside what is reserved"))
+    assert written.status == 201
+    answer = ask(port, request("GET", written.headers["location"]))
+    assert answer.body == b"a file beside what is reserved"
+    assert ask(port, request("DELETE", there)).status == 200
+    assert ask(port, request("GET", there)).status == 404
+    nginx.stop()
+    node.stop()
+
+
+def test_conditions_and_headers_behind_nginx_are_those_of_the_node(tmp_path):
+    """Two contents of one length within one second are two versions, and what could run is a download."""
     need("nginx")
     node = SfssNode(tmp_path / "node", "--names", "exact")
-    port = free_port()
-    text = (CONF / "nginx" / "sfss-node.conf").read_text()
-    text = text.replace("127.0.0.1:8080", f"127.0.0.1:{node.port}").replace("listen 80", f"listen 127.0.0.1:{port}")
-    text = text.replace("/var/lib/sfss/files", str(node.storage))
-
-    def status(method: str, target: str, body: bytes = b"") -> int:
-        return ask(port, request(method, target, body)).status
-
-    nginx = start_nginx(tmp_path, text, port)
-    ask(node.port, request("PUT", "/there", b"x"))
-    assert status("PUT", "/new", b"x") == 403  # not from this address
-    assert status("PUT", "/there", b"x") == 403
-    assert status("DELETE", "/there") == 403
-    nginx.stop()
-    nginx = start_nginx(tmp_path, text.replace("10.0.0.0/24", "127.0.0.0/8"), port)
-    assert status("PUT", "/a/new.svg", b"1") == 201
-    assert status("PUT", "/a/new.svg", b"2") == 204
-    answer = ask(port, request("GET", "/a/new.svg"))
-    assert (answer.body, answer.headers["server"][:5]) == (b"2", "nginx")
-    assert "sandbox" in answer.headers["content-security-policy"]
+    nginx, port = nginx_before_a_node(tmp_path, node, "sfss-node.conf")
+    etags = []
+    for content in (b"1", b"2"):
+        assert ask(port, request("PUT", "/a/new.html", content)).status in (201, 204)
+        answer = ask(port, request("GET", "/a/new.html"))
+        direct = ask(node.port, request("GET", "/a/new.html"))
+        assert answer.body == content and answer.headers["content-disposition"].startswith("attachment")
+        its_own = ("server", "date", "connection", "x-request-id", "keep-alive")
+        left, right = ({k: v for k, v in a.headers.items() if k not in its_own} for a in (answer, direct))
+        assert left == right
+        etags.append(answer.headers["etag"])
+    old, new = etags
+    assert old != new
+    assert ask(port, request("GET", "/a/new.html", headers={"If-None-Match": old})).status == 200
+    assert ask(port, request("GET", "/a/new.html", headers={"If-None-Match": new})).status == 304
+    assert ask(port, request("PUT", "/a/new.html", b"3", {"If-Match": old})).status == 412
+    assert ask(port, request("PUT", "/a/new.html", b"3", {"If-Match": new})).status == 204
     ask(node.port, request("PUT", "/a", b"beside a folder"))
-    assert ask(port, request("GET", "/a")).body == b"beside a folder"  # from the node
-    assert status("DELETE", "/a/new.svg") == 204
-    assert status("GET", "/a/new.svg") == 404
-    for target in ("/_status", "/metrics", "/.sfss/owner", "/_replication", "/_page/", "/%5fstatus"):
-        assert status("GET", target) == 404
-        assert status("POST", target) == 404
+    assert ask(port, request("GET", "/a")).body == b"beside a folder"
+    assert ask(port, request("DELETE", "/a/new.html")).status == 204
+    assert ask(port, request("GET", "/a/new.html")).status == 404
+    nginx.stop()
+    node.stop()
+
+
+def test_files_that_nginx_serves_as_they_lie(tmp_path):
+    """It serves only what no browser runs, as the node does; and the node serves the rest."""
+    need("nginx")
+    text = (CONF / "nginx" / "sfss-node-files.conf").read_text()
+    direct = re.search(r"location ~\* \\\.\(([^)]+)\)\$", text)[1].replace("jpe?g", "jpeg|jpg").split("|")
+    assert len(direct) > 10
+    node = SfssNode(tmp_path / "node")
+    nginx, port = nginx_before_a_node(tmp_path, node, "sfss-node-files.conf")
+    for extension in [*direct, "html", "svg", "txt", "xml", "js", "pdf", "bin"]:
+        target = ask(port, request("PUT", f"/a/%C3%A9.{extension}", b"content")).headers["location"]
+        of_node = ask(node.port, request("GET", target))
+        answer = ask(port, request("GET", target))
+        assert answer.status == of_node.status == 200 and answer.body == b"content"
+        assert ("x-content-sha1" in answer.headers) == (extension not in direct), extension
+        same = ["content-type", "content-security-policy", "x-content-type-options", "cache-control"]
+        if extension in direct:
+            assert of_node.headers["content-disposition"].startswith("inline"), extension
+            assert "etag" not in answer.headers
+        else:
+            same += ["content-disposition", "etag"]
+        for name in same:
+            assert answer.headers[name] == of_node.headers[name], (extension, name)
     nginx.stop()
     node.stop()
 
