@@ -27,7 +27,7 @@ def run_restore(data: str, source: str, replace: bool) -> int:
 
 
 def _described(copy: Copy) -> str:
-    return f"{copy.files} files, {copy.bytes} bytes, each read again and whole,"
+    return f"{copy.files} {'file' if copy.files == 1 else 'files'}, {copy.bytes} bytes, each read again and whole,"
 
 
 class _Bar(tqdm):

@@ -362,7 +362,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     backup.add_argument("target", metavar="TARGET", help="the file to make")
     restored = commands.add_parser(
-        "restore", parents=[folder], help="make a copy the embedded store; no server may run over it",
+        "restore", parents=[folder], help="make a copy the embedded store again; no server may run over it",
         description="Make a copy of the embedded store the store again. It is read from beginning to end first.",
     )
     restored.add_argument("source", metavar="SOURCE", help="the file that sfss backup has made")

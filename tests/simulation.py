@@ -1,11 +1,12 @@
 """Nodes in a simulated network, with simulated clocks: the real replicas and the real conversations.
 
-Only what is above them is left out: threads, HTTP, timers. Disks are real, in memory if possible.
+Only what is above them is left out: threads, HTTP, timers. Disks are real, in memory if possible; what a power cut
+leaves of them, ``disk.py`` says.
 """
 
+import contextlib
 import os
 import shutil
-import tempfile
 from collections.abc import Callable
 from hashlib import sha256
 from pathlib import Path
@@ -13,6 +14,7 @@ from pathlib import Path
 from sfss.errors import SfssError
 from sfss.replication.answering import Answers, tells
 from sfss.replication.asking import Conversation, Resends, compare, deliver
+from sfss.replication.catalog import Catalog
 from sfss.replication.changes import BadMessage, decode
 from sfss.replication.deciding import Rules
 from sfss.replication.digests import digests_of
@@ -20,6 +22,7 @@ from sfss.replication.operations import Delete, Operation, Outcome, Put
 from sfss.replication.replica import Replica
 from sfss.replication.tree import leaf_of
 from sfss.replication.versions import Version, stamp_of
+from tests.disk import Disk, make_folder
 
 STEPS = ("written", "logged", "placed", "committed")
 START = 1_750_000_000.0
@@ -75,10 +78,22 @@ class SimulatedNode:
                 rules=Rules(immutable=self.world.names == "generated", max_file_size=10_000_000),
                 reached=self._reached,
             )
+            self._watch_checkpoints(self.replica.catalog)
             self.answers = Answers(self.replica, self.world.names)
             self.kill_at = self.begun = None
             self.careful = dict.fromkeys(self.neighbours, True)
             self.resends = {name: Resends() for name in self.neighbours}
+
+    def _watch_checkpoints(self, catalog: Catalog) -> None:
+        checkpoint = catalog.checkpoint
+
+        def watched() -> bool:
+            done = checkpoint()
+            if done:
+                self.world.disk.keep(self.folder / "queue" / "catalog.sqlite3")
+            return done
+
+        catalog.checkpoint = watched
 
     def _reached(self, step: str) -> None:
         if step == self.kill_at:
@@ -95,21 +110,14 @@ class SimulatedNode:
         self.end_checkpoint()
 
     def begin_checkpoint(self) -> None:
-        """What is in the folder now is on disk, and outlives a power cut; the log comes on top."""
         if self.replica.broken is None:
             self.begun = self.replica.begin_checkpoint()
-            self._keep("storage")
+            self.replica.folder.sync()
 
     def end_checkpoint(self) -> None:
         if self.begun is not None and self.replica.broken is None:
             self.replica.end_checkpoint(self.begun)
             self.begun = None
-            self._keep("queue")
-
-    def _keep(self, part: str) -> None:
-        shutil.rmtree(self._safe / part, ignore_errors=True)
-        ignored = shutil.ignore_patterns("changes-*", "*-wal", "*-shm", "lock")
-        shutil.copytree(self.folder / part, self._safe / part, ignore=ignored)
 
     def fail_at(self, step: str, number: int) -> None:
         """The next time that *step* is done, the disk fails with the error *number*."""
@@ -131,22 +139,18 @@ class SimulatedNode:
             vars(owner).pop(step, None)
         self.failing.clear()
 
-    @property
-    def _safe(self) -> Path:
-        return self.world.folder / f"{self.name}-safe"
-
-    def cut_power(self, folder: bool = True, catalog: bool = True) -> None:
-        """What was not synced is as it was: the files since the last checkpoint began, if *folder*; the
-        catalog since it ended, if *catalog*.
+    def cut_power(self, folder: bool = True, catalog: bool = True, logged: bool = True) -> None:
+        """What was not synced is as it was, of the files, the catalog, and the log of changes; each of them only
+        if it is said. (What was written and not synced may be there, or not.)
         """
         self.kill()
+        disk, storage, queue = self.world.disk, self.folder / "storage", self.folder / "queue"
         if folder:
-            shutil.rmtree(self.folder / "storage")
-            shutil.copytree(self._safe / "storage", self.folder / "storage")
-        if catalog:
-            for file in (self.folder / "queue").glob("catalog*"):
-                file.unlink()
-            shutil.copytree(self._safe / "queue", self.folder / "queue", dirs_exist_ok=True)
+            disk.cut_power(storage)
+        for name in {file.name for file in queue.iterdir()} | disk.names_in(queue):
+            if (catalog and name.startswith("catalog")) or (logged and name.endswith(".log")):
+                disk.cut_power(queue / name)
+        disk.keep(self.folder)
 
     def lose_disk(self) -> None:
         self.kill()
@@ -204,8 +208,9 @@ class World:
         trusting: bool = False,
     ):
         self.trusting = trusting
-        memory = Path("/dev/shm")
-        self.folder = Path(tempfile.mkdtemp(prefix="sfss-", dir=memory if memory.is_dir() else None))
+        self.folder = make_folder()
+        self._opened = contextlib.ExitStack()
+        self.disk = self._opened.enter_context(Disk(self.folder).watching())
         self.names = names
         self.time = START
         self.traffic = 0  # bytes
@@ -219,6 +224,7 @@ class World:
     def close(self) -> None:
         for node in self.nodes.values():
             node.kill()
+        self._opened.close()
         shutil.rmtree(self.folder)
 
     # Clients.

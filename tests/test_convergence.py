@@ -85,8 +85,8 @@ def play(world: World, action: tuple) -> None:
         case ("begin checkpoint" | "end checkpoint" as which, name):
             if world.nodes[name].replica is not None:
                 getattr(world.nodes[name], which.replace(" ", "_"))()
-        case ("cut power", name, folder, catalog):
-            world.nodes[name].cut_power(folder, catalog)
+        case ("cut power", name, *lost):
+            world.nodes[name].cut_power(*lost)
         case ("wait", seconds):
             world.time += seconds
 
@@ -142,7 +142,7 @@ with_power_cuts = st.lists(
         actions,
         st.tuples(st.just("begin checkpoint"), nodes),
         st.tuples(st.just("end checkpoint"), nodes),
-        st.tuples(st.just("cut power"), nodes, st.booleans(), st.booleans()),
+        st.tuples(st.just("cut power"), nodes, st.booleans(), st.booleans(), st.booleans()),
     ),
     min_size=5,
     max_size=30,
@@ -153,6 +153,35 @@ with_power_cuts = st.lists(
 @given(with_power_cuts, skews)
 def test_what_is_acknowledged_outlives_a_power_cut(history, skews):
     run(MESH, history, skews, comparing=False, power=True)
+
+
+def story(*actions, power_is_cut_at="A"):
+    """What was acknowledged in *actions* is there, though A loses its power at the end."""
+    run(MESH, [*actions, ("cut power", power_is_cut_at)], dict.fromkeys("ABC", 0.0), comparing=False, power=True)
+
+
+def test_what_is_acknowledged_is_in_the_log_on_disk():
+    story(("put", "A", "a", 1), ("delete", "A", "a"), ("put", "A", "c.jpg", 2))
+
+
+def test_a_segment_that_was_used_before_is_on_disk_too():
+    story(*[action for n in range(4) for action in (("put", "A", "a", n), ("checkpoint", "A"))], ("put", "A", "a", 5))
+
+
+@pytest.mark.parametrize("step", ["place", "_change_queues", "_save_state", "append"])
+def test_what_is_acknowledged_outlives_a_failure_of_the_disk_and_a_power_cut(step):
+    story(
+        ("put", "A", "a", 1),
+        ("fail", "A", step, errno.EIO),
+        ("put", "A", "a", 2),
+        ("wait", 1.5),
+        ("put", "A", "c.jpg", 1),
+    )
+
+
+def test_a_checkpoint_that_is_not_ended_takes_nothing_from_the_log():
+    story(("put", "A", "a", 1), ("begin checkpoint", "A"), ("put", "A", "a/b", 2), ("end checkpoint", "A"))
+    story(("begin checkpoint", "A"), ("put", "A", "a", 1), ("end checkpoint", "A"), ("begin checkpoint", "A"))
 
 
 with_forgetting = st.lists(
