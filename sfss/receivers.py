@@ -1,9 +1,15 @@
 """Who waits for an answer without a task of its own."""
 
 import logging
+from collections.abc import Callable
+from contextvars import ContextVar
 from typing import Any, Protocol
 
 log = logging.getLogger("sfss")
+
+#: Says whether the client of the request, in whose context it is asked, still waits for its answer. (A write
+#: goes on to its end without it: what it holds is let go then. But it is not tried again.)
+is_waited_for: ContextVar[Callable[[], bool]] = ContextVar("is_waited_for", default=lambda: True)
 
 
 class Receiver(Protocol):

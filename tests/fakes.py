@@ -24,6 +24,12 @@ class FakeProxy:
         return self
 
     async def __aexit__(self, *_) -> None:
+        # One that was accepted in the turn in which the server is closed would be left open (asyncio's
+        # Server._attach then fails): first no more are accepted, and the last ones get their turn.
+        for listener in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(listener.fileno())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
         self._server.close()
         for writer in self._writers:
             writer.transport.abort()

@@ -198,21 +198,74 @@ async def test_after_the_refusal_of_a_read_it_goes_on():
 
 
 @pytest.mark.parametrize("refusal", [b"SERVER_ERROR no\r\n", b"NOT_STORED\r\n"])
-async def test_a_late_stored_behind_a_refusal_acknowledges_nothing(refusal):
+@pytest.mark.parametrize("late", [True, False])
+async def test_a_late_stored_behind_a_refusal_acknowledges_nothing(refusal, late):
     async def answer(command, writer):
         if command.startswith(b"set first"):
             writer.write(refusal)
             await asyncio.sleep(0.05)
-            writer.write(b"STORED\r\n")
+            if late:
+                writer.write(b"STORED\r\n")
+        elif command.startswith(b"set second"):
+            writer.write(b"SERVER_ERROR not here\r\n")
+        else:
+            await healthy(command, writer)
 
     async with FakeProxy(answer) as proxy:
         connection = await connect(proxy)
         first = connection.set(b"first", b"x", soon())
-        second = connection.set(b"second", b"x", soon())
+        others = [connection.set(name, b"x", soon()) for name in (b"second", b"third")]
+        with pytest.raises(ProxyRefused):
+            await first
+        assert not connection.usable and connection.is_open
+        second, third = await asyncio.gather(*others, return_exceptions=True)
+        if late:
+            assert type(second) is type(third) is ConnectionLost
+        else:
+            assert type(second) is ProxyRefused and third is None
+        await asyncio.sleep(0.02)
+        assert not connection.is_open and connection.load == 0
+
+
+async def test_who_reads_behind_a_refused_write_is_not_disturbed():
+    async def answer(command, writer):
+        if command.startswith(b"set"):
+            writer.write(b"SERVER_ERROR out of memory\r\n")
+        else:
+            await asyncio.sleep(0.01)
+            await healthy(command, writer)
+
+    async with FakeProxy(answer) as proxy:
+        connection = await connect(proxy)
+        refused = connection.set(b"key", b"x", soon())
+        reads = [connection.get(b"%d" % n, soon()) for n in range(20)]
+        with pytest.raises(OutOfMemory):
+            await refused
+        with pytest.raises(ConnectionLost):
+            connection.get(b"new", soon())
+        assert await asyncio.gather(*reads) == [b"%d" % n for n in range(20)]
+        await asyncio.sleep(0.02)
+        assert not connection.is_open
+
+
+@pytest.mark.parametrize("how", ["lost", "stalled"])
+async def test_what_is_held_back_is_not_forgotten(how):
+    async def answer(command, writer):
+        if command.startswith(b"set first"):
+            writer.write(b"SERVER_ERROR no\r\n")
+        elif command.startswith(b"set"):
+            writer.write(b"STORED\r\n")
+        elif how == "lost":
+            writer.transport.abort()
+
+    async with FakeProxy(answer) as proxy:
+        connection = await connect(proxy, 0.3)
+        first, second = (connection.set(name, b"x", soon()) for name in (b"first", b"second"))
         with pytest.raises(ProxyRefused):
             await first
         with pytest.raises(ConnectionLost):
             await second
+        assert not connection.is_open
 
 
 @pytest.mark.parametrize("reply", [b"ERROR\r\nERROR\r\n", b"CLIENT_ERROR no\r\nERROR\r\n"])

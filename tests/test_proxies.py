@@ -3,6 +3,7 @@
 import asyncio
 import logging
 import random
+import re
 import signal
 from contextlib import asynccontextmanager
 
@@ -10,6 +11,7 @@ import pytest
 
 from sfss.errors import FileTooLarge, NoStoreAvailable, NotFound, StoreFull, StoreRefused
 from sfss.memcache.proxy import Limits
+from sfss.web.app import PUBLISH_INTERVAL
 from tests import programs
 from tests.conftest import pool, until
 from tests.contract import WriteFuture
@@ -553,6 +555,11 @@ async def test_a_write_of_another_file_does_not_keep_it_from_a_second_try(make_p
         assert (await waiting).size == 2
 
 
+def figure(server, name: str) -> int:
+    text = ask(server.port, request("GET", "/metrics")).body.decode()
+    return int(re.search(rf"^{name} (\d+)", text, re.MULTILINE)[1])
+
+
 @pytest.mark.parametrize("headers", [{}, {"X-Trace-Id": "1"}], ids=["plain", "not plain"])
 @pytest.mark.parametrize("newer, how", [(True, "close"), (True, "reset"), (False, "reset")])
 async def test_a_client_that_has_gone_undoes_nothing(headers, newer, how):
@@ -569,9 +576,84 @@ async def test_a_client_that_has_gone_undoes_nothing(headers, newer, how):
         if newer:
             answer = await asyncio.to_thread(ask, server.port, request("PUT", "/file?path=some", b"v2"))
             assert answer.status == 200
-        await asyncio.sleep(0.1)  # for the server to notice
+        await asyncio.sleep(0.3)  # for the server to notice
         slow.drop()
         await asyncio.sleep(0.4)
         sizes = [c.split()[-1] for proxy in (one, other) for c in writes(proxy)]
         assert len(sizes) == 1 + newer
         await asyncio.to_thread(server.stop)
+
+
+@pytest.mark.parametrize("headers", [{}, {"X-Trace-Id": "1"}], ids=["plain", "not plain"])
+async def test_what_a_client_that_has_gone_has_sent_takes_its_room_until_it_is_stored(headers):
+    stalling = Stalling()
+    async with FakeProxy(stalling) as proxy:
+        server = await asyncio.to_thread(programs.Sfss, *programs.proxy_flags([proxy.port]))
+        client = RawClient(server.port)
+        client.send(request("PUT", "/file?path=some", bytes(200_000), headers))
+        await until(stalling.stalled.is_set)
+        client.reset()
+        await asyncio.sleep(2 * PUBLISH_INTERVAL)  # it has noticed, and says so
+        assert figure(server, "sfss_bytes_in_flight") >= 200_000
+        stalling.drop()
+        await until(lambda: figure(server, "sfss_bytes_in_flight") == 0)
+        await asyncio.to_thread(server.stop)
+
+
+async def test_a_conditional_write_whose_client_has_gone_still_stands_before_the_next():
+    """A's set is under way when A goes. B, which has the same condition, is not told that it is the first."""
+    contents: dict[bytes, bytes] = {}
+    begun, go_on = asyncio.Event(), asyncio.Event()
+
+    async def answer(command, writer):
+        key = command.split()[1]
+        if command.startswith(b"set"):
+            begun.set()
+            await go_on.wait()
+            contents[key] = b"x" * int(command.split()[-1])
+            writer.write(b"STORED\r\n")
+        else:
+            writer.write(value(command, contents[key]) if key in contents else b"END\r\n")
+
+    async with FakeProxy(answer) as one, FakeProxy(answer) as other:
+        flags = programs.proxy_flags([one.port, other.port])
+        server = await asyncio.to_thread(programs.Sfss, *flags)
+        put = request("PUT", "/file?path=some", b"A", {"If-None-Match": "*"})
+        client = RawClient(server.port)
+        client.send(put)
+        await begun.wait()
+        client.reset()
+        await asyncio.sleep(2 * PUBLISH_INTERVAL)  # it has noticed, and says so
+        second = asyncio.ensure_future(asyncio.to_thread(ask, server.port, put))
+        await asyncio.sleep(0.2)
+        assert not second.done()
+        go_on.set()
+        assert (await second).status == 412
+        await asyncio.to_thread(server.stop)
+
+
+async def test_a_store_that_refuses_writes_is_read_as_before(make_pool):
+    """Many writes are refused all the time: reads, and the writes that are taken, go on."""
+
+    async def answer(command, writer):
+        if b"full" in command or b"ZnVsb" in command:
+            writer.write(b"SERVER_ERROR out of memory storing object\r\n")
+        else:
+            await healthy(command, writer)
+
+    async with FakeProxy(answer) as proxy:
+        store = await make_pool(proxy.port)
+        done = False
+
+        async def refused():
+            while not done:
+                with pytest.raises(StoreFull):
+                    await store.put("full", b"x")
+
+        writers = [asyncio.ensure_future(refused()) for _ in range(16)]
+        for n in range(100):
+            assert (await store.get("some")).content == b"c29tZQ=="
+            assert (await store.put(f"f/{n}", b"x")).size == 1
+        done = True
+        await asyncio.gather(*writers)
+        assert store._proxies[0].up and not store._proxies[0].suspect

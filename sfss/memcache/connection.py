@@ -8,8 +8,12 @@ that order. The rules that keep a reply from ever reaching the wrong request:
   any more (cancelled, or out of time) the reply is read and dropped *in its turn*.
 * A reply that cannot belong to the command at the head (another key's value, ``STORED`` to a
   get, a reply when nothing was asked) closes the connection, and so does every reply after
-  which the number of replies to come is uncertain (``ERROR``, ``CLIENT_ERROR``, and every refusal of a
-  write). Nothing that came behind it is looked at.
+  which the number of replies to come is uncertain (``ERROR``, ``CLIENT_ERROR``). Nothing that came behind
+  it is looked at.
+* After a write is refused the connection *drains*: it takes nothing new, ends what is under way, and is closed.
+  A proxy may say something more to a write that it has refused, which would be taken for the next one's answer.
+  So the answers to the writes behind it are held back until a ``get`` behind them all has its own, which shows
+  that the number of replies was right.
 * When nothing moves for the whole operation timeout although a reply is due, the connection is
   closed: the proxy may be stalled.
 * A connection that is closed with commands under way is reset, so that a proxy that has not read
@@ -35,6 +39,7 @@ from sfss.memcache.errors import (
     ProxyRefused,
     ValueRefused,
 )
+from sfss.memcache.keys import probe_key
 from sfss.memcache.protocol import (
     ProtocolError,
     Reply,
@@ -45,7 +50,7 @@ from sfss.memcache.protocol import (
     set_command,
 )
 from sfss.memcache.tally import Tally
-from sfss.receivers import Receiver
+from sfss.receivers import Receiver, tell
 
 #: How often the queue is looked over for operations that are out of time, in seconds.
 WATCH_INTERVAL = 0.1
@@ -85,7 +90,7 @@ class _Operation:
 
 
 class Connection(asyncio.Protocol):
-    """See the module. Made by :meth:`open`; :attr:`usable` until it closes."""
+    """See the module. Made by :meth:`open`; :attr:`usable` until it drains or closes."""
 
     def __init__(
         self,
@@ -101,7 +106,10 @@ class Connection(asyncio.Protocol):
         self._loop = loop
         self._transport: asyncio.Transport | None = None
         self._parser = ReplyParser()
+        self._draining = False
         self._queue: deque[_Operation] = deque()
+        # While it drains: writes that have their answers, and whether these are theirs is not known yet.
+        self._held: list[tuple[_Operation, object]] = []
         self._queued_weight = 0
         self._unwritten: list[bytes | bytearray] = []
         self._unwritten_bytes = 0
@@ -171,6 +179,11 @@ class Connection(asyncio.Protocol):
         return self._send("delete", receiver, _read_delete, key, deadline, 1, command)
 
     @property
+    def is_open(self) -> bool:
+        """Whether anything is still to come of it: it is usable, or drains."""
+        return self.usable or self._draining
+
+    @property
     def load(self) -> int:
         """How much is under way: operations, and large transfers in units of one."""
         missing = self._parser.missing
@@ -186,10 +199,10 @@ class Connection(asyncio.Protocol):
 
     def close(self) -> None:
         """Close now; whatever is under way fails, and the proxy shall not do it any more."""
-        self.usable = False
+        self.usable = self._draining = False
         if self._transport is None:
             return
-        if self._queue and (sock := self._transport.get_extra_info("socket")) is not None:
+        if (self._queue or self._held) and (sock := self._transport.get_extra_info("socket")) is not None:
             # A linger time of 0 makes the close a reset (socket(7)), which throws away what the
             # proxy has not read yet.
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
@@ -209,6 +222,19 @@ class Connection(asyncio.Protocol):
             raise ConnectionLost("the connection is closed")
         if receiver is None:
             receiver = self._loop.create_future()
+        self._enqueue(name, receiver, read, key, deadline, weight, *pieces)
+        return receiver
+
+    def _enqueue(
+        self,
+        name: str,
+        receiver: Receiver,
+        read: Callable[[_Operation, Reply], object],
+        key: bytes,
+        deadline: float,
+        weight: int,
+        *pieces: bytes | bytearray,
+    ) -> None:
         now = self._loop.time()
         self._queue.append(_Operation(name, read, key, receiver, now, deadline, weight))
         self._queued_weight += weight
@@ -219,12 +245,11 @@ class Connection(asyncio.Protocol):
             self._unwritten_bytes += len(piece)
         if self._watch is None:
             self._watch_again(now)
-        return receiver
 
     def _flush(self) -> None:
         pieces, size = self._unwritten, self._unwritten_bytes
         self._unwritten, self._unwritten_bytes = [], 0
-        if not self.usable:
+        if not self.is_open:
             return
         self._handed_out += size
         if size <= _JOIN_BYTES:
@@ -240,7 +265,7 @@ class Connection(asyncio.Protocol):
     def _look(self, planned: float) -> None:
         """Fail what is out of its time; close if nothing moves."""
         self._watch = None
-        if not self._queue or not self.usable:
+        if not self._queue or not self.is_open:
             return
         now = self._loop.time()
         if now - planned > _WE_WERE_STOPPED:
@@ -252,7 +277,7 @@ class Connection(asyncio.Protocol):
         if now - max(self._moved_at, self._queue[0].sent) >= self.stall_timeout:
             self._give_up(ProxyDown(f"no reply within {self.stall_timeout:g} s"))
             return
-        for operation in self._queue:
+        for operation in (*self._queue, *(operation for operation, _ in self._held)):
             if operation.deadline <= now and not operation.receiver.done():
                 operation.receiver.set_exception(DeadlinePassed("no reply in time"))
         self._watch_again(now)
@@ -269,7 +294,7 @@ class Connection(asyncio.Protocol):
         self.usable = True
 
     def data_received(self, data: bytes) -> None:
-        if not self.usable:
+        if not self.is_open:
             return  # what a closed connection still had to say is nobody's reply
         try:
             replies = self._parser.feed(data)
@@ -286,30 +311,52 @@ class Connection(asyncio.Protocol):
                 operation = self._queue.popleft()
                 self._queued_weight -= operation.weight
                 self._settle(operation, reply)
-                if not self.usable:
+                if self._draining and not self._queue:
+                    self.close()
+                if not self.is_open:
                     return  # whose the rest is, is uncertain
         except ProtocolError as error:
             self._give_up(error)
 
     def _settle(self, operation: _Operation, reply: Reply) -> None:
+        is_write = operation.name != "get"
         try:
-            value = operation.read(operation, reply)
+            outcome = operation.read(operation, reply)
+        except ProtocolError as error:
+            tell(operation.receiver, error)
+            raise
         except ProxyError as error:
-            if not operation.receiver.done():
-                operation.receiver.set_exception(error)
-            if isinstance(error, ProtocolError):
-                raise
-            if operation.name != "get" or not reply.startswith(b"SERVER_ERROR"):
-                # beansdb answers twice to some bad commands; and to a write that it has refused a proxy
-                # may say something more, which would be taken for the next one's answer.
-                self.close()
+            outcome = error
+            if not (reply.startswith(b"SERVER_ERROR") or (is_write and reply == b"NOT_STORED")):
+                tell(operation.receiver, error)
+                self.close()  # beansdb answers twice to some bad commands
+                return
         else:
             self.tally.replied(operation.name, perf_counter() - operation.began)
-            if not operation.receiver.done():
-                operation.receiver.set_result(value)
+        if is_write and self._draining:
+            self._held.append((operation, outcome))
+            return
+        tell(operation.receiver, outcome)
+        if is_write and isinstance(outcome, ProxyRefused):
+            self._drain()
+
+    def _drain(self) -> None:
+        """A write was refused: see the module."""
+        self.usable, self._draining = False, True
+        if any(operation.name != "get" for operation in self._queue):
+            key, end = probe_key(), self._loop.create_future()
+            self._enqueue("get", end, _read_get, key, float("inf"), 1, get_command(key))
+            end.add_done_callback(self._drained)
+
+    def _drained(self, end: asyncio.Future) -> None:
+        held, self._held = self._held, []
+        uncertain = ConnectionLost("what it answers behind a refusal is uncertain")
+        for operation, outcome in held:
+            tell(operation.receiver, outcome if end.exception() is None else uncertain)
 
     def connection_lost(self, error: Exception | None) -> None:
-        was_open, self.usable = self.usable, False
+        was_open = self.is_open
+        self.usable = self._draining = False
         if self._watch is not None:
             self._watch.cancel()
         self._unwritten = []
@@ -319,9 +366,7 @@ class Connection(asyncio.Protocol):
             reason = f"the connection was lost: {error}" if error else "the proxy closed it"
             self.on_fault(ConnectionLost(reason))
         while self._queue:
-            receiver = self._queue.popleft().receiver
-            if not receiver.done():
-                receiver.set_exception(ConnectionLost(reason))
+            tell(self._queue.popleft().receiver, ConnectionLost(reason))
         self._queued_weight = 0
 
 

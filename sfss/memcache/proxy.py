@@ -86,8 +86,8 @@ class Proxy:
 
     @property
     def connections(self) -> list[Connection]:
-        """Those that are open."""
-        return self._usable()
+        """Those that are open, whether they take something new or not."""
+        return [connection for connection in self._connections if connection.is_open]
 
     async def ask(self, operation: Callable[[Connection], Awaitable[T]]) -> T:
         """The result of *operation*, done on one of the connections.
@@ -136,10 +136,8 @@ class Proxy:
         return least
 
     def _may_open(self) -> bool:
-        if len(self._connections) >= self._limits.connections:
-            self._connections = self._usable()
         return (
-            len(self._connections) < self._limits.connections
+            len(self._usable()) < self._limits.connections
             and time.monotonic() >= self._open_after
         )
 
@@ -183,10 +181,11 @@ class Proxy:
 
     def _join(self, connection: Connection) -> Connection:
         """Use *connection*, or, when there are enough of them by now, another one instead."""
-        self._connections = self._usable()
-        if len(self._connections) >= self._limits.connections:
+        usable = self._usable()
+        if len(usable) >= self._limits.connections:
             connection.close()
-            return _least_busy(self._connections)
+            return _least_busy(usable)
+        self._connections = self.connections
         connection.on_fault = self.suspicion
         connection.tally = self.tally
         self._connections.append(connection)

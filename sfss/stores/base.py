@@ -7,7 +7,8 @@
 * *Missing* and *unreachable* are different answers, always.
 * Every call ends in bounded time.
 * Any number of calls may be under way at once, all from one event loop. A call may be
-  cancelled at any moment; that disturbs no other. A write that nobody waits for any more is not tried again.
+  cancelled at any moment; that disturbs no other. A write that nobody waits for any more
+  (:data:`sfss.receivers.is_waited_for`) is not tried again.
 """
 
 from abc import ABC, abstractmethod

@@ -46,7 +46,7 @@ from sfss.memcache.proxy import Limits, Proxy
 from sfss.memcache.stats import stats_of
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
 from sfss.panel import Event
-from sfss.receivers import Receiver, WriteReceiver
+from sfss.receivers import Receiver, WriteReceiver, is_waited_for
 from sfss.stores.base import Stats, Store
 from sfss.stores.hedging import Hedges
 
@@ -135,7 +135,7 @@ class ProxyStore(Store):
         if begun is None:
             return False
         begun.value = content
-        begun.write = self.writes.begin(begun.key)
+        begun.write = self.writes.begin(begun.key, receiver.is_waited_for)
         begun.connection.set(begun.key, content, begun.deadline, begun)
         return True
 
@@ -149,7 +149,7 @@ class ProxyStore(Store):
         key = memcache_key(path)
         with self.writes.of(key) as write:
             operation = partial(Connection.set, key=key, value=content)
-            await self._ask(operation, may_try_again=write.is_newest)
+            await self._ask(operation, may_try_again=write.may_try_again)
         return FileInfo(len(content), etag_of(content))
 
     async def delete(self, path: str, precondition: Precondition | None = None) -> None:
@@ -167,7 +167,7 @@ class ProxyStore(Store):
 
         # A delete that is retried and finds nothing has succeeded: the first try did it.
         with self.writes.of(key) as write:
-            found = await self._ask(delete, may_try_again=write.is_newest)
+            found = await self._ask(delete, may_try_again=write.may_try_again)
         if not found and tries == 1:
             raise NotFound.of(path)
 
@@ -351,7 +351,7 @@ class _Tries:
         self.refusals: list[ProxyRefused] = []
         self.failed_once = False
         self.out_of_time = False
-        self.superseded = False  # by a newer write
+        self.superseded = False  # by a newer write, or nobody waits for it
         self._pause = 0.01
 
     def note(self, proxy: Proxy, error: ProxyError) -> None:
@@ -399,14 +399,14 @@ class _Writes:
     def __init__(self) -> None:
         self._under_way: dict[bytes, list[_Write]] = {}
 
-    def begin(self, key: bytes) -> "_Write":
-        write = _Write(self._under_way, key)
+    def begin(self, key: bytes, is_waited_for: Callable[[], bool]) -> "_Write":
+        write = _Write(self._under_way, key, is_waited_for)
         self._under_way.setdefault(key, []).append(write)
         return write
 
     @contextmanager
     def of(self, key: bytes) -> Iterator["_Write"]:
-        write = self.begin(key)
+        write = self.begin(key, is_waited_for.get())
         try:
             yield write
         finally:
@@ -414,18 +414,21 @@ class _Writes:
 
 
 class _Write:
-    __slots__ = ("_key", "_others", "_superseded")
+    __slots__ = ("_is_waited_for", "_key", "_others", "_superseded")
 
-    def __init__(self, under_way: "dict[bytes, list[_Write]]", key: bytes):
+    def __init__(
+        self, under_way: "dict[bytes, list[_Write]]", key: bytes, is_waited_for: Callable[[], bool]
+    ):
+        self._is_waited_for = is_waited_for
         self._others = under_way
         self._key = key
         self._superseded = False
         for older in under_way.get(key, ()):
             older._superseded = True
 
-    def is_newest(self) -> bool:
-        """Whether no other write of this key has begun since."""
-        return not self._superseded
+    def may_try_again(self) -> bool:
+        """Whether somebody waits for it, and no other write of this key has begun since."""
+        return not self._superseded and self._is_waited_for()
 
     def end(self) -> None:
         writes = self._others.get(self._key)
@@ -504,7 +507,7 @@ class _BegunPut(_Begun):
     receiver: WriteReceiver
 
     def may_try_again(self) -> bool:
-        return self.write.is_newest() and self.receiver.is_waited_for()
+        return self.write.may_try_again()
 
     def ended(self) -> None:
         self.write.end()

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from sfss.errors import InvalidRequest, SfssError
 from sfss.panel import Panel
+from sfss.receivers import is_waited_for
 from sfss.web.access import ROUTE, STARTED
 from sfss.web.cors import Cors
 from sfss.web.doors import FORWARDED, Doors
@@ -73,6 +74,7 @@ def _around_every_request(doors: Doors, cors: Cors, request_ids: RequestIds):
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
         request[STARTED] = perf_counter()
+        is_waited_for.set(request.protocol.client_waits)
         request[FORWARDED] = request.headers.getall("X-Forwarded-For", [])
         if (resource := request.match_info.route.resource) is not None:
             request[ROUTE] = resource.canonical

@@ -311,6 +311,12 @@ class ClientConnection(RequestHandler):
         server.access.count("other", "other", answer.status, 0, len(data), seconds)
         self.force_close()
 
+    def client_waits(self) -> bool:
+        """Whether the client waits for an answer, as far as is known. (One that sends nothing more may only have
+        closed its half. It gets an answer, but nobody knows that it wants one.)
+        """
+        return self._wire is not None and not self._client_is_done
+
     def eof_received(self) -> bool:
         """The client sends nothing more. If it has asked for something, it shall have the answer."""
         self._client_is_done = True
@@ -539,9 +545,7 @@ class _PlainPut(_Plain):
         self._client_has_gone = True
 
     def is_waited_for(self) -> bool:
-        # (One that sends nothing more may only have closed its half. It gets an answer, but as nobody knows,
-        # what has failed is not tried again.)
-        return not (self._client_has_gone or self.connection._client_is_done)
+        return self.connection.client_waits() and not self._client_has_gone
 
     def give_back(self) -> None:
         self._is_done = True
@@ -583,7 +587,6 @@ class Server(web.Server):
         super().__init__(
             aiohttp_server.request_handler,
             request_factory=aiohttp_server.request_factory,
-            handler_cancellation=True,  # what nobody waits for any more is not tried again
             **options,
         )
         self.service = parts.service
