@@ -117,6 +117,7 @@ class Client:
         self._timeout = aiohttp.ClientTimeout(total=timeout)
         self._connections = connections
         self._server = server
+        self._finds_out = server is None
         self._ca_file = ca_file
         self._session: aiohttp.ClientSession | None = None
 
@@ -193,14 +194,11 @@ class Client:
 
     async def status(self, *, full: bool = False) -> dict[str, Any]:
         """The figures of ``GET /status``, or of a node's ``GET /_status``."""
-        if self._server != "node":
-            try:
-                body, _ = await self._exchange("GET", lambda: f"{self._url}/status?full={int(full)}")
-                return _document(body)
-            except NotFound:
-                if self._server is not None:
-                    raise
-        body, _ = await self._exchange("GET", lambda: f"{self._url}/_status")
+        if self._server is None:  # (a node may have a file named "status")
+            _, headers = await self._exchange("GET", lambda: f"{self._url}/healthz")
+            self._server = "node" if headers.get(SERVER_HEADER) == "node" else "gateway"
+        resource = "_status" if self._server == "node" else f"status?full={int(full)}"
+        body, _ = await self._exchange("GET", lambda: f"{self._url}/{resource}")
         return _document(body)
 
     def url_of(self, path: str) -> str:
@@ -244,6 +242,7 @@ class Client:
         tries = 0
         while True:
             last = tries == self._retries
+            kind = self._server or "gateway"  # others may find out meanwhile
             try:
                 # In a BytesIO, large content does not go out in one piece that blocks the loop.
                 data = None if content is None else io.BytesIO(content)
@@ -259,11 +258,11 @@ class Client:
                 if last:
                     raise ServerUnreachable(f"{self._url}: {reason_of(error)}") from error
             else:
-                if response.status in _EXPECTED[self._server or "gateway"][method]:
+                if response.status in _EXPECTED[kind][method]:
                     return body, response.headers
                 if method == "DELETE" and response.status == 404 and tries:
                     return body, response.headers
-                if self._server is None and response.headers.get(SERVER_HEADER) == "node":
+                if self._finds_out and kind != "node" and response.headers.get(SERVER_HEADER) == "node":
                     self._server = "node"  # it has refused what only a gateway knows
                     continue
                 if last or response.status not in _WORTH_A_RETRY:

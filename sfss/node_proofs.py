@@ -57,7 +57,7 @@ class Claim:
 
     def check_body(self, body: bytes) -> None:
         """:raises PeerUnknown: if it is not the one that was proved."""
-        if not hmac.compare_digest(sha256(body).hexdigest(), self._digest):
+        if not _are_equal(sha256(body).hexdigest(), self._digest):
             raise PeerUnknown("The body is not the one that the node has proved.")
 
     def headers_of_answer(self, status: int, body: bytes) -> dict[str, str]:
@@ -89,7 +89,7 @@ class Verifier:
             raise self.challenge("Only nodes that know the node secret may speak here.")
         nonce, counter, number, digest, proof = (fields[name] for name in names)
         expected = _proof(self._secret, "request", method, target, nonce, counter, number, digest)
-        if not hmac.compare_digest(proof, expected):
+        if not _are_equal(proof, expected):
             raise self.challenge("The proof does not hold: is the node secret the same on both?")
         given = self._given(nonce)
         if given is None or self._now() - given > _LIFETIME or not self._take(nonce, counter):
@@ -107,7 +107,7 @@ class Verifier:
     def _given(self, nonce: str) -> int | None:
         """When *nonce* was given; None if it is none of ours."""
         match = _NONCE.fullmatch(nonce)
-        if match is None or not hmac.compare_digest(match["mac"], self._mac(match["text"])):
+        if match is None or not _are_equal(match["mac"], self._mac(match["text"])):
             return None
         return int(match["time"])
 
@@ -166,7 +166,7 @@ class Prover:
     def holds(self, numbers: tuple[str, ...], status: int, headers: Mapping[str, str], body: bytes) -> bool:
         digest = sha256(body).hexdigest()
         expected = _proof(self._secret, "answer", *numbers, status, digest)
-        if not hmac.compare_digest(headers.get(PROOF_HEADER, ""), expected):
+        if not _are_equal(headers.get(PROOF_HEADER, ""), expected):
             return False
         if headers.get(NONCE_HEADER) and numbers[0] == self._nonce:
             self._nonce, self._counter = headers[NONCE_HEADER], 0
@@ -184,3 +184,8 @@ class Proved:
     def is_answered_by(self, status: int, headers: Mapping[str, str], body: bytes) -> bool:
         """Whether who has answered knows the secret."""
         return self._prover.holds(self._numbers, status, headers, body)
+
+
+def _are_equal(given: str, expected: str) -> bool:
+    """In the same time, however much of it is right. (Headers may hold any bytes: aiohttp's surrogates.)"""
+    return hmac.compare_digest(given.encode("utf-8", "surrogateescape"), expected.encode())

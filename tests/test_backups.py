@@ -1,5 +1,6 @@
 """sfss backup and restore: one consistent copy, whole or not there, while a server is written to."""
 
+import errno
 import os
 import random
 import sqlite3
@@ -11,6 +12,8 @@ from contextlib import closing
 
 import pytest
 
+from sfss.errors import StoreUnusable
+from sfss.stores.sqlite_backup import back_up, restore
 from tests.http import RawClient, ask, request
 from tests.programs import ROOT, Sfss, SmallDisk, can_mount
 
@@ -187,3 +190,65 @@ def test_the_folder_may_come_from_the_environment_or_before_the_command(store):
     assert sfss("--data", store / "data", "backup", store / "third").returncode == 0
     done = sfss("--port", "1", "backup", store / "fourth", env=env)
     assert done.returncode == 2 and "--port" in done.stderr
+
+
+def test_a_store_that_somebody_reads_is_not_put_aside(store):
+    """What its log holds could not go into it, and would be lost."""
+    server = Sfss("--data", store / "data")
+    assert sfss("backup", "--data", store / "data", store / "newer").returncode == 0
+    with closing(sqlite3.connect(store / "data" / "files.sqlite3", isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM files").fetchall()
+        with RawClient(server.port) as client:
+            put(client, "acknowledged", b"1")
+        server.kill()
+        done = sfss("restore", "--data", store / "data", "--replace", store / "newer")
+        assert done.returncode == 1 and "Somebody still reads" in done.stderr
+        reader.execute("COMMIT")
+    server = Sfss("--data", store / "data")
+    assert content_of(server, "acknowledged") == b"1"
+    server.stop()
+
+
+@pytest.mark.parametrize("damage", ["garbage", "cut off"])
+def test_a_damaged_store_is_put_aside_as_it_is(store, damage):
+    server = Sfss("--data", store / "data")
+    with RawClient(server.port) as client:
+        put(client, "kept", b"1")
+    assert sfss("backup", "--data", store / "data", store / "newer").returncode == 0
+    server.stop()
+    file = store / "data" / "files.sqlite3"
+    if damage == "garbage":
+        file.write_bytes(os.urandom(20_000))
+    else:
+        os.truncate(file, 5000)
+    damaged = file.read_bytes()
+    done = sfss("restore", "--data", store / "data", "--replace", store / "newer")
+    assert done.returncode == 0, done.stderr
+    (aside,) = (store / "data").glob("files.sqlite3.replaced-*")
+    assert aside.read_bytes() == damaged
+    server = Sfss("--data", store / "data")
+    assert content_of(server, "kept") == b"1"
+    server.stop()
+
+
+def test_onto_a_file_system_without_hard_links(store, monkeypatch):
+    def refused(*_):
+        raise PermissionError(errno.EPERM, "Operation not permitted")
+
+    monkeypatch.setattr(os, "link", refused)
+    copy = back_up(store / "data", store / "newer")
+    assert copy.files >= 0 and (store / "newer").exists()
+    with pytest.raises(StoreUnusable, match="there already"):
+        back_up(store / "data", store / "newer")
+    _, aside = restore(store / "newer", store / "data", replace=True)
+    assert aside.exists() and (store / "data" / "files.sqlite3").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root restores for others")
+def test_what_root_restores_belongs_to_who_has_the_folder(store):
+    assert sfss("backup", "--data", store / "data", store / "newer").returncode == 0
+    (store / "other").mkdir()
+    os.chown(store / "other", 65534, 65534)
+    assert sfss("restore", "--data", store / "other", store / "newer").returncode == 0
+    assert {file.stat().st_uid for file in (store / "other").glob("files.sqlite3")} == {65534}

@@ -1,5 +1,6 @@
 """The client library against the real server, and against one that fails."""
 
+import asyncio
 import pytest
 from aiohttp import web
 
@@ -183,6 +184,22 @@ async def test_whatever_it_asks_first(node, first):
         with pytest.raises(NotFound):
             await getattr(client, first)("missing")
         assert (await client.put("x", b"1")).size == 1
+
+
+async def test_many_at_once_find_it_out_together(node):
+    """All go out in a gateway's form at first."""
+    async with Client(node.url) as client:
+        kept = await asyncio.gather(*(client.put(f"many/{n}", b"%d" % n) for n in range(12)))
+    async with Client(node.url) as client:
+        contents = await asyncio.gather(*(client.get(stored.path) for stored in kept))
+    assert contents == [b"%d" % n for n in range(12)]
+
+
+async def test_a_file_named_status_is_not_taken_for_the_figures(node):
+    async with Client(node.url) as client:
+        await client.put("status", b'{"version": "none"}')
+    async with Client(node.url) as client:
+        assert "queues" in await client.status()
 
 
 async def test_conditions_at_a_node(node):

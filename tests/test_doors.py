@@ -561,6 +561,8 @@ OUR_OWN = [
     {"Origin": "https://app.example", "Sec-Fetch-Site": "cross-site"},
     {"Sec-Fetch-Site": "same-origin"},
     {"Sec-Fetch-Site": "none"},
+    # A proxy has dropped the port of our name; no page can say this of itself.
+    {"Origin": "http://test:8080", "Host": "test", "Sec-Fetch-Site": "same-origin"},
 ]
 
 

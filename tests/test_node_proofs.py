@@ -110,6 +110,12 @@ def test_what_proves_nothing(verifier, header):
     assert raised.value.challenge
 
 
+@pytest.mark.parametrize("odd", ["é", "\udcff", ""])
+def test_an_answer_with_odd_bytes_proves_nothing(verifier, odd):
+    asked = Prover(SECRET).request("POST", "/_replication", b"body")
+    assert not asked.is_answered_by(200, {PROOF_HEADER: odd}, b"answer")
+
+
 def test_another_secret_proves_nothing(verifier):
     with pytest.raises(PeerUnknown, match="is the node secret the same"):
         verifier.check(*POST, challenged(verifier, "another-secret").request(*POST, b"").authorization)

@@ -265,6 +265,22 @@ async def test_a_log_that_is_cut_off_is_noticed_at_the_next_write(tmp_path):
     await store.close()
 
 
+@pytest.mark.parametrize("left", [0, 8192, 100_000])
+async def test_a_database_that_is_cut_off_is_noticed_at_the_next_write(tmp_path, left):
+    store = await opened(tmp_path)
+    for number in range(40):
+        await store.put(f"f/{number}", b"x" * 5000)
+    with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as other:
+        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    await store.put("a", b"x")  # so that the log is not empty
+    os.truncate(tmp_path / FILE_NAME, left)
+    with pytest.raises(StoreRefused, match="cut off"):
+        await store.put("b", b"y")
+    with pytest.raises(StoreRefused):
+        await store.ready()
+    await store.close()
+
+
 async def test_the_length_of_the_log_is_right_in_every_state(tmp_path):
     """Writes and checkpoints of two processes, as the check sees them."""
     stores = [await opened(tmp_path) for _ in range(2)]

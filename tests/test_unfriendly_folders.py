@@ -4,6 +4,7 @@ import json
 import os
 import shutil
 import subprocess
+import threading
 from hashlib import sha256
 from pathlib import Path
 
@@ -298,3 +299,40 @@ def test_a_found_file_below_a_hashed_name(tmp_path):
     do(home.replica, Adopt("x" * 300))
     assert content(home.replica, "x" * 300) == b"1"
     home.replica.close()
+
+
+def test_who_walks_is_not_disturbed_by_who_writes(tmp_path):
+    """Files that cannot lie at their own path come and go; no descriptor is left open."""
+    folder = Folder(tmp_path)
+    long = "n" * 300
+    over = threading.Event()
+    failures = []
+
+    def write() -> None:
+        number = 0
+        while not over.is_set():
+            number += 1
+            with folder.keeping_open():
+                for n in range(5):
+                    folder.place(folder.write_temporary(b"x", sync=False), f"a/{n}/{long}")
+                    folder.place(folder.write_temporary(b"x", sync=False), f"a/{n}/short")
+                for n in range(5):
+                    folder.remove(f"a/{n}/{long}")
+
+    def walk() -> None:
+        try:
+            for _ in range(150):
+                list(folder.walk())
+        except Exception as error:
+            failures.append(error)
+
+    writer, walker = threading.Thread(target=write), threading.Thread(target=walk)
+    writer.start()
+    walker.start()
+    walker.join()
+    over.set()
+    writer.join()
+    before = len(os.listdir("/proc/self/fd"))
+    assert not failures
+    assert before < 100
+    folder.close()

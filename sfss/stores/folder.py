@@ -221,7 +221,10 @@ class Folder:
                     continue
                 path = None
                 if name + _NAMED in names:
-                    path = (folder / (name + _NAMED)).read_bytes().decode("utf-8", "replace")
+                    try:
+                        path = (folder / (name + _NAMED)).read_bytes().decode("utf-8", "replace")
+                    except FileNotFoundError:
+                        continue  # it has been removed meanwhile
                 if path is None or _hashed_place(path)[-1] != name:
                     skipped(f"{_HASHED}/{branch}/{name}", True)
                 elif not self._lies_at_its_own_place(path):  # else it was named already
@@ -229,10 +232,17 @@ class Folder:
 
     def _lies_at_its_own_place(self, path: str) -> bool:
         own = self._own_place(path)
-        try:
-            return own is not None and self._is_regular(own)
-        except OSError:
+        if own is None:
             return False
+        try:
+            # (Not by _parent: who walks may be another thread than who writes.)
+            descriptor = open_beneath(self._root, "/".join(own), _READ_FLAGS)
+        except OSError as error:
+            return not self._is_no_file(error, own)
+        try:
+            return stat.S_ISREG(os.fstat(descriptor).st_mode)
+        finally:
+            os.close(descriptor)
 
     def _walk(self, prefix: str, folder: int, skipped: Callable[[str, bool], None]) -> Iterator[str]:
         folders = []
@@ -683,14 +693,15 @@ def make_folders(folder: Path, mode: int = 0o777) -> None:
         sync_folder(made.parent)
 
 
-def check_same(place: Path, known: os.stat_result) -> None:
-    """Return if what lies at *place* is what was *known*. :raises OSError: ESTALE, if not."""
+def check_same(place: Path, known: os.stat_result) -> os.stat_result:
+    """What is known now of what lies at *place*, if it is what was *known*. :raises OSError: ESTALE, if not."""
     try:
         found = os.stat(place)
     except FileNotFoundError:
         raise OSError(errno.ESTALE, f"{place} was removed while it is in use") from None
     if (found.st_dev, found.st_ino) != (known.st_dev, known.st_ino):
         raise OSError(errno.ESTALE, f"{place} was replaced while it is in use")
+    return found
 
 
 def sync_folder(folder: Path) -> None:

@@ -341,7 +341,7 @@ def claim(folder: Path, *, alone: bool) -> int:
     except BlockingIOError:
         os.close(descriptor)
         raise StoreUnusable(
-            f"A server runs over {folder}: stop it first."
+            f"A server runs over {folder}, or a backup is made of it: that has to end first."
             if alone
             else f"{folder} is being restored: start the server when that has ended."
         ) from None
@@ -476,17 +476,29 @@ class _Files:
     def check(self) -> None:
         """Return if they still are. :raises OSError: ESTALE, if one was removed, replaced or cut off."""
         for place, status in self._known.items():
-            check_same(place, status)
+            found = check_same(place, status)
+            # (The log is emptied now and then; the others only grow.)
+            if found.st_size < status.st_size and not place.name.endswith("-wal"):
+                raise self._cut_off(place)
+            if found.st_size > status.st_size:
+                self._known[place] = found
 
     def check_log(self) -> None:
         """The same of the log's length."""
         for _ in range(3):  # another process may just be emptying it: first the index, then the log
-            page_size, frames = self._INDEX.unpack(os.pread(self._index, self._INDEX.size, 0))
+            index = os.pread(self._index, self._INDEX.size, 0)
+            if len(index) < self._INDEX.size:
+                raise self._cut_off(Path(f"{self._file}-shm"))
+            page_size, frames = self._INDEX.unpack(index)
             page_size = 65536 if page_size == 1 else page_size
             least = self._LOG_HEADER + frames * (self._FRAME_HEADER + page_size) if frames else 0
             if os.stat(f"{self._file}-wal").st_size >= least:
                 return
-        raise OSError(errno.ESTALE, f"{self._file}-wal was cut off while it is in use")
+        raise self._cut_off(Path(f"{self._file}-wal"))
+
+    @staticmethod
+    def _cut_off(place: Path) -> OSError:
+        return OSError(errno.ESTALE, f"{place} was cut off while it is in use")
 
 
 def _gone(error: OSError) -> str:

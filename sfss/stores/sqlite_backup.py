@@ -6,6 +6,7 @@ each write of somebody else: under load it never ends.)
 """
 
 import contextlib
+import errno
 import os
 import secrets
 import sqlite3
@@ -22,6 +23,9 @@ from sfss.stores.sqlite import FILE_NAME, claim, is_ours
 #: Called now and then with how many of how many files have been read again.
 Progress = Callable[[int, int], None]
 _STEP = 1000
+#: What file systems without hard links (vfat, exfat, many that are mounted over a network) say.
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.EMLINK, errno.ENOSYS)
+_IN_USE = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
 
 
 class Copy(NamedTuple):
@@ -44,13 +48,28 @@ def back_up(folder: Path, target: Path, progress: Progress = lambda done, of: No
         raise StoreUnusable(f"{target} is a folder; name the file that is to be made in it.")
     if target.exists():
         raise StoreUnusable(f"{target} is there already; a backup replaces nothing.")
-    with _made(source, target.parent, progress) as (temporary, copy):
-        try:
-            os.link(temporary, target)  # (a rename would replace what somebody has put there meanwhile)
-        except FileExistsError:
-            raise StoreUnusable(f"{target} is there already; a backup replaces nothing.") from None
-        sync_folder(target.parent)
+    claimed = claim(folder, alone=False)  # nobody restores meanwhile
+    try:
+        with _made(source, target.parent, progress) as (temporary, copy):
+            try:
+                _name(temporary, target)
+            except FileExistsError:
+                raise StoreUnusable(f"{target} is there already; a backup replaces nothing.") from None
+            sync_folder(target.parent)
+    finally:
+        os.close(claimed)
     return copy
+
+
+def _name(temporary: Path, target: Path) -> None:
+    """Give it its name. :raises FileExistsError: a rename would replace what somebody has put there meanwhile."""
+    try:
+        os.link(temporary, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.close(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
+        os.replace(temporary, target)
 
 
 def restore(
@@ -76,6 +95,9 @@ def restore(
         with _made(source, folder, progress) as (temporary, copy):
             with contextlib.closing(sqlite3.connect(temporary)) as database:
                 database.execute("PRAGMA journal_mode = WAL")
+            if os.geteuid() == 0:  # the server that will use it may be another user's
+                owner = os.stat(folder)
+                os.chown(temporary, owner.st_uid, owner.st_gid)
             if file.exists():
                 aside = folder / f"{FILE_NAME}.replaced-{time.strftime('%Y%m%dT%H%M%S')}"
                 _put_aside(file, aside)
@@ -90,12 +112,25 @@ def restore(
 
 def _put_aside(file: Path, aside: Path) -> None:
     """Give *file* the name *aside*, too, whole, so that a crash leaves one of the two stores under its own."""
-    with contextlib.closing(sqlite3.connect(file)) as database:
-        # What the log holds goes into the database, or it would be taken for the new one's.
-        database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
-    os.link(file, aside)
+    busy = 0
+    try:
+        with contextlib.closing(sqlite3.connect(file, timeout=1.0)) as database:
+            # What the log holds goes into the database, or it would be taken for the new one's.
+            ((busy, _, _),) = database.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+    except sqlite3.DatabaseError as error:
+        # It is damaged: as it is, with its log, it may be of use to somebody.
+        busy = error.sqlite_errorcode & 0xFF in _IN_USE
+    if busy:
+        raise StoreUnusable(f"Somebody still reads {file}: end that first.")
+    try:
+        os.link(file, aside)
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        os.rename(file, aside)
     for suffix in ("-wal", "-shm"):
-        Path(f"{file}{suffix}").unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(f"{file}{suffix}", f"{aside}{suffix}")
 
 
 @contextlib.contextmanager

@@ -125,11 +125,14 @@ class Doors:
         https://www.w3.org/TR/fetch-metadata/), and no page can say otherwise.
         """
         headers = request.headers
+        site = headers.get("Sec-Fetch-Site", "").strip().lower()
+        if site == "same-origin":  # whatever a proxy has made of our name
+            return
         origin = headers.get("Origin")
         if origin is not None:
             if _is_same(origin, headers.get("Host", "")) or self._cors.allows(origin):
                 return
-        elif headers.get("Sec-Fetch-Site", "").strip().lower() != "cross-site":
+        elif site != "cross-site":
             return
         raise Forbidden(
             "A page of another site may not write here (--cors-origin allows those that may)."
