@@ -128,6 +128,22 @@ class StoreContract:
         assert all(isinstance(o, (FileInfo, PreconditionFailed)) for o in outcomes)
         assert (await store.get(path)).content == b"%d" % won[0]
 
+    async def test_of_a_put_and_a_delete_with_one_condition_one_happens(self, store: Store):
+        for n in range(20):
+            path = f"contract/either-{random.random()}"
+            info = await store.put(path, b"before")
+            condition = Precondition(if_match=(info.etag,))
+            put, delete = store.put(path, b"after", condition), store.delete(path, condition)
+            both = await asyncio.gather(*((put, delete) if n % 2 else (delete, put)), return_exceptions=True)
+            put_outcome, delete_outcome = both if n % 2 else both[::-1]
+            if isinstance(put_outcome, FileInfo):
+                assert isinstance(delete_outcome, PreconditionFailed)
+                assert (await store.get(path)).content == b"after"
+            else:
+                assert isinstance(put_outcome, PreconditionFailed) and delete_outcome is None
+                with pytest.raises(NotFound):
+                    await store.get(path)
+
     async def test_many_at_once_are_not_mixed_up(self, store: Store):
         contents = {
             f"contract/many/{n}": random.Random(n).randbytes(n * 37 % 5000) for n in range(300)

@@ -105,7 +105,10 @@ class Disk:
         if everything:
             self.keep(place)
         elif stat.S_ISDIR(status.st_mode):
-            inside = os.scandir(f"/proc/self/fd/{descriptor}")
-            self._names[status.st_ino] = {entry.name: entry.inode() for entry in inside}
+            names = self._names[status.st_ino] = {}
+            for entry in os.scandir(f"/proc/self/fd/{descriptor}"):
+                names[entry.name] = entry.inode()
+                if entry.is_dir(follow_symlinks=False):
+                    self._names.setdefault(entry.inode(), {})  # empty, as long as it is not synced itself
         else:
             self._contents[status.st_ino] = Path(f"/proc/self/fd/{descriptor}").read_bytes()

@@ -22,7 +22,7 @@ have() {
 # Pairs of a program and the Debian package that brings it.
 wanted="memcached:memcached nutcracker:nutcracker nginx:nginx-light haproxy:haproxy curl:curl
     promtool:prometheus chromium:chromium chromedriver:chromium-driver openssl:openssl
-    systemd-analyze:systemd unshare:util-linux go:golang-go"
+    strace:strace systemd-analyze:systemd unshare:util-linux go:golang-go"
 [ "${1:-}" = --bench ] && wanted="$wanted wrk:wrk taskset:util-linux"
 packages=
 for pair in $wanted; do

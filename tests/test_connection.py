@@ -93,6 +93,19 @@ async def test_an_operation_out_of_its_own_time_fails_alone_and_its_reply_is_dro
         connection.close()
 
 
+async def test_each_operation_has_its_own_time_whatever_stands_before_it():
+    release = asyncio.Event()
+    async with FakeProxy(held_back(release)) as proxy:
+        connection = await connect(proxy)
+        patient = connection.get(b"patient", soon())
+        hurried = connection.get(b"hurried", soon(0.15))
+        with pytest.raises(DeadlinePassed):
+            await asyncio.wait_for(hurried, 1.0)
+        release.set()
+        assert await patient == b"patient"
+        connection.close()
+
+
 async def test_a_stall_closes_the_connection_and_tells_its_owner():
     async def answer(command, writer):
         await asyncio.sleep(60)

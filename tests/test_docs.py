@@ -342,7 +342,7 @@ def test_the_flags_of_all_files_exist():
     texts = [RUNBOOK, (ROOT / "Dockerfile").read_text(), (ROOT / "README.rst").read_text()]
     known_elsewhere = {"--method", "--limit", "--with-test-stores", "--bench", "--only", "--key-file",
                        "--path", "--filepath", "--concurrency", "--size", "--to", "--requests", "--faults", "--folder",
-                       "--now", "--system", "--constraint", "--data", "--replace", "--cafile", "--data-binary", "--no-cache-dir", "--interval", "--timeout", "--start-period"}  # fmt: skip
+                       "--now", "--system", "--constraint", "--data", "--replace", "--cafile", "--data-binary", "--no-cache-dir", "--no-install-recommends", "--interval", "--timeout", "--start-period"}  # fmt: skip
     for text in texts:
         used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
         unknown = {flag for flag in used - flags - known_elsewhere if "--" + flag[5:] not in flags}

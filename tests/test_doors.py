@@ -1,5 +1,6 @@
 """Who may come in, against real servers; and what may not come out."""
 
+import contextlib
 import json
 import signal
 import socket
@@ -255,6 +256,18 @@ def test_signed_urls(signing):
     assert status(signing, "GET", signed(signing, "GET", "dir/ä+b.txt", key="0" * 16)) == 403
     # A signature that does not hold is no better for a token.
     assert status(signing, "GET", get + "x", bearer("reader")) == 403
+
+
+def test_a_signed_limit_is_never_above_the_servers_own(signing):
+    put = signed(signing, "PUT", "large", limit=50_000_000)
+    assert status(signing, "PUT", put, body=bytes(2 * 1024 * 1024 + 1)) == 413
+    assert status(signing, "PUT", put, body=bytes(2 * 1024 * 1024)) == 200
+    chunked = f"PUT {put} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+    chunks = b"%x\r\n%b\r\n" % (1_500_000, bytes(1_500_000)) * 2 + b"0\r\n\r\n"
+    with RawClient(signing.port) as client:
+        with contextlib.suppress(ConnectionError):  # it may be told before all is sent
+            client.send(chunked + chunks)
+        assert client.answer().status == 413
 
 
 def test_the_log_keeps_no_secrets(signing):

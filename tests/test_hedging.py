@@ -12,6 +12,7 @@ from sfss.memcache.tally import Tally
 from sfss.stores.hedging import Hedges
 from sfss.stores.proxies import ProxyStore
 from tests.conftest import LIMITS, pool, until
+from tests.contract import WriteFuture
 from tests.fakes import FakeProxy, healthy
 from tests.programs import start_memcached, start_nutcracker
 
@@ -92,6 +93,29 @@ async def test_when_both_fail_the_others_are_tried_and_then_it_is_said():
         await store.close()
 
 
+async def test_what_can_be_saved_up_has_a_limit():
+    """After a million quick reads a stall of all does not double the load."""
+
+    class Read:
+        sent = 0
+
+        def hedge(self) -> bool:
+            Read.sent += 1
+            return True
+
+        def deny(self) -> None: ...
+
+    hedges = Hedges(0.05, 1.0, lambda now: ([Read() for _ in range(1000)], False))
+    loop = asyncio.get_running_loop()
+    for _ in range(1_000_000):
+        hedges._looking = True  # as while the next look is planned
+        hedges.note_read(loop)
+    hedges._looking = False
+    hedges.note_read(loop)
+    await until(lambda: Read.sent > 0)
+    assert Read.sent <= 101
+
+
 async def test_writes_are_never_hedged():
     async def slow_set(command, writer):
         if command.startswith(b"set"):
@@ -101,9 +125,9 @@ async def test_writes_are_never_hedged():
     async with FakeProxy(slow_set) as one, FakeProxy(slow_set) as other:
         store = pool([one.port, other.port])
         await store.start()
-        done = asyncio.get_running_loop().create_future()
+        done = WriteFuture()
         assert store.begin_put("f1", b"x", done)
-        await done
+        await done.future
         await store.put("f2", b"x")
         sets = [c for c in one.commands + other.commands if c.startswith(b"set")]
         assert len(sets) == 2

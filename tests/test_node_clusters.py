@@ -281,6 +281,30 @@ async def test_rot_is_not_passed_on(tmp_path):
         assert "a file is damaged on disk" in cluster.nodes["A"].printed()
 
 
+async def test_damage_that_nobody_could_heal_is_healed_later(tmp_path):
+    """The node has been started again meanwhile, and remembers nothing of it."""
+    async with Cluster(tmp_path, *EXACT, links={"A": "B", "B": "A"}) as cluster:
+        content = b"content" * 100
+        await cluster.put("A", "x", content)
+        await cluster.until_equal(told=True)
+        await cluster.kill("B")
+        file = tmp_path / "A/storage/x"
+        file.write_bytes(b"C" + content[1:])
+        assert (await cluster.ask("A", "GET", "/x")).status == 502
+        await asyncio.to_thread(cluster.nodes["A"].stop)
+        await cluster.start("A")
+        assert (await cluster.ask("A", "GET", "/x")).status == 502
+        await cluster.start("B")
+
+        async def served() -> bool:
+            answer = await cluster.ask("A", "GET", "/x")
+            assert answer.status in (200, 502)
+            return answer.status == 200
+
+        await until(served, 60)
+        await until(lambda: file.read_bytes() == content)
+
+
 @pytest.mark.parametrize("trouble", ["500", "nothing", "slow"])
 async def test_a_neighbour_in_trouble(tmp_path, trouble):
     async with Cluster(tmp_path, *EXACT) as cluster:
@@ -330,13 +354,18 @@ RARELY = ("--compare-interval", 600)  # too late for the tests that follow
 
 async def put_and_told_to_b_only(cluster: Cluster, how: str = "swallow") -> str:
     """A has told B that it tells C, and does not get to it."""
-    getattr(cluster.wires["AC"], how)()
+    if how == "refuse":
+        cluster.wires["AC"].answer(
+            b"HTTP/1.1 403 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+        )
+    else:
+        getattr(cluster.wires["AC"], how)()
     path = await cluster.put("A", "x", b"1")
     await until(lambda: path in cluster.files("B"))
     return path
 
 
-@pytest.mark.parametrize("how", ["cut", "swallow"])
+@pytest.mark.parametrize("how", ["cut", "swallow", "refuse"])
 @pytest.mark.parametrize("dies", [False, True])
 async def test_what_a_node_can_not_tell_another_comes_by_a_third(tmp_path, how, dies):
     async with Cluster(tmp_path, *RARELY) as cluster:

@@ -10,7 +10,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from sfss.errors import FileTooLarge, NoStoreAvailable, NotFound, StoreFull, StoreRefused
-from sfss.memcache.proxy import Limits
+from sfss.memcache.errors import ConnectionLost, ProxyDown, ProxyRefused
+from sfss.memcache.proxy import FIRST_PAUSE, Limits, Proxy
 from sfss.web.app import PUBLISH_INTERVAL
 from tests import programs
 from tests.conftest import pool, until
@@ -657,3 +658,44 @@ async def test_a_store_that_refuses_writes_is_read_as_before(make_pool):
         done = True
         await asyncio.gather(*writers)
         assert store._proxies[0].up and not store._proxies[0].suspect
+
+
+async def test_a_proxy_that_is_taken_out_has_no_connection_left():
+    """What it has not read yet must not happen late, while the same goes another way."""
+
+    async def answer(command, writer):
+        if command.startswith(b"set full"):
+            writer.write(b"SERVER_ERROR out of memory\r\n")
+        elif b"probe" in command:
+            await healthy(command, writer)
+
+    async with FakeProxy(answer) as fake:
+        proxy = Proxy("127.0.0.1", fake.port, LIMITS)
+        await proxy.probe()
+        (used,) = proxy.connections
+        refused = used.set(b"full", b"x", asyncio.get_running_loop().time() + 5)
+        behind = used.get(b"some", asyncio.get_running_loop().time() + 5)
+        with pytest.raises(ProxyRefused):
+            await refused
+        await proxy.probe()
+        connections = proxy.connections
+        assert [connection.usable for connection in connections] == [False, True]
+        proxy._take_out(ProxyDown("for a test"))
+        assert not any(connection.is_open for connection in connections)
+        with pytest.raises(ConnectionLost):
+            await behind
+        assert proxy.connections == []
+        await proxy.close()
+
+
+async def test_after_a_success_the_pause_is_short_again():
+    port = programs.free_port()
+    proxy = Proxy("127.0.0.1", port, LIMITS)
+    for _ in range(4):
+        await proxy.probe()
+    assert proxy._open_pause > 4 * FIRST_PAUSE
+    async with FakeProxy(healthy) as fake:
+        proxy._port = fake.port
+        await proxy.probe()
+        assert proxy.up and proxy._open_pause == FIRST_PAUSE
+        await proxy.close()
