@@ -27,7 +27,7 @@ local body = string.rep("x", %(size)d)
 local n = %(first)d - 2  -- wrk asks for one request that it does not send
 request = function()
   n = n + 1
-  return wrk.format("PUT", "/file?path=million/" .. n, {["Host"] = "bench"}, body)
+  return wrk.format("PUT", "%(prefix)s" .. n, {["Host"] = "bench"}, body)
 end
 """
 _GET_RANDOM_SCRIPT = """
@@ -60,10 +60,12 @@ def put(port: int, size: int, folder: Path, prefix: str = "/file?path=bench/put/
     return _run(["-s", script, f"http://127.0.0.1:{port}/"], **options)
 
 
-def put_new(port: int, size: int, folder: Path, *, first: int, **options) -> Load:
+def put_new(
+    port: int, size: int, folder: Path, *, first: int, prefix: str = "/file?path=million/", **options
+) -> Load:
     """Each file under a path of its own, counted from *first*."""
     script = folder / "put-new.lua"
-    script.write_text(_PUT_NEW_SCRIPT % {"size": size, "first": first})
+    script.write_text(_PUT_NEW_SCRIPT % {"size": size, "first": first, "prefix": prefix})
     return _run(["-s", script, f"http://127.0.0.1:{port}/"], **options)
 
 

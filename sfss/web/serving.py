@@ -65,7 +65,7 @@ class FileHeaders:
         inline_active: bool,
         cache_control: str,
         reads_open: Callable[[], bool],
-        more: MoreHeaders = lambda file: {},
+        more: MoreHeaders | None = None,
     ):
         self._inline_active = inline_active
         self._reads_open = reads_open
@@ -78,8 +78,12 @@ class FileHeaders:
 
     def lines_of(self, path: str, file: StoredFile) -> str:
         """The same as they stand in the head of an answer."""
-        is_utf8 = is_utf8_text(path, file.content)
-        return _lines_by_path(path, is_utf8, self._inline_active) + header_lines(self._of_file(file))
+        lines, of_utf8_text = _lines_by_path(path, self._inline_active)
+        if of_utf8_text and _is_utf8(file.content):
+            lines = of_utf8_text
+        for name, value in self._of_file(file).items():
+            lines += f"{name}: {value}\r\n"
+        return lines
 
     def _of_file(self, file: StoredFile | FileInfo) -> dict[str, str]:
         headers = {"ETag": f'"{file.etag}"', "Accept-Ranges": "bytes"}
@@ -87,7 +91,9 @@ class FileHeaders:
             headers["Last-Modified"] = http_date(int(file.modified))
         if cache_control := self._cache_control[self._reads_open()]:
             headers["Cache-Control"] = cache_control
-        return headers | self._more(file)
+        if self._more is not None:
+            headers |= self._more(file)
+        return headers
 
 
 def is_utf8_text(path: str, content: bytes | bytearray) -> bool:
@@ -95,8 +101,10 @@ def is_utf8_text(path: str, content: bytes | bytearray) -> bool:
 
     Only then its charset is said: without one browsers take a text for Windows-1252.
     """
-    if not media_type_of(path).startswith("text/"):
-        return False
+    return depends_on_content(path) and _is_utf8(content)
+
+
+def _is_utf8(content: bytes | bytearray) -> bool:
     if content.isascii():
         return _ESCAPE not in content
     try:
@@ -126,8 +134,11 @@ def date_of_now() -> str:
 
 
 @lru_cache(maxsize=4096)
-def _lines_by_path(path: str, is_utf8: bool, inline_active: bool) -> str:
-    return header_lines(_by_path(path, is_utf8, inline_active))
+def _lines_by_path(path: str, inline_active: bool) -> tuple[str, str]:
+    """The lines of any file there, and those of a text in UTF-8, "" if it can be none."""
+    lines = header_lines(_by_path(path, False, inline_active))
+    of_utf8_text = header_lines(_by_path(path, True, inline_active)) if depends_on_content(path) else ""
+    return lines, of_utf8_text
 
 
 def _by_path(path: str, is_utf8: bool, inline_active: bool) -> dict[str, str]:
