@@ -138,6 +138,7 @@ def test_a_slow_body_is_ended(tmp_path):
 
 
 def test_status(generated):
+    assert send(generated, "PUT", "/status/of/one.txt", b"x").status == 201
     answer = send(generated, "GET", "/_status")
     assert answer.status == 200
     status = json.loads(answer.body)
