@@ -261,6 +261,34 @@ async def test_who_reads_behind_a_refused_write_is_not_disturbed():
         assert not connection.is_open
 
 
+@pytest.mark.parametrize("twice", [True, False])
+async def test_a_refusal_that_is_said_twice_makes_no_file_missing(twice):
+    """The second one stands for the reply to the first get, and so on: nobody is told what is another's."""
+
+    async def answer(command, writer):
+        if command.startswith(b"set"):
+            writer.write(b"SERVER_ERROR no\r\n" * (2 if twice else 1))
+        elif command == b"get there":
+            await healthy(command, writer)
+        else:
+            writer.write(b"END\r\n")
+
+    async with FakeProxy(answer) as proxy:
+        connection = await connect(proxy)
+        refused = connection.set(b"key", b"x", soon())
+        names = [b"missing", b"there"]
+        reads = [connection.get(name, soon()) for name in names]
+        with pytest.raises(ProxyRefused):
+            await refused
+        missing, there = await asyncio.gather(*reads, return_exceptions=True)
+        if twice:
+            assert isinstance(missing, ProxyError) and type(there) is ConnectionLost
+        else:
+            assert missing is None and there == b"there"
+        await asyncio.sleep(0.02)
+        assert not connection.is_open
+
+
 @pytest.mark.parametrize("how", ["lost", "stalled"])
 async def test_what_is_held_back_is_not_forgotten(how):
     async def answer(command, writer):

@@ -12,8 +12,8 @@ that order. The rules that keep a reply from ever reaching the wrong request:
   it is looked at.
 * After a write is refused the connection *drains*: it takes nothing new, ends what is under way, and is closed.
   A proxy may say something more to a write that it has refused, which would be taken for the next one's answer.
-  So the answers to the writes behind it are held back until a ``get`` behind them all has its own, which shows
-  that the number of replies was right.
+  So the answers to the writes behind it, and those that say that there is nothing, are held back until a ``get``
+  behind them all has its own, which shows that the number of replies was right. (A value tells by its key.)
 * When nothing moves for the whole operation timeout although a reply is due, the connection is
   closed: the proxy may be stalled.
 * A connection that is closed with commands under way is reset, so that a proxy that has not read
@@ -108,7 +108,8 @@ class Connection(asyncio.Protocol):
         self._parser = ReplyParser()
         self._draining = False
         self._queue: deque[_Operation] = deque()
-        # While it drains: writes that have their answers, and whether these are theirs is not known yet.
+        # While it drains: what waits for the last get, and those that have answers which may not be theirs.
+        self._end: asyncio.Future | None = None
         self._held: list[tuple[_Operation, object]] = []
         self._queued_weight = 0
         self._unwritten: list[bytes | bytearray] = []
@@ -333,7 +334,8 @@ class Connection(asyncio.Protocol):
                 return
         else:
             self.tally.replied(operation.name, perf_counter() - operation.began)
-        if is_write and self._draining:
+        is_certain = not is_write and outcome is not None
+        if self._draining and not is_certain and operation.receiver is not self._end:
             self._held.append((operation, outcome))
             return
         tell(operation.receiver, outcome)
@@ -343,10 +345,10 @@ class Connection(asyncio.Protocol):
     def _drain(self) -> None:
         """A write was refused: see the module."""
         self.usable, self._draining = False, True
-        if any(operation.name != "get" for operation in self._queue):
-            key, end = probe_key(), self._loop.create_future()
-            self._enqueue("get", end, _read_get, key, float("inf"), 1, get_command(key))
-            end.add_done_callback(self._drained)
+        if self._queue:
+            key, self._end = probe_key(), self._loop.create_future()
+            self._enqueue("get", self._end, _read_get, key, float("inf"), 1, get_command(key))
+            self._end.add_done_callback(self._drained)
 
     def _drained(self, end: asyncio.Future) -> None:
         held, self._held = self._held, []
