@@ -36,7 +36,7 @@ from sfss.errors import (
     Unauthorized,
 )
 from sfss.models import FileInfo, etag_of
-from sfss.paths import check_path
+from sfss.paths import PLAIN_IN_A_URL, check_path
 from sfss.reasons import reason_of
 from sfss.signing import signed_query
 
@@ -62,8 +62,6 @@ _EXPECTED = {
 SERVERS = tuple(_EXPECTED)
 #: In which a server says which of them it is.
 SERVER_HEADER = "X-SFSS-Server"
-#: RFC 3986 3.3: what may stand in a path as it is.
-_IN_A_PATH = "/!$&'()*+,;=:@"
 _WORTH_A_RETRY = frozenset({408, 502, 503, 504})
 _FIRST_PAUSE = 0.1  # seconds; doubled each time
 
@@ -164,7 +162,6 @@ class Client:
             headers["If-Match"] = f'"{if_match}"'
         if only_if_new:
             headers["If-None-Match"] = "*"
-        check_path(path)
         body, answer = await self._request("PUT", path, content, headers)
         etag = etag_of(content)
         # The server says what it keeps; if that is not what was sent, it must not pass for it.
@@ -175,14 +172,14 @@ class Client:
 
     async def get(self, path: str) -> bytes:
         """:raises NotFound:"""
-        body, headers = await self._request("GET", check_path(path))
+        body, headers = await self._request("GET", path)
         if headers.get("ETag") != f'"{etag_of(body)}"':
             raise UnexpectedAnswer(f"What came for {path!r} is not what its ETag says.")
         return body
 
     async def stat(self, path: str) -> FileInfo:
         """:raises NotFound:"""
-        _, headers = await self._request("HEAD", check_path(path))
+        _, headers = await self._request("HEAD", path)
         try:
             return FileInfo(int(headers["Content-Length"]), headers["ETag"].strip('"'))
         except (KeyError, ValueError):
@@ -190,7 +187,7 @@ class Client:
 
     async def delete(self, path: str) -> None:
         """:raises NotFound: if there was no file (not when a retry finds it gone)."""
-        await self._request("DELETE", check_path(path))
+        await self._request("DELETE", path)
 
     async def status(self, *, full: bool = False) -> dict[str, Any]:
         """The figures of ``GET /status``, or of a node's ``GET /_status``."""
@@ -206,7 +203,7 @@ class Client:
         # Encoded here, all of it: nothing on the way shall decode or normalize it.
         check_path(path)
         if self._server == "node":
-            return f"{self._url}/{quote(path, safe=_IN_A_PATH)}"
+            return f"{self._url}/{quote(path, safe=PLAIN_IN_A_URL)}"
         return f"{self._url}/file?path={quote(path, safe='/')}"
 
     def signed_url(

@@ -10,6 +10,8 @@ import re
 from sfss.errors import InvalidPath
 
 MAX_PATH_BYTES = 1024
+#: RFC 3986 3.3: what stands in the path of a URL as it is, beside letters, digits and ``-._~``.
+PLAIN_IN_A_URL = "/!$&'()*+,;=:@"
 
 #: No control characters (Unicode category Cc), no backslash, no surrogates (they are not
 #: UTF-8), no empty part, and no part that is ``.`` or ``..``.

@@ -484,9 +484,7 @@ class Replica:
             self._mend_at = self.now() + _MENDING_PAUSE
             try:
                 self._log.close()
-                self.folder.check()
-                self._place_of_queue.check()
-                self.catalog.check()
+                self._check_in_place()
                 self._log = OpLog(self._queue, self._log.number)
                 self._replay()
                 # What was read again may never have been on disk.

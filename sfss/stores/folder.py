@@ -161,12 +161,8 @@ class Folder:
 
         :raises OSError: if nobody can say; EFBIG if it has more than *limit* bytes.
         """
-        descriptor = self.open(path)
-        if descriptor is None:
-            return None
-        with open(descriptor, "rb", buffering=0) as file:
-            _check_size(descriptor, limit)
-            return file.read()
+        found = self.read_with_time(path, limit=limit)
+        return None if found is None else found.content
 
     def read_with_time(self, path: str, *, limit: int | None = None) -> "Found | None":
         """The same, and when it was written."""

@@ -42,8 +42,8 @@ from sfss.models import FileInfo, Precondition, StoredFile, etag_of
 from sfss.receivers import Receiver, tell
 from sfss.stores.base import EVENTS, Stats, Store
 from sfss.stores.deadlines import Deadlines
-from sfss.stores.disk_metrics import disk_families
 from sfss.stores.disk_errors import full, refusal
+from sfss.stores.disk_metrics import disk_families
 from sfss.stores.folder import check_same, make_folders, sync_folder
 from sfss.stores.reserve import Reserve
 

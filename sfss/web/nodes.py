@@ -14,7 +14,7 @@ from sfss.credentials import Credentials
 from sfss.errors import Forbidden, InvalidPath, InvalidRequest, NotAGateway, NotFound
 from sfss.node_settings import NodeSettings
 from sfss.panel import Panel
-from sfss.paths import check_path
+from sfss.paths import PLAIN_IN_A_URL, check_path
 from sfss.replication.changes import BadMessage
 from sfss.replication.names import is_reserved
 from sfss.replication.node import Node, NodeFileInfo, hashed
@@ -36,8 +36,6 @@ _PAGE = "/_page"
 #: A generated name never changes its content: caches may keep it for a year, and need not ask again. (Not
 #: ``public``: that would let shared caches keep what needs a token. For the rest it is so without saying.)
 IMMUTABLE = "max-age=31536000, immutable"
-#: RFC 3986 3.3: what may stand in a path as it is, beside letters, digits and ``-._~``.
-_IN_A_PATH = "/!$&'()*+,;=:@"
 #: The headers of this API (docs in README.rst, "Nodes").
 HEADERS = ApiHeaders(
     request=frozenset(
@@ -114,7 +112,7 @@ class NodeFiles(Serving):
         """The answer to a PUT that has happened."""
         if not self._immutable and not info.is_new:
             return web.Response(status=204, headers=_tags(info))
-        headers = _tags(info) | {"Location": self._url + "/" + quote(info.path, safe=_IN_A_PATH)}
+        headers = _tags(info) | {"Location": self._url + "/" + quote(info.path, safe=PLAIN_IN_A_URL)}
         document = {"path": info.path, "size": info.size, "etag": info.etag, "sha1": info.sha1}
         return web.Response(
             status=201 if info.changed else 302,

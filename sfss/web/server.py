@@ -524,14 +524,13 @@ class _PlainGet(_Plain):
 class _PlainPut(_Plain):
     """Is done when the store is, even if nobody waits any more: until then its body takes memory."""
 
-    __slots__ = ("_client_has_gone", "_is_done")
+    __slots__ = ("_is_done",)
 
     is_upload = True
 
     def __init__(self, connection: ClientConnection, request: PlainRequest, taken: int):
         super().__init__(connection, request, taken)
         self._is_done = False
-        self._client_has_gone = False
 
     @property
     def arguments(self) -> tuple:
@@ -542,10 +541,9 @@ class _PlainPut(_Plain):
 
     def client_has_gone(self) -> None:
         """The write goes on, but is not tried again."""
-        self._client_has_gone = True
 
     def is_waited_for(self) -> bool:
-        return self.connection.client_waits() and not self._client_has_gone
+        return self.connection.client_waits()
 
     def give_back(self) -> None:
         self._is_done = True
@@ -608,11 +606,12 @@ class Server(web.Server):
 
     def has_too_many(self, more: int = 0) -> bool:
         """Whether there are more connections than clients may have, and *more*."""
-        too_many = len(self.connections) > self._most_connections + more
+        # (Not self.connections: that makes a list of all of them, for each one that comes.)
+        too_many = len(self._connections) > self._most_connections + more
         if too_many and not self._told_too_many:
             log.error(
                 "too many connections: new ones get 503 (raise LimitNOFILE, or ulimit -n)",
-                extra={"connections": len(self.connections)},
+                extra={"connections": len(self._connections)},
             )
         self._told_too_many = too_many or (self._told_too_many and more > 0)
         return too_many
