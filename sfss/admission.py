@@ -1,123 +1,200 @@
 """How many bytes may be under way at once, so that the process never grows without bound.
 
-Under way are the bodies of uploads from before they are read until they are stored, files that a
-store was asked for until they are there, and what clients have not taken yet of what they are sent.
-Who finds no room waits for a moment, and is then turned away.
+Under way are the bodies of uploads as they arrive until they are stored, files that a store was asked for
+until they are there, and answers until clients have taken the last byte of them. Each byte is counted once,
+in one of three shares:
+
+* *reads* and *uploads* are those of clients. Neither can take all: slow uploads keep nobody from reading,
+  and readers that do not read keep nobody from writing;
+* *peers* is what other nodes send. It is a part of its own, so that clients cannot stop replication.
+
+Requests that find no room wait for a moment, and are then turned away.
 """
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Iterable
-from contextlib import asynccontextmanager
+from collections.abc import Iterable
 
 from sfss.errors import Overloaded
 from sfss.figures import Family, counter, gauge
 
-#: Uploads get at most this share, so that slow ones cannot keep everybody from reading.
+#: The most that the reads, and the uploads, of clients take of what clients have.
+_READ_SHARE = 0.75
 _UPLOAD_SHARE = 0.5
+#: The part of other nodes, where there are any.
+_PEER_SHARE = 0.25
 #: What is taken for a file before its size is known. (What the recent ones had would not do: one client who
 #: fetches large files now and then would keep everybody from reading small ones.) Bytes.
 SMALL = 64 * 1024
 
 
-class Admission:
-    """At most *limit* bytes at once. *wait*: how long one waits for room, in seconds."""
+class Budget:
+    """At most *limit* bytes at once."""
 
-    def __init__(self, limit: int, wait: float):
+    __slots__ = ("held", "limit", "shares")
+
+    def __init__(self, limit: float):
+        self.limit = limit
+        self.held = 0
+        self.shares: list[Share] = []
+
+
+class Share:
+    """A part of *budget*: at most *limit* bytes of it. *wait*: how long one waits for room, in seconds."""
+
+    __slots__ = ("_budget", "_limit", "_wait", "_waiting", "held", "refusals", "waits")
+
+    def __init__(self, budget: Budget, limit: float, wait: float):
+        self._budget = budget
         self._limit = limit
         self._wait = wait
-        self._held = 0
-        self._held_by_uploads = 0
-        # Each with the bytes that it waits for. Readers do not wait behind uploads: those may be
-        # waiting for the share of uploads only.
-        self._readers: deque[tuple[asyncio.Future, int]] = deque()
-        self._uploads: deque[tuple[asyncio.Future, int]] = deque()
-        self._waited = 0
-        self._turned_away = 0
+        self._waiting: deque[tuple[asyncio.Future, int]] = deque()  # each with the bytes that it waits for
+        self.held = 0
+        self.waits = 0
+        self.refusals = 0
+        budget.shares.append(self)
 
-    def try_take(self, size: int, *, upload: bool = False) -> bool:
+    @property
+    def is_short(self) -> bool:
+        """Whether somebody waits for room."""
+        return bool(self._waiting)
+
+    def room(self) -> "Room":
+        return Room(self)
+
+    def try_take(self, size: int) -> bool:
         """Take *size* bytes if there is room and nobody waits for it. One always fits."""
-        if (self._uploads if upload else self._readers) or not self._fits(size, upload):
+        if self._waiting or not self._fits(size):
             return False
-        self._take(size, upload)
+        self.held += size
+        self._budget.held += size
         return True
 
-    def release(self, size: int, *, upload: bool = False) -> None:
-        """Give back what was taken or held."""
-        self._held -= size
-        if upload:
-            self._held_by_uploads -= size
-        if self._readers or self._uploads:
-            self._let_in()
-
-    @asynccontextmanager
-    async def room(self, size: int, *, upload: bool = False) -> AsyncIterator[None]:
-        """Have *size* bytes meanwhile. :raises Overloaded: if there was no room in time."""
-        if not self.try_take(size, upload=upload):
-            await self._wait_for(size, upload)
-        try:
-            yield
-        finally:
-            self.release(size, upload=upload)
-
-    def hold(self, size: int) -> None:
+    def take_anyway(self, size: int) -> None:
         """*size* bytes are there, whether there is room or not."""
-        self._held += size
+        self.held += size
+        self._budget.held += size
 
-    @staticmethod
-    def excess(size: int) -> int:
-        """A file of *size* bytes has come, for which :data:`SMALL` were taken: how many more to take."""
-        return max(size - SMALL, 0)
+    def release(self, size: int) -> None:
+        """Give back what was taken."""
+        self.held -= size
+        budget = self._budget
+        budget.held -= size
+        for share in budget.shares:
+            if share._waiting:
+                share._let_in()
 
-    def families(self) -> Iterable[Family]:
-        held = gauge("sfss_bytes_in_flight", "Bytes that are under way")
-        held.add((), self._held)
-        limit = gauge("sfss_bytes_in_flight_limit", "Of all workers together")
-        limit.add((), self._limit)
-        waited = counter("sfss_admission_waits_total", "Requests that had to wait for room")
-        waited.add((), self._waited)
-        turned_away = counter("sfss_admission_refusals_total", "Requests turned away with 503")
-        turned_away.add((), self._turned_away)
-        return [held, limit, waited, turned_away]
-
-    def _fits(self, size: int, upload: bool) -> bool:
-        if upload:
-            held = self._held_by_uploads
-            if held and held + size > self._limit * _UPLOAD_SHARE:
-                return False
-        return not self._held or self._held + size <= self._limit
-
-    def _take(self, size: int, upload: bool) -> None:
-        self._held += size
-        if upload:
-            self._held_by_uploads += size
-
-    def _let_in(self) -> None:
-        """Give what is free to those who wait, each kind in its order."""
-        for waiting, upload in ((self._readers, False), (self._uploads, True)):
-            while waiting:
-                turn, size = waiting[0]
-                if not turn.done():
-                    if not self._fits(size, upload):
-                        break
-                    self._take(size, upload)
-                    turn.set_result(None)
-                waiting.popleft()
-
-    async def _wait_for(self, size: int, upload: bool) -> None:
-        self._waited += 1
+    async def take(self, size: int) -> None:
+        """Take *size* bytes, when there is room. :raises Overloaded: if there was none in time."""
+        if self.try_take(size):
+            return
+        self.waits += 1
         turn = asyncio.get_running_loop().create_future()
-        (self._uploads if upload else self._readers).append((turn, size))
+        self._waiting.append((turn, size))
         try:
             async with asyncio.timeout(self._wait):
                 await turn
         except TimeoutError:
             if turn.cancelled():
-                self._turned_away += 1
+                self.refusals += 1
                 raise Overloaded.now() from None
         except asyncio.CancelledError:
             if turn.done() and not turn.cancelled():
-                self.release(size, upload=upload)
+                self.release(size)
             raise
         finally:
             self._let_in()  # who gave up must not stand in the way
+
+    def _fits(self, size: int) -> bool:
+        budget = self._budget
+        return (not self.held or self.held + size <= self._limit) and (
+            not budget.held or budget.held + size <= budget.limit
+        )
+
+    def _let_in(self) -> None:
+        """Give what is free to those who wait, in their order."""
+        waiting = self._waiting
+        while waiting:
+            turn, size = waiting[0]
+            if not turn.done():
+                if not self._fits(size):
+                    break
+                self.held += size
+                self._budget.held += size
+                turn.set_result(None)
+            waiting.popleft()
+
+
+class Room:
+    """What one request has of *share*."""
+
+    __slots__ = ("share", "taken")
+
+    def __init__(self, share: Share):
+        self.share = share
+        self.taken = 0  #: bytes
+
+    def try_grow(self, size: int) -> bool:
+        """Have at least *size* bytes, if there is room."""
+        more = size - self.taken
+        if more <= 0:
+            return True
+        if not self.share.try_take(more):
+            return False
+        self.taken = size
+        return True
+
+    def grow_anyway(self, size: int) -> None:
+        """Have at least *size* bytes: they are there already."""
+        more = size - self.taken
+        if more > 0:
+            self.taken = size
+            self.share.take_anyway(more)
+
+    async def grow(self, size: int) -> None:
+        """Have at least *size* bytes. :raises Overloaded: if there was no room in time."""
+        more = size - self.taken
+        if more > 0:
+            await self.share.take(more)
+            self.taken += more
+
+    def shrink(self, size: int) -> None:
+        """Have no more than *size* bytes."""
+        less = self.taken - size
+        if less > 0:
+            self.taken = size
+            self.share.release(less)
+
+    def release(self) -> None:
+        """Have nothing."""
+        taken = self.taken
+        if taken:
+            self.taken = 0
+            self.share.release(taken)
+
+
+class Admission:
+    """At most *limit* bytes at once. *wait*: how long one waits for room, in seconds.
+
+    *has_peers*: whether other nodes have a part.
+    """
+
+    def __init__(self, limit: int, wait: float, *, has_peers: bool = False):
+        self._limit = limit
+        of_peers = limit * _PEER_SHARE if has_peers else 0
+        clients = Budget(limit - of_peers)
+        self.reads = Share(clients, clients.limit * _READ_SHARE, wait)
+        self.uploads = Share(clients, clients.limit * _UPLOAD_SHARE, wait)
+        self.peers = Share(Budget(of_peers), of_peers, wait)
+
+    def families(self) -> Iterable[Family]:
+        shares = (self.reads, self.uploads, self.peers)
+        held = gauge("sfss_bytes_in_flight", "Bytes that are under way")
+        held.add((), sum(share.held for share in shares))
+        limit = gauge("sfss_bytes_in_flight_limit", "Of all workers together")
+        limit.add((), self._limit)
+        waited = counter("sfss_admission_waits_total", "Requests that had to wait for room")
+        waited.add((), sum(share.waits for share in shares))
+        turned_away = counter("sfss_admission_refusals_total", "Requests turned away with 503")
+        turned_away.add((), sum(share.refusals for share in shares))
+        return [held, limit, waited, turned_away]

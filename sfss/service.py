@@ -6,12 +6,12 @@ store. (But a node's puts have more to say: ``web/nodes.py``.)
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
-from sfss.admission import SMALL, Admission
+from sfss.admission import SMALL, Admission, Room
 from sfss.errors import FileTooLarge
 from sfss.figures import Family
-from sfss.models import FileInfo, Precondition, StoredFile
+from sfss.models import Precondition
 from sfss.panel import Event
 from sfss.paths import check_path, is_valid_path
 from sfss.receivers import Receiver, WriteReceiver
@@ -27,55 +27,93 @@ class FileService:
     def __init__(self, store: Store, *, max_file_size: int, admission: Admission | None = None):
         self.max_file_size = max_file_size
         self.admission = admission or Admission(limit=2**62, wait=0.0)
+        self.description = store.description
         self._store = store
-        self._at_once = isinstance(store, AnswersAtOnce)
+        self._at_once: AnswersAtOnce | None = store if isinstance(store, AnswersAtOnce) else None
         self._ready = Shared(store.ready)
         self._stats = Shared(store.stats)
         self._node_stats = Shared(store.node_stats if isinstance(store, HasNodes) else store.stats)
 
-    async def get(self, path: str) -> StoredFile:
-        """:raises InvalidPath, NotFound, NoStoreAvailable, StoreRefused, Overloaded:"""
-        check_path(path)
-        async with self.admission.room(SMALL):
-            file = await self._store.get(path)
-            if more := self.admission.excess(len(file.content)):
-                async with self.admission.room(more):
-                    return file
-        return file
+    # (A node has files and infos of its own kind, with more in them: hence Any.)
 
-    def begin_get(self, path: str, receiver: Receiver) -> bool:
-        """Begin a get without a coroutine (see :class:`AnswersAtOnce`).
+    async def get(self, path: str, room: Room) -> Any:
+        """The :class:`StoredFile`, for which *room* is taken; it stays taken.
 
-        False: not now, or not with this store, or not with this path; :meth:`get` tells.
+        A file for which there is no room is not kept until there is some: it is read again.
+
+        :raises InvalidPath, NotFound, NoStoreAvailable, StoreRefused, Overloaded:
         """
-        return self._at_once and is_valid_path(path) and self._store.begin_get(path, receiver)
+        check_path(path)
+        await room.grow(SMALL)
+        while True:
+            file: Any = await self._store.get(path)
+            size = len(file.content)
+            if room.try_grow(size):
+                return file
+            del file
+            room.release()  # two that wait for each other would both wait in vain
+            await room.grow(size)
 
-    def begin_put(self, path: str, content: bytes, receiver: WriteReceiver) -> bool:
-        """Begin a put without a coroutine; False as for :meth:`begin_get`."""
+    async def stat(self, path: str, room: Room) -> Any:
+        """The :class:`FileInfo`. Raises as :meth:`get` does."""
+        check_path(path)
+        await room.grow(SMALL)
+        info: Any = await self._store.stat(path)
+        return info
+
+    # Each begins what its namesake does, without a coroutine (see :class:`AnswersAtOnce`). False: not now, or not
+    # with this store, or not with this path; the namesake tells.
+
+    def begin_get(self, path: str, room: Room, receiver: Receiver) -> bool:
+        """The result is the file, for which :data:`SMALL` bytes of *room* were taken, or None."""
         return (
-            self._at_once
+            self._at_once is not None
             and is_valid_path(path)
-            and len(content) <= self.max_file_size
-            and self._store.begin_put(path, content, receiver)
+            and room.try_grow(SMALL)
+            and self._at_once.begin_get(path, receiver)
         )
 
-    async def stat(self, path: str) -> FileInfo:
-        """Raises as :meth:`get` does."""
-        check_path(path)
-        async with self.admission.room(SMALL):
-            return await self._store.stat(path)
+    def begin_stat(self, path: str, room: Room, receiver: Receiver) -> bool:
+        """The result is the :class:`FileInfo`, or None."""
+        return (
+            self._at_once is not None
+            and is_valid_path(path)
+            and room.try_grow(SMALL)
+            and self._at_once.begin_stat(path, receiver)
+        )
+
+    def begin_put(
+        self, path: str, content: bytes, precondition: Precondition | None, receiver: WriteReceiver
+    ) -> bool:
+        return (
+            self._at_once is not None
+            and is_valid_path(path)
+            and len(content) <= self.max_file_size
+            and self._at_once.begin_put(path, content, precondition, receiver)
+        )
+
+    def begin_delete(
+        self, path: str, precondition: Precondition | None, receiver: WriteReceiver
+    ) -> bool:
+        """The result is None."""
+        return (
+            self._at_once is not None
+            and is_valid_path(path)
+            and self._at_once.begin_delete(path, precondition, receiver)
+        )
 
     async def put(
         self, path: str, content: bytes | bytearray, precondition: Precondition | None = None
-    ) -> FileInfo:
-        """Keep *content* under *path*, whatever was there.
+    ) -> Any:
+        """Keep *content* under *path*, whatever was there; its :class:`FileInfo`.
 
         :raises InvalidPath, FileTooLarge, PreconditionFailed: and nothing has changed.
         :raises NoStoreAvailable, StoreRefused: and it may have happened all the same.
         """
         check_path(path)
         self.check_size(len(content))
-        return await self._store.put(path, content, precondition)
+        info: Any = await self._store.put(path, content, precondition)
+        return info
 
     async def delete(self, path: str, precondition: Precondition | None = None) -> None:
         """:raises InvalidPath, NotFound, PreconditionFailed, NoStoreAvailable, StoreRefused:"""

@@ -170,14 +170,35 @@ class StoreContract:
         if not isinstance(store, AnswersAtOnce):
             return  # it is free not to
         content = random.Random(7).randbytes(300_000)
+        path = f"contract/at-once-{random.random()}"
+        info = FileInfo(len(content), etag_of(content))
         receiver = WriteFuture()
-        assert store.begin_put("contract/at-once", content, receiver)
-        assert await receiver.future == FileInfo(len(content), etag_of(content))
-        for path, expected in [("contract/at-once", content), ("contract/missing", None)]:
+        if store.begin_put(path, content, None, receiver):
+            assert await receiver.future == info
+        else:
+            await store.put(path, content)
+        for asked, expected in [(path, content), ("contract/missing", None)]:
             receiver = WriteFuture()
-            assert store.begin_get(path, receiver)
+            assert store.begin_get(asked, receiver)  # of all it is what comes most often
             file = await receiver.future
             assert (file and file.content) == expected
+            receiver = WriteFuture()
+            if store.begin_stat(asked, receiver):
+                found = await receiver.future
+                assert (found and found[:2]) == (file and info[:2])
+        receiver = WriteFuture()
+        if store.begin_put(path, b"no", Precondition(if_none_match=ANY), receiver):
+            with pytest.raises(PreconditionFailed):
+                await receiver.future
+        for error in (None, NotFound):
+            receiver = WriteFuture()
+            if not store.begin_delete(path, None, receiver):
+                break
+            if error is None:
+                assert await receiver.future is None
+            else:
+                with pytest.raises(error):
+                    await receiver.future
 
     async def test_it_is_ready(self, store: Store):
         await store.ready()

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from sfss.admission import SMALL, Admission
+from sfss.admission import Admission, Share
 from sfss.errors import Overloaded
 from tests.conftest import need
 from tests.http import RawClient, ask, request
@@ -21,100 +21,120 @@ def waits(admission: Admission) -> dict[str, float]:
 
 async def test_there_is_room_until_there_is_none():
     admission = Admission(limit=100, wait=0.05)
-    assert admission.try_take(60) and admission.try_take(40) and not admission.try_take(1)
+    reads = admission.reads
+    assert reads.try_take(50) and reads.try_take(25) and not reads.try_take(1)
     began = time.monotonic()
     with pytest.raises(Overloaded):
-        async with admission.room(1):
-            raise AssertionError("there is no room")
+        await reads.take(1)
     assert time.monotonic() - began >= 0.04
-    admission.release(40)
-    assert admission.try_take(40)
+    reads.release(25)
+    assert reads.try_take(25)
     assert waits(admission)["sfss_admission_refusals_total"] == 1
 
 
 async def test_one_always_fits():
     admission = Admission(limit=100, wait=0.05)
-    assert admission.try_take(1000)
-    admission.release(1000)
-    async with admission.room(1000, upload=True):
-        assert not admission.try_take(1)
+    assert admission.reads.try_take(1000)
+    admission.reads.release(1000)
+    await admission.uploads.take(1000)
+    assert not admission.reads.try_take(1)
 
 
 async def test_those_who_wait_come_in_in_their_order_and_nobody_overtakes():
     admission = Admission(limit=100, wait=5)
-    admission.hold(100)
+    reads = admission.reads
+    assert reads.try_take(75)
     order = []
 
     async def come(name: str, size: int) -> None:
-        async with admission.room(size):
-            order.append(name)
+        await reads.take(size)
+        order.append(name)
+        reads.release(size)
 
-    tasks = [asyncio.create_task(come(name, size)) for name, size in (("a", 90), ("b", 20), ("c", 1))]
+    tasks = [asyncio.create_task(come(name, size)) for name, size in (("a", 70), ("b", 20), ("c", 1))]
     await asyncio.sleep(0)
-    admission.release(50)
-    assert not admission.try_take(10)  # a waits for more
+    assert reads.is_short
+    reads.release(40)
+    assert not reads.try_take(10)  # a waits for more
     await asyncio.sleep(0.01)
     assert order == []
-    admission.release(50)
+    reads.release(35)
     await asyncio.gather(*tasks)
     assert order == ["a", "b", "c"]
     assert waits(admission)["sfss_bytes_in_flight"] == 0
     assert waits(admission)["sfss_admission_waits_total"] == 3
 
 
-async def test_uploads_leave_room_for_readers():
-    admission = Admission(limit=100, wait=0.01)
-    assert admission.try_take(50, upload=True)
-    assert not admission.try_take(1, upload=True)
-    assert admission.try_take(50)
-    admission.release(50, upload=True)
-    assert admission.try_take(50, upload=True)
+async def test_no_kind_of_request_can_take_all():
+    admission = Admission(limit=100, wait=0.01, has_peers=True)
+    # A quarter is of other nodes; of the rest uploads have half, and reads three quarters.
+    assert admission.uploads.try_take(37) and not admission.uploads.try_take(1)
+    assert admission.reads.try_take(38) and not admission.reads.try_take(1)
+    assert admission.peers.try_take(25) and not admission.peers.try_take(1)
+    admission.uploads.release(37)
+    assert admission.reads.try_take(18) and not admission.reads.try_take(1)  # of their own share
+    assert admission.uploads.try_take(19) and not admission.uploads.try_take(1)  # of what clients have
 
 
 async def test_whoever_goes_away_leaves_nothing_behind():
     admission = Admission(limit=100, wait=0.02)
+    reads = admission.reads
     for _ in range(200):
-        admission.hold(100)
-        tasks = [asyncio.create_task(_stay(admission, size)) for size in (10, 60, 100, 1)]
+        assert reads.try_take(75)
+        tasks = [asyncio.create_task(_stay(reads, size)) for size in (10, 60, 100, 1)]
         await asyncio.sleep(0)
         tasks[0].cancel()
-        admission.release(100)
+        reads.release(75)
         tasks[1].cancel()  # perhaps it has just been let in
         await asyncio.gather(*tasks, return_exceptions=True)
         assert waits(admission)["sfss_bytes_in_flight"] == 0
-    assert admission.try_take(100)
+    assert reads.try_take(75)
 
 
-async def _stay(admission: Admission, size: int, *, upload: bool = False) -> None:
-    async with admission.room(size, upload=upload):
+async def _stay(share: Share, size: int) -> None:
+    await share.take(size)
+    try:
         await asyncio.sleep(0)
+    finally:
+        share.release(size)
 
 
-def test_small_files_need_no_more_than_was_taken_before_their_size_was_known():
-    assert Admission.excess(0) == Admission.excess(SMALL) == 0
-    assert Admission.excess(SMALL + 1) == 1
-    assert Admission.excess(50_000_000) == 50_000_000 - SMALL
+async def test_the_room_of_one_request():
+    admission = Admission(limit=100, wait=0.01)
+    room = admission.reads.room()
+    assert room.try_grow(10) and room.try_grow(5) and room.taken == 10
+    await room.grow(30)
+    assert not room.try_grow(76) and room.taken == 30
+    with pytest.raises(Overloaded):
+        await room.grow(76)
+    room.shrink(20)
+    room.shrink(40)
+    assert (room.taken, admission.reads.held) == (20, 20)
+    room.release()
+    room.release()
+    assert (room.taken, admission.reads.held) == (0, 0)
 
 
 async def test_an_upload_that_waits_keeps_no_reader_waiting():
     admission = Admission(limit=100, wait=0.05)
-    assert admission.try_take(50, upload=True)
-    upload = asyncio.create_task(_stay(admission, 40, upload=True))
+    uploads, reads = admission.uploads, admission.reads
+    assert uploads.try_take(50)
+    upload = asyncio.create_task(_stay(uploads, 40))
     await asyncio.sleep(0)
-    assert admission.try_take(50)
-    admission.release(50)
+    assert reads.try_take(50)
+    reads.release(50)
     with pytest.raises(Overloaded):
         await upload
     # Nor does one that has given up.
-    assert not admission.try_take(1, upload=True)
-    admission.release(50, upload=True)
-    assert admission.try_take(50, upload=True)
-    reader = asyncio.create_task(_stay(admission, 60))
+    assert not uploads.try_take(1)
+    uploads.release(50)
+    assert uploads.try_take(50)
+    reader = asyncio.create_task(_stay(reads, 60))
     await asyncio.sleep(0)
-    assert not admission.try_take(1)
+    assert not reads.try_take(1)
     with pytest.raises(Overloaded):
         await reader
-    assert admission.try_take(1)
+    assert reads.try_take(1)
 
 
 # A real server.

@@ -126,7 +126,7 @@ async def test_writes_are_never_hedged():
         store = pool([one.port, other.port])
         await store.start()
         done = WriteFuture()
-        assert store.begin_put("f1", b"x", done)
+        assert store.begin_put("f1", b"x", None, done)
         await done.future
         await store.put("f2", b"x")
         sets = [c for c in one.commands + other.commands if c.startswith(b"set")]

@@ -272,7 +272,7 @@ async def test_a_first_try_that_fails_is_not_the_last(make_pool, fault):
             if store.begin_get("some", future):
                 assert (await future).content == b"c29tZQ=="
             written = WriteFuture()
-            if store.begin_put("some", b"x", written):
+            if store.begin_put("some", b"x", None, written):
                 assert (await written.future).size == 1
 
 
@@ -506,7 +506,7 @@ async def test_a_begun_write_is_tried_again_only_while_it_is_waited_for(make_poo
     written = WriteFuture()
 
     def begin(store):
-        assert store.begin_put("some", b"v1", written)
+        assert store.begin_put("some", b"v1", None, written)
         return written
 
     async with stalled_write(make_pool, begin) as (store, _, slow, proxies):
@@ -529,7 +529,7 @@ async def test_a_write_is_not_tried_again_over_a_newer_one(make_pool, way, newer
     def begin(store):
         if way != "begin_put":
             return WAYS[way](store)
-        assert store.begin_put("some", b"v1", written)
+        assert store.begin_put("some", b"v1", None, written)
         return written.future
 
     async with stalled_write(make_pool, begin) as (store, waiting, slow, proxies):
@@ -538,7 +538,7 @@ async def test_a_write_is_not_tried_again_over_a_newer_one(make_pool, way, newer
             await store.put("some", b"v2")
         elif newer == "delete":
             await store.delete("some")
-        elif store.begin_put("some", b"v2", again):
+        elif store.begin_put("some", b"v2", None, again):
             await again.future
         slow.drop()
         with pytest.raises(NoStoreAvailable, match="newer write"):

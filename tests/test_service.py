@@ -12,12 +12,15 @@ async def test_the_rules_hold_for_whoever_calls():
     await service.put("a", b"123")
     with pytest.raises(FileTooLarge, match="at most 3 bytes"):
         await service.put("a", b"1234")
-    for call in (service.get("/a"), service.stat("/a"), service.put("/a", b""), service.delete("/a")):
+    room = service.admission.reads.room()
+    for call in (service.get("/a", room), service.stat("/a", room), service.put("/a", b""), service.delete("/a")):
         with pytest.raises(InvalidPath):
             await call
     # This store answers nothing at once.
-    assert not service.begin_get("a", None)
-    assert not service.begin_put("a", b"x", None)
+    assert not service.begin_get("a", room, None)
+    assert not service.begin_put("a", b"x", None, None)
+    assert not service.begin_stat("a", room, None)
+    assert not service.begin_delete("a", None, None)
 
 
 async def test_those_who_ask_at_once_share_an_answer():

@@ -316,11 +316,21 @@ class Node(Store):
         receiver.set_result(_file(entry, content))
         return True
 
-    def begin_put(self, path: str, content: bytes, receiver: Receiver) -> bool:
+    def begin_stat(self, path: str, receiver: Receiver) -> bool:
+        return False
+
+    def begin_delete(
+        self, path: str, precondition: Precondition | None, receiver: Receiver
+    ) -> bool:
+        return False
+
+    def begin_put(
+        self, path: str, content: bytes, precondition: Precondition | None, receiver: Receiver
+    ) -> bool:
         if self.options.write_quorum > 1 or len(content) > _LONG:
             return False
         try:
-            operation = self._put(path, content, digests_of(content), None)
+            operation = self._put(path, content, digests_of(content), precondition)
         except AlreadyDeleted as error:
             receiver.set_exception(error)
             return True

@@ -96,16 +96,26 @@ class Store(ABC):
 class AnswersAtOnce(Protocol):
     """A store that can be asked by a call and answers by a call, without a coroutine for each.
 
-    Both return True, and *receiver* is called once, in bounded time, perhaps even before they
+    All return True, and *receiver* is called once, in bounded time, perhaps even before they
     return; its error is a :class:`SfssError`, as ``get`` or ``put`` would raise it. Or they return
-    False: that is not possible at the moment, nothing has begun, and ``get`` or ``put`` is the way.
+    False: that is not possible at the moment, nothing has begun, and the coroutine is the way.
     """
 
     def begin_get(self, path: str, receiver: Receiver) -> bool:
         """The result is the :class:`StoredFile`, or None: there is none."""
 
-    def begin_put(self, path: str, content: bytes, receiver: WriteReceiver) -> bool:
+    def begin_stat(self, path: str, receiver: Receiver) -> bool:
+        """The result is the :class:`FileInfo`, or None: there is no file."""
+
+    def begin_put(
+        self, path: str, content: bytes, precondition: Precondition | None, receiver: WriteReceiver
+    ) -> bool:
         """The result is the :class:`FileInfo`."""
+
+    def begin_delete(
+        self, path: str, precondition: Precondition | None, receiver: WriteReceiver
+    ) -> bool:
+        """The result is None; the error is :class:`NotFound` if there was no file."""
 
 
 @runtime_checkable

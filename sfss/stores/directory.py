@@ -9,7 +9,6 @@ import asyncio
 import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +43,6 @@ class DirectoryStore(Store):
         self.description = f"directory {self._root}"
         self._timeout = request_timeout
         self._folder: Folder | None = None
-        self._puts: set[asyncio.Task] = set()
         self._counts = {"cmd_get": 0, "get_hits": 0, "cmd_set": 0, "cmd_delete": 0}
 
     def prepare(self) -> None:
@@ -77,23 +75,21 @@ class DirectoryStore(Store):
         receiver.set_result(found if found is None else _file(found))
         return True
 
-    def begin_put(self, path: str, content: bytes, receiver: Receiver) -> bool:
-        task = asyncio.get_running_loop().create_task(self.put(path, content))
-        self._puts.add(task)
-        task.add_done_callback(partial(self._settle, receiver))
-        return True
+    def begin_stat(self, path: str, receiver: Receiver) -> bool:
+        return False  # the ETag is of the content, and nobody else keeps it
 
-    def _settle(self, receiver: Receiver, put: asyncio.Task) -> None:
-        self._puts.discard(put)
-        if put.cancelled() or receiver.done():
-            return
-        if (error := put.exception()) is not None:
-            receiver.set_exception(error)
-        else:
-            receiver.set_result(put.result())
+    def begin_put(
+        self, path: str, content: bytes, precondition: Precondition | None, receiver: Receiver
+    ) -> bool:
+        return False  # a thread does it, and has to be waited for
+
+    def begin_delete(
+        self, path: str, precondition: Precondition | None, receiver: Receiver
+    ) -> bool:
+        return False
 
     async def stat(self, path: str) -> FileInfo:
-        return (await self.get(path)).info  # the ETag is of the content, and nobody else keeps it
+        return (await self.get(path)).info
 
     async def put(
         self, path: str, content: bytes | bytearray, precondition: Precondition | None = None

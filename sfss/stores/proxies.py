@@ -78,7 +78,7 @@ class ProxyStore(Store):
         *,
         limits: Limits,
         request_timeout: float,
-        nodes: list[Address] = (),
+        nodes: Sequence[Address] = (),
         hedge_share: float = 0.05,
     ):
         self.description = "proxies " + " ".join(f"{host}:{port}" for host, port in proxies)
@@ -89,7 +89,7 @@ class ProxyStore(Store):
         self._stats_timeout = limits.operation_timeout
         share = hedge_share if len(proxies) > 1 else 0.0
         self.hedges = Hedges(share, limits.operation_timeout / 2, self._overdue)
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._loop: asyncio.AbstractEventLoop  # once it is started
         self._tasks: set[asyncio.Task] = set()  # of requests whose first try failed
         self._conditional: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.writes = _Writes()
@@ -117,7 +117,7 @@ class ProxyStore(Store):
         begun.connection.get(begun.key, begun.deadline, begun)
         return True
 
-    def _overdue(self, now: float) -> "tuple[list[_Begun], bool]":
+    def _overdue(self, now: float) -> "tuple[list[_BegunGet], bool]":
         """See :class:`sfss.stores.hedging.Hedges`."""
         overdue = []
         any_under_way = False
@@ -130,13 +130,38 @@ class ProxyStore(Store):
                         overdue.append(receiver)
         return overdue, any_under_way
 
-    def begin_put(self, path: str, content: bytes, receiver: WriteReceiver) -> bool:
+    def begin_stat(self, path: str, receiver: Receiver) -> bool:
+        begun = self._begin(_BegunStat, memcache_key(path), receiver)
+        if begun is None:
+            return False
+        self.hedges.note_read(self._loop)
+        begun.connection.get(begun.key, begun.deadline, begun)
+        return True
+
+    def begin_put(
+        self, path: str, content: bytes, precondition: Precondition | None, receiver: WriteReceiver
+    ) -> bool:
+        if precondition is not None:
+            return False
         begun = self._begin(_BegunPut, memcache_key(path), receiver)
         if begun is None:
             return False
         begun.value = content
         begun.write = self.writes.begin(begun.key, receiver.is_waited_for)
         begun.connection.set(begun.key, content, begun.deadline, begun)
+        return True
+
+    def begin_delete(
+        self, path: str, precondition: Precondition | None, receiver: WriteReceiver
+    ) -> bool:
+        if precondition is not None:
+            return False
+        begun = self._begin(_BegunDelete, memcache_key(path), receiver)
+        if begun is None:
+            return False
+        begun.path = path
+        begun.write = self.writes.begin(begun.key, receiver.is_waited_for)
+        begun.connection.delete(begun.key, begun.deadline, begun)
         return True
 
     async def put(
@@ -172,7 +197,6 @@ class ProxyStore(Store):
             raise NotFound.of(path)
 
     async def stat(self, path: str) -> FileInfo:
-        # There is no command for this that is safe everywhere.
         return (await self.get(path)).info
 
     async def stats(self) -> Stats:
@@ -488,9 +512,15 @@ class _Begun:
 
     def set_result(self, result: Any) -> None:
         self.ended()
-        self.receiver.set_result(self.translate(result))
+        try:
+            outcome = self.translate(result)
+        except SfssError as error:
+            self.receiver.set_exception(error)
+        else:
+            self.receiver.set_result(outcome)
 
-    def set_exception(self, error: ProxyError) -> None:
+    def set_exception(self, error: Exception) -> None:
+        assert isinstance(error, ProxyError)
         self.failed(self.proxy, error)
 
     def failed(self, proxy: Proxy, error: ProxyError) -> None:
@@ -501,16 +531,37 @@ class _Begun:
             self.store.try_again(self)
 
 
-class _BegunPut(_Begun):
-    __slots__ = ("value", "write")
+class _BegunWrite(_Begun):
+    __slots__ = ("write",)
 
-    receiver: WriteReceiver
+    write: "_Write"
 
     def may_try_again(self) -> bool:
         return self.write.may_try_again()
 
     def ended(self) -> None:
         self.write.end()
+
+
+class _BegunDelete(_BegunWrite):
+    __slots__ = ("path",)
+
+    path: str
+
+    @property
+    def operation(self) -> Operation:
+        return partial(Connection.delete, key=self.key)
+
+    def translate(self, result: bool) -> None:
+        # One that is tried again and finds nothing has succeeded: the first try did it.
+        if not result and not self.failures:
+            raise NotFound.of(self.path)
+
+
+class _BegunPut(_BegunWrite):
+    __slots__ = ("value",)
+
+    value: bytes
 
     @property
     def operation(self) -> Operation:
@@ -525,8 +576,15 @@ class _BegunGet(_Begun):
 
     __slots__ = ("began", "hedged")
 
-    def __init__(self, *arguments: Any):
-        super().__init__(*arguments)
+    def __init__(
+        self,
+        store: ProxyStore,
+        proxy: Proxy,
+        connection: Connection,
+        key: bytes,
+        receiver: Receiver,
+    ):
+        _Begun.__init__(self, store, proxy, connection, key, receiver)
         self.began = perf_counter()
         self.hedged = False  # or it shall not be
 
@@ -534,7 +592,7 @@ class _BegunGet(_Begun):
     def operation(self) -> Operation:
         return partial(Connection.get, key=self.key)
 
-    def translate(self, result: bytes | None) -> StoredFile | None:
+    def translate(self, result: bytes | None) -> StoredFile | FileInfo | None:
         return _file_of(result)
 
     def set_result(self, result: bytes | None) -> None:
@@ -560,7 +618,16 @@ class _BegunGet(_Begun):
         waited = perf_counter() - self.began
         if self.connection.last_reply < self.store._loop.time() - waited:
             self.proxy.suspicion(ProxyDown(f"no reply within {waited:.3f} s"))
-        self.receiver.set_result(_file_of(result))
+        self.receiver.set_result(self.translate(result))
+
+
+class _BegunStat(_BegunGet):
+    """There is no command for this that is safe everywhere."""
+
+    __slots__ = ()
+
+    def translate(self, result: bytes | None) -> FileInfo | None:
+        return None if result is None else FileInfo(len(result), etag_of(result))
 
 
 class _Hedge:
@@ -576,7 +643,8 @@ class _Hedge:
     def set_result(self, result: bytes | None) -> None:
         self.begun.won_by_the_second(result)
 
-    def set_exception(self, error: ProxyError) -> None:
+    def set_exception(self, error: Exception) -> None:
+        assert isinstance(error, ProxyError)
         self.begun.failed(self.proxy, error)
 
 
