@@ -35,12 +35,26 @@ class UnknownExpectation(SfssError):
     """The request expects of the server what it does not know (RFC 9110 10.1.1)."""
 
 
+class LengthRequired(SfssError):
+    """The body of the request has no announced length, and needs one."""
+
+
+class HeadTooLarge(SfssError):
+    """The request line and the headers are longer than any sensible ones."""
+
+
+class VersionNotSupported(SfssError):
+    """The request is of a version of HTTP that is not spoken here."""
+
+
 class UploadTimeout(SfssError):
     """The body did not arrive in time."""
 
 
 class Unauthorized(SfssError):
     """A credential is needed, and there was none, or none that is valid."""
+
+    challenge = 'Bearer realm="sfss"'  #: the ``WWW-Authenticate`` with which one can try (RFC 6750 3)
 
 
 class PeerUnknown(Unauthorized):
@@ -51,7 +65,8 @@ class PeerUnknown(Unauthorized):
 
     def __init__(self, reason: str, challenge: str = ""):
         super().__init__(reason)
-        self.challenge = challenge
+        if challenge:
+            self.challenge = challenge
 
 
 class Forbidden(SfssError):

@@ -6,7 +6,7 @@ is asked. A family has the name, the help text and the labels that Prometheus sh
 """
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ Labels = tuple[str, ...]
 _PER_DOUBLING = 8
 
 #: How the gauges of several processes become one.
-_JOINS = {"sum": lambda one, other: one + other, "max": max, "min": min}
+_JOINS: dict[str, Callable[[Any, Any], Any]] = {"sum": lambda one, other: one + other, "max": max, "min": min}
 
 
 class Histogram:

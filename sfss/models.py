@@ -51,15 +51,16 @@ class Precondition:
 
     def check(self, current: FileInfo | None) -> None:
         """:raises PreconditionFailed: if *current* (``None``: no file) is not in that state."""
-        if self.if_match is not None and not _matches(self.if_match, current):
+        if self.if_match is not None and not matches(self.if_match, current):
             raise PreconditionFailed(
                 "If-Match does not hold: "
                 + (f'the file\'s ETag is "{current.etag}".' if current else "there is no such file.")
             )
         # RFC 9110 13.2.2: If-None-Match is looked at after If-Match held.
-        if self.if_none_match is not None and _matches(self.if_none_match, current):
+        if self.if_none_match is not None and matches(self.if_none_match, current):
             raise PreconditionFailed("If-None-Match does not hold: the file exists already.")
 
 
-def _matches(etags: tuple[str, ...], current: FileInfo | None) -> bool:
+def matches(etags: tuple[str, ...], current: FileInfo | None) -> bool:
+    """Whether *etags*, or ("*",), are fulfilled by the file as it is (``None``: there is none)."""
     return current is not None and ("*" in etags or current.etag in etags)

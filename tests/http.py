@@ -5,6 +5,8 @@ import socket
 import struct
 from typing import NamedTuple
 
+from sfss.http.messages import Headers
+
 
 class Answer(NamedTuple):
     status: int
@@ -97,3 +99,8 @@ def form(
         f"Content-Type: application/octet-stream\r\n\r\n"
     ).encode() + content + f"\r\n--{boundary}--\r\n".encode()
     return body, {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+
+
+def headers_of(named: dict[str, str]) -> Headers:
+    """Headers as the server sees them."""
+    return Headers.of((name.encode(), value.encode()) for name, value in named.items())

@@ -4,9 +4,22 @@ from hypothesis import strategies as st
 
 from sfss.errors import InvalidRequest, PreconditionFailed, RangeNotSatisfiable
 from sfss.models import FileInfo, Precondition
-from sfss.web.conditional import is_unchanged, requested_range, write_precondition
+from sfss.web import conditional
+from tests.http import headers_of
 
 INFO = FileInfo(10, "abc")
+
+
+def is_unchanged(headers: dict[str, str], info: FileInfo) -> bool:
+    return conditional.is_unchanged(headers_of(headers), info)
+
+
+def requested_range(headers: dict[str, str], info: FileInfo) -> tuple[int, int] | None:
+    return conditional.requested_range(headers_of(headers), info)
+
+
+def write_precondition(headers: dict[str, str]) -> Precondition | None:
+    return conditional.write_precondition(headers_of(headers))
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ import pytest
 
 from sfss.client import Client
 from sfss.errors import Forbidden, Unauthorized
+from sfss.http.messages import Headers, Request
 from sfss.settings import Settings
 from sfss.web.cors import ApiHeaders, Cors
-from sfss.web.doors import FORWARDED, Doors
+from sfss.web.doors import Doors
 from sfss.web.serving import is_active
 from tests.http import Answer, RawClient, ask, form, request
 from tests.programs import ROOT, Sfss, SfssNode
@@ -134,17 +135,9 @@ def test_what_it_does_not_start_with(flags, complaint, tmp_path):
 # Networks.
 
 
-def fake_request(method="PUT", peer="10.1.2.3", forwarded=()):
-    return Request({FORWARDED: forwarded}, method, peer)
-
-
-class Request(dict):
-    path = "/file"
-    headers: dict = {}
-
-    def __init__(self, values, method, remote):
-        super().__init__(values)
-        self.method, self.remote = method, remote
+def request_from(method: str, peer: str, forwarded: list[str]) -> Request:
+    headers = Headers.of((b"X-Forwarded-For", line.encode()) for line in forwarded)
+    return Request.of(method, "/file?path=a", headers, peer=peer)
 
 
 @pytest.mark.parametrize(
@@ -154,7 +147,7 @@ class Request(dict):
         ("::ffff:10.1.2.3", [], True),
         ("11.1.2.3", [], False),
         ("::1", [], False),
-        (None, [], False),
+        ("", [], False),
         ("11.1.2.3", ["10.1.2.3"], False),  # nobody believes that one
         ("192.168.0.1", ["10.1.2.3"], True),
         ("192.168.0.1", ["11.1.2.3"], False),
@@ -178,13 +171,13 @@ class Request(dict):
 def test_networks(peer, forwarded, allowed):
     settings = Settings(allow_writes_from=("10.0.0.0/8",), trust_forwarded_from=("192.168.0.0/24",))
     doors = Doors(settings, cors=NO_CORS)
-    assert doors.reads_open and not doors.writes_open
-    doors.check(fake_request("GET", peer, forwarded))
+    assert doors.reads_are_free
+    doors.check(request_from("GET", peer, forwarded))
     if allowed:
-        doors.check(fake_request("PUT", peer, forwarded))
+        doors.check(request_from("PUT", peer, forwarded))
     else:
         with pytest.raises(Forbidden):
-            doors.check(fake_request("PUT", peer, forwarded))
+            doors.check(request_from("PUT", peer, forwarded))
 
 
 def test_networks_hold_on_a_real_server(tmp_path):
@@ -630,16 +623,18 @@ def test_only_the_names_that_are_listed(tmp_path):
 def test_a_proxy_at_a_unix_socket():
     settings = Settings(allow_writes_from=("10.0.0.0/8",), trust_forwarded_from=("unix", "192.168.0.1"))
     doors = Doors(settings, cors=NO_CORS)
-    for peer in ("", None):
-        assert doors.client_address(peer, ["10.1.2.3"]) == "10.1.2.3"
-        assert doors.client_address(peer, ["10.1.2.3, 192.168.0.1"]) == "10.1.2.3"
-        assert doors.client_address(peer, ["11.1.2.3, 10.1.2.3:99"]) == "10.1.2.3"
-        assert doors.client_address(peer, []) == "unix"
-    doors.check(fake_request("PUT", "", ["10.1.2.3"]))
+    for forwarded, client in (
+        (["10.1.2.3"], "10.1.2.3"),
+        (["10.1.2.3, 192.168.0.1"], "10.1.2.3"),
+        (["11.1.2.3, 10.1.2.3:99"], "10.1.2.3"),
+        ([], "unix"),
+    ):
+        assert doors.client_address(request_from("PUT", "", forwarded)) == client
+    doors.check(request_from("PUT", "", ["10.1.2.3"]))
     with pytest.raises(Forbidden):
-        doors.check(fake_request("PUT", "", ["11.1.2.3"]))
+        doors.check(request_from("PUT", "", ["11.1.2.3"]))
     with pytest.raises(Forbidden):
-        doors.check(fake_request("PUT", "", []))
+        doors.check(request_from("PUT", "", []))
 
 
 # What is open is said.

@@ -58,6 +58,7 @@ WATCH_INTERVAL = 0.1
 _WE_WERE_STOPPED = 0.5
 #: So many bytes are progress; a peer that moves less in a whole operation timeout is stalled.
 _PROGRESS_BYTES = 16 * 1024
+_LEAST_CAPACITY, _MOST_CAPACITY = 4, 64
 #: What is smaller is joined into one write; what is larger is not worth a copy.
 _JOIN_BYTES = 64 * 1024
 #: A transfer of this many bytes under way weighs as much as one operation.
@@ -89,8 +90,8 @@ class _Operation:
         self.weight = weight
 
 
-class Connection(asyncio.Protocol):
-    """See the module. Made by :meth:`open`; :attr:`usable` until it drains or closes."""
+class Connection:
+    """See the module. An :class:`asyncio.Protocol` (but by its base class: a compiled one has none). Made by :meth:`open`; :attr:`usable` until it drains or closes."""
 
     def __init__(
         self,
@@ -103,8 +104,13 @@ class Connection(asyncio.Protocol):
         self.last_reply = 0.0  #: when it came, on the loop's clock
         self.stall_timeout = operation_timeout  #: see the module; seconds
         self.tally = Tally()  #: its owner may put its own here
+        #: A load up to which it pays to fill this connection before the next one. A proxy that answers many
+        #: commands at once shares its reads and writes among them; one that does one after the other would
+        #: keep them waiting for each other.
+        self.capacity = _LEAST_CAPACITY
+        self._burst = 1.0  # replies that come at once, on the average
         self._loop = loop
-        self._transport: asyncio.Transport | None = None
+        self._transport: Any = None  # an asyncio.Transport
         self._parser = ReplyParser()
         self._draining = False
         self._queue: deque[_Operation] = deque()
@@ -138,17 +144,17 @@ class Connection(asyncio.Protocol):
         :raises ProxyDown: when there is no connection, with the reason.
         """
         loop = asyncio.get_running_loop()
+        connection = cls(loop, operation_timeout)
+        made: Any = lambda: connection  # noqa: E731
         try:
             async with asyncio.timeout(connect_timeout):
-                _, connection = await loop.create_connection(
-                    lambda: cls(loop, operation_timeout), host, port
-                )
+                await loop.create_connection(made, host, port)
         except TimeoutError:
             raise ProxyDown(f"no connection within {connect_timeout:g} s") from None
         except OSError as error:
             raise ProxyDown(f"cannot connect: {error.strerror or error}") from error
-        except UnicodeError as error:  # of the host's name
-            raise ProxyDown(f"cannot connect: {error}") from error
+        except UnicodeError as wrong:  # of the host's name
+            raise ProxyDown(f"cannot connect: {wrong}") from wrong
         return connection
 
     # The operations. They raise ConnectionLost if the connection is not usable any more. Otherwise
@@ -290,9 +296,18 @@ class Connection(asyncio.Protocol):
 
     # What the event loop calls.
 
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+    def connection_made(self, transport: Any) -> None:
         self._transport = transport
         self.usable = True
+
+    def eof_received(self) -> None:
+        """The transport closes then."""
+
+    def pause_writing(self) -> None:
+        """What is written waits in the transport; its deadline bounds it."""
+
+    def resume_writing(self) -> None:
+        """Nothing has waited."""
 
     def data_received(self, data: bytes) -> None:
         if not self.is_open:
@@ -301,6 +316,8 @@ class Connection(asyncio.Protocol):
             replies = self._parser.feed(data)
             if replies:
                 self._moved_at = self.last_reply = self._loop.time()
+                self._burst += (len(replies) - self._burst) / 8
+                self.capacity = min(max(_LEAST_CAPACITY, int(2 * self._burst)), _MOST_CAPACITY)
             else:
                 self._received_since += len(data)
                 if self._received_since >= _PROGRESS_BYTES:
@@ -323,12 +340,13 @@ class Connection(asyncio.Protocol):
         is_write = operation.name != "get"
         try:
             outcome = operation.read(operation, reply)
-        except ProtocolError as error:
-            tell(operation.receiver, error)
+        except ProtocolError as garbage:
+            tell(operation.receiver, garbage)
             raise
         except ProxyError as error:
             outcome = error
-            if not (reply.startswith(b"SERVER_ERROR") or (is_write and reply == b"NOT_STORED")):
+            line = reply if isinstance(reply, bytes) else b""
+            if not (line.startswith(b"SERVER_ERROR") or (is_write and line == b"NOT_STORED")):
                 tell(operation.receiver, error)
                 self.close()  # beansdb answers twice to some bad commands
                 return

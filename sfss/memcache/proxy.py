@@ -33,9 +33,7 @@ log = logging.getLogger("sfss.pool")
 #: Seconds between tests of a proxy that is down: doubled each time, with jitter.
 FIRST_PAUSE = 0.5
 LONGEST_PAUSE = 30.0
-#: With so much under way on every open connection, one more is opened.
-_BUSY = 4
-#: So much is worth a wait for the new one, this many seconds at the most.
+#: With so much under way on every open connection, a new one is worth a wait, this many seconds at the most.
 _CLOGGED = 32
 _WAIT_FOR_NEW = 0.05
 
@@ -116,7 +114,7 @@ class Proxy:
         Filling one before the next lets the commands of one turn of the loop share a write.
         """
         last = self._last
-        if last is not None and last.usable and last.load < _BUSY:
+        if last is not None and last.usable and last.load < last.capacity:
             return last
         least: Connection | None = None
         least_load = 0
@@ -124,7 +122,7 @@ class Proxy:
             if not connection.usable:
                 continue
             load = connection.load
-            if load < _BUSY:
+            if load < connection.capacity:
                 self._last = connection
                 return connection
             if least is None or load < least_load:

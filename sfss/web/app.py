@@ -1,25 +1,33 @@
-"""The application: its routes, and what happens around every request."""
+"""The aiohttp application: it can answer everything, and be mounted in a site's own.
+
+Behind ``./bin/sfss`` the HTTP engine answers what is about files itself (:mod:`sfss.web.dispatch`), by the same
+operations, and leaves the rest to this.
+"""
 
 import asyncio
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from http import HTTPStatus
-from time import perf_counter
+from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 
-from sfss.errors import InvalidRequest, SfssError
+from sfss.errors import InvalidRequest, SfssError, UploadTimeout
+from sfss.http.messages import WITHOUT_BODY, Headers, Request, Response
 from sfss.panel import Panel
 from sfss.receivers import is_waited_for
-from sfss.web.access import ROUTE, STARTED
+from sfss.web.api import Api
 from sfss.web.cors import Cors
-from sfss.web.doors import FORWARDED, Doors
-from sfss.web.errors import error_response, http_exception_response, problem
+from sfss.web.doors import Doors
+from sfss.web.errors import error_response, http_exception_response, internal_error
+from sfss.web.operations import MakeOperation
 from sfss.web.request_ids import RequestIds
+from sfss.web.uploads import check_expectation
 
 log = logging.getLogger("sfss.web")
 
 Handler = Callable[[web.Request], Awaitable[web.Response]]
+
+#: The request as the rules see it.
+REQUEST = web.RequestKey("request", Request)
 
 #: How often what has been counted is pinned on the board, in seconds.
 PUBLISH_INTERVAL = 0.25
@@ -30,11 +38,12 @@ def common_headers(cors: Cors) -> dict[str, str]:
     return {"Server": "sfss", "X-Content-Type-Options": "nosniff"} | cors.common_headers
 
 
-def make_app(
-    routes: Iterable[web.RouteDef], doors: Doors, cors: Cors, panel: Panel, request_ids: RequestIds
-) -> web.Application:
+def make_app(api: Api, doors: Doors, cors: Cors, panel: Panel, request_ids: RequestIds) -> web.Application:
     app = web.Application(middlewares=[_around_every_request(doors, cors, request_ids)])
-    app.add_routes(routes)
+    app.add_routes(api.other_routes)
+    for path, method, make_operation in api.file_routes:
+        handler = _awaited(make_operation, api.upload_timeout)
+        app.router.add_route(method, path, handler, expect_handler=_leave_expectation)
     app.cleanup_ctx.append(_publishing(panel))
     return app
 
@@ -73,40 +82,100 @@ def _around_every_request(doors: Doors, cors: Cors, request_ids: RequestIds):
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
-        request[STARTED] = perf_counter()
-        is_waited_for.set(request.protocol.client_waits)
-        request[FORWARDED] = request.headers.getall("X-Forwarded-For", [])
-        if (resource := request.match_info.route.resource) is not None:
-            request[ROUTE] = resource.canonical
-        request_id = request_ids.accept(request.headers.get("X-Request-ID"))
+        ours = request[REQUEST] = _request_of(request)
+        ours.id = request_ids.accept(request.headers.get("X-Request-ID"))
+        is_waited_for.set(lambda: request.transport is not None and not request.transport.is_closing())
+        response: web.StreamResponse | Response | None
         try:
-            response = cors.preflight(request)
+            check_expectation(ours)
+            response = cors.preflight(ours)
             if response is None:
-                _check_framing(request)
-                doors.check(request)
+                doors.check(ours)
                 response = await handler(request)
         except SfssError as error:
             response = error_response(error)
         except web.HTTPException as error:
             response = http_exception_response(error)
         except Exception:
-            log.exception("request failed", extra={"request_id": request_id})
-            response = problem(
-                HTTPStatus.INTERNAL_SERVER_ERROR,
-                f"Something is wrong with sfss itself; its log tells more of {request_id}.",
-            )
+            log.exception("request failed", extra={"request_id": ours.id})
+            response = internal_error(ours.id)
+        finally:
+            if ours.room is not None:
+                ours.room.release()
+        if isinstance(response, Response):
+            response = _response_of(response)
         if "Expect" in request.headers and not request.content.is_eof():
             response.force_close()  # whether the body comes after this answer is the client's choice
         response.headers.update(common)
-        response.headers["X-Request-ID"] = request_id
-        cors.answer(request, response)
+        response.headers["X-Request-ID"] = ours.id
+        response.headers.update(cors.headers_for(ours))
         return response
 
     return middleware
 
 
-def _check_framing(request: web.Request) -> None:
-    """:raises InvalidRequest: if somebody on the way could see another end of the body than we do."""
-    # RFC 9112 6.1: "ought to be handled as an error"; it is how requests are smuggled.
-    if "Transfer-Encoding" in request.headers and "Content-Length" in request.headers:
-        raise InvalidRequest("A request has a Content-Length or a Transfer-Encoding, not both.")
+def _request_of(request: web.Request) -> Request:
+    return Request.of(
+        request.method,
+        request.raw_path,
+        Headers.of(request.raw_headers),
+        length=request.content_length,
+        has_body=request.can_read_body,
+        peer=request.remote or "",
+        is_http_1_0=request.version < (1, 1),
+    )
+
+
+def _response_of(response: Response) -> web.Response:
+    headers = dict(response.headers())
+    if response.status not in WITHOUT_BODY:
+        headers["Content-Length"] = str(response.length)
+    converted = web.Response(status=response.status, body=bytes(response.body) or None, headers=headers)
+    if "Content-Type" not in headers:
+        converted.headers.popall("Content-Type", None)
+    if response.close:
+        converted.force_close()
+    return converted
+
+
+def _awaited(make_operation: MakeOperation, timeout: float) -> Handler:
+    """The handler that does what *make_operation* makes of a request."""
+
+    async def handler(request: web.Request) -> Response:
+        operation = make_operation(request[REQUEST])
+        upload = operation.upload
+        if upload is None:
+            return await operation.run()
+        try:
+            async with asyncio.timeout(timeout):
+                await _invite(request)
+                async for data in request.content.iter_any():
+                    await request[REQUEST].room.grow(request[REQUEST].room.taken + len(data))
+                    upload.feed(data)
+        except TimeoutError:
+            raise UploadTimeout(f"The body did not arrive within {timeout:g} s.") from None
+        except web.RequestPayloadError as error:
+            raise InvalidRequest(f"The body is not framed as the headers say: {error}.") from None
+        except (ConnectionError, RuntimeError) as error:
+            # aiohttp's StreamReader raises a RuntimeError when it is asked after the connection is gone.
+            if isinstance(error, RuntimeError) and request.transport is not None:
+                raise
+            raise InvalidRequest("The connection was closed before the body was whole.") from None
+        operation.content = upload.end()
+        return await operation.run()
+
+    return handler
+
+
+async def _leave_expectation(request: web.Request) -> None:
+    """aiohttp calls this before the handler, when there is an ``Expect``, instead of asking for the
+    body itself: that is done once it is known that the body is wanted.
+    """
+
+
+async def _invite(request: web.Request) -> None:
+    """Answer ``Expect: 100-continue`` (RFC 9110 10.1.1), now that nothing speaks against the body."""
+    if "Expect" in request.headers and request.version >= (1, 1):
+        await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+        # The interim answer does not count as the beginning of the final one.
+        request.writer.output_size = 0

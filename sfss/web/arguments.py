@@ -2,19 +2,18 @@
 
 from urllib.parse import unquote_to_bytes
 
-from aiohttp import web
-
 from sfss.errors import InvalidPath, InvalidRequest
+from sfss.http.messages import Request
 
 
-def path_argument(request: web.BaseRequest) -> str:
+def path_argument(request: Request) -> str:
     """The ``path`` of the request, decoded, not yet looked at.
 
     :raises InvalidRequest: if it is missing, repeated, not UTF-8, or cut off by a ``#``.
     """
-    if "#" in request.raw_path:  # RFC 9112 3.2: no part of a request; never cut off silently
+    if "#" in request.target:  # RFC 9112 3.2: no part of a request; never cut off silently
         raise InvalidRequest("The URL contains a '#'; in a path it is written %23.")
-    value = argument(request.rel_url.raw_query_string, "path")
+    value = argument(request.query, "path")
     if value is None:
         raise InvalidRequest("The argument 'path' is missing; it belongs in the query string.")
     return value
@@ -27,7 +26,7 @@ def argument(query: str, name: str) -> str | None:
 
     :raises InvalidRequest: if it is there twice, or not UTF-8 when it is decoded.
     """
-    found = None
+    found: str | None = None
     for part in query.split("&"):
         key, _, value = part.partition("=")
         if key == name or ("%" in key and _decoded(key) == name):

@@ -1,11 +1,11 @@
 """Conditional and range requests (RFC 9110 13 and 14): pure functions of headers and ETags."""
 
 import re
-from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 
 from sfss.errors import InvalidRequest, PreconditionFailed, RangeNotSatisfiable
-from sfss.models import FileInfo, Precondition
+from sfss.http.messages import Headers
+from sfss.models import FileInfo, Precondition, matches
 
 # RFC 9110 8.8.3: entity-tag = [ "W/" ] DQUOTE *etagc DQUOTE; one member of a list of them, which may
 # be empty (5.6.1.2), with the comma behind it. Each byte has one place in it only: a pattern for the
@@ -15,12 +15,12 @@ _MEMBER = re.compile(r'[ \t]*(?:(W/)?"([\x21\x23-\x7e\x80-\xff]*)"[ \t]*)?(?:,|\
 _RANGE = re.compile(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*", re.IGNORECASE | re.ASCII)
 
 
-def write_precondition(headers: Mapping[str, str]) -> Precondition | None:
+def write_precondition(headers: Headers) -> Precondition | None:
     """What ``If-Match`` and ``If-None-Match`` ask of the file before a write.
 
     :raises InvalidRequest: if one of them is malformed: a write must not ignore it.
     """
-    if "If-Match" not in headers and "If-None-Match" not in headers:
+    if "if-match" not in headers and "if-none-match" not in headers:
         return None
     return Precondition(
         if_match=_etags(headers, "If-Match", weak=False),
@@ -28,7 +28,7 @@ def write_precondition(headers: Mapping[str, str]) -> Precondition | None:
     )
 
 
-def is_unchanged(headers: Mapping[str, str], info: FileInfo) -> bool:
+def is_unchanged(headers: Headers, info: FileInfo) -> bool:
     """Whether a GET or HEAD is to be answered with 304: the client has this version.
 
     A malformed ``If-None-Match`` is passed over: to send the file is never wrong.
@@ -37,22 +37,21 @@ def is_unchanged(headers: Mapping[str, str], info: FileInfo) -> bool:
     :raises InvalidRequest: if ``If-Match`` is malformed.
     """
     # RFC 9110 13.2.2: If-Match first, and its failure is 412; that of If-None-Match is 304.
-    Precondition(if_match=_etags(headers, "If-Match", weak=False)).check(info)
-    if "If-Match" not in headers and _is_modified_since(headers, "If-Unmodified-Since", info):
+    if "if-match" in headers:
+        Precondition(if_match=_etags(headers, "If-Match", weak=False)).check(info)
+    elif _is_modified_since(headers, "if-unmodified-since", info):
         raise PreconditionFailed("If-Unmodified-Since does not hold: the file is newer.")
-    if "If-None-Match" not in headers:
+    if "if-none-match" not in headers:
         # RFC 9110 13.1.3: with an If-None-Match the date is ignored, whatever that one says.
-        return _is_modified_since(headers, "If-Modified-Since", info) is False
+        return _is_modified_since(headers, "if-modified-since", info) is False
     try:
-        Precondition(if_none_match=_etags(headers, "If-None-Match", weak=True)).check(info)
+        tags = _etags(headers, "If-None-Match", weak=True)
     except InvalidRequest:
         return False
-    except PreconditionFailed:
-        return True
-    return False
+    return tags is not None and matches(tags, info)
 
 
-def _is_modified_since(headers: Mapping[str, str], name: str, info: FileInfo) -> bool | None:
+def _is_modified_since(headers: Headers, name: str, info: FileInfo) -> bool | None:
     """Whether the file is newer than the date in the header *name*; None if nobody can say."""
     if info.modified is None or name not in headers:
         return None
@@ -62,7 +61,7 @@ def _is_modified_since(headers: Mapping[str, str], name: str, info: FileInfo) ->
         return None  # RFC 9110 13.1.3: what is no date is ignored
 
 
-def requested_range(headers: Mapping[str, str], info: FileInfo) -> tuple[int, int] | None:
+def requested_range(headers: Headers, info: FileInfo) -> tuple[int, int] | None:
     """The part of the content that ``Range`` asks for, as (first byte, byte behind the last).
 
     None: answer with the whole file, because nothing less is asked for, the header is not
@@ -70,11 +69,11 @@ def requested_range(headers: Mapping[str, str], info: FileInfo) -> tuple[int, in
 
     :raises RangeNotSatisfiable: if the range begins behind the end.
     """
-    match = _RANGE.fullmatch(headers.get("Range", ""))
+    match = _RANGE.fullmatch(headers.get("range"))
     if match is None or match.group(1) == match.group(2) == "":
         return None
     # RFC 9110 13.1.5: strong comparison; a date never matches, for those that we send are weak.
-    if "If-Range" in headers and headers["If-Range"].strip() != f'"{info.etag}"':
+    if "if-range" in headers and headers["if-range"].strip() != f'"{info.etag}"':
         return None
     first_text, last_text = match.groups()
     if not first_text:  # the last so many bytes
@@ -92,15 +91,14 @@ def requested_range(headers: Mapping[str, str], info: FileInfo) -> tuple[int, in
     return start, stop
 
 
-def _etags(headers: Mapping[str, str], name: str, *, weak: bool) -> tuple[str, ...] | None:
+def _etags(headers: Headers, name: str, *, weak: bool) -> tuple[str, ...] | None:
     """The opaque tags of the header, or ("*",); None without the header.
 
     With *weak* (RFC 9110 8.8.3.2), weak tags compare as strong ones; otherwise they never match.
     """
-    if name not in headers:
+    if name.lower() not in headers:
         return None
-    # The header may come in several lines; aiohttp's get gives the first of them only.
-    text = ",".join(headers.getall(name)) if hasattr(headers, "getall") else headers[name]
+    text = headers.get(name.lower())
     if text.strip() == "*":
         return ("*",)
     tags: list[str] = []

@@ -6,7 +6,7 @@ Off without an allow-list. What is allowed is to call the API; cookies play no p
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from aiohttp import web
+from sfss.http.messages import Request, Response, header_lines
 
 _METHODS = "GET, HEAD, PUT, POST, DELETE"
 _MAX_AGE = "7200"  # seconds; browsers do not believe more
@@ -45,30 +45,31 @@ class Cors:
         """Whether pages of *origin* may use the API."""
         return "*" in self._origins or origin in self._origins
 
-    def preflight(self, request: web.BaseRequest) -> web.Response | None:
+    def preflight(self, request: Request) -> Response | None:
         """The answer, if *request* asks whether a page may send another one."""
         if (
             request.method != "OPTIONS"
-            or "Access-Control-Request-Method" not in request.headers
-            or not self.allows(request.headers.get("Origin", ""))
-            or "Origin" not in request.headers
+            or "access-control-request-method" not in request.headers
+            or not self.allows(request.headers.get("origin"))
+            or "origin" not in request.headers
         ):
             return None
-        return web.Response(
-            status=204,
-            headers={
-                "Access-Control-Allow-Methods": _METHODS,
-                "Access-Control-Allow-Headers": self._request_headers,
-                "Access-Control-Max-Age": _MAX_AGE,
-            },
-        )
+        headers = {
+            "Access-Control-Allow-Methods": _METHODS,
+            "Access-Control-Allow-Headers": self._request_headers,
+            "Access-Control-Max-Age": _MAX_AGE,
+        }
+        return Response(204, header_lines(headers))
 
-    def answer(self, request: web.BaseRequest, response: web.StreamResponse) -> None:
-        """Let the page that sent *request* see *response*, if it may."""
-        origin = request.headers.get("Origin")
-        if origin is not None and "*" not in self._origins and origin in self._origins:
-            response.headers["Access-Control-Allow-Origin"] = origin
-            response.headers["Access-Control-Expose-Headers"] = self._answer_headers
+    def headers_for(self, request: Request) -> dict[str, str]:
+        """Headers of the answer that let the page which sent *request* see it, if it may."""
+        origin = request.headers.get("origin")
+        if "*" in self._origins or origin not in self._origins:
+            return {}
+        return {
+            "Access-Control-Allow-Origin": origin,
+            "Access-Control-Expose-Headers": self._answer_headers,
+        }
 
 
 def _listed(names: Iterable[str]) -> str:

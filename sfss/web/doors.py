@@ -12,13 +12,10 @@ is answered: a name that its owner lets point here gives no site the rights of t
 import hmac
 import ipaddress
 import re
-from collections.abc import Iterable, Mapping
-
-from aiohttp import web
-
 from sfss.credentials import Credentials
 from sfss.errors import Forbidden, Unauthorized
-from sfss.node_proofs import Claim, Verifier
+from sfss.http.messages import Headers, Request
+from sfss.node_proofs import Verifier
 from sfss.settings import UNIX, ServerSettings, split_network
 from sfss.signing import check
 from sfss.web.arguments import argument, path_argument
@@ -30,12 +27,6 @@ OPEN = frozenset(("/", "/page.css", "/page.js", "/healthz", "/readyz", "/openapi
 #: Balancers ask for these by an address, whatever the server's names are.
 _OF_ANY_NAME = frozenset(("/healthz", "/readyz"))
 _READING = frozenset(("GET", "HEAD"))
-#: The lines of its ``X-Forwarded-For``. (What was no HTTP has headers of another kind.)
-FORWARDED = web.RequestKey("forwarded", list)
-#: How many bytes may be put: the limit of a signature, None for no other than the service's.
-LIMIT = web.RequestKey("limit", object)
-#: Of a request of another node that has to be proved.
-CLAIM = web.RequestKey("claim", Claim)
 
 _DEFAULT_PORTS = {"http": "80", "https": "443"}
 #: An address as it stands in ``X-Forwarded-For``: some proxies put the port there, too.
@@ -80,16 +71,17 @@ class Doors:
         self._hosts = frozenset(name.lower() for name in settings.allow_host)
         #: Whether nobody has to be asked anything.
         self.reads_open = not credentials.read_tokens
-        self.writes_open = not self._writers and not self._networks
+        #: Whether :meth:`check` would find nothing against any GET or HEAD.
+        self.reads_are_free = self.reads_open and not self._hosts and not self._keys
 
-    def check(self, request: web.Request) -> None:
+    def check(self, request: Request) -> None:
         """Return if *request* may be answered.
 
         :raises Unauthorized: if it needs a token. :raises Forbidden: if it needs another address,
             another host name or origin, or its signature does not hold.
         """
         if request.path not in _OF_ANY_NAME:
-            self._check_host(request.headers.get("Host", ""))
+            self._check_host(request.headers.get("host"))
         if request.path in self._open_paths and request.method in _READING:
             return
         if request.method not in _READING:
@@ -104,33 +96,29 @@ class Doors:
             self._check_node(request)
             return
         if self._networks:
-            address = self.client_address(request.remote, request.get(FORWARDED, ()))
+            address = self.client_address(request)
             if not _is_in(address, self._networks):
                 raise Forbidden("Writes are not allowed from this address.")
         if self._writers:
             self._check_token(request.headers, self._writers)
 
-    def allows_host(self, host: str) -> bool:
-        """Whether this server is known by the name in the header ``Host``."""
-        return not self._hosts or _name_in(host) in self._hosts
-
     def _check_host(self, host: str) -> None:
-        if not self.allows_host(host):
+        if self._hosts and _name_in(host) not in self._hosts:
             raise Forbidden("This server is not known by this host name (see --allow-host).")
 
-    def _check_origin(self, request: web.Request) -> None:
+    def _check_origin(self, request: Request) -> None:
         """:raises Forbidden: if a page of another site sends this, and may not.
 
         Browsers say where a write comes from (https://fetch.spec.whatwg.org/#origin-header,
         https://www.w3.org/TR/fetch-metadata/), and no page can say otherwise.
         """
         headers = request.headers
-        site = headers.get("Sec-Fetch-Site", "").strip().lower()
+        site = headers.get("sec-fetch-site").lower()
         if site == "same-origin":  # whatever a proxy has made of our name
             return
-        origin = headers.get("Origin")
-        if origin is not None:
-            if _is_same(origin, headers.get("Host", "")) or self._cors.allows(origin):
+        if "origin" in headers:
+            origin = headers["origin"]
+            if _is_same(origin, headers.get("host")) or self._cors.allows(origin):
                 return
         elif site != "cross-site":
             return
@@ -138,38 +126,39 @@ class Doors:
             "A page of another site may not write here (--cors-origin allows those that may)."
         )
 
-    def _check_node(self, request: web.Request) -> None:
+    def _check_node(self, request: Request) -> None:
         """Nodes read and write everything: their secret opens all doors, and no token does."""
         if self._nodes is None:
             raise Forbidden("node_secret is not configured on this server: other nodes may not speak to it.")
-        authorization = request.headers.get("Authorization", "")
-        request[CLAIM] = self._nodes.check(request.method, request.path, authorization)
+        authorization = request.headers.get("authorization")
+        request.claim = self._nodes.check(request.method, request.path, authorization)
 
-    def client_address(self, peer: str | None, forwarded: Iterable[str]) -> str | None:
-        """Whose request it is: *peer*, or whom trusted proxies name in their ``X-Forwarded-For``.
+    def client_address(self, request: Request) -> str:
+        """Whose request it is: its peer, or whom trusted proxies name in their ``X-Forwarded-For``.
 
-        *peer* is empty for who comes by a Unix socket; that is called ``unix``.
+        Who comes by a Unix socket is called ``unix``.
 
         Each proxy has put at the end of the list whom it was asked by, so it is read from there,
         for as long as the one who says it is trusted.
         """
-        client = peer or UNIX
+        client = request.peer or UNIX
         if not self._trusted and not self._trusts_unix:
             return client
-        names = [name.strip() for line in forwarded for name in line.split(",")]
+        forwarded = request.headers.get("x-forwarded-for")
+        names = [name.strip() for name in forwarded.split(",")] if forwarded else []
         if client == UNIX and self._trusts_unix and names:
             client = _address_in(names.pop())
         while names and _is_in(client, self._trusted):
             client = _address_in(names.pop())
         return client
 
-    def _is_signed(self, request: web.Request) -> bool:
+    def _is_signed(self, request: Request) -> bool:
         """Whether the URL of *request* has a signature, and it holds. :raises Forbidden: if not."""
-        query = request.rel_url.raw_query_string
+        query = request.query
         signature = argument(query, "signature")
         if signature is None or request.path not in ("/file", "/files"):
             return False
-        request[LIMIT] = check(
+        request.limit = check(
             self._keys,
             request.method,
             path_argument(request),
@@ -179,9 +168,9 @@ class Doors:
         )
         return True
 
-    def _check_token(self, headers: Mapping[str, str], tokens: tuple[bytes, ...]) -> None:
+    def _check_token(self, headers: Headers, tokens: tuple[bytes, ...]) -> None:
         # RFC 9110 11.1: the scheme is case-insensitive.
-        scheme, _, token = headers.get("Authorization", "").partition(" ")
+        scheme, _, token = headers.get("authorization").partition(" ")
         offered = token.strip().encode("utf-8", "surrogateescape")
         found = False
         for known in tokens:  # all of them: the time must not tell which one it was

@@ -6,6 +6,7 @@ from http import HTTPStatus
 from aiohttp import web
 
 from sfss import errors
+from sfss.http.messages import Response
 
 #: An error has the status of the first of its classes that stands here.
 STATUS: dict[type[Exception], HTTPStatus] = {
@@ -14,6 +15,9 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.NotFound: HTTPStatus.NOT_FOUND,
     errors.UploadTimeout: HTTPStatus.REQUEST_TIMEOUT,
+    errors.LengthRequired: HTTPStatus.LENGTH_REQUIRED,
+    errors.HeadTooLarge: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
+    errors.VersionNotSupported: HTTPStatus.HTTP_VERSION_NOT_SUPPORTED,
     errors.AlreadyDeleted: HTTPStatus.CONFLICT,
     errors.NameTaken: HTTPStatus.CONFLICT,
     errors.PreconditionFailed: HTTPStatus.PRECONDITION_FAILED,
@@ -37,7 +41,10 @@ _BODY_UNREAD = (
 )
 
 
-def error_response(error: errors.SfssError) -> web.Response:
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+
+
+def error_response(error: errors.SfssError) -> Response:
     """What the client gets to see of *error*."""
     for kind in type(error).__mro__:
         if kind in STATUS:
@@ -46,25 +53,24 @@ def error_response(error: errors.SfssError) -> web.Response:
     else:
         raise TypeError(f"{type(error).__name__} has no status") from error
     if isinstance(error, errors.RangeNotSatisfiable):
-        response.headers["Content-Range"] = f"bytes */{error.size}"
+        response.add("Content-Range", f"bytes */{error.size}")
     if isinstance(error, errors.Unauthorized):
-        challenge = getattr(error, "challenge", "") or 'Bearer realm="sfss"'  # RFC 6750 3
-        response.headers["WWW-Authenticate"] = challenge
+        response.add("WWW-Authenticate", error.challenge)
     if isinstance(error, errors.NotAGateway):
-        response.headers["X-SFSS-Server"] = "node"
+        response.add("X-SFSS-Server", "node")
     if isinstance(error, errors.Overloaded):
-        response.headers["Retry-After"] = "1"  # RFC 9110 10.2.3
+        response.add("Retry-After", "1")  # RFC 9110 10.2.3
     if isinstance(error, _BODY_UNREAD):
-        response.force_close()  # there may be more of the body than anyone wants to read
+        response.close = True  # there may be more of the body than anyone wants to read
     return response
 
 
-def http_exception_response(error: web.HTTPException) -> web.Response:
+def http_exception_response(error: web.HTTPException) -> Response:
     """aiohttp's own errors (no such route, no such method) in our form."""
     if isinstance(error, web.HTTPMethodNotAllowed):
         allowed = ", ".join(sorted(error.allowed_methods))
         response = problem(HTTPStatus(405), f"{error.method} is not allowed here, but {allowed}.")
-        response.headers["Allow"] = allowed
+        response.add("Allow", allowed)
         return response
     if isinstance(error, web.HTTPNotFound):
         return problem(
@@ -73,15 +79,21 @@ def http_exception_response(error: web.HTTPException) -> web.Response:
     return problem(HTTPStatus(error.status), error.text or error.reason)
 
 
-def problem(status: HTTPStatus, detail: str) -> web.Response:
+def internal_error(request_id: str) -> Response:
+    """Something is wrong with sfss itself; it is in the log under *request_id*."""
+    return problem(
+        HTTPStatus.INTERNAL_SERVER_ERROR, f"Internal error; see the server's log for {request_id}."
+    )
+
+
+def problem(status: HTTPStatus, detail: str) -> Response:
     """A problem document (RFC 9457): the status, and a sentence that helps."""
-    document = {
-        "type": "about:blank",
-        "title": status.phrase,
-        "status": int(status),
-        "detail": detail,
-    }
-    body = json.dumps(document, ensure_ascii=False).encode("utf-8", "backslashreplace")
-    return web.Response(
-        status=status, reason=status.phrase, body=body, content_type="application/problem+json"
+    body = (
+        f'{{"type": "about:blank", "title": "{status.phrase}", "status": {status.value}, '
+        f'"detail": {_encode(detail)}}}'
+    )
+    return Response(
+        status.value,
+        "Content-Type: application/problem+json\r\n",
+        body.encode("utf-8", "backslashreplace"),
     )

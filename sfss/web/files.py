@@ -1,131 +1,79 @@
-"""``POST /files`` and ``GET HEAD PUT DELETE /file``; and what is served alike by a node."""
+"""``POST /files`` and ``GET HEAD PUT DELETE /file``."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable
 from urllib.parse import quote
 
-from aiohttp import web
-
+from sfss.http.messages import Request, Response
 from sfss.models import FileInfo
 from sfss.paths import check_path
 from sfss.service import FileService
 from sfss.web.arguments import path_argument
-from sfss.web.conditional import is_unchanged, requested_range, write_precondition
-from sfss.web.doors import LIMIT
-from sfss.web.serving import FileHeaders, depends_on_content, is_utf8_text
-from sfss.web.uploads import expected_size, leave_expectation, read_upload
+from sfss.web.conditional import write_precondition
+from sfss.web.operations import Delete, Get, MakeOperation, Operation, Put, head
+from sfss.web.serving import FileHeaders
+from sfss.web.uploads import upload_of
+
+_encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
-#: The headers that may make another answer of a GET than the whole file.
-_CONDITIONS = frozenset(
-    ("If-Match", "If-None-Match", "If-Modified-Since", "If-Unmodified-Since", "Range")
-)
-
-
-class Serving:
-    """``GET`` and ``HEAD`` of the files of *service*, with these *headers*."""
-
-    def __init__(self, service: FileService, headers: FileHeaders):
-        self._service = service
-        self._headers = headers
-
-    def path_of(self, request: web.Request) -> str:
-        """Which file *request* is about. :raises InvalidRequest:"""
-        return path_argument(request)
-
-    async def get(self, request: web.Request) -> web.Response:
-        path = self.path_of(request)
-        file = await self._service.get(path)
-        content = file.content
-        headers = self._headers.of(path, file, is_utf8=is_utf8_text(path, content))
-        asked = request.headers
-        if not _CONDITIONS.isdisjoint(asked):
-            info = FileInfo(len(content), file.etag, file.modified)
-            if is_unchanged(asked, info):
-                return _not_modified(headers)
-            if part := requested_range(asked, info):
-                start, stop = part
-                headers["Content-Range"] = f"bytes {start}-{stop - 1}/{info.size}"
-                return web.Response(status=206, body=content[start:stop], headers=headers)
-        return web.Response(body=content, headers=headers)
-
-    async def head(self, request: web.Request) -> web.Response:
-        path = self.path_of(request)
-        is_utf8 = False
-        if depends_on_content(path):
-            file = await self._service.get(path)
-            info, is_utf8 = file.info, is_utf8_text(path, file.content)
-        else:
-            info = await self._service.stat(path)
-        headers = self._headers.of(path, info, is_utf8=is_utf8)
-        if is_unchanged(request.headers, info):
-            return _not_modified(headers)
-        return web.Response(headers=headers | {"Content-Length": str(info.size)})
-
-
-class Files(Serving):
-    """The handlers over *service*. *upload_timeout*: seconds for the body of an upload."""
+class Files:
+    """The files of *service*, with these *headers*. *upload_timeout*: seconds for the body of an upload."""
 
     def __init__(self, service: FileService, headers: FileHeaders, *, upload_timeout: float):
-        super().__init__(service, headers)
-        self._upload_timeout = upload_timeout
+        self._service = service
+        self._headers = headers
+        self.upload_timeout = upload_timeout
+        #: What answers them, by path and method.
+        self.operations: dict[tuple[str, str], MakeOperation] = {
+            ("/file", "GET"): self.get,
+            ("/file", "HEAD"): self.head,
+            ("/file", "PUT"): self.put,
+            ("/file", "DELETE"): self.delete,
+            ("/files", "POST"): self.post,
+        }
 
-    def routes(self) -> list[web.RouteDef]:
-        return [
-            web.post("/files", self.post, expect_handler=leave_expectation),
-            web.get("/file", self.get, allow_head=False),
-            web.head("/file", self.head),
-            web.put("/file", self.put, expect_handler=leave_expectation),
-            web.delete("/file", self.delete),
-        ]
+    def get(self, request: Request) -> Operation:
+        return Get(request, path_argument(request), self._service, self._headers)
 
-    async def put(self, request: web.Request) -> web.Response:
-        return updated(*await self._store(request))
+    def head(self, request: Request) -> Operation:
+        return head(request, path_argument(request), self._service, self._headers)
 
-    async def post(self, request: web.Request) -> web.Response:
-        return created(*await self._store(request))
+    def put(self, request: Request) -> Operation:
+        return self._put(request, updated)
 
-    async def delete(self, request: web.Request) -> web.Response:
+    def post(self, request: Request) -> Operation:
+        return self._put(request, created)
+
+    def delete(self, request: Request) -> Operation:
         path = path_argument(request)
-        await self._service.delete(path, write_precondition(request.headers))
-        return web.Response(status=204)
+        return Delete(request, path, self._service, write_precondition(request.headers))
 
-    async def _store(self, request: web.Request) -> tuple[str, FileInfo]:
+    def _put(self, request: Request, written: Callable[[str, FileInfo], Response]) -> Operation:
         # All that can be wrong without the body is looked at before it is read.
         path = check_path(path_argument(request))
         precondition = write_precondition(request.headers)
         limit = self._service.max_file_size
-        if (signed := request.get(LIMIT)) is not None:
-            limit = min(limit, signed)
-        size = expected_size(request, limit)
-        async with self._service.admission.room(size, upload=True):
-            content = await read_upload(request, limit=limit, timeout=self._upload_timeout)
-            return path, await self._service.put(path, content, precondition)
+        if request.limit is not None:
+            limit = min(limit, request.limit)
+        upload = upload_of(request, limit, forms=True)
+        return Put(request, path, self._service, precondition, upload, written)
 
 
-def _not_modified(headers: Mapping[str, str]) -> web.Response:
-    # RFC 9110 15.4.5: what a cache may need; the rest it has.
-    kept = {name: headers[name] for name in ("ETag", "Cache-Control") if name in headers}
-    return web.Response(status=304, headers=kept)
-
-
-def updated(path: str, info: FileInfo) -> web.Response:
+def updated(path: str, info: FileInfo) -> Response:
     """The answer to a PUT that has happened."""
-    return _written(200, path, info)
+    return Response(200, _lines_of(info), _document(path, info))
 
 
-def created(path: str, info: FileInfo) -> web.Response:
+def created(path: str, info: FileInfo) -> Response:
     """The answer to a POST that has happened."""
-    response = _written(201, path, info)
-    response.headers["Location"] = "/file?path=" + quote(path, safe="/")
-    return response
+    location = f"Location: /file?path={quote(path, safe='/')}\r\n"
+    return Response(201, _lines_of(info) + location, _document(path, info))
 
 
-def _written(status: int, path: str, info: FileInfo) -> web.Response:
-    document = {"path": path, "size": info.size, "etag": info.etag}
-    return web.Response(
-        status=status,
-        text=json.dumps(document, ensure_ascii=False) + "\n",
-        content_type="application/json",
-        headers={"ETag": f'"{info.etag}"'},
-    )
+def _lines_of(info: FileInfo) -> str:
+    return f'ETag: "{info.etag}"\r\nContent-Type: application/json; charset=utf-8\r\n'
+
+
+def _document(path: str, info: FileInfo) -> bytes:
+    return f'{{"path": {_encode(path)}, "size": {info.size}, "etag": "{info.etag}"}}\n'.encode()

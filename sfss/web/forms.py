@@ -12,6 +12,7 @@ The rules kept here:
 import re
 
 from sfss.errors import FileTooLarge, InvalidRequest
+from sfss.web.pieces import Pieces
 
 #: The field of the form that holds the file.
 FIELD = "upload_file"
@@ -31,7 +32,7 @@ _BOUNDARY = re.compile(r"[\x20-\x7e]{1,200}")
 
 def parameters_of(header: str) -> tuple[str, dict[str, str]]:
     """The value before the first semicolon, in lower case, and the parameters behind it by name."""
-    parameters = {}
+    parameters: dict[str, str] = {}
     for name, value in _PARAMETER.findall(header):
         if value.startswith('"'):
             value = re.sub(r"\\(.)", r"\1", value[1:-1], flags=re.DOTALL)
@@ -48,12 +49,12 @@ class FormReader:
     def __init__(self, boundary: str, limit: int):
         if not _BOUNDARY.fullmatch(boundary):
             raise InvalidRequest("The form has no valid boundary in its Content-Type.")
+        self.most = limit + FORM_OVERHEAD  #: bytes of the whole form
         self._delimiter = b"\r\n--" + boundary.encode("ascii")
         self._limit = limit
         self._buffer = b"\r\n"  # the first delimiter may stand at the very beginning
         self._step = self._read_content  # of the preamble, at first
-        self._file: list[bytes] | None = None
-        self._size = 0  # of the file
+        self._file: Pieces | None = None
         self._other = 0  # bytes around it
         self._in_file = False
         self._has_name = False  # the file
@@ -77,9 +78,9 @@ class FormReader:
             raise InvalidRequest("The form is cut off: its last boundary is missing.")
         if self._file is None:
             raise InvalidRequest(f"The form has no field {FIELD!r}.")
-        if not self._size and not self._has_name:
+        if not self._file.size and not self._has_name:
             raise InvalidRequest(f"The form holds no file: none was chosen in the field {FIELD!r}.")
-        return b"".join(self._file)
+        return self._file.taken()
 
     def _read_content(self) -> bool:
         """Pass on content up to the next delimiter; whether there is more to do."""
@@ -144,17 +145,16 @@ class FormReader:
             if parameters.get("name") == FIELD:
                 if self._file is not None:
                     raise InvalidRequest(f"The form has two files in {FIELD!r}; send one at a time.")
-                self._file, self._in_file = [], True
+                self._file, self._in_file = Pieces(), True
                 self._has_name = bool(parameters.get("filename") or parameters.get("filename*"))
             return
 
     def _take(self, content: bytes) -> None:
-        if not self._in_file or not content:
+        if not self._in_file or not content or self._file is None:
             return
-        self._size += len(content)
         self._other -= len(content)
-        self._file.append(content)
-        if self._size > self._limit:
+        self._file.add(content)
+        if self._file.size > self._limit:
             raise FileTooLarge.over(self._limit)
 
     def _check_overhead(self) -> None:

@@ -1,19 +1,16 @@
 """A gateway, or a server with a store of its own, as it looks from outside."""
 
-from aiohttp import web
-
 from sfss.credentials import Credentials
-from sfss.models import FileInfo
 from sfss.panel import Panel
 from sfss.service import FileService
 from sfss.settings import Settings
+from sfss.web.api import Api
 from sfss.web.cors import ApiHeaders, Cors
 from sfss.web.doors import OPEN, Doors
-from sfss.web.fastpath import PlainRequest, plain_request
-from sfss.web.files import Files, created, updated
+from sfss.web.files import Files
 from sfss.web.openapi import documented_headers
 from sfss.web.page import Page
-from sfss.web.server import Runner, Surface, assemble
+from sfss.web.server import WebServer
 from sfss.web.serving import FileHeaders
 from sfss.web.status import Status
 
@@ -21,12 +18,12 @@ from sfss.web.status import Status
 _OF_FILES = (("/file", "GET"), ("/file", "PUT"), ("/files", "POST"), ("/file", "DELETE"))
 
 
-def make_runner(
+def make_server(
     service: FileService,
     settings: Settings,
     credentials: Credentials = Credentials(),
     panel: Panel | None = None,
-) -> Runner:
+) -> WebServer:
     """All that serves *service* over HTTP, put together as *settings* say.
 
     *panel*: where this process's figures meet those of others, if there are others.
@@ -40,7 +37,7 @@ def make_runner(
         reads_open=lambda: doors.reads_open,
     )
     files = Files(service, headers, upload_timeout=settings.upload_timeout)
-    routes = [*files.routes(), *Status(service, panel).routes()]
+    others = Status(service, panel).routes()
     if settings.page:
         page = Page(
             service,
@@ -48,11 +45,14 @@ def make_runner(
             uploads=settings.page_uploads,
             warnings=lambda: doors.warnings,
         )
-        routes += page.routes()
-    surface = Surface(routes, plain_request, headers.lines_of, _written, _OF_FILES)
-    return assemble(surface, service, settings, doors, cors, panel)
-
-
-def _written(request: PlainRequest, info: FileInfo) -> web.Response:
-    made = created if request.method == "POST" else updated
-    return made(request.path, info)
+        others += page.routes()
+    operations = files.operations
+    found = {key: (make, key[0]) for key, make in operations.items()}
+    api = Api(
+        find=lambda request: found.get((request.path, request.method)),
+        file_routes=[(path, method, make) for (path, method), make in operations.items()],
+        other_routes=others,
+        of_files=_OF_FILES,
+        upload_timeout=settings.upload_timeout,
+    )
+    return WebServer(api, service, settings, doors, cors, panel)

@@ -6,31 +6,36 @@
 
 import json
 import re
+from collections.abc import Callable
+from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
 
 from sfss.credentials import Credentials
 from sfss.errors import Forbidden, InvalidPath, InvalidRequest, NotAGateway, NotFound
+from sfss.http.messages import Request, Response, header_lines
+from sfss.models import Precondition
 from sfss.node_settings import NodeSettings
 from sfss.panel import Panel
 from sfss.paths import PLAIN_IN_A_URL, check_path
 from sfss.replication.changes import BadMessage
 from sfss.replication.names import is_reserved
-from sfss.replication.node import Node, NodeFileInfo, hashed
+from sfss.replication.node import Node, hashed
 from sfss.replication.transport import MEDIA_TYPE, MESSAGE_ROOM, RESOURCE
 from sfss.service import FileService
+from sfss.web.api import Api
 from sfss.web.arguments import argument, percent_decoded
 from sfss.web.conditional import write_precondition
 from sfss.web.cors import ApiHeaders, Cors
-from sfss.web.doors import CLAIM, Doors
-from sfss.web.fastpath import NODE_RESOURCE, PlainRequest, plain_node_request
-from sfss.web.files import Serving
+from sfss.web.doors import Doors
+from sfss.web.forms import parameters_of
+from sfss.web.operations import Delete, Get, MakeOperation, Operation, Put, Write, head
 from sfss.web.page import Page
-from sfss.web.server import Runner, Surface, assemble
+from sfss.web.server import WebServer
 from sfss.web.serving import FileHeaders
-from sfss.web.status import Status, fresh
-from sfss.web.uploads import expected_size, leave_expectation, read_upload
+from sfss.web.status import Status, fresh, fresh_response
+from sfss.web.uploads import Upload, upload_of
 
 _PAGE = "/_page"
 #: A generated name never changes its content: caches may keep it for a year, and need not ask again. (Not
@@ -47,139 +52,196 @@ HEADERS = ApiHeaders(
         + ("Retry-After", "X-Content-SHA1", "X-Request-ID")
     ),
 )
-_MESSAGE_TIMEOUT = 120.0  # seconds
 
 _SHA1 = re.compile("[0-9a-f]{40}")
-_ENCODER = json.JSONEncoder(ensure_ascii=False)
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+#: Of files, in the metrics.
+_ROUTE = "/{path}"
+#: URLs that are no files, and that the application answers.
+_OTHERS = frozenset(("/", "/metrics", "/healthz", "/readyz", "/_status", "/_verify", "/_page"))
 
 
-def path_of(request: web.BaseRequest) -> str:
+def path_of(request: Request) -> str:
     """The file that the URL of *request* names, decoded once. :raises InvalidPath:"""
-    target = request.raw_path
-    if "#" in target:  # RFC 9112 3.2: no part of a request; never cut off silently
+    if "#" in request.target:  # RFC 9112 3.2: no part of a request; never cut off silently
         raise InvalidPath("The URL contains a '#'; in a name it is written %23.")
-    if not target.startswith("/"):  # RFC 9112 3.2.2: absolute-form, as proxies are asked
-        target = "/" + target.partition("://")[2].partition("/")[2]
-    raw = target.partition("?")[0].removeprefix("/")
-    path = check_path(percent_decoded(raw, "URL"))
+    path = check_path(percent_decoded(request.path[1:], "URL"))
     if is_reserved(path):
         raise InvalidPath(f"The name {path!r} is the node's own; choose another one.")
     return path
 
 
-class NodeFiles(Serving):
-    """The files of *node*, which stands behind *service*."""
+class NodePut(Put):
+    """A put whose client says what the SHA-1 of the body is, or that is too long to be hashed in passing."""
+
+    __slots__ = ("_expected", "_node")
+
+    def __init__(
+        self,
+        request: Request,
+        path: str,
+        service: FileService,
+        precondition: Precondition | None,
+        upload: Upload,
+        written: Callable[[str, Any], Response],
+        node: Node,
+        expected: str | None,
+    ):
+        Put.__init__(self, request, path, service, precondition, upload, written)
+        self._node = node
+        self._expected = expected
+
+    def begin(self) -> bool:
+        return self._expected is None and Put.begin(self)
+
+    async def run(self) -> Response:
+        digests = await hashed(self.content)
+        if self._expected not in (None, digests.sha1):
+            raise InvalidRequest(
+                f"X-Content-SHA1 is not that of the body, which is {digests.sha1}."
+            )
+        precondition = self._precondition
+        return self.response(await self._node.put(self._path, self.content, precondition, digests=digests))
+
+
+class Message(Write):
+    """``POST /_replication``: what another node has to say, and the answer."""
+
+    __slots__ = ("_node",)
+
+    def __init__(self, request: Request, node: Node, service: FileService):
+        Write.__init__(self, request, service.admission.peers.room())
+        self._node = node
+        limit = service.max_file_size + MESSAGE_ROOM
+        if "origin" in request.headers:
+            raise Forbidden("This is not for browsers.")
+        # A browser would have to ask before it sends this.
+        if parameters_of(request.headers.get("content-type"))[0] != MEDIA_TYPE:
+            raise InvalidRequest(f"Content-Type must be {MEDIA_TYPE} here.")
+        self.upload = upload_of(request, limit, forms=False)
+
+    def begin(self) -> bool:
+        return False
+
+    async def run(self) -> Response:
+        claim = self.request.claim
+        if claim is not None:
+            claim.check_body(self.content)
+        try:
+            answer = await self._node.answer(self.content)
+        except BadMessage as error:
+            raise InvalidRequest(str(error)) from error
+        response = fresh_response(answer, MEDIA_TYPE)
+        if claim is not None:
+            response.lines += header_lines(claim.headers_of_answer(response.status, answer))
+        return response
+
+
+class NodeFiles:
+    """The files of *node*, which stands behind *service*, and the messages of other nodes."""
 
     def __init__(
         self, node: Node, service: FileService, headers: FileHeaders, settings: NodeSettings
     ):
-        super().__init__(service, headers)
         self._node = node
-        self._timeout = settings.upload_timeout
+        self._service = service
+        self._headers = headers
         self._immutable = node.options.immutable
         self._url = settings.url.rstrip("/")
+        self._operations = {
+            "GET": (self.get, _ROUTE),
+            "HEAD": (self.head, _ROUTE),
+            "PUT": (self.put, _ROUTE),
+            "DELETE": (self.delete, _ROUTE),
+        }
+        self._message = (self.message, RESOURCE)
 
-    def routes(self) -> list[web.RouteDef]:
+    def find(self, request: Request) -> tuple[MakeOperation, str] | None:
+        path = request.path
+        if path == RESOURCE and request.method == "POST":
+            return self._message
+        if path in _OTHERS or path.startswith("/_page/"):
+            return None
+        return self._operations.get(request.method)
+
+    def routes(self) -> list[tuple[str, str, MakeOperation]]:
         name = r"/{path:[\s\S]*}"  # a newline, too: it gets its 400
         return [
-            web.get(name, self.get, allow_head=False),
-            web.head(name, self.head),
-            web.put(name, self.put, expect_handler=leave_expectation),
-            web.delete(name, self.delete),
+            (RESOURCE, "POST", self.message),
+            *((name, method, make) for method, (make, _) in self._operations.items()),
         ]
 
-    def path_of(self, request: web.Request) -> str:
-        _check_query(request, reading=True)
-        return path_of(request)
+    def get(self, request: Request) -> Operation:
+        return Get(request, self._path_to_read(request), self._service, self._headers)
 
-    async def put(self, request: web.Request) -> web.Response:
+    def head(self, request: Request) -> Operation:
+        return head(request, self._path_to_read(request), self._service, self._headers)
+
+    def put(self, request: Request) -> Operation:
         _check_query(request)
         path = path_of(request)
         expected = _expected_sha1(request)
         precondition = None if self._immutable else write_precondition(request.headers)
-        limit = self._service.max_file_size
-        size = expected_size(request, limit)
-        async with self._service.admission.room(size, upload=True):
-            content = await read_upload(request, limit=limit, timeout=self._timeout, forms=False)
-            digests = await hashed(content)
-            if expected not in (None, digests.sha1):
-                raise InvalidRequest(
-                    f"X-Content-SHA1 is not that of the body, which is {digests.sha1}."
-                )
-            return self.written(await self._node.put(path, content, precondition, digests=digests))
-
-    def written(self, info: NodeFileInfo) -> web.Response:
-        """The answer to a PUT that has happened."""
-        if not self._immutable and not info.is_new:
-            return web.Response(status=204, headers=_tags(info))
-        headers = _tags(info) | {"Location": self._url + "/" + quote(info.path, safe=PLAIN_IN_A_URL)}
-        document = {"path": info.path, "size": info.size, "etag": info.etag, "sha1": info.sha1}
-        return web.Response(
-            status=201 if info.changed else 302,
-            text=_ENCODER.encode(document) + "\n",
-            content_type="application/json",
-            headers=headers,
+        upload = upload_of(request, self._service.max_file_size, forms=False)
+        return NodePut(
+            request, path, self._service, precondition, upload, self.written, self._node, expected
         )
 
-    async def delete(self, request: web.Request) -> web.Response:
+    def delete(self, request: Request) -> Operation:
         _check_query(request)
         path = path_of(request)
         precondition = write_precondition(request.headers)
-        await self._service.delete(path, precondition)
-        return web.Response(status=200 if self._immutable else 204)
+        return Delete(request, path, self._service, precondition, 200 if self._immutable else 204)
+
+    def message(self, request: Request) -> Operation:
+        return Message(request, self._node, self._service)
+
+    def written(self, path: str, info: Any) -> Response:
+        """The answer to a PUT that has happened."""
+        tags = f'ETag: "{info.etag}"\r\nX-Content-SHA1: {info.sha1}\r\n'
+        if not self._immutable and not info.is_new:
+            return Response(204, tags)
+        location = self._url + "/" + quote(info.path, safe=PLAIN_IN_A_URL)
+        document = (
+            f'{{"path": {_encode(info.path)}, "size": {info.size}, "etag": "{info.etag}", '
+            f'"sha1": "{info.sha1}"}}\n'
+        )
+        lines = f"{tags}Location: {location}\r\nContent-Type: application/json; charset=utf-8\r\n"
+        return Response(201 if info.changed else 302, lines, document.encode())
+
+    def _path_to_read(self, request: Request) -> str:
+        _check_query(request, reading=True)
+        return path_of(request)
 
 
-class Neighbours:
-    """``POST /_replication``, and what an operator has: ``/_status``, ``/_verify``."""
+class Operating:
+    """What an operator has: ``/_status``, ``/_verify``."""
 
-    def __init__(self, node: Node, service: FileService):
+    def __init__(self, node: Node):
         self._node = node
-        self._service = service
 
     def routes(self) -> list[web.RouteDef]:
-        return [
-            web.post(RESOURCE, self.replicate),
-            web.get("/_status", self.status),
-            web.post("/_verify", self.verify),
-        ]
-
-    async def replicate(self, request: web.Request) -> web.Response:
-        _check_origin(request)
-        if request.content_type != MEDIA_TYPE:  # a browser would have to ask before it sends this
-            raise InvalidRequest(f"Content-Type must be {MEDIA_TYPE} here.")
-        limit = self._service.max_file_size + MESSAGE_ROOM
-        size = expected_size(request, limit)
-        async with self._service.admission.room(size, upload=True):
-            body = await read_upload(request, limit=limit, timeout=_MESSAGE_TIMEOUT, forms=False)
-            claim = request.get(CLAIM)
-            if claim is not None:
-                claim.check_body(body)
-            try:
-                answer = await self._node.answer(body)
-            except BadMessage as error:
-                raise InvalidRequest(str(error)) from error
-        response = fresh(answer, MEDIA_TYPE)
-        if claim is not None:
-            response.headers.update(claim.headers_of_answer(response.status, answer))
-        return response
+        return [web.get("/_status", self.status), web.post("/_verify", self.verify)]
 
     async def status(self, request: web.Request) -> web.Response:
         return fresh(json.dumps(self._node.status(), indent=2) + "\n", "application/json")
 
     async def verify(self, request: web.Request) -> web.Response:
         """Begin to read everything again; ``/_status`` tells how far it is."""
-        _check_origin(request)
-        self._node.verification.start()
+        if "Origin" in request.headers:
+            raise Forbidden("This is not for browsers.")
+        if self._node.verification is not None:
+            self._node.verification.start()
         return web.Response(status=202, headers={"Location": "/_status"})
 
 
-def make_node_runner(
+def make_node_server(
     node: Node,
     service: FileService,
     settings: NodeSettings,
     credentials: Credentials,
     panel: Panel,
-) -> Runner:
+) -> WebServer:
     """All that serves *node*, which stands behind *service*, over HTTP."""
     cors = Cors(settings.cors_origin, HEADERS)
     # (Not doors.OPEN: that has names which are files here.)
@@ -192,26 +254,29 @@ def make_node_runner(
         inline_active=settings.inline_active,
         cache_control=settings.cache_control or default,
         reads_open=lambda: doors.reads_open,
-        more=lambda file: {"X-Content-SHA1": file.sha1},
+        more=_sha1_line,
     )
     files = NodeFiles(node, service, headers, settings)
-    routes = [*Neighbours(node, service).routes(), *Status(service, panel, "node").routes_of_a_node()]
+    others = [*Operating(node).routes(), *Status(service, panel, "node").routes_of_a_node()]
     if settings.page:
         page = Page(service, panel, uploads=False, warnings=lambda: doors.warnings)
-        routes += page.routes(_PAGE)
-        routes.append(web.get("/", _to_the_page))
+        others += page.routes(_PAGE)
+        others.append(web.get("/", _to_the_page))
     else:
-        routes.append(web.get("/", _nothing))
-    routes += files.routes()
-    surface = Surface(
-        routes,
-        _plain_request,
-        headers.lines_of,
-        lambda request, info: files.written(info),
-        tuple((NODE_RESOURCE, method) for method in ("GET", "PUT", "DELETE")),
-        RESOURCE,
+        others.append(web.get("/", _nothing))
+    api = Api(
+        find=files.find,
+        file_routes=files.routes(),
+        other_routes=others,
+        of_files=tuple((_ROUTE, method) for method in ("GET", "PUT", "DELETE")),
+        upload_timeout=settings.upload_timeout,
+        nodes_path=RESOURCE,
     )
-    return assemble(surface, service, settings, doors, cors, panel)
+    return WebServer(api, service, settings, doors, cors, panel)
+
+
+def _sha1_line(file: Any) -> str:
+    return f"X-Content-SHA1: {file.sha1}\r\n"
 
 
 async def _to_the_page(request: web.Request) -> web.Response:
@@ -222,17 +287,12 @@ async def _nothing(request: web.Request) -> web.Response:
     raise NotFound("There is nothing at this URL; files are at /NAME.")
 
 
-def _plain_request(data: bytes) -> PlainRequest | None:
-    request = plain_node_request(data)
-    return None if request is None or is_reserved(request.path) else request
-
-
-def _check_query(request: web.BaseRequest, *, reading: bool = False) -> None:
+def _check_query(request: Request, *, reading: bool = False) -> None:
     """:raises InvalidRequest: if the request has a query: a node knows none, and this may be meant for a gateway.
 
     One that only reads may have what makes caches ask again (``?v=3``), but not a gateway's arguments.
     """
-    query = request.rel_url.raw_query_string
+    query = request.query
     if not query or (reading and argument(query, "path") is None):
         return
     raise NotAGateway(
@@ -240,22 +300,11 @@ def _check_query(request: web.BaseRequest, *, reading: bool = False) -> None:
     )
 
 
-def _check_origin(request: web.BaseRequest) -> None:
-    """:raises Forbidden: if a page of some site has sent this: that is not what it is for."""
-    if "Origin" in request.headers:
-        raise Forbidden("This is not for browsers.")
-
-
-def _tags(info: NodeFileInfo) -> dict[str, str]:
-    return {"ETag": f'"{info.etag}"', "X-Content-SHA1": info.sha1}
-
-
-def _expected_sha1(request: web.BaseRequest) -> str | None:
+def _expected_sha1(request: Request) -> str | None:
     """What the client says that the body's SHA-1 is. :raises InvalidRequest: if it is none."""
-    text = request.headers.get("X-Content-SHA1")
-    if text is None:
+    if "x-content-sha1" not in request.headers:
         return None
-    digest = text.strip().lower()
+    digest = request.headers.get("x-content-sha1").lower()
     if not _SHA1.fullmatch(digest):
         raise InvalidRequest("X-Content-SHA1 is not a SHA-1: it has 40 hex digits.")
     return digest

@@ -6,14 +6,14 @@ What could run at all is offered as a download, unless the operator wants it oth
 """
 
 import re
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from email.utils import formatdate
 from functools import lru_cache
+from typing import Any
 from urllib.parse import quote
 
+from sfss.http.messages import header_lines
 from sfss.media_types import media_type_of
-from sfss.models import FileInfo, StoredFile
 
 _POLICY = "default-src 'none'; img-src 'self' data:; media-src 'self'; style-src 'unsafe-inline'"
 #: The viewers of browsers run it apart from the site already, and show nothing in a sandbox.
@@ -40,10 +40,10 @@ _ESCAPE = 0x1B
 _PLAIN_NAME = re.compile(r"[A-Za-z0-9._~-]+")
 _NOT_QUOTED = re.compile(r'[^\x20-\x7e]|["\\%]')
 #: Directives that open a shared cache to what is not for everybody (RFC 9111 5.2.2).
-_OF_SHARED_CACHES = ("public", "s-maxage")
+_OF_SHARED_CACHES = frozenset(("public", "s-maxage"))
 
-#: More headers of a file, by name.
-MoreHeaders = Callable[[StoredFile | FileInfo], dict[str, str]]
+#: More headers of a file (or of what is known of it), as lines.
+MoreHeaders = Callable[[Any], str]
 
 
 def is_active(content_type: str) -> bool:
@@ -72,39 +72,39 @@ class FileHeaders:
         self._cache_control = {True: cache_control, False: _private(cache_control)}
         self._more = more
 
-    def of(self, path: str, file: StoredFile | FileInfo, *, is_utf8: bool) -> dict[str, str]:
-        """*is_utf8*: see :func:`is_utf8_text`."""
-        return _by_path(path, is_utf8, self._inline_active) | self._of_file(file)
-
-    def lines_of(self, path: str, file: StoredFile) -> str:
-        """The same as they stand in the head of an answer."""
+    def lines(self, path: str, file: Any) -> str:
+        """Those of *file* at *path*, as they stand in the head of an answer."""
         lines, of_utf8_text = _lines_by_path(path, self._inline_active)
         if of_utf8_text and _is_utf8(file.content):
             lines = of_utf8_text
-        for name, value in self._of_file(file).items():
-            lines += f"{name}: {value}\r\n"
+        return lines + self._lines_of_file(file)
+
+    def lines_without_content(self, path: str, info: Any) -> str:
+        """The same, if :func:`depends_on_content` says that the content does not matter."""
+        return _lines_by_path(path, self._inline_active)[0] + self._lines_of_file(info)
+
+    def lines_of_unchanged(self, file: Any) -> str:
+        """RFC 9110 15.4.5: what a cache may need of a file that it has."""
+        return f'ETag: "{file.etag}"\r\n{self._cache_line()}'
+
+    def _lines_of_file(self, file: Any) -> str:
+        lines = f'ETag: "{file.etag}"\r\nAccept-Ranges: bytes\r\n'
+        if file.modified is not None:
+            lines += f"Last-Modified: {http_date(int(file.modified))}\r\n"
+        lines += self._cache_line()
+        if self._more is not None:
+            lines += self._more(file)
         return lines
 
-    def _of_file(self, file: StoredFile | FileInfo) -> dict[str, str]:
-        headers = {"ETag": f'"{file.etag}"', "Accept-Ranges": "bytes"}
-        if file.modified is not None:
-            headers["Last-Modified"] = http_date(int(file.modified))
-        if cache_control := self._cache_control[self._reads_open()]:
-            headers["Cache-Control"] = cache_control
-        if self._more is not None:
-            headers |= self._more(file)
-        return headers
-
-
-def is_utf8_text(path: str, content: bytes | bytearray) -> bool:
-    """Whether *content* is a text by the name of its file, and valid UTF-8.
-
-    Only then its charset is said: without one browsers take a text for Windows-1252.
-    """
-    return depends_on_content(path) and _is_utf8(content)
+    def _cache_line(self) -> str:
+        cache_control = self._cache_control[self._reads_open()]
+        return f"Cache-Control: {cache_control}\r\n" if cache_control else ""
 
 
 def _is_utf8(content: bytes | bytearray) -> bool:
+    """Whether a text is valid UTF-8. Only then its charset is said: without one browsers take it for
+    Windows-1252.
+    """
     if content.isascii():
         return _ESCAPE not in content
     try:
@@ -119,18 +119,10 @@ def depends_on_content(path: str) -> bool:
     return media_type_of(path).startswith("text/")
 
 
-def header_lines(headers: Mapping[str, str]) -> str:
-    return "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-
-
 @lru_cache(maxsize=1024)
 def http_date(second: int) -> str:
     """*second*, since the epoch, as RFC 9110 5.6.7 wants it."""
     return formatdate(second, usegmt=True)
-
-
-def date_of_now() -> str:
-    return http_date(int(time.time()))
 
 
 @lru_cache(maxsize=4096)
@@ -174,6 +166,6 @@ def _private(cache_control: str) -> str:
     kept = [
         directive
         for directive in directives
-        if directive.partition("=")[0].strip().lower() not in (*_OF_SHARED_CACHES, "private")
+        if directive.partition("=")[0].strip().lower() not in _OF_SHARED_CACHES | {"private"}
     ]
     return ", ".join(["private", *kept])

@@ -10,6 +10,7 @@ from aiohttp import web
 
 from sfss.errors import InvalidRequest, SfssError
 from sfss.figures import Figures
+from sfss.http.messages import Response
 from sfss.panel import Panel
 from sfss.service import EVENTS, FileService, Shared, Stats
 from sfss.web.arguments import argument
@@ -83,7 +84,7 @@ class Status:
         response.headers["X-SFSS-Server"] = self._kind
         return response
 
-    async def ready(self, request: web.Request) -> web.Response:
+    async def ready(self, request: web.Request) -> web.Response | Response:
         """It can serve: a store answers. Otherwise 503, so that a balancer asks another one."""
         try:
             await self._service.ready()
@@ -103,7 +104,10 @@ def _of_all(stats: Stats, figures: Figures) -> Stats:
 
 def fresh(body: str | bytes, content_type: str) -> web.Response:
     """An answer that nobody on the way may keep."""
-    data = body.encode() if isinstance(body, str) else body
-    return web.Response(
-        body=data, headers={"Content-Type": content_type, "Cache-Control": "no-store"}
-    )
+    response = fresh_response(body.encode() if isinstance(body, str) else body, content_type)
+    return web.Response(body=response.body, headers=dict(response.headers()))
+
+
+def fresh_response(body: bytes, content_type: str) -> Response:
+    """The same as a :class:`Response`."""
+    return Response(200, f"Content-Type: {content_type}\r\nCache-Control: no-store\r\n", body)

@@ -5,8 +5,10 @@ import resource
 import time
 from collections.abc import Iterable
 from math import nan
+from typing import Any
 
 from sfss import __version__
+from sfss.compiled import kind
 from sfss.figures import Family, Figures, Histogram, counter, gauge, seconds
 
 #: Other methods are counted together: whoever invents them shall not fill our memory.
@@ -68,8 +70,8 @@ class Telemetry:
         bytes_in = counter(BYTES_IN, "Bytes of request bodies", "route", "method")
         bytes_out = counter(BYTES_OUT, "Bytes of answers", "route", "method")
         for key in self._of_files:
-            for status in _FAILURES:
-                requests.add((*key, status), 0)
+            for failure in _FAILURES:
+                requests.add((*key, failure), 0)
         for key, series in self._series.items():
             for status, number in series.statuses.items():
                 requests.add((*key, str(status)), number)
@@ -99,6 +101,7 @@ def summary(figures: Figures, server_pid: int) -> dict[str, str]:
     latencies = sum(figures[DURATION].samples.values(), Histogram())
     values = {
         "version": __version__,
+        "modules": kind(),
         "pid": server_pid,
         "workers": _value(figures, WORKERS),
         "uptime": int(time.time() - _value(figures, STARTED)),
@@ -115,7 +118,7 @@ def summary(figures: Figures, server_pid: int) -> dict[str, str]:
     return {name: str(value) for name, value in values.items()}
 
 
-def _value(figures: Figures, name: str) -> float:
+def _value(figures: Figures, name: str) -> Any:
     return figures[name].samples.get((), nan)
 
 

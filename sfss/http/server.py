@@ -1,0 +1,274 @@
+"""All connections of a process: sockets, TLS, limits, draining."""
+
+import asyncio
+import logging
+import os
+import resource
+import socket
+import ssl
+import time
+from email.utils import formatdate
+from typing import Any, NamedTuple
+
+from sfss.errors import SfssError
+from sfss.figures import Family, gauge
+from sfss.http.connection import Connection
+from sfss.http.exchange import Exchange
+from sfss.http.handler import Handler
+from sfss.http.messages import STATUS_LINES
+
+log = logging.getLogger("sfss.web")
+
+#: How long idle connections stay open once a shutdown has begun, in seconds.
+IDLE_GRACE = 1.0
+#: How often the server looks whether the last request has ended, in seconds.
+_LOOK = 0.02
+#: Descriptors that clients do not get, and those beyond which a client is not even told so.
+_KEPT_BACK = 128
+_KEPT_FOR_REFUSALS = 32
+_BACKLOG = 2048
+_ACCEPTED_AT_ONCE = 64
+#: How long a client over TLS has to say goodbye, in seconds.
+_GOODBYE_TIMEOUT = 2.0
+#: How long nobody is let in when there is no descriptor for a connection, in seconds.
+_ACCEPT_PAUSE = 0.1
+
+
+class Limits(NamedTuple):
+    """Times in seconds."""
+
+    header_timeout: float  #: in which the head of a request must be whole
+    send_timeout: float  #: in which a client must take some of what it is sent
+    keepalive_timeout: float  #: after which an idle connection is closed
+
+
+class Server:
+    """*common_lines*: headers of every answer, each with CRLF at its end."""
+
+    def __init__(self, handler: Handler, limits: Limits, common_lines: str = ""):
+        self.handler = handler
+        self.header_timeout, self.send_timeout, self.keepalive_timeout = limits
+        self.common_lines = common_lines
+        self.loop = asyncio.get_running_loop()
+        self.draining = False  #: each answer is the last one of its connection
+        self._connections: set[Connection] = set()
+        self._handshakes: set[asyncio.Task] = set()
+        self._listeners: list[Any] = []  # what can be closed
+        self._date_second = 0
+        self._date_line = ""
+        descriptors = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
+        used = len(os.listdir("/proc/self/fd")) if os.path.isdir("/proc/self/fd") else 64
+        self._most_connections = descriptors - used - min(_KEPT_BACK, descriptors // 4)
+        self._told_too_many = False
+
+    async def listen(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
+        """Take connections from *listener*, until :meth:`stop_listening` closes it."""
+        if tls is not None:
+            self._listeners.append(_TlsListener(self, listener, tls))
+            return
+        server = await self.loop.create_server(self._connection, sock=listener, backlog=_BACKLOG)
+        self._listeners.append(_PlainListener(self, listener, server))
+
+    def stop_listening(self) -> None:
+        """Take those who have connected, and nobody else."""
+        while self._listeners:
+            self._listeners.pop().close()
+
+    async def drain(self, timeout: float) -> None:
+        """End every connection; those that are busy after *timeout* seconds are cut off."""
+        self.stop_listening()
+        self.draining = True
+        started = self.loop.time()
+        # A client may just be sending its next request over a connection that is idle by our
+        # lights. Whoever asks in this time is answered, and told that it was the last time.
+        while self._connections and self.loop.time() - started < IDLE_GRACE:
+            await asyncio.sleep(_LOOK)
+        for handshake in self._handshakes:
+            handshake.cancel()
+        busy = [connection for connection in self._connections if connection.busy]
+        for connection in self._connections.difference(busy):
+            connection.transport.close()
+        while any(c.busy for c in busy) and self.loop.time() - started < timeout:
+            await asyncio.sleep(_LOOK)
+        for connection in list(self._connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)
+
+    def families(self) -> list[Family]:
+        open_ones = gauge("sfss_connections", "Open connections of clients")
+        open_ones.add((), self._open())
+        busy = gauge("sfss_requests_in_flight", "Requests under way")
+        busy.add((), sum(connection.busy for connection in self._connections))
+        return [open_ones, busy]
+
+    # What connections call.
+
+    def add(self, connection: Connection) -> None:
+        self._connections.add(connection)
+
+    def remove(self, connection: Connection) -> None:
+        self._connections.discard(connection)
+
+    def begin(self, exchange: Exchange) -> None:
+        try:
+            self.handler.begin(exchange)
+        except Exception as error:  # a fault of ours must not leave the client without an answer
+            self.fail(exchange, error)
+
+    def fail(self, exchange: Exchange, error: Exception) -> None:
+        """Answer with what is to be said of *error*."""
+        exchange.id = exchange.id or self.handler.new_id()
+        exchange.respond(self.handler.refusal(error, exchange.id))
+
+    def refusal(self, error: SfssError, seconds: float) -> bytes:
+        """The answer to what is no request; the connection ends behind it."""
+        request_id = self.handler.new_id()
+        response = self.handler.refusal(error, request_id)
+        data = (
+            f"{STATUS_LINES[response.status]}{response.lines}{self.common_lines}X-Request-ID: "
+            f"{request_id}\r\nContent-Length: {response.length}\r\n{self.date_line()}"
+            "Connection: close\r\n\r\n"
+        ).encode("latin-1", "replace") + response.body
+        self.handler.refused(response.status, len(data), seconds)
+        return data
+
+    def new_id(self, exchange: Exchange) -> str:
+        exchange.id = self.handler.new_id()
+        return exchange.id
+
+    def date_line(self) -> str:
+        second = int(time.time())
+        if second != self._date_second:
+            self._date_second = second
+            self._date_line = f"Date: {formatdate(second, usegmt=True)}\r\n"  # RFC 9110 5.6.7
+        return self._date_line
+
+    def _open(self) -> int:
+        return len(self._connections) + len(self._handshakes)
+
+    def _connection(self) -> Any:
+        if self._has_too_many(_KEPT_FOR_REFUSALS):
+            return _TurnedAway()
+        return Connection(self, is_refused=self._has_too_many())
+
+    def _has_too_many(self, more: int = 0) -> bool:
+        """Whether there are more connections than clients may have, and *more*."""
+        too_many = self._open() > self._most_connections + more
+        if too_many:
+            self.tell_too_many("raise LimitNOFILE, or ulimit -n")
+        elif not more:
+            self._told_too_many = False
+        return too_many
+
+    def tell_too_many(self, reason: str) -> None:
+        """Have the operator know, once until it is over."""
+        if not self._told_too_many:
+            self._told_too_many = True
+            log.error(
+                "too many connections: new ones get 503",
+                extra={"connections": self._open(), "reason": reason},
+            )
+
+
+class _TurnedAway:
+    """There are so many connections that not even a refusal can be told."""
+
+    def connection_made(self, transport: Any) -> None:
+        transport.abort()
+
+    def data_received(self, data: bytes) -> None:
+        """Nobody listens."""
+
+    def eof_received(self) -> None:
+        """It is closed already."""
+
+    def pause_writing(self) -> None:
+        """Nothing is written."""
+
+    def resume_writing(self) -> None:
+        """Nothing is written."""
+
+    def connection_lost(self, error: BaseException | None) -> None:
+        """That is what was wanted."""
+
+
+class _PlainListener:
+    """*listening* accepts from *listener*."""
+
+    def __init__(self, server: Server, listener: socket.socket, listening: asyncio.Server):
+        self._server = server
+        self._listener = listener
+        self._listening = listening
+
+    def close(self) -> None:
+        # Who waits in the kernel's queue has connected, and may have sent a request: a close would reset him.
+        self._listener.setblocking(False)
+        loop = self._server.loop
+        for _ in range(_BACKLOG):
+            try:
+                accepted, _ = self._listener.accept()
+            except OSError:
+                break
+            made: Any = self._server._connection
+            task = loop.create_task(loop.connect_accepted_socket(made, accepted))
+            self._server._handshakes.add(task)
+            task.add_done_callback(self._server._handshakes.discard)
+        self._listening.close()
+
+
+class _TlsListener:
+    """Accepts connections on which TLS is to be agreed: they take descriptors from the first moment, and shall
+    not do so for long. (``create_server`` would not tell of them before TLS is agreed.)
+    """
+
+    def __init__(self, server: Server, listener: socket.socket, tls: ssl.SSLContext):
+        self._server = server
+        self._listener = listener
+        self._tls = tls
+        listener.listen(_BACKLOG)
+        listener.setblocking(False)
+        server.loop.add_reader(listener, self._accept)
+
+    def close(self) -> None:
+        self._accept()
+        self._server.loop.remove_reader(self._listener)
+        self._listener.close()
+
+    def _accept(self) -> None:
+        server = self._server
+        for _ in range(_ACCEPTED_AT_ONCE):
+            try:
+                accepted, _ = self._listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError as error:  # no descriptors are left: those who wait will have to
+                server.tell_too_many(str(error))
+                server.loop.remove_reader(self._listener)
+                server.loop.call_later(_ACCEPT_PAUSE, self._accept_again)
+                return
+            connection = server._connection()
+            if isinstance(connection, _TurnedAway):
+                accepted.close()
+                continue
+            task = server.loop.create_task(self._shake_hands(accepted, connection))
+            server._handshakes.add(task)
+            task.add_done_callback(server._handshakes.discard)
+
+    def _accept_again(self) -> None:
+        if self._listener.fileno() >= 0:
+            self._server.loop.add_reader(self._listener, self._accept)
+
+    async def _shake_hands(self, accepted: socket.socket, connection: Connection) -> None:
+        try:
+            made: Any = lambda: connection  # noqa: E731
+            await self._server.loop.connect_accepted_socket(
+                made, accepted, ssl=self._tls,
+                ssl_handshake_timeout=max(self._server.header_timeout, 0.1),
+                ssl_shutdown_timeout=_GOODBYE_TIMEOUT,
+            )  # fmt: skip
+        except (OSError, ssl.SSLError) as error:
+            # A scanner, a client of another version, somebody who has gone.
+            log.debug("TLS was not agreed on", extra={"reason": str(error)})
+        finally:
+            if connection.transport is None:
+                accepted.close()

@@ -1,0 +1,277 @@
+"""What a request wants of a file service: the rules for a file, written once.
+
+An operation is made of the head of a request, and raises what is wrong with that. There are two ways to do
+it. The HTTP engine (:mod:`sfss.web.dispatch`) begins it by a call, without a task, and it is then the
+receiver of the store's answer. The aiohttp application (:mod:`sfss.web.app`) awaits it. The answer is the same.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+from sfss.admission import Room
+from sfss.errors import NotFound
+from sfss.http.exchange import Exchange
+from sfss.http.messages import Request, Response
+from sfss.models import FileInfo, Precondition
+from sfss.service import FileService
+from sfss.web.conditional import is_unchanged, requested_range
+from sfss.web.serving import FileHeaders, depends_on_content
+from sfss.web.uploads import Upload
+
+#: The headers that may make another answer of a GET than the whole file.
+_CONDITIONS = frozenset(
+    ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "range")
+)
+
+
+class Driver:
+    """Begins operations by calls."""
+
+    def answer_error(self, exchange: Exchange, error: Exception) -> None:
+        """That is what has become of it."""
+        raise NotImplementedError
+
+    def go_on(self, operation: "Operation") -> None:
+        """It is to be awaited."""
+        raise NotImplementedError
+
+
+class Operation:
+    """What *request* wants. *room*: where what it takes is counted."""
+
+    __slots__ = ("content", "driver", "exchange", "request", "room", "upload")
+
+    driver: Driver  #: set by who begins it by a call, as the next
+    exchange: Exchange  #: the same as the request
+
+    def __init__(self, request: Request, room: Room | None = None):
+        self.request = request
+        self.room = request.room = room
+        #: Takes the body; None: the operation has none, and what comes of one is of no interest.
+        self.upload: Upload | None = None
+        self.content: bytes = b""  #: what the upload has made of it
+
+    @property
+    def is_write(self) -> bool:
+        return False
+
+    def begin(self) -> bool:
+        """Begin, now that the body is here. False: that is not possible now; :meth:`run` is the way."""
+        raise NotImplementedError
+
+    async def run(self) -> Response:
+        """Do it. :raises SfssError:"""
+        raise NotImplementedError
+
+    def response(self, result: Any) -> Response:
+        """What the client gets to see of what the store has answered. :raises SfssError:
+
+        (That is a :class:`StoredFile` or a :class:`FileInfo`, or what a node has in its place.)
+        """
+        raise NotImplementedError
+
+    # The receiver (sfss.receivers).
+
+    def done(self) -> bool:
+        return self.exchange.connection is None
+
+    def set_result(self, result: Any) -> None:
+        try:
+            response = self.response(result)
+        except Exception as error:
+            self.driver.answer_error(self.exchange, error)
+        else:
+            self.exchange.respond(response)
+
+    def set_exception(self, error: Exception) -> None:
+        self.driver.answer_error(self.exchange, error)
+
+
+class Read(Operation):
+    """An operation that reads the file *path*."""
+
+    __slots__ = ("_headers", "_service", "_taken", "path")
+
+    def __init__(self, request: Request, path: str, service: FileService, headers: FileHeaders):
+        self._taken = service.admission.reads.room()
+        Operation.__init__(self, request, self._taken)
+        self.path = path
+        self._service = service
+        self._headers = headers
+
+
+class Get(Read):
+    """``GET`` of the file *path*."""
+
+    __slots__ = ()
+
+    def begin(self) -> bool:
+        return self._service.begin_get(self.path, self._taken, self)
+
+    async def run(self) -> Response:
+        return self.response(await self._service.get(self.path, self._taken))
+
+    def set_result(self, file: Any) -> None:
+        if file is not None and not self._taken.try_grow(len(file.content)):
+            self.driver.go_on(self)  # it is read again when there is room for it
+        else:
+            Operation.set_result(self, file)
+
+    def response(self, file: Any) -> Response:
+        if file is None:
+            raise NotFound.of(self.path)
+        content = file.content
+        request_headers = self.request.headers
+        if _CONDITIONS.isdisjoint(request_headers.raw):
+            return Response(200, self._headers.lines(self.path, file), content)
+        info = FileInfo(len(content), file.etag, file.modified)
+        if is_unchanged(request_headers, info):
+            return Response(304, self._headers.lines_of_unchanged(file))
+        lines = self._headers.lines(self.path, file)
+        if part := requested_range(request_headers, info):
+            start, stop = part
+            lines += f"Content-Range: bytes {start}-{stop - 1}/{info.size}\r\n"
+            return Response(206, lines, memoryview(content)[start:stop])
+        return Response(200, lines, content)
+
+
+class Head(Read):
+    """``HEAD`` of the file *path*, whose content does not matter."""
+
+    __slots__ = ()
+
+    def begin(self) -> bool:
+        return self._service.begin_stat(self.path, self._taken, self)
+
+    async def run(self) -> Response:
+        return self.response(await self._service.stat(self.path, self._taken))
+
+    def response(self, info: Any) -> Response:
+        if info is None:
+            raise NotFound.of(self.path)
+        if is_unchanged(self.request.headers, FileInfo(info.size, info.etag, info.modified)):
+            return Response(304, self._headers.lines_of_unchanged(info))
+        lines = self._headers.lines_without_content(self.path, info)
+        return Response(200, lines, length=info.size)
+
+
+class HeadOfText(Read):
+    """``HEAD`` of a file whose headers need a look at its content."""
+
+    __slots__ = ()
+
+    def begin(self) -> bool:
+        return self._service.begin_get(self.path, self._taken, self)
+
+    async def run(self) -> Response:
+        return self.response(await self._service.get(self.path, self._taken))
+
+    def response(self, file: Any) -> Response:
+        if file is None:
+            raise NotFound.of(self.path)
+        if is_unchanged(self.request.headers, FileInfo(len(file.content), file.etag, file.modified)):
+            return Response(304, self._headers.lines_of_unchanged(file))
+        return Response(200, self._headers.lines(self.path, file), length=len(file.content))
+
+
+def head(request: Request, path: str, service: FileService, headers: FileHeaders) -> Operation:
+    """``HEAD`` of the file *path*."""
+    kind = HeadOfText if depends_on_content(path) else Head
+    return kind(request, path, service, headers)
+
+
+class Write(Operation):
+    """An operation that changes a file. It gets its answer though nobody may wait for it any more: what it has
+    taken is given back then.
+    """
+
+    __slots__ = ("_is_done",)
+
+    def __init__(self, request: Request, room: Room | None = None):
+        Operation.__init__(self, request, room)
+        self._is_done = False
+
+    @property
+    def is_write(self) -> bool:
+        return True
+
+    def done(self) -> bool:
+        return self._is_done
+
+    def is_waited_for(self) -> bool:
+        return self.exchange.client_waits()
+
+    def set_result(self, result: Any) -> None:
+        self._is_done = True
+        Operation.set_result(self, result)
+
+    def set_exception(self, error: Exception) -> None:
+        self._is_done = True
+        Operation.set_exception(self, error)
+
+
+class Put(Write):
+    """The body becomes the file *path*. *written* makes the answer."""
+
+    __slots__ = ("_path", "_precondition", "_service", "_written")
+
+    def __init__(
+        self,
+        request: Request,
+        path: str,
+        service: FileService,
+        precondition: Precondition | None,
+        upload: Upload,
+        written: Callable[[str, Any], Response],
+    ):
+        Write.__init__(self, request, service.admission.uploads.room())
+        self.upload = upload
+        self._path = path
+        self._service = service
+        self._precondition = precondition
+        self._written = written
+
+    def begin(self) -> bool:
+        return self._service.begin_put(self._path, self.content, self._precondition, self)
+
+    async def run(self) -> Response:
+        info = await self._service.put(self._path, self.content, self._precondition)
+        return self.response(info)
+
+    def response(self, info: Any) -> Response:
+        return self._written(self._path, info)
+
+
+class Delete(Write):
+    """``DELETE`` of the file *path*, answered with *status*."""
+
+    __slots__ = ("_path", "_precondition", "_service", "_status")
+
+    def __init__(
+        self,
+        request: Request,
+        path: str,
+        service: FileService,
+        precondition: Precondition | None,
+        status: int = 204,
+    ):
+        Write.__init__(self, request)
+        self._path = path
+        self._service = service
+        self._precondition = precondition
+        self._status = status
+
+    def begin(self) -> bool:
+        return self._service.begin_delete(self._path, self._precondition, self)
+
+    async def run(self) -> Response:
+        await self._service.delete(self._path, self._precondition)
+        return self.response(None)
+
+    def response(self, result: None) -> Response:
+        return Response(self._status)
+
+
+#: Makes the operation of a request. :raises SfssError: if something is wrong with its head.
+MakeOperation = Callable[[Request], Operation]
+
