@@ -15,17 +15,17 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
 
-from aiohttp import web
-
 from sfss import __version__, backups, logs, node_cli, transfers
 from sfss.admission import Admission
 from sfss.allocator import keep_large_blocks
+from sfss.compiled import kind
 from sfss.client import DEFAULT_URL, SERVERS, Client
 from sfss.credentials import Credentials
 from sfss.errors import SettingsError, SfssError
 from sfss.memcache.proxy import Limits
 from sfss.node_settings import NodeSettings
 from sfss.panel import Panel
+from sfss.runtime import master
 from sfss.service import FileService
 from sfss.settings import (
     CA_VARIABLE,
@@ -46,7 +46,8 @@ from sfss.stores.directory import DirectoryStore
 from sfss.stores.proxies import ProxyStore
 from sfss.stores.sqlite import SqliteStore
 from sfss.web.exposure import open_doors, warn_of
-from sfss.web.gateway import make_runner
+from sfss.web.gateway import make_server
+from sfss.web.server import WebServer
 
 try:
     import uvloop
@@ -54,9 +55,6 @@ except ImportError:  # it does not exist for every platform
     uvloop = None
 
 log = logging.getLogger("sfss")
-
-#: Variables that gunicorn reads, some as soon as it is imported; its options are none of ours.
-_OF_GUNICORN = ("WEB_CONCURRENCY", "GUNICORN_PID", "GUNICORN_FD", "SENDFILE")
 
 EXIT_FAILED = 1
 EXIT_USAGE = 2
@@ -155,7 +153,11 @@ def make_store(settings: Settings) -> Store:
             request_timeout=settings.request_timeout,
         )
     if not settings.proxy:
-        return SqliteStore(Path(settings.data), request_timeout=settings.request_timeout)
+        return SqliteStore(
+            Path(settings.data),
+            request_timeout=settings.request_timeout,
+            cache_bytes=settings.data_cache,
+        )
     return ProxyStore(
         [split_address(address) for address in settings.proxy],
         limits=Limits(
@@ -169,16 +171,10 @@ def make_store(settings: Settings) -> Store:
 
 def _serve(load_settings: Callable[[], Settings]) -> int:
     """Serve until SIGTERM or SIGINT, then end what is under way."""
-    for variable in _OF_GUNICORN:
-        os.environ.pop(variable, None)
-    if not os.environ.get("LISTEN_PID", "0").isdigit():
-        del os.environ["LISTEN_PID"]
-    from sfss import workers  # now that gunicorn finds nothing there
-
     settings = load_settings()
     logs.set_up(settings.log_level)
     keep_large_blocks()
-    return workers.run(settings, load_settings, _check, _make_runner)
+    return master.run(settings, load_settings, _check, _make_server)
 
 
 def _check(settings: Settings) -> str:
@@ -192,7 +188,7 @@ def _check(settings: Settings) -> str:
     return store.description
 
 
-async def _make_runner(settings: Settings, panel: Panel) -> web.AppRunner:
+async def _make_server(settings: Settings, panel: Panel) -> WebServer:
     """All that one worker serves with."""
     store = make_store(settings)
     await store.start()
@@ -201,13 +197,13 @@ async def _make_runner(settings: Settings, panel: Panel) -> web.AppRunner:
         max_file_size=settings.max_file_size,
         admission=Admission(settings.max_bytes_in_flight, settings.admission_timeout),
     )
-    runner = make_runner(service, settings, Credentials.of(settings), panel)
+    server = make_server(service, settings, Credentials.of(settings), panel)
 
-    async def close_store(app: web.Application) -> None:
+    async def close_store(app: object) -> None:
         await store.close()
 
-    runner.app.on_cleanup.append(close_store)
-    return runner
+    server.app.on_cleanup.append(close_store)
+    return server
 
 
 # The command line.
@@ -215,7 +211,7 @@ async def _make_runner(settings: Settings, panel: Panel) -> web.AppRunner:
 #: The settings of the server as ``--help`` shows them.
 _GROUPS = {
     "where it listens": ("host", "port", "workers", "ssl", "sslcert", "sslkey"),
-    "where files are kept": ("data", "store", "proxy", "node", "connections", "connect_timeout")
+    "where files are kept": ("data", "data_cache", "store", "proxy", "node", "connections", "connect_timeout")
     + ("operation_timeout", "request_timeout", "hedge_share"),
     "limits": ("max_file_size", "max_bytes_in_flight", "admission_timeout", "header_timeout")
     + ("upload_timeout", "send_timeout", "keepalive_timeout", "drain_timeout"),
@@ -296,7 +292,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     general = parser.add_argument_group("in general")
     general.add_argument("-h", "--help", action="help", help="show this, and end")
-    general.add_argument("--version", action="version", version=f"sfss {__version__}")
+    general.add_argument("--version", action="version", version=f"sfss {__version__} ({kind()})")
     _add_config(general)
     _add_settings(parser, FIELDS, _GROUPS)
 

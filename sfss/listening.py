@@ -10,8 +10,6 @@ from sfss.errors import SfssError
 from sfss.logs import ANNOUNCEMENTS
 from sfss.settings import ServerSettings
 
-BACKLOG = 2048
-
 
 class CannotListen(SfssError):
     """The address is taken, or is none of this machine's; or the certificate is unfit."""
@@ -31,7 +29,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
             if family == socket.AF_INET6:
                 listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             listener.bind(address)
-            listener.listen(BACKLOG)
+            listener.listen()
     except (OSError, UnicodeError, OverflowError) as error:  # the last two are of the names
         for listener in sockets:
             listener.close()

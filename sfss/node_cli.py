@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
-from aiohttp import web
 
 from sfss import logs, process
 from sfss.admission import Admission
@@ -26,8 +25,8 @@ from sfss.replication.transport import HttpTransport
 from sfss.service import FileService
 from sfss.settings import fields_of
 from sfss.web.exposure import warn_of
-from sfss.web.nodes import make_node_runner
-from sfss.web.server import Runner
+from sfss.web.nodes import make_node_server
+from sfss.web.server import WebServer
 
 log = logging.getLogger("sfss")
 
@@ -51,11 +50,11 @@ async def serve(load: Callable[[], NodeSettings], reached: Callable[[str], None]
     settings = load()
     logs.set_up(settings.log_level)
     keep_large_blocks()
-    node, runner = make_node(settings, reached)
+    node, server = make_node(settings, reached)
 
-    async def make_runner() -> web.AppRunner:
+    async def make_server() -> WebServer:
         await node.start()
-        return runner
+        return server
 
     async def use(new: NodeSettings) -> None:
         credentials = Credentials.of(new)
@@ -68,24 +67,24 @@ async def serve(load: Callable[[], NodeSettings], reached: Callable[[str], None]
             log.warning("these change at the next start only", extra={"settings": ", ".join(ignored)})
         await node.use_neighbours(new.neighbours)
         node.use_secret(credentials.node_secret)
-        runner.doors.use(new, credentials)
-        warn_of(runner.doors.warnings)
+        server.doors.use(new, credentials)
+        warn_of(server.doors.warnings)
         logging.getLogger().setLevel(new.log_level.upper())
 
     def listens(url: str) -> None:
         announce(settings, url, node.description, "/_page/", "/photo.jpeg")
-        warn_of(runner.doors.warnings)
+        warn_of(server.doors.warnings)
         try:
             (Path(settings.queue) / _ADDRESS).write_text(url)
         except OSError as error:
             log.warning("sfss node verify will not find this node", extra={"reason": str(error)})
 
-    return await process.run(settings, make_runner, load, use, listens)
+    return await process.run(settings, make_server, load, use, listens)
 
 
 def make_node(
     settings: NodeSettings, reached: Callable[[str], None] = lambda step: None
-) -> tuple[Node, Runner]:
+) -> tuple[Node, WebServer]:
     """A node, not yet started, and what serves it; the latter closes it."""
     credentials = Credentials.of(settings)
     node = Node(
@@ -109,15 +108,15 @@ def make_node(
     service = FileService(
         node,
         max_file_size=settings.max_file_size,
-        admission=Admission(settings.max_bytes_in_flight, settings.admission_timeout),
+        admission=Admission(settings.max_bytes_in_flight, settings.admission_timeout, has_peers=True),
     )
-    runner = make_node_runner(node, service, settings, credentials, Panel())
+    server = make_node_server(node, service, settings, credentials, Panel())
 
-    async def close_node(app: web.Application) -> None:
+    async def close_node(app: object) -> None:
         await node.close()
 
-    runner.app.on_cleanup.append(close_node)
-    return node, runner
+    server.app.on_cleanup.append(close_node)
+    return node, server
 
 
 async def verify(load: Callable[[], NodeSettings]) -> int:

@@ -1,29 +1,27 @@
 """One process behind one port, for what cannot be shared among several (a node)."""
 
 import asyncio
-import gc
 import logging
 import signal
 from collections.abc import Awaitable, Callable
 
-from aiohttp import web
-
 from sfss.listening import (
-    BACKLOG,
     allow_many_files,
     listen,
     load_certificate,
     tls_context,
     url_of,
 )
+from sfss.runtime.worker import settle
 from sfss.settings import Kind, ServerSettings
+from sfss.web.server import WebServer
 
 log = logging.getLogger("sfss")
 
 
 async def run(
     settings: ServerSettings,
-    make_runner: Callable[[], Awaitable[web.AppRunner]],
+    make_server: Callable[[], Awaitable[WebServer]],
     load: Callable[[], Kind],
     use: Callable[[Kind], Awaitable[None]],
     listens: Callable[[str], None],
@@ -40,20 +38,18 @@ async def run(
     loop = asyncio.get_running_loop()
     tls = tls_context(settings)
     sockets = listen(settings.host, settings.port)
-    runner = None
+    server = None
     try:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, reread.set)
-        runner = await make_runner()
-        await runner.setup()
+        server = await make_server()
+        await server.start()
         for listener in sockets:
-            await web.SockSite(runner, listener, ssl_context=tls, backlog=BACKLOG).start()
+            await server.listen(listener, tls)
             url = url_of(listener.getsockname(), tls=tls is not None)
             listens(url)
-        # What is there now stays: the garbage collector need not look at it ever again.
-        gc.collect()
-        gc.freeze()
+        settle()
         while not await _first(stop, reread):
             reread.clear()
             try:
@@ -70,8 +66,8 @@ async def run(
                 )
         log.info("stopping", extra={"drain_timeout_s": settings.drain_timeout})
     finally:
-        if runner is not None:
-            await runner.cleanup()
+        if server is not None:
+            await server.stop()
         for listener in sockets:
             listener.close()
     log.info("stopped")

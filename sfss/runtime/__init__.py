@@ -1,0 +1,1 @@
+"""The processes of a gateway: a master, which serves nobody, and the workers, which it replaces."""
