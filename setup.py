@@ -18,12 +18,11 @@ setup(
     package_data={"sfss": ["media_types.txt"], "sfss.web": ["static/*"]},
     python_requires=">=3.11",
     install_requires=[
-        # web/server.py builds on aiohttp's connection handler, which may change between
-        # minor releases: a new one is let in when the tests have passed with it.
-        "aiohttp>=3.14.5,<3.15",
+        "aiohttp>=3.14.5",
         "aiomcache>=0.8.2",
-        # workers.py builds on gunicorn's arbiter, as web/server.py does on aiohttp's handler.
-        "gunicorn>=27.0,<28",
+        # What is a head is llhttp's to say: a new one is let in when the tests have passed with it.
+        "httptools>=0.9,<0.10",
+        "mypy_extensions>=1.0",  # a decorator that mypyc heeds, and that does nothing otherwise
         "prometheus_client>=0.22",
         "tqdm>=4.66.3",
         "uvloop>=0.19; platform_system != 'Windows' and platform_python_implementation == 'CPython'",
@@ -31,7 +30,7 @@ setup(
     ],
     extras_require={
         "test": ["hypothesis>=6.100", "pytest>=8", "pytest-asyncio>=1.0", "pytest-xdist>=3.6"]
-        + ["schemathesis>=4", "selenium>=4.30"]
+        + ["mypy>=2.4", "schemathesis>=4", "selenium>=4.30"]
     },
     entry_points={"console_scripts": ["sfss = sfss.cli:main"]},
 )

@@ -3,7 +3,8 @@
 #
 #   sh tests/install-stores.sh            memcached and nutcracker (twemproxy), nginx, HAProxy,
 #                                         promtool and Chromium, Debian packages; gobeansdb and
-#                                         gobeansproxy, Go modules, into stores-bin/
+#                                         gobeansproxy, Go modules, into stores-bin/; and a C
+#                                         compiler, for the modules that are compiled
 #   sh tests/install-stores.sh --bench    wrk as well, for bench/
 #
 # A registry may refuse a Go module. That is written into stores-bin/refused, a line each, and is
@@ -22,12 +23,16 @@ have() {
 # Pairs of a program and the Debian package that brings it.
 wanted="memcached:memcached nutcracker:nutcracker nginx:nginx-light haproxy:haproxy curl:curl
     promtool:prometheus chromium:chromium chromedriver:chromium-driver openssl:openssl
-    strace:strace systemd-analyze:systemd unshare:util-linux go:golang-go"
+    strace:strace systemd-analyze:systemd unshare:util-linux go:golang-go cc:gcc"
 [ "${1:-}" = --bench ] && wanted="$wanted wrk:wrk taskset:util-linux"
 packages=
 for pair in $wanted; do
     have "${pair%:*}" || packages="$packages ${pair#*:}"
 done
+# A compiler is of no use without the headers of libc and of Python.
+[ -e /usr/include/stdio.h ] || packages="$packages libc6-dev"
+[ -e "$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] ||
+    packages="$packages python3-dev"
 if [ -n "$packages" ]; then
     if [ "$(id -u)" != 0 ] || ! have apt-get; then
         echo "install-stores.sh: install these first:$packages" >&2

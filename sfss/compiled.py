@@ -1,0 +1,75 @@
+"""The hot modules, compiled by mypyc, where that was possible.
+
+They are Python that runs as it is, and passes the same tests. ``scripts/compile`` (which ``bootstrap.py`` calls
+where there is a C compiler) makes extension modules of them, in a folder that is named after what they were
+made of; they are used if that is what the sources are now. In a wheel they lie beside the sources.
+"""
+
+import hashlib
+import importlib.machinery
+import importlib.util
+import os
+import sys
+from collections.abc import Sequence
+from importlib.abc import MetaPathFinder
+from pathlib import Path
+
+#: Set it to run without them.
+PURE_VARIABLE = "SFSS_PURE"
+
+PACKAGE = Path(__file__).resolve().parent
+#: What every request passes. Nothing outside may change an attribute of their classes.
+MODULES = tuple(
+    "sfss." + name
+    for name in (
+        "http.messages http.framing http.exchange http.handler http.connection http.server admission "
+        "web.operations web.dispatch web.files web.arguments web.access web.telemetry web.request_ids "
+        "web.uploads web.forms web.pieces web.nodes web.serving web.conditional service figures receivers memcache.connection "
+        "memcache.protocol memcache.proxy memcache.tally memcache.keys stores.proxies stores.hedging"
+    ).split()
+)
+
+
+def source_of(module: str) -> Path:
+    return PACKAGE.parent.joinpath(*module.split(".")).with_suffix(".py")
+
+
+def folder() -> Path:
+    """Where the extension modules lie that are made of the sources as they are, for this Python."""
+    digest = hashlib.blake2b(importlib.machinery.EXTENSION_SUFFIXES[0].encode(), digest_size=12)
+    for module in MODULES:
+        digest.update(source_of(module).read_bytes())
+    return PACKAGE.parent / "build" / "compiled" / digest.hexdigest()
+
+
+class _Finder(MetaPathFinder):
+    """Finds the extension modules in *place*, and nothing else."""
+
+    def __init__(self, place: Path):
+        suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
+        self._files = {
+            file.name.removesuffix(suffix): str(file) for file in place.iterdir() if file.name.endswith(suffix)
+        }
+
+    def find_spec(self, name: str, path: Sequence[str] | None, target: object = None):
+        file = self._files.get(name)
+        if file is None:
+            return None
+        loader = importlib.machinery.ExtensionFileLoader(name, file)
+        return importlib.util.spec_from_file_location(name, file, loader=loader)
+
+
+def use() -> None:
+    """From now on import the compiled ones, if they are there."""
+    if os.environ.get(PURE_VARIABLE) or not (PACKAGE.parent / "build" / "compiled").is_dir():
+        return
+    place = folder()
+    if place.is_dir():
+        sys.meta_path.insert(0, _Finder(place))
+
+
+def kind() -> str:
+    """Which of them run: ``compiled``, or ``pure Python``."""
+    hot = sys.modules.get(MODULES[0])
+    is_source = hot is None or str(hot.__file__).endswith(".py")
+    return "pure Python" if is_source else "compiled"
