@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sfss.compiled import PURE_VARIABLE
 from sfss.errors import SettingsError
 
 ENVIRONMENT_PREFIX = "SFSS_"
@@ -28,7 +29,7 @@ CONFIG_VARIABLE = "SFSS_CONFIG"
 TOKEN_VARIABLE = "SFSS_TOKEN"
 URL_VARIABLE = "SFSS_URL"
 CA_VARIABLE = "SFSS_CAFILE"
-_OF_COMMANDS = (CONFIG_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE, CA_VARIABLE)
+_OF_COMMANDS = (CONFIG_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE, CA_VARIABLE, PURE_VARIABLE)
 
 
 #: No number of a setting makes sense beyond this one.
@@ -194,6 +195,12 @@ class Settings(ServerSettings):
         unit="HOST:PORT",
     )
     data: str = setting("sfss-data", "folder of the embedded store", unit="FOLDER")
+    data_cache: int = setting(
+        64 * 1024 * 1024,
+        "memory for pages of the embedded store, in each worker; takes what it needs up to this",
+        unit="BYTES",
+        least=0,
+    )
     store: str = setting(
         "", "folder of plain files to keep them in, in place of --data", unit="directory:FOLDER"
     )

@@ -57,6 +57,8 @@ SCHEMA_VERSION = 1
 #: One transaction holds at most so much; what waits longer shares the next one.
 MAX_GROUP_FILES = 1000
 MAX_GROUP_BYTES = 32 * 1024 * 1024
+#: Pages of the database that are kept in memory, unless it is said otherwise.
+CACHE_BYTES = 64 * 1024 * 1024
 #: What puts leave free on the disk, so that there is room for deletes.
 RESERVE_BYTES = 1024 * 1024
 
@@ -94,14 +96,17 @@ _DELETE = "DELETE FROM files WHERE path = ?"
 class SqliteStore(Store):
     """Files in *folder*, which is made if it is not there.
 
-    *request_timeout*: seconds that a write may take, waiting for its turn included.
+    *request_timeout*: seconds that a write may take, waiting for its turn included. *cache_bytes*: memory for
+    pages of the database, half of it for reads and half for writes: what is below the leaves of its two trees
+    should fit (about 5 bytes a file).
     """
 
-    def __init__(self, folder: Path, *, request_timeout: float):
+    def __init__(self, folder: Path, *, request_timeout: float, cache_bytes: int = CACHE_BYTES):
         self._file = Path(folder).absolute() / FILE_NAME
         self._address = f"sqlite:{self._file}"
         self.description = f"sqlite {self._file}"
         self._timeout = request_timeout
+        self._cache_bytes = cache_bytes
         self._counts = {"cmd_get": 0, "get_hits": 0, "cmd_set": 0, "cmd_delete": 0}
         self._claim: int | None = None  # see claim()
         self._files = _Files(self._file)
@@ -121,14 +126,14 @@ class SqliteStore(Store):
         self._claim = claim(self._file.parent, alone=False)
         try:
             with _room_to_open(self._file):
-                self._reader = _connect(self._file, self._timeout)
+                self._reader = _connect(self._file, self._timeout, self._cache_bytes // 2)
                 self._reader.execute("PRAGMA query_only = ON")
                 self._read_row("SELECT files FROM totals")  # now all its files are there
                 self._files.note()
         except (sqlite3.Error, OSError, StoreRefused) as error:
             raise StoreUnusable(f"Cannot use {self._file}: {error}.") from error
         loop = asyncio.get_running_loop()
-        self._writer = _Writer(self._file, self._files, loop, self._timeout)
+        self._writer = _Writer(self._file, self._files, loop, self._timeout, self._cache_bytes // 2)
 
     async def get(self, path: str) -> StoredFile:
         file = self._get(path)
@@ -161,24 +166,29 @@ class SqliteStore(Store):
             raise NotFound.of(path)
         return FileInfo(*row)
 
+    def begin_stat(self, path: str, receiver: Receiver) -> bool:
+        try:
+            row = self._read_row(_STAT, path)
+        except StoreRefused as error:
+            receiver.set_exception(error)
+        else:
+            receiver.set_result(None if row is None else FileInfo(*row))
+        return True
+
     async def put(
         self, path: str, content: bytes | bytearray, precondition: Precondition | None = None
     ) -> FileInfo:
         done = asyncio.get_running_loop().create_future()
-        self._begin_put(path, content, precondition, done)
+        self.begin_put(path, content, precondition, done)
         return await done
 
-    def begin_put(self, path: str, content: bytes, receiver: Receiver) -> bool:
-        self._begin_put(path, content, None, receiver)
-        return True
-
-    def _begin_put(
+    def begin_put(
         self,
         path: str,
         content: bytes | bytearray,
         precondition: Precondition | None,
         receiver: Receiver,
-    ) -> None:
+    ) -> bool:
         self._counts["cmd_set"] += 1
         info = FileInfo(len(content), etag_of(content))
 
@@ -188,8 +198,16 @@ class SqliteStore(Store):
             return info
 
         self._writer.write(put, info.size, receiver)
+        return True
 
     async def delete(self, path: str, precondition: Precondition | None = None) -> None:
+        done = asyncio.get_running_loop().create_future()
+        self.begin_delete(path, precondition, done)
+        await done
+
+    def begin_delete(
+        self, path: str, precondition: Precondition | None, receiver: Receiver
+    ) -> bool:
         self._counts["cmd_delete"] += 1
 
         def delete(database: sqlite3.Connection) -> None:
@@ -197,9 +215,8 @@ class SqliteStore(Store):
             if not database.execute(_DELETE, (path,)).rowcount:
                 raise NotFound.of(path)
 
-        done = asyncio.get_running_loop().create_future()
-        self._writer.write(delete, 0, done)
-        await done
+        self._writer.write(delete, 0, receiver)
+        return True
 
     async def stats(self) -> Stats:
         files, size = self._read_row("SELECT files, bytes FROM totals")
@@ -400,11 +417,13 @@ def _intact(row: tuple[bytes, str], path: str) -> StoredFile:
     return StoredFile(content, etag)
 
 
-def _connect(file: Path, busy_timeout: float) -> sqlite3.Connection:
+def _connect(file: Path, busy_timeout: float, cache_bytes: int) -> sqlite3.Connection:
     database = sqlite3.connect(
         file, timeout=busy_timeout, isolation_level=None, check_same_thread=False
     )
     database.execute("PRAGMA synchronous = FULL")
+    # Negative: KiB, and not pages (https://sqlite.org/pragma.html#pragma_cache_size).
+    database.execute(f"PRAGMA cache_size = {-(cache_bytes // 1024)}")
     # Debian's SQLite overwrites what is deleted, which on a full disk needs room of its own.
     database.execute("PRAGMA secure_delete = OFF")
     database.execute(f"PRAGMA journal_size_limit = {2 * MAX_GROUP_BYTES}")
@@ -528,14 +547,21 @@ class _Turn:
 class _Writer:
     """The single writer: a thread that commits groups of writes."""
 
-    def __init__(self, file: Path, files: _Files, loop: asyncio.AbstractEventLoop, timeout: float):
+    def __init__(
+        self,
+        file: Path,
+        files: _Files,
+        loop: asyncio.AbstractEventLoop,
+        timeout: float,
+        cache_bytes: int,
+    ):
         self.flush_sizes = Histogram()  # writes; these two belong to the thread
         self.flush_times = Histogram()  # µs
         self.last_failure: str | None = None
         self._file = file
         self._files = files
         self._reserve = Reserve(file.parent)
-        self._database = _connect(file, timeout)
+        self._database = _connect(file, timeout, cache_bytes)
         self._turn = _Turn(file)
         self._loop = loop
         self._timeout = timeout
