@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import nodes, references, scale, wrk
+from bench import kinds, nodes, references, scale, wrk
 from sfss.memcache.keys import memcache_key
 from tests.http import RawClient, ask, request
 from tests.programs import Program, Sfss, find, free_port, start_memcached
@@ -36,8 +36,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="(default: 3)")
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
     parser.add_argument(
-        "--only", choices=["get", "put", "durable", "crowd", "workers", "stop", "nodes", "heal", "million"],
+        "--only", choices=["get", "put", "kinds", "durable", "crowd", "workers", "stop", "nodes", "heal", "million"],
         help="(default: all but million)",
+    )
+    parser.add_argument(
+        "--millions", type=int, default=1, metavar="N",
+        help="of files, in the embedded store, for --only million (default: 1; 10 take 12 GB of disk)",
     )
     parser.add_argument(
         "--folder", type=Path, default=Path.cwd(),
@@ -58,6 +62,8 @@ def main() -> None:
                         table(f"GET {name}", servers.gets(), options)
                     if options.only != "get":
                         table(f"PUT {name}", servers.puts(), options)
+        if options.only in (None, "kinds"):
+            kinds.kinds(folder, options)
         if options.only in (None, "durable"):
             durable(folder, options)
         if options.only in (None, "crowd"):
@@ -71,7 +77,7 @@ def main() -> None:
         if options.only in (None, "heal"):
             asyncio.run(nodes.heal(folder))
         if options.only == "million":
-            scale.million(folder)
+            scale.million(folder, options.millions * 1_000_000)
             nodes.million(folder)
     finally:
         for program in list(Program.running):  # what a failure has left

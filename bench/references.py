@@ -10,6 +10,7 @@ is put; on the same loop and with the same number of headers, it is what aiohttp
 """
 
 import asyncio
+import socket
 import sys
 
 import aiomcache
@@ -23,8 +24,7 @@ from sfss.models import FileInfo, StoredFile, etag_of
 from sfss.service import FileService
 from sfss.settings import Settings
 from sfss.stores.base import Store
-from sfss.web.gateway import make_runner
-from sfss.web.server import Runner
+from sfss.web.gateway import make_server
 from tests.programs import Program, free_port
 
 
@@ -70,12 +70,14 @@ class AiomcacheStore(Store):
         await self._client.close()
 
 
-def aiomcache_runner(port: int) -> Runner:
-    service = FileService(AiomcacheStore(port), max_file_size=4 << 20)
-    return make_runner(service, Settings(access_log=False))
+async def serve_aiomcache(port: int, memcached_port: int) -> None:
+    service = FileService(AiomcacheStore(memcached_port), max_file_size=4 << 20)
+    server = make_server(service, Settings(access_log=False))
+    await server.start()
+    await server.listen(socket.create_server(("127.0.0.1", port)))
 
 
-def constant_runner(size: int) -> web.AppRunner:
+async def serve_constant(port: int, size: int) -> None:
     body = b"x" * size
 
     async def get(request: web.Request) -> web.Response:
@@ -87,13 +89,13 @@ def constant_runner(size: int) -> web.AppRunner:
 
     app = web.Application(client_max_size=4 << 20)
     app.add_routes([web.get("/file", get), web.put("/file", put)])
-    return web.AppRunner(app, access_log=None)
+    runner = web.AppRunner(app, access_log=None)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", port).start()
 
 
 async def main(kind: str, port: int, argument: int) -> None:
-    runner = (constant_runner if kind == "constant" else aiomcache_runner)(argument)
-    await runner.setup()
-    await web.TCPSite(runner, "127.0.0.1", port).start()
+    await (serve_constant if kind == "constant" else serve_aiomcache)(port, argument)
     await asyncio.Event().wait()
 
 

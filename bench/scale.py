@@ -92,14 +92,14 @@ def _moment(log: str, event: str) -> float:
     return time.mktime(parsed) - time.timezone + int(milliseconds) / 1000
 
 
-def million(folder: Path) -> None:
+def million(folder: Path, files: int) -> None:
     """A million files of 1 KB in the embedded store."""
     server = Sfss("--data", folder / "million", "--no-access-log", cpu=0)
     load = {"connections": 32, "cpu": 1}
     empty = server.resident_mb()
     count = 0
     began = time.monotonic()
-    while count < 1_000_000:
+    while count < files:
         # Of the last ones of a run some may not have arrived.
         wrk.put_new(server.port, 1024, folder, first=max(count - 100, 0), seconds=10, **load)
         count = int(_figure(server, "curr_items"))

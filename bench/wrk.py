@@ -35,6 +35,15 @@ request = function()
   return wrk.format("GET", "/file?path=million/" .. math.random(0, %(files)d - 1), {["Host"] = "bench"})
 end
 """
+#: Any bytes, by turns.
+_RAW_SCRIPT = """
+local requests = {%(requests)s}
+local n = 0
+request = function()
+  n = n %% #requests + 1
+  return requests[n]
+end
+"""
 _UNITS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0}
 
 
@@ -69,6 +78,15 @@ def put_new(
     return _run(["-s", script, f"http://127.0.0.1:{port}/"], **options)
 
 
+def raw(port: int, requests: list[bytes], folder: Path, status: str, **options) -> Load:
+    """*requests* as they are, by turns. *status* of the answers: ``2xx``, ``3xx``, ``4xx`` or ``any``."""
+    script = folder / "raw.lua"
+    quoted = ",".join('"' + "".join(f"\\{byte:03d}" for byte in data) + '"' for data in requests)
+    script.write_text(_RAW_SCRIPT % {"requests": quoted})
+    are_failures = {"2xx": False, "3xx": False, "4xx": True, "any": None}[status]
+    return _run(["-s", script, f"http://127.0.0.1:{port}/"], are_failures=are_failures, **options)
+
+
 def get_random(port: int, files: int, folder: Path, **options) -> Load:
     """One of the files of :func:`put_new`, at random."""
     script = folder / "get-random.lua"
@@ -77,14 +95,22 @@ def get_random(port: int, files: int, folder: Path, **options) -> Load:
 
 
 def _run(
-    arguments: list, seconds: float, connections: int, cpu: int | str, threads: int = 1
+    arguments: list,
+    seconds: float,
+    connections: int,
+    cpu: int | str,
+    threads: int = 1,
+    are_failures: bool | None = False,
 ) -> Load:
+    """*are_failures*: whether the answers are to be errors; None: some may be."""
     command = ["taskset", "-c", cpu, find("wrk"), f"-t{threads}", f"-c{connections}"]
     command += [f"-d{seconds}s"]
     command += ["--latency", "--timeout", "10s", *arguments]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
-    if wrong := re.search(r"(Non-2xx.*|Socket errors.*)", done.stdout):
-        raise RuntimeError(f"{wrong[0]}\n{command}")
+    wrong = re.search(r"(Socket errors.*)", done.stdout)
+    errors = re.search(r"Non-2xx or 3xx responses: (\d+)", done.stdout)
+    if wrong or (are_failures is not None and are_failures != bool(errors)):
+        raise RuntimeError(f"{wrong or errors}\n{command}")
     rate = float(re.search(r"Requests/sec:\s+([\d.]+)", done.stdout)[1])
     return Load(rate, _latency(done.stdout, "50%"), _latency(done.stdout, "99%"))
 
