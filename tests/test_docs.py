@@ -340,7 +340,7 @@ def test_the_flags_of_all_files_exist():
     settings = FIELDS | fields_of(NodeSettings)
     flags = {"--" + name.replace("_", "-") for name in settings} | {"--config", "--version", "--help"}
     texts = [RUNBOOK, (ROOT / "Dockerfile").read_text(), (ROOT / "README.rst").read_text()]
-    known_elsewhere = {"--method", "--limit", "--with-test-stores", "--bench", "--only", "--key-file",
+    known_elsewhere = {"--method", "--limit", "--with-test-stores", "--bench", "--only", "--millions", "--key-file",
                        "--path", "--filepath", "--concurrency", "--size", "--to", "--requests", "--faults", "--folder",
                        "--now", "--system", "--constraint", "--data", "--replace", "--cafile", "--data-binary", "--no-cache-dir", "--no-install-recommends", "--interval", "--timeout", "--start-period"}  # fmt: skip
     for text in texts:
