@@ -517,16 +517,22 @@ async def test_what_the_application_does_not_answer_is_an_error():
     async def head(request: web.Request) -> web.StreamResponse:
         return web.Response(body=b"content")
 
+    async def odd(request: web.Request) -> web.StreamResponse:
+        return web.Response(status=299, body=b"odd")
+
     async def moved(request: web.Request) -> web.StreamResponse:
         raise web.HTTPFound("/elsewhere")
 
     routes = (web.get("/cut", cut), web.get("/never", never), web.get("/head", head), web.get("/moved", moved))
+    routes += (web.get("/odd", odd),)
     async with bridged(*routes) as (port, _):
 
         def check() -> None:
             with RawClient(port) as client, pytest.raises(EOFError):
                 client.ask(request("GET", "/cut"))
             assert ask(port, request("GET", "/never")).status == 500
+            odd = ask(port, request("GET", "/odd"))
+            assert (odd.status, odd.body) == (299, b"odd")
             with RawClient(port) as client:  # one connection for all that is whole
                 for _ in range(3):
                     answer = client.ask(request("HEAD", "/head"))

@@ -116,7 +116,10 @@ def test_paths(ways, path):
         if method == "DELETE" and unquote(path) in FILES:
             continue
         # (As it stands, what is not ASCII is understood by the engine only.)
-        engine, application = both(ways, request(method, ways.url(quote(path, safe="/%+"))))
+        asked = request(method, ways.url(quote(path, safe="/%+")))
+        if method == "DELETE":
+            both(ways, asked)  # other tests may have left such a file in the store
+        engine, application = both(ways, asked)
         assert engine == application, (method, path)
 
 

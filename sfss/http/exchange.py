@@ -274,8 +274,9 @@ class Exchange(Request):
         self.keep_alive = self.keep_alive and not server.draining and not connection.client_is_done
         more = "" if is_bare else f"{self.more_lines}{server.common_lines}X-Request-ID: {self.id or server.new_id(self)}\r\n"
         date = "" if is_bare else server.date_line()
+        unknown = f"HTTP/1.1 {status} \r\n"  # to us; the application may know it
         head = (
-            f"{STATUS_LINES.get(status, STATUS_LINES[500])}{lines}{more}{framing}{date}"
+            f"{STATUS_LINES.get(status) or unknown}{lines}{more}{framing}{date}"
             f"{self._connection_line(not self.keep_alive)}\r\n"
         ).encode("utf-8", "surrogateescape")
         self._bytes_out = len(head)
