@@ -95,6 +95,9 @@ def test_uploads_that_are_announced_and_do_not_come_stop_no_write(tmp_path):
     announced = request("PUT", "/file?path=never", headers={"Content-Length": "2000000"})
     silent = crowd(100, server.port, announced)
     slow = crowd(20, server.port, announced + b"x")
+    # What has come of these is more: each had room for all of it, but only while it came.
+    slow += crowd(3, server.port, announced + b"x" * 100_000)
+    time.sleep(1.3)
     content = os.urandom(2 * MB)
     with RawClient(server.port) as client:
         for n in range(10):
@@ -174,12 +177,12 @@ def test_forms_in_tiny_pieces_take_no_more_than_their_bytes(tmp_path):
     body, headers = form(os.urandom(1 * MB))
     head = "POST /files?path=f HTTP/1.1\r\nHost: t\r\nTransfer-Encoding: chunked\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in headers.items()) + "\r\n"
-    chunks = b"".join(b"2\r\n%b\r\n" % body[i : i + 2] for i in range(0, len(body) // 2 * 2, 2))
+    pieces = (body[start : start + 2] for start in range(0, len(body), 2))
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
     assert ask(server.port, request("PUT", "/file?path=warm", body)).status == 200
     idle = server.resident_mb()
     with peak_of(server) as peak, RawClient(server.port, timeout=60) as client:
-        client.send(head.encode() + chunks)
-        time.sleep(0.5)
+        assert client.ask(head.encode() + chunks).status == 201
     assert peak[0] - idle < 15, peak[0] - idle
     server.stop()
 
@@ -205,8 +208,7 @@ def test_a_refusal_is_seen_by_who_is_still_sending(tmp_path):
         connection.putrequest("PUT", "/file?path=a", skip_host=True)
         connection.putheader("Content-Length", str(10 * MB))
         connection.endheaders()
-        with contextlib.suppress(ConnectionError):
-            connection.send(bytes(10 * MB))
+        connection.send(bytes(10 * MB))  # (which would fail, and many clients stop there)
         answer = connection.getresponse()
         assert answer.status == 400 and b"Host" in answer.read()
         connection.close()

@@ -13,7 +13,6 @@ What keeps it simple:
 import asyncio
 import contextlib
 import fcntl
-import logging
 import sys
 import termios
 from collections.abc import Iterable
@@ -27,21 +26,18 @@ from sfss.http.framing import HeadParser, LengthBody, head_size
 if TYPE_CHECKING:
     from sfss.http.server import Server
 
-log = logging.getLogger("sfss.web")
-
 #: A body that nobody wants is read over, if there is no more left of it than that. Bytes.
 _SKIPPED_BYTES = 64 * 1024
 #: For so long (seconds), while more of it comes.
 _SKIPPING_TIME = 10.0
 #: How long the client has to stop sending a body that nobody wants (seconds): a connection that is closed
 #: with unread bytes resets, and the client may never see the answer.
-LINGERING_TIME = 2.0
+_LINGERING_TIME = 2.0
 #: How long a client that is refused has to send its request, in seconds.
 _REFUSAL_TIME = 1.0
 #: How often it is looked whether a client takes its answer, in seconds. One that took nothing between two looks
 #: is cut off when others wait for room.
 _SEND_LOOK = 1.0
-
 #: So much is encrypted at once. Bytes.
 _TLS_BYTES = 64 * 1024
 
@@ -68,7 +64,6 @@ class Connection:
         "_room",
         "_since",
         "_timer",
-        "answers",
         "client_is_done",
         "rest",
         "server",
@@ -80,7 +75,6 @@ class Connection:
         self.transport: Any = None  #: an :class:`asyncio.Transport`; None before and after
         self.rest = b""  #: what has come, and is not looked at yet
         self.client_is_done = False  #: it sends nothing more, but may still read
-        self.answers = 0  #: so far
         self._loop = server.loop
         self._heads = HeadParser()
         self._exchange: Exchange | None = None  # under way, or its body is read over
@@ -237,13 +231,11 @@ class Connection:
         """Answer whatever has come with *error*, and close. *seconds*: that it took."""
         self.rest = b""
         data = self.server.refusal(error, seconds)
-        self.answers += 1
         self.transport.write(data)
         self._end(lingers=True)
 
     def answered(self, exchange: Exchange, close: bool) -> None:
         """The answer of *exchange* is given to the transport."""
-        self.answers += 1
         if self._is_stuck:
             self._room = exchange.room
         elif exchange.room is not None:
@@ -253,11 +245,11 @@ class Connection:
             self._end(lingers=not exchange.has_whole_body)
             return
         if not exchange.has_whole_body:
-            self.watch(LINGERING_TIME)
+            self.watch(_LINGERING_TIME)
             self._since = self.now()
             return
         self._exchange = None
-        self._since = self._loop.time()
+        self._since = self.now()
         if not self._is_reading:
             self._go_on()
 
@@ -278,7 +270,7 @@ class Connection:
             self._exchange = None
             self._go_on()
         elif self.now() - self._since < _SKIPPING_TIME:
-            self.watch(LINGERING_TIME)
+            self.watch(_LINGERING_TIME)
 
     def _go_on(self) -> None:
         """What was held back has its turn."""
@@ -305,7 +297,7 @@ class Connection:
         if self.transport.can_write_eof() and not self._is_stuck:
             self.transport.write_eof()
         self._since = self.now()
-        self.watch(LINGERING_TIME)
+        self.watch(_LINGERING_TIME)
 
     # Flow.
 

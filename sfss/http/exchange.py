@@ -1,18 +1,15 @@
 """One request under way on a connection: its body as it arrives, its room, its answer."""
 
 import asyncio
-import logging
 from typing import TYPE_CHECKING, Protocol
 
 from sfss.admission import Room
 from sfss.errors import InvalidRequest, Overloaded, SfssError, UploadTimeout
 from sfss.http.framing import Body, ChunkedBody, LengthBody
-from sfss.http.messages import STATUS_LINES, WITHOUT_BODY, Request, Response
+from sfss.http.messages import CLOSE_LINE, STATUS_LINES, WITHOUT_BODY, Request, Response
 
 if TYPE_CHECKING:
     from sfss.http.connection import Connection
-
-log = logging.getLogger("sfss.web")
 
 #: A body up to this size is joined to its head; a larger one is not worth the copy. Bytes.
 _JOIN_BYTES = 32 * 1024
@@ -71,12 +68,14 @@ class Exchange(Request):
         "is_write",
         "more_lines",
         "route",
+        "server",
         "sink",
     )
 
     def __init__(self, connection: "Connection", peer: str):
         Request.__init__(self, peer)
         self.connection: Connection | None = connection
+        self.server = connection.server
         self.route = ""  #: what it is counted under
         self.body: Body | None = None
         self.sink: BodySink | None = None
@@ -213,12 +212,18 @@ class Exchange(Request):
 
     def _stop(self, error: SfssError) -> None:
         sink, self.sink = self.sink, None
-        if self._waiter is not None:
-            self._waiter.cancel()
-            self._waiter = None
+        self._stop_waiting()
         self.end_of_room()
         if sink is not None:
             sink.fail(error)
+
+    def _stop_waiting(self) -> None:
+        """For room."""
+        if self._waiter is not None:
+            self._waiter.cancel()
+            self._waiter = None
+            if self.connection is not None:
+                self.connection.resume_reading()
 
     # The answer.
 
@@ -231,12 +236,9 @@ class Exchange(Request):
         status = response.status
         close = self._closes(connection, response.close)
         has_body = self.method != "HEAD" and status not in WITHOUT_BODY
-        server = connection.server
-        length = f"Content-Length: {response.length}\r\n" if status not in WITHOUT_BODY else ""
-        head = (
-            f"{STATUS_LINES[status]}{response.lines}{self.more_lines}{server.common_lines}X-Request-ID: "
-            f"{self.id or server.new_id(self)}\r\n{length}{server.date_line()}{self._connection_line(close)}\r\n"
-        ).encode("latin-1", "replace")
+        server = self.server
+        self.id = self.id or server.handler.new_id()
+        head = server.head(response, self.id, self.more_lines, self._connection_line(close))
         body = response.body
         if has_body and body:
             if len(body) <= _JOIN_BYTES:
@@ -249,11 +251,15 @@ class Exchange(Request):
             self._bytes_out = len(head)
         self._done(connection, status, close)
 
-    def begin_answer(self, status: int, lines: str, length: int | None, *, is_bare: bool = False) -> None:
+    def fail(self, error: Exception) -> None:
+        """Answer with what is to be said of *error*. One that is a fault of ours is logged, whoever waits."""
+        self.id = self.id or self.server.handler.new_id()
+        self.respond(self.server.handler.refusal(error, self.id))
+
+    def begin_answer(self, status: int, lines: str, length: int | None) -> None:
         """Begin an answer whose body comes by :meth:`send`, with :meth:`finish` behind it.
 
-        *length* of the body, None: nobody knows. *is_bare*: *lines* are all headers, but for those that
-        frame it.
+        *lines*: all its headers, but for those that frame it. *length* of the body, None: nobody knows.
         """
         connection = self.connection
         if connection is None:
@@ -269,14 +275,13 @@ class Exchange(Request):
         else:
             self._is_chunked = self.method != "HEAD"
             framing = "Transfer-Encoding: chunked\r\n"
-        server = connection.server
         # The body of the request may still be coming, and be wanted.
-        self.keep_alive = self.keep_alive and not server.draining and not connection.client_is_done
-        more = "" if is_bare else f"{self.more_lines}{server.common_lines}X-Request-ID: {self.id or server.new_id(self)}\r\n"
-        date = "" if is_bare else server.date_line()
+        self.keep_alive = (
+            self.keep_alive and not self.server.draining and not connection.client_is_done
+        )
         unknown = f"HTTP/1.1 {status} \r\n"  # to us; the application may know it
         head = (
-            f"{STATUS_LINES.get(status) or unknown}{lines}{more}{framing}{date}"
+            f"{STATUS_LINES.get(status) or unknown}{lines}{framing}"
             f"{self._connection_line(not self.keep_alive)}\r\n"
         ).encode("utf-8", "surrogateescape")
         self._bytes_out = len(head)
@@ -309,27 +314,21 @@ class Exchange(Request):
 
     def _closes(self, connection: "Connection", wanted: bool) -> bool:
         """Whether the connection ends behind the answer."""
-        close = wanted or not self.keep_alive or connection.server.draining
+        close = wanted or not self.keep_alive or self.server.draining
         if not self.has_whole_body:
-            self._forget_body(connection)
+            self.sink = None
+            self._stop_waiting()
             # Whether a client that was not invited still sends the body is its own choice.
             close = close or self.invites or not connection.can_skip(self)
         return close or (connection.client_is_done and not connection.rest)
 
-    def _forget_body(self, connection: "Connection") -> None:
-        self.sink = None
-        if self._waiter is not None:
-            self._waiter.cancel()
-            self._waiter = None
-            connection.resume_reading()
-
     def _connection_line(self, close: bool) -> str:
         if close:
-            return "Connection: close\r\n"
+            return CLOSE_LINE
         return "Connection: keep-alive\r\n" if self.is_http_1_0 else ""
 
     def _done(self, connection: "Connection", status: int, close: bool) -> None:
-        connection.server.handler.answered(self, status, self._arrived, self._bytes_out)
+        self.server.handler.answered(self, status, self._arrived, self._bytes_out)
         self.connection = None
         connection.answered(self, close)
 

@@ -14,6 +14,8 @@ STATUS_LINES = {
 #: Answers with these never have a body, nor a length (RFC 9110 6.4.1, 8.6).
 WITHOUT_BODY = frozenset((204, 304))
 
+CLOSE_LINE = "Connection: close\r\n"
+
 
 class Headers:
     """The headers of a request. Names are given in lower case.

@@ -15,7 +15,7 @@ from sfss.figures import Family, gauge
 from sfss.http.connection import Connection
 from sfss.http.exchange import Exchange
 from sfss.http.handler import Handler
-from sfss.http.messages import STATUS_LINES
+from sfss.http.messages import CLOSE_LINE, STATUS_LINES, WITHOUT_BODY, Response
 
 log = logging.getLogger("sfss.web")
 
@@ -81,7 +81,7 @@ class Server:
         started = self.loop.time()
         # A client may just be sending its next request over a connection that is idle by our
         # lights. Whoever asks in this time is answered, and told that it was the last time.
-        while self._connections and self.loop.time() - started < IDLE_GRACE:
+        while self._open() and self.loop.time() - started < IDLE_GRACE:
             await asyncio.sleep(_LOOK)
         for handshake in self._handshakes:
             handshake.cancel()
@@ -101,6 +101,35 @@ class Server:
         busy.add((), sum(connection.busy for connection in self._connections))
         return [open_ones, busy]
 
+    # What listeners call.
+
+    def take(self, accepted: socket.socket, tls: ssl.SSLContext | None) -> None:
+        """Serve who has connected to *accepted*."""
+        connection = self._connection()
+        if isinstance(connection, _TurnedAway):
+            accepted.close()
+            return
+        task = self.loop.create_task(self._shake_hands(accepted, connection, tls))
+        self._handshakes.add(task)
+        task.add_done_callback(self._handshakes.discard)
+
+    async def _shake_hands(
+        self, accepted: socket.socket, connection: Connection, tls: ssl.SSLContext | None
+    ) -> None:
+        made: Any = lambda: connection  # noqa: E731
+        limits: dict[str, Any] = {}
+        if tls is not None:
+            limits["ssl_handshake_timeout"] = max(self.header_timeout, 0.1)
+            limits["ssl_shutdown_timeout"] = _GOODBYE_TIMEOUT
+        try:
+            await self.loop.connect_accepted_socket(made, accepted, ssl=tls, **limits)
+        except (OSError, ssl.SSLError) as error:
+            # A scanner, a client of another version, somebody who has gone.
+            log.debug("TLS was not agreed on", extra={"reason": str(error)})
+        finally:
+            if connection.transport is None:
+                accepted.close()
+
     # What connections call.
 
     def add(self, connection: Connection) -> None:
@@ -113,28 +142,24 @@ class Server:
         try:
             self.handler.begin(exchange)
         except Exception as error:  # a fault of ours must not leave the client without an answer
-            self.fail(exchange, error)
-
-    def fail(self, exchange: Exchange, error: Exception) -> None:
-        """Answer with what is to be said of *error*."""
-        exchange.id = exchange.id or self.handler.new_id()
-        exchange.respond(self.handler.refusal(error, exchange.id))
+            exchange.fail(error)
 
     def refusal(self, error: SfssError, seconds: float) -> bytes:
         """The answer to what is no request; the connection ends behind it."""
         request_id = self.handler.new_id()
         response = self.handler.refusal(error, request_id)
-        data = (
-            f"{STATUS_LINES[response.status]}{response.lines}{self.common_lines}X-Request-ID: "
-            f"{request_id}\r\nContent-Length: {response.length}\r\n{self.date_line()}"
-            "Connection: close\r\n\r\n"
-        ).encode("latin-1", "replace") + response.body
+        data = self.head(response, request_id, "", CLOSE_LINE) + response.body
         self.handler.refused(response.status, len(data), seconds)
         return data
 
-    def new_id(self, exchange: Exchange) -> str:
-        exchange.id = self.handler.new_id()
-        return exchange.id
+    def head(self, response: Response, request_id: str, more_lines: str, connection_line: str) -> bytes:
+        """The head of an answer, with *more_lines* that it has for the request's sake."""
+        status = response.status
+        length = "" if status in WITHOUT_BODY else f"Content-Length: {response.length}\r\n"
+        return (
+            f"{STATUS_LINES[status]}{response.lines}{more_lines}{self.common_lines}X-Request-ID: {request_id}\r\n"
+            f"{length}{self.date_line()}{connection_line}\r\n"
+        ).encode("latin-1", "replace")
 
     def date_line(self) -> str:
         second = int(time.time())
@@ -201,18 +226,7 @@ class _PlainListener:
         self._listening = listening
 
     def close(self) -> None:
-        # Who waits in the kernel's queue has connected, and may have sent a request: a close would reset him.
-        self._listener.setblocking(False)
-        loop = self._server.loop
-        for _ in range(_BACKLOG):
-            try:
-                accepted, _ = self._listener.accept()
-            except OSError:
-                break
-            made: Any = self._server._connection
-            task = loop.create_task(loop.connect_accepted_socket(made, accepted))
-            self._server._handshakes.add(task)
-            task.add_done_callback(self._server._handshakes.discard)
+        _take_all(self._server, self._listener, None)
         self._listening.close()
 
 
@@ -230,8 +244,8 @@ class _TlsListener:
         server.loop.add_reader(listener, self._accept)
 
     def close(self) -> None:
-        self._accept()
         self._server.loop.remove_reader(self._listener)
+        _take_all(self._server, self._listener, self._tls)
         self._listener.close()
 
     def _accept(self) -> None:
@@ -246,29 +260,19 @@ class _TlsListener:
                 server.loop.remove_reader(self._listener)
                 server.loop.call_later(_ACCEPT_PAUSE, self._accept_again)
                 return
-            connection = server._connection()
-            if isinstance(connection, _TurnedAway):
-                accepted.close()
-                continue
-            task = server.loop.create_task(self._shake_hands(accepted, connection))
-            server._handshakes.add(task)
-            task.add_done_callback(server._handshakes.discard)
+            server.take(accepted, self._tls)
 
     def _accept_again(self) -> None:
         if self._listener.fileno() >= 0:
             self._server.loop.add_reader(self._listener, self._accept)
 
-    async def _shake_hands(self, accepted: socket.socket, connection: Connection) -> None:
+
+def _take_all(server: Server, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
+    """Take who waits in the kernel's queue: he has connected, may have sent a request, and a close resets him."""
+    listener.setblocking(False)
+    for _ in range(_BACKLOG):
         try:
-            made: Any = lambda: connection  # noqa: E731
-            await self._server.loop.connect_accepted_socket(
-                made, accepted, ssl=self._tls,
-                ssl_handshake_timeout=max(self._server.header_timeout, 0.1),
-                ssl_shutdown_timeout=_GOODBYE_TIMEOUT,
-            )  # fmt: skip
-        except (OSError, ssl.SSLError) as error:
-            # A scanner, a client of another version, somebody who has gone.
-            log.debug("TLS was not agreed on", extra={"reason": str(error)})
-        finally:
-            if connection.transport is None:
-                accepted.close()
+            accepted, _ = listener.accept()
+        except OSError:
+            return
+        server.take(accepted, tls)

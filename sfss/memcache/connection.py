@@ -91,7 +91,9 @@ class _Operation:
 
 
 class Connection:
-    """See the module. An :class:`asyncio.Protocol` (but by its base class: a compiled one has none). Made by :meth:`open`; :attr:`usable` until it drains or closes."""
+    """See the module. Made by :meth:`open`; :attr:`usable` until it drains or closes. (An
+    :class:`asyncio.Protocol`, but by its base class: a compiled one has none.)
+    """
 
     def __init__(
         self,

@@ -110,7 +110,10 @@ class ProxyStore(Store):
         return file
 
     def begin_get(self, path: str, receiver: Receiver) -> bool:
-        begun = self._begin(_BegunGet, memcache_key(path), receiver)
+        return self._begin_read(_BegunGet, path, receiver)
+
+    def _begin_read(self, kind: "type[_BegunGet]", path: str, receiver: Receiver) -> bool:
+        begun = self._begin(kind, memcache_key(path), receiver)
         if begun is None:
             return False
         self.hedges.note_read(self._loop)
@@ -131,12 +134,7 @@ class ProxyStore(Store):
         return overdue, any_under_way
 
     def begin_stat(self, path: str, receiver: Receiver) -> bool:
-        begun = self._begin(_BegunStat, memcache_key(path), receiver)
-        if begun is None:
-            return False
-        self.hedges.note_read(self._loop)
-        begun.connection.get(begun.key, begun.deadline, begun)
-        return True
+        return self._begin_read(_BegunStat, path, receiver)
 
     def begin_put(
         self, path: str, content: bytes, precondition: Precondition | None, receiver: WriteReceiver

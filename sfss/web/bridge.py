@@ -91,7 +91,7 @@ class _Crossing(asyncio.Transport):
     def fail(self, error: SfssError) -> None:
         self._lose(ConnectionResetError(str(error)))
         if not self._status and self._exchange.connection is not None:
-            self._exchange.connection.server.fail(self._exchange, error)
+            self._exchange.fail(error)
         elif self._status and not self._is_done:
             self._exchange.cut_off()
 
@@ -141,8 +141,7 @@ class _Crossing(asyncio.Transport):
         elif self._status or self._exchange.connection is None:
             self._exchange.cut_off()
         else:
-            error = RuntimeError("the application has not answered")
-            self._exchange.connection.server.fail(self._exchange, error)
+            self._exchange.fail(RuntimeError("the application has not answered"))
 
     def is_closing(self) -> bool:
         return self._is_closing
@@ -188,7 +187,7 @@ class _Crossing(asyncio.Transport):
             self._lines = []
             return
         self._status = status
-        self._exchange.begin_answer(status, "".join(self._lines), self._length, is_bare=True)
+        self._exchange.begin_answer(status, "".join(self._lines), self._length)
         if self._exchange.method == "HEAD":
             self._finish()
 

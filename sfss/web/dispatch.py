@@ -14,7 +14,7 @@ from sfss.web.bridge import Bridge
 from sfss.web.cors import Cors
 from sfss.web.doors import Doors
 from sfss.web.errors import error_response, internal_error
-from sfss.web.operations import Driver, Operation
+from sfss.web.operations import Operation
 from sfss.web.request_ids import RequestIds
 from sfss.web.uploads import Upload, check_expectation
 
@@ -36,7 +36,6 @@ class Dispatcher(Handler):
     ):
         self._find = api.find
         self._upload_timeout = api.upload_timeout
-        self._nodes_path = api.nodes_path
         self._doors = doors
         self._cors = cors
         self._access = access
@@ -44,7 +43,6 @@ class Dispatcher(Handler):
         self._bridge = bridge
         self._routes = routes
         self._tasks: set[asyncio.Task] = set()
-        self._driver = _Driver(self)
 
     # The engine's handler.
 
@@ -67,13 +65,13 @@ class Dispatcher(Handler):
                 self._doors.check(exchange)
             operation = make_operation(exchange)
         except SfssError as error:
-            exchange.respond(error_response(error))
+            exchange.fail(error)
             return
-        operation.driver = self._driver
+        operation.go_on = self._go_on
         operation.exchange = exchange
         exchange.is_write = operation.is_write
         if operation.upload is None:
-            self._start(operation)
+            self.start(operation)
         else:
             arrival = _Arrival(self, operation, operation.upload)
             exchange.receive(arrival, timeout=self._upload_timeout, most=operation.upload.most)
@@ -96,25 +94,22 @@ class Dispatcher(Handler):
     def new_id(self) -> str:
         return self._request_ids.new()
 
-    # What operations need.
+    # Operations.
 
-    def answer_error(self, exchange: Exchange, error: Exception) -> None:
-        exchange.id = exchange.id or self.new_id()
-        exchange.respond(self.refusal(error, exchange.id))
-
-    def go_on(self, operation: Operation) -> None:
+    def _go_on(self, operation: Operation) -> None:
         task = asyncio.get_running_loop().create_task(self._run(operation))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    def _start(self, operation: Operation) -> None:
+    def start(self, operation: Operation) -> None:
+        """Begin *operation*, whose body is here."""
         try:
             begun = operation.begin()
         except Exception as error:
-            self.answer_error(operation.exchange, error)
+            operation.exchange.fail(error)
             return
         if not begun:
-            self.go_on(operation)
+            self._go_on(operation)
 
     async def _run(self, operation: Operation) -> None:
         exchange = operation.exchange
@@ -122,24 +117,9 @@ class Dispatcher(Handler):
         try:
             response = await operation.run()
         except Exception as error:
-            self.answer_error(exchange, error)
+            exchange.fail(error)
         else:
             exchange.respond(response)
-
-
-class _Driver(Driver):
-    """What operations know of the dispatcher. (A compiled class has one base.)"""
-
-    __slots__ = ("_dispatcher",)
-
-    def __init__(self, dispatcher: Dispatcher):
-        self._dispatcher = dispatcher
-
-    def answer_error(self, exchange: Exchange, error: Exception) -> None:
-        self._dispatcher.answer_error(exchange, error)
-
-    def go_on(self, operation: Operation) -> None:
-        self._dispatcher.go_on(operation)
 
 
 class _Arrival:
@@ -162,7 +142,7 @@ class _Arrival:
         except Exception as error:
             self.fail(error)
             return
-        self._dispatcher._start(operation)
+        self._dispatcher.start(operation)
 
     def fail(self, error: Exception) -> None:
-        self._dispatcher.answer_error(self._operation.exchange, error)
+        self._operation.exchange.fail(error)

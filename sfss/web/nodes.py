@@ -6,7 +6,6 @@
 
 import json
 import re
-from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -15,7 +14,6 @@ from aiohttp import web
 from sfss.credentials import Credentials
 from sfss.errors import Forbidden, InvalidPath, InvalidRequest, NotAGateway, NotFound
 from sfss.http.messages import Request, Response, header_lines
-from sfss.models import Precondition
 from sfss.node_settings import NodeSettings
 from sfss.panel import Panel
 from sfss.paths import PLAIN_IN_A_URL, check_path
@@ -35,7 +33,7 @@ from sfss.web.page import Page
 from sfss.web.server import WebServer
 from sfss.web.serving import FileHeaders
 from sfss.web.status import Status, fresh, fresh_response
-from sfss.web.uploads import Upload, upload_of
+from sfss.web.uploads import upload_of
 
 _PAGE = "/_page"
 #: A generated name never changes its content: caches may keep it for a year, and need not ask again. (Not
@@ -74,34 +72,22 @@ def path_of(request: Request) -> str:
 class NodePut(Put):
     """A put whose client says what the SHA-1 of the body is, or that is too long to be hashed in passing."""
 
-    __slots__ = ("_expected", "_node")
+    __slots__ = ("expected", "node")
 
-    def __init__(
-        self,
-        request: Request,
-        path: str,
-        service: FileService,
-        precondition: Precondition | None,
-        upload: Upload,
-        written: Callable[[str, Any], Response],
-        node: Node,
-        expected: str | None,
-    ):
-        Put.__init__(self, request, path, service, precondition, upload, written)
-        self._node = node
-        self._expected = expected
+    node: Node
+    expected: str | None  #: what the client says that the body's SHA-1 is
 
     def begin(self) -> bool:
-        return self._expected is None and Put.begin(self)
+        return self.expected is None and Put.begin(self)
 
     async def run(self) -> Response:
         digests = await hashed(self.content)
-        if self._expected not in (None, digests.sha1):
+        if self.expected not in (None, digests.sha1):
             raise InvalidRequest(
                 f"X-Content-SHA1 is not that of the body, which is {digests.sha1}."
             )
         precondition = self._precondition
-        return self.response(await self._node.put(self._path, self.content, precondition, digests=digests))
+        return self.response(await self.node.put(self._path, self.content, precondition, digests=digests))
 
 
 class Message(Write):
@@ -183,9 +169,9 @@ class NodeFiles:
         expected = _expected_sha1(request)
         precondition = None if self._immutable else write_precondition(request.headers)
         upload = upload_of(request, self._service.max_file_size, forms=False)
-        return NodePut(
-            request, path, self._service, precondition, upload, self.written, self._node, expected
-        )
+        put = NodePut(request, path, self._service, precondition, upload, self.written)
+        put.node, put.expected = self._node, expected
+        return put
 
     def delete(self, request: Request) -> Operation:
         _check_query(request)

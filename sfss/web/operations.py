@@ -24,25 +24,13 @@ _CONDITIONS = frozenset(
 )
 
 
-class Driver:
-    """Begins operations by calls."""
-
-    def answer_error(self, exchange: Exchange, error: Exception) -> None:
-        """That is what has become of it."""
-        raise NotImplementedError
-
-    def go_on(self, operation: "Operation") -> None:
-        """It is to be awaited."""
-        raise NotImplementedError
-
-
 class Operation:
     """What *request* wants. *room*: where what it takes is counted."""
 
-    __slots__ = ("content", "driver", "exchange", "request", "room", "upload")
+    __slots__ = ("content", "exchange", "go_on", "request", "room", "upload")
 
-    driver: Driver  #: set by who begins it by a call, as the next
-    exchange: Exchange  #: the same as the request
+    exchange: Exchange  #: the same as the request; who begins it by a call sets it, and the next
+    go_on: Callable[["Operation"], None]  #: called if it is to be awaited all the same
 
     def __init__(self, request: Request, room: Room | None = None):
         self.request = request
@@ -79,12 +67,12 @@ class Operation:
         try:
             response = self.response(result)
         except Exception as error:
-            self.driver.answer_error(self.exchange, error)
+            self.exchange.fail(error)
         else:
             self.exchange.respond(response)
 
     def set_exception(self, error: Exception) -> None:
-        self.driver.answer_error(self.exchange, error)
+        self.exchange.fail(error)
 
 
 class Read(Operation):
@@ -100,8 +88,8 @@ class Read(Operation):
         self._headers = headers
 
 
-class Get(Read):
-    """``GET`` of the file *path*."""
+class ReadWhole(Read):
+    """One that needs the content."""
 
     __slots__ = ()
 
@@ -111,9 +99,15 @@ class Get(Read):
     async def run(self) -> Response:
         return self.response(await self._service.get(self.path, self._taken))
 
+
+class Get(ReadWhole):
+    """``GET`` of the file *path*."""
+
+    __slots__ = ()
+
     def set_result(self, file: Any) -> None:
         if file is not None and not self._taken.try_grow(len(file.content)):
-            self.driver.go_on(self)  # it is read again when there is room for it
+            self.go_on(self)  # it is read again when there is room for it
         else:
             Operation.set_result(self, file)
 
@@ -155,16 +149,10 @@ class Head(Read):
         return Response(200, lines, length=info.size)
 
 
-class HeadOfText(Read):
+class HeadOfText(ReadWhole):
     """``HEAD`` of a file whose headers need a look at its content."""
 
     __slots__ = ()
-
-    def begin(self) -> bool:
-        return self._service.begin_get(self.path, self._taken, self)
-
-    async def run(self) -> Response:
-        return self.response(await self._service.get(self.path, self._taken))
 
     def response(self, file: Any) -> Response:
         if file is None:
