@@ -79,6 +79,8 @@ class Master:
         for listener in self._listeners:
             listener.close()
         log.info("stopped")
+        for number in ENDS:  # one more of them shall not look as if it had been killed
+            signal.signal(number, signal.SIG_IGN)
         return code
 
     def _start_all(self) -> int | None:
