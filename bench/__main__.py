@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import kinds, nodes, references, scale, wrk
+from bench import kinds, nodes, references, scale, seaweedfs, wrk
 from sfss.memcache.keys import memcache_key
 from tests.http import RawClient, ask, request
 from tests.programs import Program, Sfss, find, free_port, start_memcached
@@ -36,8 +36,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="(default: 3)")
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
     parser.add_argument(
-        "--only", choices=["get", "put", "kinds", "durable", "crowd", "workers", "stop", "nodes", "heal", "million"],
-        help="(default: all but million)",
+        "--only", choices=["get", "put", "kinds", "durable", "crowd", "workers", "stop", "nodes", "heal", "million",
+                            "seaweedfs"],
+        help="(default: all but the last two)",
     )
     parser.add_argument(
         "--millions", type=int, default=1, metavar="N",
@@ -76,6 +77,8 @@ def main() -> None:
             nodes.throughput(folder, options)
         if options.only in (None, "heal"):
             asyncio.run(nodes.heal(folder))
+        if options.only == "seaweedfs":
+            seaweedfs.beside(folder, options)
         if options.only == "million":
             scale.million(folder, options.millions * 1_000_000)
             nodes.million(folder)

@@ -65,13 +65,16 @@ def _kinds(servers: dict[bool, Sfss]) -> list[Kind]:
     def get(path: str = PATH, headers: dict | None = None, method: str = "GET") -> list[bytes]:
         return [request(method, f"/file?path={path}", headers=headers)]
 
+    # Each path gets another content than it had: to write the same bytes once more costs SQLite nothing.
+    files = [(f"bench/put/{n}", other) for other in (content, content[::-1]) for n in range(100)]
+
     def puts(headers: dict | None = None) -> list[bytes]:
-        return [request("PUT", f"/file?path=bench/put/{n}", content, headers) for n in range(100)]
+        return [request("PUT", f"/file?path={path}", body, headers) for path, body in files]
 
     chunked = [
-        f"PUT /file?path=bench/put/{n} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
-        + b"%x\r\n%b\r\n0\r\n\r\n" % (SIZE, content)
-        for n in range(100)
+        f"PUT /file?path={path} HTTP/1.1\r\nHost: test\r\nTransfer-Encoding: chunked\r\n\r\n".encode()
+        + b"%x\r\n%b\r\n0\r\n\r\n" % (SIZE, body)
+        for path, body in files
     ]
     # Each is deleted long after it was put: requests of several connections are not in order.
     put_and_delete = []

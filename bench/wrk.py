@@ -7,18 +7,21 @@ from typing import NamedTuple
 
 from tests.programs import find
 
-#: Puts files of so many bytes under a hundred paths, by turns.
+#: Puts files of so many bytes under a hundred paths, by turns; each time another content than the path had. (To
+#: write the same bytes once more costs SQLite nothing.)
 _PUT_SCRIPT = """
-local body = string.rep("x", %(size)d)
 local requests = {}
 init = function(args)
-  for n = 1, %(paths)d do
-    requests[n] = wrk.format("PUT", "%(prefix)s" .. n, {["Host"] = "bench"}, body)
+  for turn, letter in ipairs({"x", "y"}) do
+    local body = string.rep(letter, %(size)d)
+    for n = 1, %(paths)d do
+      requests[#requests + 1] = wrk.format("PUT", "%(prefix)s" .. n, {["Host"] = "bench"}, body)
+    end
   end
 end
 local n = 0
 request = function()
-  n = n %% %(paths)d + 1
+  n = n %% #requests + 1
   return requests[n]
 end
 """

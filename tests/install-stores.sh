@@ -6,6 +6,8 @@
 #                                         gobeansproxy, Go modules, into stores-bin/; and a C
 #                                         compiler, for the modules that are compiled
 #   sh tests/install-stores.sh --bench    wrk as well, for bench/
+#   sh tests/install-stores.sh --seaweedfs  wrk and SeaweedFS, which bench/ can compare with: a Go module
+#                                         that takes two cores some minutes to build
 #
 # A registry may refuse a Go module. That is written into stores-bin/refused, a line each, and is
 # no error here: the tests of that store then skip and say so.
@@ -24,7 +26,9 @@ have() {
 wanted="memcached:memcached nutcracker:nutcracker nginx:nginx-light haproxy:haproxy curl:curl
     promtool:prometheus chromium:chromium chromedriver:chromium-driver openssl:openssl
     strace:strace systemd-analyze:systemd unshare:util-linux go:golang-go cc:gcc"
-[ "${1:-}" = --bench ] && wanted="$wanted wrk:wrk taskset:util-linux"
+case "${1:-}" in
+    --bench | --seaweedfs) wanted="$wanted wrk:wrk taskset:util-linux" ;;
+esac
 packages=
 for pair in $wanted; do
     have "${pair%:*}" || packages="$packages ${pair#*:}"
@@ -60,6 +64,13 @@ for module in $modules; do
         echo "$name: go install $module: $(echo "$answer" | tail -n 1 | tr -d '\t')" >> "$bin/refused"
     fi
 done
+if [ "${1:-}" = --seaweedfs ] && [ ! -x "$bin/weed" ]; then
+    # Its go.mod replaces a module, which "go install module@version" refuses: so it is built where it lies.
+    module=github.com/seaweedfs/seaweedfs@v0.0.0-20261109003541-7506e5f91cd6
+    echo "Building $module"
+    place=$(go mod download -json "$module" | sed -n 's/^.*"Dir": "\(.*\)",*$/\1/p')
+    (cd "$place" && go build -o "$bin/weed" ./weed)
+fi
 if [ -s "$bin/refused" ]; then
     echo "install-stores.sh: these could not be had, and their tests will skip:" >&2
     cat "$bin/refused" >&2
