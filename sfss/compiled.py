@@ -25,7 +25,9 @@ MODULES = tuple(
         "http.messages http.framing http.exchange http.handler http.connection http.server admission "
         "web.operations web.dispatch web.files web.arguments web.access web.telemetry web.request_ids "
         "web.uploads web.forms web.pieces web.nodes web.serving web.conditional service figures receivers memcache.connection "
-        "memcache.protocol memcache.proxy memcache.tally memcache.keys stores.proxies stores.hedging"
+        "memcache.protocol memcache.proxy memcache.tally memcache.keys stores.proxies stores.hedging "
+        "models paths web.doors stores.folder_reading replication.node replication.entries replication.names "
+        "replication.digests replication.versions replication.tree"
     ).split()
 )
 

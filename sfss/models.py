@@ -14,21 +14,23 @@ class FileInfo(NamedTuple):
     size: int  #: bytes
     etag: str  #: see :func:`etag_of`
     modified: float | None = None  #: seconds since the epoch, where the store knows it
+    sha1: str = ""  #: 40 hex digits, where the store knows it
 
 
 class StoredFile(NamedTuple):
     """A file as a store gives it."""
 
-    content: bytes
+    content: bytes | bytearray
     etag: str  #: see :func:`etag_of`
     modified: float | None = None  #: seconds since the epoch, where the store knows it
+    sha1: str = ""  #: 40 hex digits, where the store knows it
 
     @property
     def info(self) -> FileInfo:
-        return FileInfo(len(self.content), self.etag, self.modified)
+        return FileInfo(len(self.content), self.etag, self.modified, self.sha1)
 
 
-def etag_of(content: bytes | bytearray) -> str:
+def etag_of(content: bytes | bytearray | memoryview) -> str:
     """The entity tag of *content*: its XXH3-128 as 32 hex digits, without the quotes.
 
     It depends on the content alone, so every gateway and every store gives the same. It tells

@@ -41,7 +41,7 @@ def check_path(path: str) -> str:
 def _complaint(path: str) -> str:
     if not path:
         return "The path is empty."
-    if re.search("[\ud800-\udfff]", path):
+    if re.search(r"[\ud800-\udfff]", path):
         return "The path is not valid UTF-8."
     size = len(path.encode())
     if size > MAX_PATH_BYTES:

@@ -36,7 +36,7 @@ class Disk:
     @contextmanager
     def watching(self) -> Iterator["Disk"]:
         """Meanwhile every sync below the root is noted, and done."""
-        fsync, fdatasync, syncfs = os.fsync, os.fdatasync, folders._syncfs
+        fsync, fdatasync, syncfs = os.fsync, os.fdatasync, folders.syncfs
 
         def noting(call):
             def sync(descriptor: int):
@@ -49,7 +49,7 @@ class Disk:
         with (
             patch.object(os, "fsync", noting(fsync)),
             patch.object(os, "fdatasync", noting(fdatasync)),
-            patch.object(folders, "_syncfs", noting(syncfs)),
+            patch.object(folders, "syncfs", noting(syncfs)),
         ):
             yield self
 

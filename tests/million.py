@@ -71,7 +71,7 @@ def _fill(queue: Path, count: int) -> None:
             version = Version(stamp_of(1_700_000_000) + number, "0123456789abcdef")
             leaf = leaf_of(path)
             digests, etag = digests_of(content), etag_of(content)
-            tree.add(leaf, digest_of(path, version, digests))
+            tree.add(leaf, digest_of(path, version, digests.sha256))
             size += len(content)
             yield leaf, path, *version, len(content), *digests, etag, version.stamp
 

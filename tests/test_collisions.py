@@ -6,7 +6,7 @@ from hashlib import sha1
 import pytest
 
 from sfss.models import etag_of
-from sfss.replication.catalog import Entry
+from sfss.replication.entries import Entry
 from sfss.replication.changes import Change
 from sfss.replication.deciding import is_newer
 from sfss.replication.digests import Digests, digests_of

@@ -530,3 +530,56 @@ def test_an_empty_folder_that_should_have_files(home):
         home.open()
     shutil.rmtree(home.folder / "queue")
     home.open()
+
+
+# Readers of the catalog, in other threads.
+
+
+def test_a_reader_keeps_what_it_has_read_until_that_changes(home):
+    replica = home.replica
+    reader = replica.catalog.reader()
+    assert reader.get("x") is None
+    do(replica, put("x", b"first"), put("y", b"other"))
+    first = reader.get("x")
+    assert first == replica.catalog.get("x") and reader.get("x") is first
+    do(replica, put("x", b"second"), Delete("y"))
+    assert reader.get("x") == replica.catalog.get("x") != first
+    assert reader.get("y").is_delete
+    replica.catalog.told("http://other", [("y", reader.get("y").version)])
+    home.time += 10
+    assert replica.forget(stamp_of(home.time), 10) == 1
+    assert reader.get("y") is None
+    reader.close()
+
+
+def test_what_changes_while_it_is_read_is_not_kept(home):
+    replica = home.replica
+    do(replica, put("x", b"first"))
+    reader = replica.catalog.reader()
+    steps = 0
+
+    def step() -> None:
+        nonlocal steps
+        steps += 1
+        if steps == 8:  # the transaction has begun: it sees what was
+            do(replica, put("x", b"second"))
+
+    reader._database.set_progress_handler(step, 1)
+    read = reader.get("x")
+    reader._database.set_progress_handler(None, 0)
+    assert steps >= 8
+    assert read.digests == digests_of(b"first")
+    assert reader.get("x").digests == digests_of(b"second")
+    reader.close()
+
+
+def test_a_reader_keeps_no_more_than_it_may(home, monkeypatch):
+    monkeypatch.setattr("sfss.replication.entries._MOST_KEPT", 8)
+    replica = home.replica
+    do(replica, *(put(f"f/{n}", b"%d" % n) for n in range(30)))
+    reader = replica.catalog.reader()
+    for _ in range(2):
+        for n in range(30):
+            assert reader.get(f"f/{n}").digests == digests_of(b"%d" % n)
+            assert len(reader._young) + len(reader._old) <= 8
+    reader.close()

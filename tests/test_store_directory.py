@@ -9,9 +9,10 @@ import pytest
 
 from sfss.errors import NotFound, PreconditionFailed, StoreUnusable
 from sfss.models import Precondition
-from sfss.stores import folder
+from sfss.stores import folder, folder_reading
 from sfss.stores.directory import DirectoryStore
 from sfss.stores.folder import RESERVED, Folder
+from sfss.stores.system_calls import open_by_parts
 from tests.contract import StoreContract
 
 
@@ -129,7 +130,8 @@ def test_names_that_some_file_systems_take_for_one(tmp_path, one, other, folds):
 @pytest.mark.parametrize("kernel", ["new", "old"])
 async def test_symbolic_links_lead_nowhere(store, tmp_path, monkeypatch, kernel):
     if kernel == "old":
-        monkeypatch.setattr(folder, "open_beneath", folder.open_by_parts)
+        for module in (folder, folder_reading):
+            monkeypatch.setattr(module, "open_beneath", open_by_parts)
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "secret").write_bytes(b"secret")

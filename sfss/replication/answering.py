@@ -28,8 +28,8 @@ from typing import Any, NamedTuple
 
 from sfss.errors import SfssError, StoreRefused
 from sfss.paths import is_valid_path
-from sfss.replication.catalog import Entry
-from sfss.replication.changes import BadMessage, Change, Message, encode
+from sfss.replication.entries import Entry
+from sfss.replication.changes import BadMessage, Change, Message, Piece, encode
 from sfss.replication.contents import announcement
 from sfss.replication.deciding import ContentDamaged, is_newer
 from sfss.replication.digests import are_same
@@ -48,7 +48,7 @@ MOST_LEAVES = 4096
 _MOST_ANNOUNCED = 100_000
 
 #: Puts the answer together, from what has become of the changes.
-Finish = Callable[[Sequence[Outcome | SfssError]], list[bytes]]
+Finish = Callable[[Sequence[Outcome | SfssError]], list[Piece]]
 
 
 class _Speaker(NamedTuple):
@@ -104,7 +104,7 @@ class Answers:
             raise BadMessage(f"The message {message.kind!r} is malformed: {error}.") from error
 
     def _push(self, message: Message, speaker: _Speaker) -> tuple[list[Learn], Finish]:
-        def finish(outcomes: Sequence[Outcome | SfssError]) -> list[bytes]:
+        def finish(outcomes: Sequence[Outcome | SfssError]) -> list[Piece]:
             results = [str(o) if isinstance(o, SfssError) else "" for o in outcomes]
             damaged = [n for n, o in enumerate(outcomes) if isinstance(o, ContentDamaged)]
             return self._message([], speaker.url, results=results, damaged=damaged)
@@ -135,7 +135,7 @@ class Answers:
         if known and speaker.url is not None:
             replica.catalog.told(speaker.url, known)  # it has them, as it says
 
-        def finish(outcomes: Sequence[Outcome | SfssError]) -> list[bytes]:
+        def finish(outcomes: Sequence[Outcome | SfssError]) -> list[Piece]:
             failed = [(n, str(o)) for n, o in zip(numbers, outcomes) if isinstance(o, SfssError)]
             return self._message([], speaker.url, wanted=wanted, failed=refused + failed)
 
@@ -194,7 +194,7 @@ class Answers:
             number += 1
         return [], lambda outcomes: self._message(changes, speaker.url, paths=number)
 
-    def _message(self, changes: Sequence[Change], source: str | None, **fields: Any) -> list[bytes]:
+    def _message(self, changes: Sequence[Change], source: str | None, **fields: Any) -> list[Piece]:
         return speak(self._replica, self._names, "answer", source, changes, **fields)
 
 
@@ -205,7 +205,7 @@ def speak(
     neighbour: str | None,
     changes: Sequence[Change] = (),
     **fields: Any,
-) -> list[bytes]:
+) -> list[Piece]:
     """A message of this node to *neighbour*."""
     left = replica.catalog.queue_length(neighbour) if neighbour is not None else 0
     return encode(kind, changes, **introduction(replica, names), left=left, **fields)

@@ -8,16 +8,16 @@ common, whatever the reason, and puts it right on both sides.
 
 import logging
 from collections.abc import Generator, Iterable, Iterator, Sequence
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sfss.errors import SfssError, StoreFull, StoreRefused
 from sfss.replication.answering import MOST_BYTES, MOST_CHANGES, MOST_LEAVES, check_speaker, speak
-from sfss.replication.catalog import LEARNED, OWN, Entry
-from sfss.replication.changes import BadMessage, Change, Message
+from sfss.replication.entries import LEARNED, OWN, Entry
+from sfss.replication.changes import BadMessage, Change, Message, Piece
 from sfss.replication.contents import announcement
 from sfss.replication.deciding import ContentDamaged, is_newer
 from sfss.replication.digests import are_same
-from sfss.replication.operations import Delete, Learn
+from sfss.replication.operations import Delete, Learn, path_of
 from sfss.replication.replica import Replica
 from sfss.replication.tree import FAN, LEAVES
 from sfss.replication.versions import Version
@@ -34,7 +34,7 @@ _MOST_SENDS = 5
 _MOST_PUSHED = 250
 
 T = TypeVar("T")
-Conversation = Generator[list[bytes], Message, T]
+Conversation = Generator[list[Piece], Message, T]
 
 
 class Itself(SfssError):
@@ -129,7 +129,8 @@ def deliver(
     waited = bool(offered)
     while batches:
         batch = batches.pop(0)
-        changes, unfit = [], []
+        changes = []
+        unfit: list[tuple[str, Version]] = []
         if waited:  # it may have changed since
             found = (catalog.get(entry.path) for entry in batch)
             batch = [entry for entry in found if entry is not None]
@@ -148,7 +149,8 @@ def deliver(
                 if len(batch) > 1:
                     batches = [[entry] for entry in batch] + batches
                     continue
-                results, broken = [str(error)], set()
+                results: Any = [str(error)]
+                broken: set[int] = set()
             else:
                 check(replica, names, answer)
                 results = answer.fields.get("results")
@@ -234,10 +236,11 @@ def compare(replica: Replica, names: str, neighbour: str) -> Conversation[Compar
             fetch = fetch[count:]
             failures = _apply(replica, [Learn(change, neighbour) for change in answer.changes])
             again = [
-                operation.change.path
+                path_of(operation)
                 for operation, failure in failures
-                if isinstance(failure, ContentDamaged) and operation.change.path not in sent_again
+                if isinstance(failure, ContentDamaged)
             ]
+            again = [path for path in again if path not in sent_again]
             sent_again.update(again)
             fetch += again
             refused += len(failures) - len(again)
@@ -295,7 +298,7 @@ def _differences(
     unfit = 0
     for path, change in theirs.items():
         entry = mine.get(path)
-        if is_newer(change, entry):
+        if entry is None or is_newer(change, entry):
             if entry is None and change.is_delete:
                 continue  # what neither has need not be remembered
             try:

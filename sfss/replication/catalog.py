@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from sfss.errors import StoreUnusable
-from sfss.replication.digests import Digests
+from sfss.replication.entries import LEARNED, OWN, ROW, CatalogReader, Entry, Reading, connect, entry_of
 from sfss.replication.tree import FAN, HashTree, digest_of, leaf_of
 from sfss.replication.versions import FINAL, Version
 from sfss.stores.folder import check_same
@@ -29,9 +29,6 @@ FILE_NAME = "catalog.sqlite3"
 #: "SFSN": how SQLite files say whose they are.
 APPLICATION_ID = 0x5346534E
 SCHEMA_VERSION = 3
-
-#: Changes that began here, and those that others sent: the latter can wait, who sent them has told others.
-OWN, LEARNED = 0, 1
 
 _SCHEMA = """
 CREATE TABLE files (
@@ -51,9 +48,7 @@ CREATE TABLE lengths (neighbour TEXT PRIMARY KEY, length INTEGER NOT NULL) WITHO
 CREATE TABLE tree (branch INTEGER PRIMARY KEY, leaves BLOB NOT NULL);
 CREATE TABLE state (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
-_ROW = "path, stamp, node, size, sha256, sha1, etag, received"
-_GET = f"SELECT {_ROW} FROM files WHERE leaf = ? AND path = ?"
-_PUT = f"INSERT OR REPLACE INTO files (leaf, {_ROW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
+_PUT = f"INSERT OR REPLACE INTO files (leaf, {ROW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _QUEUE = "INSERT OR IGNORE INTO queue VALUES (?, ?, ?, ?, ?, ?)"
 _QUEUE_AGAIN = (
     "UPDATE queue SET lane = ?3, due = ?4, stamp = ?5, node = ?6"
@@ -65,57 +60,13 @@ _LENGTH = (
     " ON CONFLICT (neighbour) DO UPDATE SET length = length + excluded.length"
 )
 _STATE = "INSERT OR REPLACE INTO state VALUES (?, ?)"
-#: Usually whoever writes the node's checkpoints is there long before that.
-_WAL_PAGES = 64 * 1024
-
-
-class Entry(NamedTuple):
-    """What is known of a path."""
-
-    path: str
-    version: Version
-    size: int
-    digests: Digests | None  #: of its content; None: it is deleted
-    etag: str  #: see :func:`sfss.models.etag_of`; "" if it is deleted
-    received: int  #: a stamp of this node: when it came to know
-
-    @property
-    def is_delete(self) -> bool:
-        return self.digests is None
-
-
 class Counts(NamedTuple):
     files: int
     bytes: int
     tombstones: int
 
 
-class _Reading:
-    """What both the catalog and its readers can be asked."""
-
-    _database: sqlite3.Connection
-
-    def get(self, path: str) -> Entry | None:
-        # fetchall: a statement that is not at its end keeps its snapshot.
-        rows = self._database.execute(_GET, (leaf_of(path), path)).fetchall()
-        return _entry(rows[0]) if rows else None
-
-    def queue_length(self, neighbour: str) -> int:
-        query = "SELECT length FROM lengths WHERE neighbour = ?"
-        rows = self._database.execute(query, (neighbour,)).fetchall()
-        return rows[0][0] if rows else 0
-
-    def oldest_due(self, neighbour: str) -> int | None:
-        """When the first of what *neighbour* is to be told was, or will be, due (µs)."""
-        query = "SELECT min(due) FROM queue WHERE neighbour = ? AND lane = ?"
-        found = [
-            self._database.execute(query, (neighbour, lane)).fetchall()[0][0]
-            for lane in (OWN, LEARNED)
-        ]
-        return min((due for due in found if due is not None), default=None)
-
-
-class Catalog(_Reading):
+class Catalog(Reading):
     """The database in *folder*, made if it is not there.
 
     :raises StoreUnusable: if it cannot be, or is another program's.
@@ -136,6 +87,7 @@ class Catalog(_Reading):
         self.last_receipt: int = state["last_receipt"]
         self.tree = _tree(self._database)
         self._unsaved: set[int] = set()  # leaves of the tree
+        self._readers: list[CatalogReader] = []
 
     def close(self) -> None:
         self._database.close()
@@ -149,19 +101,19 @@ class Catalog(_Reading):
     def entries(self, leaves: Iterable[int]) -> list[Entry]:
         """All of *leaves*, the deleted ones too."""
         return [
-            _entry(row)
+            entry_of(row)
             for leaf in leaves
-            for row in self._database.execute(f"SELECT {_ROW} FROM files WHERE leaf = ?", (leaf,))
+            for row in self._database.execute(f"SELECT {ROW} FROM files WHERE leaf = ?", (leaf,))
         ]
 
     def after(self, leaf: int, path: str, limit: int) -> list[Entry]:
         """The next files behind *path* of *leaf*, in the catalog's own order; no deleted ones."""
         rows = self._database.execute(
-            f"SELECT {_ROW} FROM files WHERE (leaf, path) > (?, ?) AND sha256 IS NOT NULL"
+            f"SELECT {ROW} FROM files WHERE (leaf, path) > (?, ?) AND sha256 IS NOT NULL"
             " ORDER BY leaf, path LIMIT ?",
             (leaf, path, limit),
         )
-        return [_entry(row) for row in rows]
+        return [entry_of(row) for row in rows]
 
     def step(
         self,
@@ -189,12 +141,12 @@ class Catalog(_Reading):
                     tombstones -= 1
                 elif before is not None:
                     files, size = files - 1, size - before.size
-                    tree.take(leaf, digest_of(path, before.version, before.digests))
+                    tree.take(leaf, digest_of(path, before.version, before.sha256))
                 if entry.is_delete:
                     tombstones += 1
                 else:
                     files, size = files + 1, size + entry.size
-                    tree.add(leaf, digest_of(path, entry.version, entry.digests))
+                    tree.add(leaf, digest_of(path, entry.version, entry.sha256))
                 self._put(leaf, entry)
             self._change_queues(queued, known)
             stamps = (entry.version.stamp & ~FINAL for _, entry in entries)
@@ -210,6 +162,8 @@ class Catalog(_Reading):
             for leaf, digest in touched.items():
                 tree.leaves[leaf] = digest
             raise
+        if entries:
+            self._tell_readers([entry.path for _, entry in entries])
         self.counts, self.last_stamp, self.last_receipt = counts, last_stamp, last_receipt
         self._unsaved.update(touched)
 
@@ -248,6 +202,7 @@ class Catalog(_Reading):
         except BaseException:
             self._roll_back()
             raise
+        self._tell_readers([path for _, path, _ in rows])
         self.counts = counts
         return len(rows)
 
@@ -308,8 +263,8 @@ class Catalog(_Reading):
     def count_again(self, leaves: Iterable[int]) -> None:
         """The tree was not saved since these have changed."""
         for leaf in leaves:
-            files = (entry for entry in self.entries([leaf]) if not entry.is_delete)
-            self.tree.reset(leaf, sum(digest_of(e.path, e.version, e.digests) for e in files))
+            files = [entry for entry in self.entries([leaf]) if not entry.is_delete]
+            self.tree.reset(leaf, sum([digest_of(e.path, e.version, e.sha256) for e in files]))
             self._unsaved.add(leaf)
 
     def checkpoint(self) -> bool:
@@ -333,14 +288,20 @@ class Catalog(_Reading):
 
     def write_back(self) -> None:
         """Do most of what :meth:`checkpoint` has to do, in any thread, and keep nobody waiting."""
-        database = _connect(self._file)
+        database = connect(self._file)
         try:
             database.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         finally:
             database.close()
 
     def reader(self) -> "CatalogReader":
-        return CatalogReader(self._file)
+        reader = CatalogReader(self._file)
+        self._readers.append(reader)
+        return reader
+
+    def _tell_readers(self, paths: Sequence[str]) -> None:
+        for reader in self._readers:
+            reader.drop(paths)
 
     def _put(self, leaf: int, entry: Entry) -> None:
         path, version, size, digests, etag, received = entry
@@ -381,36 +342,9 @@ class Catalog(_Reading):
             self._database.execute("ROLLBACK")
 
 
-class CatalogReader(_Reading):
-    """For another thread, while changes are made. It sees the last commit."""
-
-    def __init__(self, file: Path):
-        self._database = _connect(file)
-        self._database.execute("PRAGMA query_only = ON")
-
-    def close(self) -> None:
-        self._database.close()
-
-
-def _entry(row: tuple | None) -> Entry | None:
-    if row is None:
-        return None
-    path, stamp, node, size, sha256, sha1, etag, received = row
-    digests = None if sha256 is None else Digests(sha256, sha1)
-    return Entry(path, Version(stamp, node), size, digests, etag, received)
-
-
-def _connect(file: Path) -> sqlite3.Connection:
-    database = sqlite3.connect(file, isolation_level=None, check_same_thread=False, timeout=30.0)
-    database.execute("PRAGMA synchronous = NORMAL")  # consistent; the log makes it durable
-    database.execute("PRAGMA secure_delete = OFF")
-    database.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
-    return database
-
-
 def _open(file: Path) -> sqlite3.Connection:
     is_new = not file.exists()
-    database = _connect(file)
+    database = connect(file)
     (owner,) = database.execute("PRAGMA application_id").fetchone()
     (version,) = database.execute("PRAGMA user_version").fetchone()
     (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()

@@ -35,6 +35,10 @@ _MOST_SIZE = 1 << 40
 _NODE = re.compile("[0-9a-f]{16}")
 
 
+#: A part of what is sent.
+Piece = bytes | bytearray | memoryview
+
+
 class BadMessage(SfssError):
     """The bytes are no message, or were changed on the way."""
 
@@ -46,7 +50,7 @@ class Change(NamedTuple):
     version: Version
     size: int  #: bytes; 0 if it is deleted
     digests: Digests | None  #: of its content; None: it is deleted
-    content: bytes | memoryview | None = None  #: None: it is deleted, or not here
+    content: bytes | bytearray | memoryview | None = None  #: None: it is deleted, or not here
 
     @property
     def is_delete(self) -> bool:
@@ -68,7 +72,7 @@ class Message(NamedTuple):
     changes: list[Change]
 
 
-def encode(kind: str, changes: Sequence[Change] = (), **fields: Any) -> list[bytes]:
+def encode(kind: str, changes: Sequence[Change] = (), **fields: Any) -> list[Piece]:
     """A message, in pieces: what stands before the contents, and each content."""
     rows = [
         [c.path, c.version.stamp, c.version.node, c.size, c.digests, int(c.content is not None)]
@@ -76,10 +80,10 @@ def encode(kind: str, changes: Sequence[Change] = (), **fields: Any) -> list[byt
     ]
     document = json.dumps({**fields, "kind": kind, "changes": rows}, ensure_ascii=False).encode()
     head = _HEAD.pack(MAGIC, len(document), xxhash.xxh3_128_digest(document))
-    return [head + document, *(c.content for c in changes if c.content)]
+    return [head + document, *[c.content for c in changes if c.content]]
 
 
-def document_size(head: bytes) -> int:
+def document_size(head: bytes | memoryview) -> int:
     """How long the document behind *head* is. :raises BadMessage: if it is no head of a message."""
     if len(head) < HEAD_BYTES:
         raise BadMessage("A message is cut off in its head.")

@@ -3,8 +3,8 @@
 import logging
 
 from sfss.models import etag_of
-from sfss.replication.catalog import Entry
-from sfss.replication.changes import Change
+from sfss.replication.entries import Entry
+from sfss.replication.changes import Change, Piece
 from sfss.replication.digests import is_content
 from sfss.replication.versions import Version
 from sfss.stores.disk_errors import TOO_MUCH, refusal
@@ -24,12 +24,12 @@ class Contents:
         self.damaged: set[str] = set()
         self._folder = folder
         # By path, the oldest first.
-        self._recent: dict[str, tuple[Version, bytes | bytearray]] = {}
+        self._recent: dict[str, tuple[Version, Piece]] = {}
         self._recent_bytes = 0
 
     def remember(self, change: Change) -> None:
         """Keep its content for a while: neighbours can be told without a look at the disk."""
-        if change.size > _RECENT_BYTES // 8:
+        if change.content is None or change.size > _RECENT_BYTES // 8:
             return
         if change.path in self._recent:
             self._recent_bytes -= len(self._recent.pop(change.path)[1])
@@ -39,14 +39,14 @@ class Contents:
             _, content = self._recent.pop(next(iter(self._recent)))
             self._recent_bytes -= len(content)
 
-    def of(self, entry: Entry) -> bytes | bytearray | None:
+    def of(self, entry: Entry) -> Piece | None:
         """The content of *entry*; None if it is damaged or missing, which is noted."""
         recent = self._recent.get(entry.path)
         if recent is not None and recent[0] == entry.version:
             return recent[1]
         return self.on_disk(entry)
 
-    def on_disk(self, entry: Entry) -> bytes | None:
+    def on_disk(self, entry: Entry) -> bytes | bytearray | None:
         """The same, whatever is in memory. :raises Overloaded: if no file can be opened at the moment."""
         try:
             content = self._folder.read(entry.path, limit=entry.size)

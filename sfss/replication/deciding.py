@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from sfss.errors import AlreadyDeleted, NameTaken, StoreRefused
 from sfss.models import FileInfo
-from sfss.replication.catalog import Entry
+from sfss.replication.entries import Entry
 from sfss.replication.changes import Change
 from sfss.replication.digests import are_same, digests_of
 from sfss.replication.names import can_name_a_file
@@ -102,7 +102,7 @@ def learned(change: Change, before: Entry | None, clock: Clock, rules: Rules) ->
 
 def found(
     path: str, before: Entry | None, clock: Clock, folder: Folder, limit: int
-) -> tuple[Change, bytes] | None:
+) -> tuple[Change, bytes | bytearray] | None:
     """What somebody else has put into *folder*, and its content; None if nobody has.
 
     :raises StoreRefused: if it cannot be a file of the node's. :raises OSError: EFBIG, if it has more

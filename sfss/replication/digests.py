@@ -30,9 +30,11 @@ def digests_of(content: bytes | bytearray | memoryview) -> Digests:
     return Digests(sha256(content).hexdigest(), sha1(content).hexdigest())
 
 
-def is_content(content: bytes | bytearray | memoryview | None, digests: Digests) -> bool:
-    """Whether *content* is the one that *digests* name."""
-    return content is not None and sha256(content).hexdigest() == digests.sha256
+def is_content(content: bytes | bytearray | memoryview | None, digests: Digests | None) -> bool:
+    """Whether *content* is the one that *digests* name. A deleted file (``None``) has none."""
+    if content is None or digests is None:
+        return False
+    return sha256(content).hexdigest() == digests.sha256
 
 
 def are_same(one: Digests | None, other: Digests | None) -> bool:

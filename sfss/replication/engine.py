@@ -56,8 +56,8 @@ class Engine:
         self._timeout = timeout
         self._deadlines = Deadlines(loop, timeout, self._late)
         self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._run, name="replica", daemon=True)
-        self._thread.start()
+        self._worker = threading.Thread(target=self._run, name="replica", daemon=True)
+        self._worker.start()
 
     def submit(self, prepare: Prepare, size: int, receiver: Receiver) -> None:
         """Do what *prepare* says, of about *size* bytes, together with what others want."""
@@ -102,7 +102,7 @@ class Engine:
     async def close(self) -> None:
         """Do what waits, then end."""
         self._waiting.put(None)
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._worker.join)
         self._deadlines.close()
 
     def _late(self) -> NoStoreAvailable:

@@ -10,7 +10,7 @@ from functools import partial
 
 from sfss.errors import NotFound, Overloaded, SfssError, StoreRefused
 from sfss.models import etag_of
-from sfss.replication.catalog import CatalogReader, Entry
+from sfss.replication.entries import CatalogReader, Entry
 from sfss.replication.changes import Change
 from sfss.replication.digests import Digests, are_same
 from sfss.replication.engine import Engine
@@ -66,7 +66,7 @@ class Finder:
             raise NotFound.of(path)
         return entry
 
-    async def content(self, entry: Entry) -> tuple[Entry, bytes]:
+    async def content(self, entry: Entry) -> tuple[Entry, bytes | bytearray]:
         """The content of *entry*, or of what has come after it; from a neighbour, if it is damaged here.
 
         :raises NotFound: if it is deleted by now. :raises StoreRefused: if nobody has it.
@@ -92,7 +92,7 @@ class Finder:
         outcome = await self._engine.change_in_time(Adopt(path))
         return outcome.entry
 
-    def _read(self, entry: Entry) -> bytes | None:
+    def _read(self, entry: Entry) -> bytes | bytearray | None:
         """The content of *entry*, None if that is not what lies there."""
         try:
             content = self._replica.folder.read(entry.path, limit=entry.size)
@@ -105,20 +105,20 @@ class Finder:
             raise answer from error
         return content if content is not None and etag_of(content) == entry.etag else None
 
-    def _look_again(self, path: str) -> tuple[Entry | None, bytes | None]:
+    def _look_again(self, path: str) -> tuple[Entry | None, bytes | bytearray | None]:
         entry = self._replica.catalog.get(path)
         if entry is None or entry.is_delete:
             return entry, None
         return entry, self._replica.contents.on_disk(entry)
 
-    async def _heal(self, entry: Entry) -> tuple[Entry, bytes]:
+    async def _heal(self, entry: Entry) -> tuple[Entry, bytes | bytearray]:
         """The same, from a neighbour. :raises StoreRefused: if none has it."""
         path = entry.path
         adopted = await self._engine.change_in_time(Adopt(path))
         if adopted.changed:  # somebody has gone on to write it after it was found
-            return await self.content(adopted.entry)
+            return await self.content(adopted.known)
         change = await self._ask(path, list(self._links.values()), entry.digests)
-        if change is None:
+        if change is None or change.content is None:
             raise StoreRefused(
                 f"The content of {path!r} is damaged or missing here, and no neighbour has it."
             )
@@ -149,7 +149,7 @@ class Finder:
         return (
             not link.caught_up
             or self._replica.announced.get(path) == link.url
-            or self._left.get(link.node, 0) > 0
+            or self._left.get(link.node or "", 0) > 0
         )
 
     def _may_answer(self, link: Link) -> bool:

@@ -27,7 +27,7 @@ from sfss.replication.asking import (
     compare,
     deliver,
 )
-from sfss.replication.changes import BadMessage, Change, Message, decode, encode
+from sfss.replication.changes import BadMessage, Change, Message, Piece, decode, encode
 from sfss.replication.engine import Engine
 from sfss.replication.replica import Replica
 from sfss.replication.transport import NeighbourFailed, Transport
@@ -297,7 +297,7 @@ class Link:
             self._heard(self, answer)
             self._note_clock(answer.changes)
             if self.catching_up is not None:
-                self._note_progress(answer.fields, answer.changes)
+                self._note_progress(self.catching_up, answer.fields, answer.changes)
                 if time.monotonic() - logged > _PROGRESS_INTERVAL:
                     logged = time.monotonic()
                     log.info("catching up", extra={"neighbour": self.url, **self.catching_up})
@@ -314,12 +314,15 @@ class Link:
                 extra={"neighbour": self.url, "seconds": round(ahead)},
             )
 
-    def _note_progress(self, fields: dict[str, Any], changes: list[Change]) -> None:
+    @staticmethod
+    def _note_progress(
+        progress: dict[str, int], fields: dict[str, Any], changes: list[Change]
+    ) -> None:
         contents = [change for change in changes if change.content is not None]
-        self.catching_up["fetched_files"] += len(contents)
-        self.catching_up["fetched_bytes"] += sum(change.size for change in contents)
+        progress["fetched_files"] += len(contents)
+        progress["fetched_bytes"] += sum(change.size for change in contents)
         if type(fields.get("files")) is int:
-            self.catching_up["of_files"] = fields["files"]
+            progress["of_files"] = fields["files"]
 
     def _forget_itself(self) -> None:
         replica = self._replica
@@ -381,11 +384,13 @@ async def _wait(event: asyncio.Event, seconds: float) -> bool:
 
 def _next(
     conversation: Conversation, answer: Message | TooLarge | None
-) -> tuple[list[bytes] | None, Any, bool]:
+) -> tuple[list[Piece] | None, Any, bool]:
     """The next request, or the result; whether it is that."""
     try:
         if isinstance(answer, TooLarge):
             return conversation.throw(answer), None, False
+        if answer is None:
+            return next(conversation), None, False
         return conversation.send(answer), None, False
     except StopIteration as end:  # (it cannot travel through a future)
         return None, end.value, True

@@ -5,6 +5,7 @@ is never used again. (SHA-1 can be collided on purpose: who does so gets another
 """
 
 import re
+from collections import deque
 from collections.abc import Callable
 
 from sfss.paths import is_valid_path
@@ -46,8 +47,9 @@ class RecentNames:
 
     def __init__(self, now: Callable[[], float]):
         self._now = now
-        # The oldest first: (path, SHA-256 of the content) to the name, and when it was given.
+        # (path, SHA-256 of the content) to the name, and when it was given; and all that, the oldest first.
         self._names: dict[tuple[str, str], tuple[str, float]] = {}
+        self._order: deque[tuple[tuple[str, str], float]] = deque()
 
     def get(self, path: str, sha256: str) -> str | None:
         self._forget()
@@ -55,13 +57,17 @@ class RecentNames:
         return found and found[0]
 
     def note(self, path: str, sha256: str, name: str) -> None:
-        self._names.pop((path, sha256), None)
-        self._names[path, sha256] = name, self._now()
+        now = self._now()
+        self._names[path, sha256] = name, now
+        self._order.append(((path, sha256), now))
 
     def _forget(self) -> None:
-        names, oldest = self._names, self._now() - _RETRY_SECONDS
-        while names and (first := next(iter(names))) and names[first][1] < oldest:
-            del names[first]
+        order, oldest = self._order, self._now() - _RETRY_SECONDS
+        while order and order[0][1] < oldest:
+            key, noted = order.popleft()
+            found = self._names.get(key)
+            if found is not None and found[1] == noted:  # else it was given again since
+                del self._names[key]
 
 
 def is_reserved(path: str) -> bool:

@@ -18,7 +18,7 @@ import logging
 import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,13 +26,13 @@ from typing import Any, NamedTuple
 
 from sfss.errors import AlreadyDeleted, NoStoreAvailable, NotFound, SfssError, StoreRefused
 from sfss.figures import Family
-from sfss.models import Precondition, etag_of
+from sfss.models import FileInfo, Precondition, StoredFile, etag_of
 from sfss.panel import Event
 from sfss.paths import check_path, is_valid_path
 from sfss.receivers import Receiver
 from sfss.replication import report
 from sfss.replication.answering import Answers, tells
-from sfss.replication.catalog import LEARNED, CatalogReader, Entry
+from sfss.replication.entries import LEARNED, CatalogReader, Entry
 from sfss.replication.changes import Message, decode
 from sfss.replication.deciding import Rules
 from sfss.replication.digests import Digests, are_same, digests_of
@@ -77,38 +77,32 @@ class NodeOptions:
         return self.names == "generated"
 
 
-class NodeFile(NamedTuple):
-    """A file as the node gives it."""
+class PutFile(NamedTuple):
+    """A file as a put has left it."""
 
-    content: bytes | bytearray
-    etag: str
-    sha1: str  #: 40 hex digits
-    modified: float | None  #: seconds since the epoch; None if nobody knows
-
-    @property
-    def info(self) -> "NodeFileInfo":
-        return NodeFileInfo(len(self.content), self.etag, self.sha1, self.modified)
-
-
-class NodeFileInfo(NamedTuple):
+    path: str  #: the name that it has got
     size: int  #: bytes
     etag: str
-    sha1: str
-    modified: float | None = None
-    path: str = ""  #: of a put: the name that the file has got
-    is_new: bool = False  #: of a put: whether there was no file before
-    changed: bool = True  #: of a put: whether it has changed anything
+    sha1: str  #: 40 hex digits
+    is_new: bool  #: whether there was no file before
+    changed: bool  #: whether the put has changed anything
 
 
-def _put_result(outcome: Outcome | SfssError) -> NodeFileInfo:
+def _put_result(outcome: Outcome | SfssError) -> PutFile:
     if isinstance(outcome, SfssError):
         raise outcome
-    entry, before = outcome.entry, outcome.before
+    entry, before = outcome.known, outcome.before
     is_new = before is None or before.is_delete
-    modified = _modified(entry)
-    return NodeFileInfo(
-        entry.size, entry.etag, entry.digests.sha1, modified, entry.path, is_new, outcome.changed
-    )
+    return PutFile(entry.path, entry.size, entry.etag, entry.sha1, is_new, outcome.changed)
+
+
+def _delete_result(outcome: Outcome | SfssError) -> None:
+    """:raises NotFound: if there was no file."""
+    if isinstance(outcome, SfssError):
+        raise outcome
+    before = outcome.before
+    if before is None or before.is_delete:
+        raise NotFound.of(outcome.known.path)
 
 
 def _modified(entry: Entry) -> float | None:
@@ -116,8 +110,12 @@ def _modified(entry: Entry) -> float | None:
     return entry.version.time if entry.version.stamp else None  # (of a file that was found nobody knows)
 
 
-def _file(entry: Entry, content: bytes | bytearray) -> NodeFile:
-    return NodeFile(content, entry.etag, entry.digests.sha1, _modified(entry))
+def _info(entry: Entry) -> FileInfo:
+    return FileInfo(entry.size, entry.etag, _modified(entry), entry.sha1)
+
+
+def _file(entry: Entry, content: bytes | bytearray) -> StoredFile:
+    return StoredFile(content, entry.etag, _modified(entry), entry.sha1)
 
 
 async def hashed(content: bytes | bytearray) -> Digests:
@@ -133,6 +131,14 @@ class Node(Store):
     *open_transport* is called once the loop runs.
     """
 
+    verification: Verification
+    _answers: Answers
+    _engine: Engine
+    _finder: Finder
+    _reader: CatalogReader
+    _replica: Replica
+    _transport: Transport
+
     def __init__(
         self,
         storage: Path,
@@ -146,16 +152,11 @@ class Node(Store):
         self.options = options
         self.description = f"node {Path(storage).absolute()}"
         self.links: dict[str, Link] = {}
-        self.verification: Verification | None = None
+        self.is_open = False  #: whether :meth:`start` has ended, so that all that it opens is there
         self._storage, self._queue = Path(storage), Path(queue)
         self._neighbours = tuple(neighbours)
         self._open_transport = open_transport
         self._reached = reached
-        self._replica: Replica | None = None
-        self._reader: CatalogReader | None = None
-        self._engine: Engine | None = None
-        self._transport: Transport | None = None
-        self._answers: Answers | None = None
         self._one_compares = asyncio.Lock()
         self._quorums = Quorums()
         self._recent_names = RecentNames(time.monotonic)
@@ -197,6 +198,7 @@ class Node(Store):
                 keep_forgetting(self._replica, self._engine, self.options.tombstone_lifetime)
             ),
         ]
+        self.is_open = True
         counts = self._replica.catalog.counts
         log.info(
             "node started",
@@ -232,21 +234,20 @@ class Node(Store):
         """Nobody asks any more. What is not told yet stays in the queue."""
         for task in self._tasks:
             task.cancel()
-        if self.verification is not None:
-            await self.verification.stop()
+        if not self.is_open:
+            return
+        await self.verification.stop()
         await asyncio.gather(
             *(link.stop() for link in self.links.values()), *self._tasks, return_exceptions=True
         )
-        if self._transport is not None:
-            await self._transport.close()
-        if self._engine is not None:
-            await self._engine.close()
-            self._reader.close()
-            try:
-                await asyncio.to_thread(self._replica.checkpoint)
-            except (OSError, SfssError) as error:  # the next start reads the log again
-                log.warning("the folder cannot be synced", extra={"reason": str(error)})
-            self._replica.close()
+        await self._transport.close()
+        await self._engine.close()
+        self._reader.close()
+        try:
+            await asyncio.to_thread(self._replica.checkpoint)
+        except (OSError, SfssError) as error:  # the next start reads the log again
+            log.warning("the folder cannot be synced", extra={"reason": str(error)})
+        self._replica.close()
 
     def _add_link(self, url: str) -> None:
         options = self.options
@@ -289,7 +290,7 @@ class Node(Store):
 
     # The store.
 
-    async def get(self, path: str) -> NodeFile:
+    async def get(self, path: str) -> StoredFile:
         self._counts["get"] += 1
         entry, content = await self._finder.content(await self._finder.entry(path))
         self._counts["get_hits"] += 1
@@ -317,15 +318,37 @@ class Node(Store):
         return True
 
     def begin_stat(self, path: str, receiver: Receiver) -> bool:
-        return False
+        entry = self._reader.get(path)
+        if entry is None:
+            return False
+        if entry.is_delete:
+            receiver.set_result(None)
+            return True
+        try:
+            found = self._replica.folder.stat(path)
+        except OSError:
+            return False
+        if found is None or found.st_size != entry.size:
+            return False
+        receiver.set_result(_info(entry))
+        return True
 
     def begin_delete(
         self, path: str, precondition: Precondition | None, receiver: Receiver
     ) -> bool:
-        return False
+        if self.options.write_quorum > 1 or self._reader.get(path) is None:
+            return False
+        self._counts["delete"] += 1
+        operation = Delete(path, precondition, self.options.immutable)
+        self._engine.begin_change(operation, 0, _delete_result, receiver)
+        return True
 
     def begin_put(
-        self, path: str, content: bytes, precondition: Precondition | None, receiver: Receiver
+        self,
+        path: str,
+        content: bytes | bytearray,
+        precondition: Precondition | None,
+        receiver: Receiver,
     ) -> bool:
         if self.options.write_quorum > 1 or len(content) > _LONG:
             return False
@@ -340,21 +363,21 @@ class Node(Store):
         self._engine.begin_change(operation, len(content), _put_result, receiver)
         return True
 
-    async def stat(self, path: str) -> NodeFileInfo:
+    async def stat(self, path: str) -> FileInfo:
         entry = await self._finder.entry(path)
         found = await asyncio.to_thread(self._replica.folder.stat, path)
         if found is None or found.st_size != entry.size:
             return (await self.get(path)).info  # which puts it right, or says what is wrong
-        return NodeFileInfo(entry.size, entry.etag, entry.digests.sha1, _modified(entry))
+        return _info(entry)
 
-    async def put(
+    async def put(  # type: ignore[override]  # the name that the file gets is part of the answer
         self,
         path: str,
         content: bytes | bytearray,
         precondition: Precondition | None = None,
         *,
         digests: Digests | None = None,
-    ) -> NodeFileInfo:
+    ) -> PutFile:
         """*digests*: those of *content*, if they are known already.
 
         :raises AlreadyDeleted, NameTaken, PreconditionFailed: and nothing has changed.
@@ -367,7 +390,11 @@ class Node(Store):
         return _put_result(await self._change(operation, len(content)))
 
     def _put(
-        self, path: str, content: bytes, digests: Digests, precondition: Precondition | None
+        self,
+        path: str,
+        content: bytes | bytearray,
+        digests: Digests,
+        precondition: Precondition | None,
     ) -> Put:
         """:raises AlreadyDeleted: if *path* is a generated name that is not used again."""
         if not self.options.immutable:
@@ -401,9 +428,7 @@ class Node(Store):
         if self._reader.get(path) is None:
             await self._finder.adopted(path)
         operation = Delete(path, precondition, self.options.immutable)
-        outcome = await self._change(operation)
-        if outcome.before is None or outcome.before.is_delete:
-            raise NotFound.of(path)
+        _delete_result(await self._change(operation))
 
     async def ready(self) -> None:
         """:raises StoreRefused: if it cannot write."""
@@ -422,7 +447,7 @@ class Node(Store):
                     await self._engine.run(partial(self._tell_again, operation.path))
                     self._wake_links()
                 async with asyncio.timeout(self.options.request_timeout):
-                    await quorum.reached(outcome.entry.version)
+                    await quorum.reached(outcome.known.version)
             except TimeoutError:
                 raise NoStoreAvailable(
                     f"Only {1 + quorum.nodes} of the {needed + 1} nodes that are wanted have it on disk. It"
@@ -493,7 +518,7 @@ class Node(Store):
         told = tuple(
             link.node
             for link in self.links.values()
-            if link.can_be_told and not self._is_behind(link)
+            if link.node is not None and link.can_be_told and not self._is_behind(link)
         )
         if told != self._replica.tells:
             self._replica.tells = told
@@ -517,9 +542,9 @@ class Node(Store):
         lost, link.tells = link.tells, frozenset()
         self._compare_with(lost)
 
-    def _compare_with(self, nodes: Iterable[str]) -> None:
+    def _compare_with(self, nodes: Set[str]) -> None:
         for link in self.links.values():
-            if link.node in nodes:
+            if link.node is not None and link.node in nodes:
                 link.compare_soon(urgent=True)
 
     async def _keep_saying_who_is_told(self) -> None:
@@ -544,7 +569,7 @@ class Node(Store):
         }
 
     def families(self) -> Iterable[Family]:
-        if self._replica is None:
+        if not self.is_open:
             return []
         return [
             *report.families(self._replica, self._engine),

@@ -3,8 +3,8 @@
 from typing import NamedTuple
 
 from sfss.models import Precondition
-from sfss.replication.catalog import Entry
-from sfss.replication.changes import Change
+from sfss.replication.entries import Entry
+from sfss.replication.changes import Change, Piece
 from sfss.replication.digests import Digests
 
 
@@ -47,7 +47,7 @@ class Heal(NamedTuple):
     """The content of a file that was damaged or missing."""
 
     path: str
-    content: bytes | memoryview
+    content: Piece
 
 
 Operation = Put | Delete | Learn | Adopt | Heal
@@ -59,6 +59,12 @@ class Outcome(NamedTuple):
     before: Entry | None
     entry: Entry | None
     changed: bool
+
+    @property
+    def known(self) -> Entry:
+        """What is true now, of an operation after which something is known of its path."""
+        assert self.entry is not None
+        return self.entry
 
 
 def path_of(operation: Operation) -> str:

@@ -17,7 +17,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from sfss.replication.changes import HEAD_BYTES, BadMessage, Change, decode_first, encode
+from sfss.replication.changes import HEAD_BYTES, BadMessage, Change, Piece, decode_first, encode
 from sfss.stores.folder import check_same, sync_folder
 
 log = logging.getLogger("sfss.node")
@@ -28,6 +28,7 @@ _NAME = re.compile("changes-(?P<number>[0-9]{16})-(?P<mark>[0-9a-f]{16})[.]log")
 _LARGEST_SPARE = 128 * 1024 * 1024
 _MOST_CHANGES = 1000  # of one record
 _MOST_PIECES = 1000  # of one writev: IOV_MAX is 1024
+_CLOSED = -1
 
 
 class LogBroken(OSError):
@@ -40,7 +41,7 @@ class OpLog:
     def __init__(self, folder: Path, after: int = 0):
         self._folder = folder
         self._spare = folder / "spare.log"
-        self._segment: int | None = None  # an open descriptor
+        self._segment = _CLOSED  # an open descriptor
         self._end = 0  # of the open segment, bytes
         self._broken = False
         found = [(name, match) for name in sorted(os.listdir(folder)) if (match := _NAME.fullmatch(name))]
@@ -103,10 +104,10 @@ class OpLog:
         """
         if self._broken:
             raise LogBroken("the log of changes is broken")
-        if self._segment is None:
+        if self._segment == _CLOSED:
             self._begin_segment()
         try:
-            pieces = []
+            pieces: list[Piece] = []
             for first in range(0, len(changes), _MOST_CHANGES):  # each record can be read again
                 records = changes[first : first + _MOST_CHANGES]
                 pieces += encode("changes", records, segment=self._marks[self.number])
@@ -124,14 +125,14 @@ class OpLog:
 
     def check(self) -> None:
         """Return if what is written can be found again. :raises OSError: ESTALE, if the segment is gone."""
-        if self._segment is not None:
+        if self._segment != _CLOSED:
             check_same(self._files[self.number], os.fstat(self._segment))
 
     def rotate(self) -> int:
         """Begin a new segment with the next record; the number of the last one before it."""
-        if self._segment is not None:
+        if self._segment != _CLOSED:
             os.close(self._segment)
-            self._segment = None
+            self._segment = _CLOSED
             self._old[self.number], self._end = self._end, 0
         return self.number
 
@@ -176,7 +177,7 @@ class OpLog:
             log.error("the log of changes is broken", extra={"reason": str(error)})
 
 
-def _write_all(descriptor: int, pieces: list[bytes]) -> int:
+def _write_all(descriptor: int, pieces: list[Piece]) -> int:
     total = 0
     for start in range(0, len(pieces), _MOST_PIECES):
         views = [memoryview(piece) for piece in pieces[start : start + _MOST_PIECES]]

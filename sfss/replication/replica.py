@@ -21,11 +21,12 @@ from typing import NamedTuple
 from sfss.errors import SfssError, StoreRefused, StoreUnusable
 from sfss.models import etag_of
 from sfss.replication import deciding
-from sfss.replication.catalog import LEARNED, OWN, Catalog, Entry
+from sfss.replication.catalog import Catalog
 from sfss.replication.changes import Change
 from sfss.replication.contents import Contents
 from sfss.replication.digests import are_same, is_content
 from sfss.replication.operations import Adopt, Heal, Learn, Operation, Outcome, Put, path_of
+from sfss.replication.entries import LEARNED, OWN, Entry
 from sfss.replication.oplog import LogBroken, OpLog
 from sfss.replication.queue_folder import QueueFolder
 from sfss.replication.tree import leaf_of
@@ -216,6 +217,7 @@ class Replica:
         if isinstance(operation, Learn):
             change = deciding.learned(operation.change, before, self.clock, self.rules)
         else:
+            assert not isinstance(operation, Heal)
             change = deciding.wanted(operation, before, self.clock)
             if change is not None:
                 self._check_right_to(change, before)
@@ -225,7 +227,7 @@ class Replica:
         if change.content is not None:
             temporary = self._write(change.content, room)
             etag = etag_of(change.content)
-        elif not change.is_delete:
+        elif not change.is_delete and before is not None:  # the content is the same
             etag = before.etag
         return self._step(before, change, etag, operation, temporary)
 
@@ -554,7 +556,7 @@ class Replica:
         except OSError as error:
             log.error("cannot read a file", extra={"path": change.path, "reason": str(error)})
             return ""
-        if not is_content(content, change.digests):
+        if content is None or not is_content(content, change.digests):
             return ""  # it will be found damaged, and healed
         return etag_of(content)
 
@@ -570,7 +572,7 @@ class Replica:
             etag = before.etag
         elif not change.is_delete:
             etag = self._etag_on_disk(change)
-        received = before.received if _is_of(change, before) else self.receipt()
+        received = before.received if before is not None and _is_of(change, before) else self.receipt()
         entry = Entry(change.path, change.version, change.size, change.digests, etag, received)
         step = _Step(before, change, entry, None, temporary)
         try:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sfss.figures import Family, counter, gauge, seconds, sizes
-from sfss.replication.catalog import CatalogReader
+from sfss.replication.entries import CatalogReader
 from sfss.replication.engine import Engine
 from sfss.replication.links import Link
 from sfss.replication.replica import Replica

@@ -10,6 +10,7 @@ from sfss.errors import SfssError
 from sfss.node_proofs import Prover
 from sfss.reasons import reason_of
 from sfss.replication.asking import TooLarge
+from sfss.replication.changes import Piece
 
 #: Where a node takes the messages of its neighbours, below its URL.
 RESOURCE = "/_replication"
@@ -37,7 +38,7 @@ class NeighbourFailed(SfssError):
 class Transport(Protocol):
     """How messages travel."""
 
-    async def exchange(self, url: str, message: list[bytes]) -> bytes:
+    async def exchange(self, url: str, message: list[Piece]) -> bytes:
         """The answer of the neighbour *url* to *message*. :raises NeighbourFailed, TooLarge:"""
 
     async def knock(self, url: str) -> bool:
@@ -71,7 +72,7 @@ class HttpTransport:
         self._secret = secret
         self._provers.clear()
 
-    async def exchange(self, url: str, message: list[bytes]) -> bytes:
+    async def exchange(self, url: str, message: list[Piece]) -> bytes:
         body = b"".join(message)
         if not self._secret:
             status, headers, data = await self._post(url, body, {})

@@ -16,7 +16,6 @@ from hashlib import blake2b
 
 import xxhash
 
-from sfss.replication.digests import Digests
 from sfss.replication.versions import Version
 
 FAN = 256
@@ -28,9 +27,9 @@ def leaf_of(path: str) -> int:
     return xxhash.xxh3_64_intdigest(path.encode()) >> 48
 
 
-def digest_of(path: str, version: Version, digests: Digests) -> int:
-    """What a file adds to its leaf."""
-    return _digest(f"{path}\0{version.stamp}\0{version.node}\0{digests.sha256}".encode())
+def digest_of(path: str, version: Version, sha256: str) -> int:
+    """What a file adds to its leaf. *sha256*: that of its content, in hex."""
+    return _digest(f"{path}\0{version.stamp}\0{version.node}\0{sha256}".encode())
 
 
 def _digest(data: bytes | memoryview) -> int:

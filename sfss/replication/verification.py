@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 from sfss.errors import SfssError
-from sfss.replication.catalog import Entry
+from sfss.replication.entries import Entry
 from sfss.replication.digests import are_same, is_content
 from sfss.replication.engine import Engine
 from sfss.replication.links import Link

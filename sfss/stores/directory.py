@@ -19,7 +19,8 @@ from sfss.receivers import Receiver
 from sfss.stores.base import EVENTS, Stats, Store
 from sfss.stores.disk_errors import refusal
 from sfss.stores.disk_metrics import disk_families
-from sfss.stores.folder import Folder, Found
+from sfss.stores.folder import Folder
+from sfss.stores.folder_reading import Found
 
 log = logging.getLogger("sfss.store")
 

@@ -10,33 +10,30 @@
   has the names.
 * What another user has shut (``lost+found``) is no part of it: nothing is looked for in there.
 
-It opens on a full disk, too: what is there is read and removed. All calls block. One process, or one thread, may disturb another: whoever needs more than single
-steps takes :meth:`Folder.locked`.
+It opens on a full disk, too: what is there is read and removed. All calls block. One process, or one thread,
+may disturb another: whoever needs more than single steps takes :meth:`Folder.locked`. (``folder_reading.py`` is
+the part that reads.)
 """
 
-import ctypes
 import errno
 import fcntl
-import hashlib
 import itertools
 import logging
 import os
 import stat
 import threading
 import time
-import unicodedata
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from sfss.errors import StoreUnusable
 from sfss.stores.disk_errors import DISK_FAILS, FULL, TOO_MUCH
+from sfss.stores.folder_reading import IS_NO_FILE, RESERVED, FolderReading, hashed_place
+from sfss.stores.system_calls import FOLDER_FLAGS, PASSING_FLAGS, READ_FLAGS, open_beneath, syncfs
 
 log = logging.getLogger("sfss.store")
 
-#: What is not a file of the user's lies here. Only the user who runs sfss can look into it.
-RESERVED = ".sfss"
 _TEMPORARY = f"{RESERVED}/temporary"
 _HASHED = f"{RESERVED}/names"
 _OWNER = f"{RESERVED}/owner"
@@ -44,29 +41,17 @@ _OWNER = f"{RESERVED}/owner"
 _NAMED = ".path"
 #: A temporary file of this age (seconds) is left over from a process that was killed.
 _LEFT_OVER = 3600.0
-_LONGEST_PART = 255  # bytes: NAME_MAX, on every file system of today
 _MANY_TRIES = 100
 #: So many folders are kept open at once.
 _MOST_KEPT = 64
 
-#: The path, or a part of it, is something else than it would have to be.
-_IN_THE_WAY = (errno.ENOTDIR, errno.EISDIR, errno.ELOOP, errno.EEXIST, errno.ENOTEMPTY)
-_IS_NO_FILE = (errno.ENOENT, *_IN_THE_WAY, errno.ENAMETOOLONG, errno.ENXIO)
-
-_FOLDER_FLAGS = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-#: To reach what lies in a folder; that takes no right to list it.
-_PASSING_FLAGS = os.O_PATH | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
-# O_NONBLOCK: somebody may have put a FIFO there, and opening one waits for its other end.
-_READ_FLAGS = os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+_FAILS = (*DISK_FAILS, *TOO_MUCH)
+_NO_ROOM = (*FULL, errno.EROFS)
+_NO_ROOM_OR_FOLDER = (*_NO_ROOM, errno.ENOENT)
 _WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-class Found(NamedTuple):
-    content: bytes | bytearray
-    modified: float  #: seconds since the epoch
-
-
-class Folder:
+class Folder(FolderReading):
     """The folder *root*, which is made if it is not there.
 
     *alone*: no other process may use it at the same time. *folds*: whether the file system takes
@@ -83,7 +68,7 @@ class Folder:
         self._one_in_here = threading.Lock()
         try:
             make_folders(self.root)
-            self._root = os.open(self.root, _FOLDER_FLAGS & ~os.O_NOFOLLOW)
+            self._root = os.open(self.root, FOLDER_FLAGS & ~os.O_NOFOLLOW)
         except OSError as error:
             raise StoreUnusable(f"Cannot use the folder {self.root}: {error.strerror}.") from error
         try:
@@ -124,73 +109,9 @@ class Folder:
 
     def sync(self) -> None:
         """Return when all that was written here is on disk. :raises OSError:"""
-        if _syncfs is None:
-            os.sync()
-        elif _syncfs(self._root) != 0:
-            number = ctypes.get_errno()
-            raise OSError(number, os.strerror(number))
+        syncfs(self._root)
 
-    # Reading.
-
-    def open(self, path: str) -> int | None:
-        """A descriptor of the file, None if there is none. :raises OSError: if nobody can say."""
-        for parts in self._looked_at(path):
-            try:
-                descriptor = open_beneath(self._root, "/".join(parts), _READ_FLAGS)
-            except OSError as error:
-                if not self._is_no_file(error, parts):
-                    raise
-                continue
-            if stat.S_ISREG(os.fstat(descriptor).st_mode):
-                return descriptor
-            os.close(descriptor)
-        return None
-
-    def stat(self, path: str) -> os.stat_result | None:
-        """What the file system knows of the file, None if there is none. Raises as :meth:`open`."""
-        descriptor = self.open(path)
-        if descriptor is None:
-            return None
-        try:
-            return os.fstat(descriptor)
-        finally:
-            os.close(descriptor)
-
-    def read(self, path: str, *, limit: int | None = None) -> bytes | None:
-        """The content, None if there is no file.
-
-        :raises OSError: if nobody can say; EFBIG if it has more than *limit* bytes.
-        """
-        found = self.read_with_time(path, limit=limit)
-        return None if found is None else found.content
-
-    def read_with_time(self, path: str, *, limit: int | None = None) -> "Found | None":
-        """The same, and when it was written."""
-        descriptor = self.open(path)
-        if descriptor is None:
-            return None
-        with open(descriptor, "rb", buffering=0) as file:
-            status = _check_size(descriptor, limit)
-            return Found(file.read(), status.st_mtime)
-
-    def read_at_once(self, path: str, *, limit: int | None = None) -> "Found | None":
-        """The same, if it need not be waited for. :raises BlockingIOError: if it must be."""
-        descriptor = self.open(path)
-        if descriptor is None:
-            return None
-        try:
-            status = _check_size(descriptor, limit)
-            content = bytearray(status.st_size)
-            # (One byte more would be the end of the file; who writes here renames.)
-            if content and os.preadv(descriptor, [content], 0, _NOWAIT) != len(content):
-                raise BlockingIOError
-        except OSError as error:
-            if error.errno in (errno.EOPNOTSUPP, errno.EINVAL):  # this file system cannot tell
-                raise BlockingIOError from error
-            raise
-        finally:
-            os.close(descriptor)
-        return Found(content, status.st_mtime)
+    # Walking.
 
     def walk(
         self, skipped: Callable[[str, bool], None] = lambda place, is_ours: None
@@ -221,7 +142,7 @@ class Folder:
                         path = (folder / (name + _NAMED)).read_bytes().decode("utf-8", "replace")
                     except FileNotFoundError:
                         continue  # it has been removed meanwhile
-                if path is None or _hashed_place(path)[-1] != name:
+                if path is None or hashed_place(path)[-1] != name:
                     skipped(f"{_HASHED}/{branch}/{name}", True)
                 elif not self._lies_at_its_own_place(path):  # else it was named already
                     yield path
@@ -232,7 +153,7 @@ class Folder:
             return False
         try:
             # (Not by _parent: who walks may be another thread than who writes.)
-            descriptor = open_beneath(self._root, "/".join(own), _READ_FLAGS)
+            descriptor = open_beneath(self._root, "/".join(own), READ_FLAGS)
         except OSError as error:
             return not self._is_no_file(error, own)
         try:
@@ -252,9 +173,9 @@ class Folder:
                     yield prefix + entry.name
         for name in folders:
             try:
-                inner = os.open(name, _FOLDER_FLAGS, dir_fd=folder)
+                inner = os.open(name, FOLDER_FLAGS, dir_fd=folder)
             except OSError as error:
-                if error.errno not in _IS_NO_FILE:  # or it has just been removed
+                if error.errno not in IS_NO_FILE:  # or it has just been removed
                     skipped(f"{prefix}{name}", not self._is_shut([*prefix.split("/")[:-1], name, ""]))
                 continue
             try:
@@ -264,7 +185,7 @@ class Folder:
 
     # Writing.
 
-    def write_temporary(self, content: bytes | bytearray, *, sync: bool) -> str:
+    def write_temporary(self, content: bytes | bytearray | memoryview, *, sync: bool) -> str:
         """Write *content* under a name of no path, which is returned; *sync*: it is on disk then.
 
         :raises OSError: and nothing is left of it.
@@ -302,14 +223,14 @@ class Folder:
             try:
                 self._rename(temporary, own)
             except OSError as error:
-                if error.errno in (*DISK_FAILS, *TOO_MUCH):
+                if error.errno in _FAILS:
                     raise
                 # Whatever is wrong with this one place: the other is left.
             else:
                 if self._any_hashed:
                     self._unlink_hashed(path)
                 return
-        hashed = _hashed_place(path)
+        hashed = hashed_place(path)
         if not self._is_regular(_name_of(hashed)):
             # The name first: a content without one could not be found again by whoever has only the folder.
             self._rename(self.write_temporary(path.encode(), sync=True), _name_of(hashed))
@@ -360,7 +281,7 @@ class Folder:
         """Nobody else is in here, no other thread and no other process."""
         with self._one_in_here:
             try:
-                descriptor = os.open(RESERVED, _FOLDER_FLAGS, dir_fd=self._root)
+                descriptor = os.open(RESERVED, FOLDER_FLAGS, dir_fd=self._root)
             except FileNotFoundError:  # no room to make it, so nobody can put anything
                 yield
                 return
@@ -375,28 +296,6 @@ class Folder:
         disk = os.fstatvfs(self._root)
         return disk.f_bavail * disk.f_frsize
 
-    # Where a path lies.
-
-    def _own_place(self, path: str) -> Sequence[str] | None:
-        """Where the file lies, if it can lie at its own path."""
-        parts = path.split("/")
-        if (
-            (len(path) > _LONGEST_PART // 4 and _longest(path, parts) > _LONGEST_PART)
-            or parts[0].casefold() == RESERVED
-            or (self._folds and path != _plainest(path))
-        ):
-            return None
-        return parts
-
-    def _looked_at(self, path: str) -> list[Sequence[str]]:
-        """Where the file may lie, in the order in which it is looked for: what lies at its own place may
-        be an older one, that could not be replaced.
-        """
-        own = self._own_place(path)
-        if own is None:
-            return [_hashed_place(path)]
-        return [_hashed_place(path), own] if self._any_hashed else [own]
-
     @contextmanager
     def _parent(self, parts: Sequence[str], *, make: bool = False) -> Iterator[int]:
         """The folder in which the last of *parts* lies."""
@@ -408,14 +307,14 @@ class Folder:
             yield self._kept[name]
             return
         try:
-            folder = open_beneath(self._root, name, _PASSING_FLAGS)
+            folder = open_beneath(self._root, name, PASSING_FLAGS)
         except FileNotFoundError:
             if not make:
                 raise
             for depth in range(1, len(parts)):
                 with self._parent(parts[:depth]) as parent:
                     _make_folder(parts[depth - 1], parent)
-            folder = open_beneath(self._root, name, _PASSING_FLAGS)
+            folder = open_beneath(self._root, name, PASSING_FLAGS)
         if self._kept is not None and len(self._kept) < _MOST_KEPT:
             self._kept[name] = folder
             yield folder
@@ -465,7 +364,7 @@ class Folder:
         return True
 
     def _unlink_hashed(self, path: str) -> bool:
-        parts = _hashed_place(path)
+        parts = hashed_place(path)
         found = self._unlink(parts)
         self._unlink(_name_of(parts))
         return found
@@ -480,30 +379,12 @@ class Folder:
                 raise
             return False
 
-    def _is_no_file(self, error: OSError, parts: Sequence[str]) -> bool:
-        """Whether *error*, about what lies at *parts*, says that there is no file of ours."""
-        if error.errno == errno.EACCES:
-            return self._is_shut(parts)
-        return error.errno in _IS_NO_FILE
-
-    def _is_shut(self, parts: Sequence[str]) -> bool:
-        """Whether another user's folder is in the way that this user may not enter."""
-        for depth in range(1, len(parts)):
-            folder = "/".join(parts[:depth])
-            try:
-                status = os.stat(folder, dir_fd=self._root, follow_symlinks=False)
-            except OSError:
-                return False
-            if not os.access(folder, os.X_OK, dir_fd=self._root, effective_ids=True):
-                return status.st_uid != os.geteuid()
-        return False
-
     def _sync_parent(self, parts: Sequence[str]) -> None:
         if len(parts) == 1:
             os.fsync(self._root)
             return
         try:
-            folder = open_beneath(self._root, "/".join(parts[:-1]), _FOLDER_FLAGS)
+            folder = open_beneath(self._root, "/".join(parts[:-1]), FOLDER_FLAGS)
         except PermissionError:
             if self._is_shut(parts):
                 raise
@@ -532,7 +413,7 @@ class Folder:
             for name in (RESERVED, _TEMPORARY, _HASHED):
                 _make_folder(name, self._root, mode=0o700)
         except OSError as error:
-            if error.errno not in (*FULL, errno.EROFS):
+            if error.errno not in _NO_ROOM:
                 raise
             return False
         return True
@@ -545,7 +426,7 @@ class Folder:
 
     def _lock(self, alone: bool) -> int:
         # (On the folder itself: a file would take room.)
-        descriptor = os.open(".", _FOLDER_FLAGS, dir_fd=self._root)
+        descriptor = os.open(".", FOLDER_FLAGS, dir_fd=self._root)
         kind = fcntl.LOCK_EX if alone else fcntl.LOCK_SH
         try:
             fcntl.flock(descriptor, kind | fcntl.LOCK_NB)
@@ -560,7 +441,7 @@ class Folder:
     def _sweep(self, age: float) -> None:
         """Remove what a process that was killed has left behind."""
         try:
-            descriptor = os.open(_TEMPORARY, _FOLDER_FLAGS, dir_fd=self._root)
+            descriptor = os.open(_TEMPORARY, FOLDER_FLAGS, dir_fd=self._root)
         except FileNotFoundError:
             return
         try:
@@ -580,7 +461,7 @@ class Folder:
             try:
                 os.close(os.open(name, _WRITE_FLAGS, 0o600, dir_fd=self._root))
             except OSError as error:
-                if error.errno not in (*FULL, errno.EROFS, errno.ENOENT):
+                if error.errno not in _NO_ROOM_OR_FOLDER:
                     raise
                 # No room to try it. File systems that fold take both for one.
                 return _exists(RESERVED.upper(), self._root)
@@ -590,76 +471,6 @@ class Folder:
             finally:
                 os.unlink(name, dir_fd=self._root)
         return False
-
-
-# syncfs(2): Python does not have it, and other systems than Linux do not.
-_syncfs = getattr(ctypes.CDLL(None, use_errno=True), "syncfs", None)
-_NOWAIT = getattr(os, "RWF_NOWAIT", 0)  # Linux: fail rather than wait for the disk
-
-
-# openat2(2), Linux 5.6: Python does not have it either. It has this number on every architecture.
-_OPENAT2 = 437
-_BENEATH = 0x02 | 0x04 | 0x08  # RESOLVE_NO_MAGICLINKS, _NO_SYMLINKS, _BENEATH
-
-
-class _How(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_uint64) for name in ("flags", "mode", "resolve")]
-
-
-_syscall = ctypes.CDLL(None, use_errno=True).syscall
-_syscall.restype = ctypes.c_long
-_syscall.argtypes = (
-    ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_How), ctypes.c_size_t,
-)
-_HOW = {
-    flags: ctypes.pointer(_How(flags, 0, _BENEATH)) for flags in (_FOLDER_FLAGS, _PASSING_FLAGS, _READ_FLAGS)
-}
-
-
-def open_beneath(root: int, path: str, flags: int) -> int:
-    """Open *path*, which is relative, below the folder *root*. :raises OSError: also for a link."""
-    descriptor = _syscall(_OPENAT2, root, path.encode(), _HOW[flags], ctypes.sizeof(_How))
-    if descriptor >= 0:
-        return descriptor
-    number = ctypes.get_errno()
-    if number in (errno.ENOSYS, errno.EPERM):  # an older kernel, or a sandbox that does not know it
-        return open_by_parts(root, path, flags)
-    raise OSError(number, os.strerror(number), path)
-
-
-def open_by_parts(root: int, path: str, flags: int) -> int:
-    """The same, without the kernel's help."""
-    folder = root
-    *folders, name = path.split("/")
-    try:
-        for part in folders:
-            inner = os.open(part, _PASSING_FLAGS, dir_fd=folder)
-            if folder != root:
-                os.close(folder)
-            folder = inner
-        return os.open(name, flags, dir_fd=folder)
-    finally:
-        if folder != root:
-            os.close(folder)
-
-
-def _longest(path: str, parts: Sequence[str]) -> int:
-    """Bytes of the longest of *parts*, or of *path*, if that is not too long itself."""
-    size = len(path.encode())
-    return size if size <= _LONGEST_PART else max(len(part.encode()) for part in parts)
-
-
-def _plainest(path: str) -> str:
-    """The one way to write *path*, of all that a file system might take for the same."""
-    # Twice: https://www.unicode.org/faq/casemap_charprop.html, caseless matching.
-    folded = unicodedata.normalize("NFC", path).casefold()
-    return unicodedata.normalize("NFC", unicodedata.normalize("NFC", folded).casefold())
-
-
-def _hashed_place(path: str) -> Sequence[str]:
-    """Where a file lies that cannot lie at its own path."""
-    digest = hashlib.sha256(path.encode()).hexdigest()
-    return (RESERVED, "names", digest[:2], digest)
 
 
 def _name_of(hashed: Sequence[str]) -> Sequence[str]:
@@ -707,14 +518,6 @@ def sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
-
-
-def _check_size(descriptor: int, limit: int | None) -> os.stat_result:
-    """What is known of the file. :raises OSError: EFBIG, if it has more than *limit* bytes."""
-    status = os.fstat(descriptor)
-    if limit is not None and status.st_size > limit:
-        raise OSError(errno.EFBIG, "the file is larger than what is served here")
-    return status
 
 
 def _make_folder(name: str, parent: int, mode: int = 0o777) -> None:

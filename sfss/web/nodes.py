@@ -19,7 +19,7 @@ from sfss.panel import Panel
 from sfss.paths import PLAIN_IN_A_URL, check_path
 from sfss.replication.changes import BadMessage
 from sfss.replication.names import is_reserved
-from sfss.replication.node import Node, hashed
+from sfss.replication.node import Node, PutFile, hashed
 from sfss.replication.transport import MEDIA_TYPE, MESSAGE_ROOM, RESOURCE
 from sfss.service import FileService
 from sfss.web.api import Api
@@ -182,7 +182,7 @@ class NodeFiles:
     def message(self, request: Request) -> Operation:
         return Message(request, self._node, self._service)
 
-    def written(self, path: str, info: Any) -> Response:
+    def written(self, path: str, info: PutFile) -> Response:
         """The answer to a PUT that has happened."""
         tags = f'ETag: "{info.etag}"\r\nX-Content-SHA1: {info.sha1}\r\n'
         if not self._immutable and not info.is_new:
@@ -216,7 +216,7 @@ class Operating:
         """Begin to read everything again; ``/_status`` tells how far it is."""
         if "Origin" in request.headers:
             raise Forbidden("This is not for browsers.")
-        if self._node.verification is not None:
+        if self._node.is_open:
             self._node.verification.start()
         return web.Response(status=202, headers={"Location": "/_status"})
 
