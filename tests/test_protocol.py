@@ -43,9 +43,20 @@ GARBAGE = [
 ]
 
 
+def feed(parser: ReplyParser, data: bytes) -> list:
+    replies = []
+    while data:
+        with parser.buffer() as buffer:
+            size = min(len(buffer), len(data))
+            buffer[:size] = data[:size]
+        data = data[size:]
+        replies += parser.received(size)
+    return replies
+
+
 def parse(*chunks: bytes) -> list:
     parser = ReplyParser()
-    return [reply for chunk in chunks for reply in parser.feed(chunk)]
+    return [reply for chunk in chunks for reply in feed(parser, chunk)]
 
 
 @pytest.mark.parametrize("data, reply", REPLIES)
@@ -68,8 +79,8 @@ def test_with_trailing_data(data, reply, behind, next_reply):
 @pytest.mark.parametrize("data, reply", REPLIES)
 def test_nothing_before_it_is_whole(data, reply):
     parser = ReplyParser()
-    assert parser.feed(data[:-1]) == []
-    assert parser.feed(data[-1:]) == [reply]
+    assert feed(parser, data[:-1]) == []
+    assert feed(parser, data[-1:]) == [reply]
 
 
 @pytest.mark.parametrize("data", GARBAGE)
@@ -121,12 +132,23 @@ def test_any_bytes_are_replies_or_an_error(chunks):
 
 def test_missing_bytes_of_a_value_are_known():
     parser = ReplyParser()
-    assert parser.missing == -1
-    parser.feed(b"VALUE a 0 100\r\n" + b"x" * 30)
+    assert parser.missing == 0
+    feed(parser, b"VALUE a 0 100\r\n" + b"x" * 30)
     assert parser.missing == 70
-    parser.feed(b"x" * 70)
+    feed(parser, b"x" * 70)
     assert parser.missing == 0  # but for its end
-    assert parser.feed(b"\r\nEND\r\n") == [Value(b"a", b"x" * 100)]
+    assert feed(parser, b"\r\nEND\r\n") == [Value(b"a", b"x" * 100)]
+
+
+def test_a_large_value_gets_its_room_as_it_comes():
+    parser = ReplyParser()
+    content = bytes(range(256)) * 40_000  # 10 MB
+    data = b"VALUE a 0 %d\r\n%b\r\nEND\r\nSTORED\r\n" % (len(content), content)
+    feed(parser, data[:100])
+    assert len(parser._value) == 4 * 1024 * 1024 < parser.missing
+    assert feed(parser, data[100:5_000_000]) == []
+    assert len(parser._value) < len(content)
+    assert feed(parser, data[5_000_000:]) == [Value(b"a", content), b"STORED"]
 
 
 def test_commands():

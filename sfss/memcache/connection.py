@@ -92,7 +92,7 @@ class _Operation:
 
 class Connection:
     """See the module. Made by :meth:`open`; :attr:`usable` until it drains or closes. (An
-    :class:`asyncio.Protocol`, but by its base class: a compiled one has none.)
+    :class:`asyncio.BufferedProtocol`, but by its base class: a compiled one has none.)
     """
 
     def __init__(
@@ -195,8 +195,7 @@ class Connection:
     @property
     def load(self) -> int:
         """How much is under way: operations, and large transfers in units of one."""
-        missing = self._parser.missing
-        return self._queued_weight + (missing // _BYTES_PER_OPERATION if missing > 0 else 0)
+        return self._queued_weight + self._parser.missing // _BYTES_PER_OPERATION
 
     def gets_begun_before(self, moment: float) -> Iterator[Receiver]:
         """Who waits for a get that began before *moment*, on :func:`time.perf_counter`'s clock."""
@@ -312,16 +311,30 @@ class Connection:
         """Nothing has waited."""
 
     def data_received(self, data: bytes) -> None:
+        """Only of loops that do not see that this is an :class:`asyncio.BufferedProtocol`."""
+        view = memoryview(data)
+        while view:
+            buffer = self._parser.buffer()
+            size = min(len(buffer), len(view))
+            buffer[:size] = view[:size]
+            view = view[size:]
+            buffer.release()
+            self.buffer_updated(size)
+
+    def get_buffer(self, size: int) -> memoryview:
+        return self._parser.buffer()
+
+    def buffer_updated(self, size: int) -> None:
         if not self.is_open:
             return  # what a closed connection still had to say is nobody's reply
         try:
-            replies = self._parser.feed(data)
+            replies = self._parser.received(size)
             if replies:
                 self._moved_at = self.last_reply = self._loop.time()
                 self._burst += (len(replies) - self._burst) / 8
                 self.capacity = min(max(_LEAST_CAPACITY, int(2 * self._burst)), _MOST_CAPACITY)
             else:
-                self._received_since += len(data)
+                self._received_since += size
                 if self._received_since >= _PROGRESS_BYTES:
                     self._received_since = 0
                     self._moved_at = self._loop.time()
@@ -395,7 +408,7 @@ class Connection:
 # From a reply to the result of the command that it answers.
 
 
-def _read_get(operation: _Operation, reply: Reply) -> bytes | None:
+def _read_get(operation: _Operation, reply: Reply) -> bytearray | None:
     if isinstance(reply, Value):
         if reply.key != operation.key:
             raise ProtocolError("the value of another key")

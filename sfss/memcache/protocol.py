@@ -6,10 +6,10 @@ formats: memcached's doc/protocol.txt, "Storage commands" and "Retrieval command
 
 The rules kept here:
 
-* A reply is either whole or not there: :meth:`ReplyParser.feed` returns whole replies only.
+* A reply is either whole or not there: :meth:`ReplyParser.received` returns whole replies only.
 * Whatever the bytes are, the parser returns replies or raises :class:`ProtocolError`; after
   that it must not be fed again, because nobody knows where the next reply begins.
-* It never keeps more than one line of 2,048 bytes, or one value of ``MAX_VALUE_BYTES``.
+* It never keeps more than :data:`BUFFER_BYTES`, and one value of ``MAX_VALUE_BYTES``.
 """
 
 from typing import NamedTuple
@@ -19,6 +19,10 @@ from sfss.memcache.errors import ProxyDown
 #: No store of the family takes values over 50 MB: a longer announcement is garbage.
 MAX_VALUE_BYTES = 64 * 1024 * 1024
 MAX_LINE_BYTES = 2048
+#: So much is received at once, but for the rest of a larger value.
+BUFFER_BYTES = 128 * 1024
+#: So much room a value gets at first.
+_FIRST_BYTES = 4 * 1024 * 1024
 
 _CRLF = b"\r\n"
 _VALUE_END = b"\r\nEND\r\n"
@@ -33,7 +37,7 @@ class Value(NamedTuple):
     """The reply to a get that hit. (A get that missed is the line ``END``.)"""
 
     key: bytes
-    content: bytes
+    content: bytearray
 
 
 #: A value, or any other reply as its line without the line break.
@@ -57,73 +61,90 @@ def delete_command(key: bytes) -> bytes:
 
 
 class ReplyParser:
-    """Cuts a stream of bytes, in chunks of any size, into replies."""
+    """Cuts a stream of bytes, in pieces of any size, into replies.
+
+    Who has bytes puts them into :meth:`buffer`, and says how many by :meth:`received`. The rest of a large value goes
+    to where it stays, without another copy.
+    """
 
     def __init__(self) -> None:
-        self._rest = b""  # the beginning of a line, or of a value's end
+        self._buffer = bytearray(BUFFER_BYTES)
+        self._kept = 0  # bytes at its beginning: the first of a line, or of a value's end
         self._key = b""
-        self._chunks: list[bytes] = []  # of the value under way
-        self.missing = -1  #: bytes of it still to come; -1: no value under way
+        self._value = bytearray()  # the one under way
+        self._value_size = 0
+        self._value_filled = 0
+        self._has_value = False
 
-    def feed(self, data: bytes) -> list[Reply]:
-        """The replies that *data* completes, in order.
+    @property
+    def missing(self) -> int:
+        """Bytes of the value under way that are still to come."""
+        return self._value_size - self._value_filled
+
+    def buffer(self) -> memoryview:
+        """Where the next bytes go; there is room for one at the least."""
+        filled = self._value_filled
+        if filled == self._value_size:
+            return memoryview(self._buffer)[self._kept :]
+        if filled == len(self._value):  # it is larger than what it got at first
+            self._value.extend(bytes(min(filled, self._value_size - filled)))
+        return memoryview(self._value)[filled:]
+
+    def received(self, size: int) -> list[Reply]:
+        """The replies that the next *size* bytes complete, in order.
 
         :raises ProtocolError: when the bytes cannot be a reply.
         """
         replies: list[Reply] = []
-        position = 0
-        if self.missing > 0:
-            if len(data) < self.missing:
-                self._chunks.append(data)
-                self.missing -= len(data)
-                return replies
-            position = self.missing
-            self._chunks.append(data[:position])
-            self.missing = 0
-        elif self._rest:
-            data = self._rest + data
-            self._rest = b""
-
-        length = len(data)
-        while position < length:
-            if self.missing == 0:  # the value is whole, its end is to come
-                if not _ends_value(data, position):
+        if self._value_filled < self._value_size:
+            self._value_filled += size
+            return replies  # its end is to come
+        buffer = self._buffer
+        position, end = 0, self._kept + size
+        while position < end:
+            if self._has_value:  # it is whole
+                if not _ends_value(buffer, position, end):
                     break
                 position += _VALUE_END_SIZE
-                replies.append(Value(self._key, b"".join(self._chunks)))
-                self._chunks = []
-                self.missing = -1
+                replies.append(Value(self._key, self._value))
+                self._value = bytearray()
+                self._value_size = self._value_filled = 0
+                self._has_value = False
                 continue
-            line_end = data.find(_CRLF, position, position + MAX_LINE_BYTES)
+            line_end = buffer.find(_CRLF, position, min(position + MAX_LINE_BYTES, end))
             if line_end < 0:
-                if length - position >= MAX_LINE_BYTES:
+                if end - position >= MAX_LINE_BYTES:
                     raise ProtocolError("a reply's line is too long")
                 break
-            line = data[position:line_end]
+            line = bytes(buffer[position:line_end])
             position = line_end + 2
             if not line.startswith(b"VALUE "):
                 replies.append(line)
                 continue
-            key, size = _value_line(line)
-            value_end = position + size
-            if data.startswith(_VALUE_END, value_end):
-                replies.append(Value(key, data[position:value_end]))
+            key, length = _value_line(line)
+            value_end = position + length
+            if value_end + _VALUE_END_SIZE <= end and buffer.startswith(_VALUE_END, value_end):
+                replies.append(Value(key, buffer[position:value_end]))
                 position = value_end + _VALUE_END_SIZE
                 continue
-            self._key = key
-            self._chunks = [data[position:value_end]]
-            self.missing = max(value_end - length, 0)
-            position = min(value_end, length)
-        if position < length:
-            self._rest = data[position:]
+            # What a proxy announces is not believed before it comes: a large one gets its room bit by bit.
+            here = min(value_end, end) - position
+            self._value = bytearray(min(length, max(_FIRST_BYTES, here)))
+            self._value[:here] = memoryview(buffer)[position : position + here]
+            self._key, self._has_value = key, True
+            self._value_size, self._value_filled = length, here
+            position += here
+        self._kept = end - position
+        if position and self._kept:
+            buffer[: self._kept] = buffer[position:end]
         return replies
 
 
-def _ends_value(data: bytes, position: int) -> bool:
-    """Whether a value's end stands at *position*; False if too few bytes are there."""
-    if data.startswith(_VALUE_END, position):
+def _ends_value(buffer: bytearray, position: int, end: int) -> bool:
+    """Whether a value's end stands at *position*; False if too few bytes are there, before *end*."""
+    if buffer.startswith(_VALUE_END, position, end):
         return True
-    if _VALUE_END.startswith(data[position : position + _VALUE_END_SIZE]):
+    if end - position < _VALUE_END_SIZE and _VALUE_END.startswith(buffer[position:end]):
         return False
     raise ProtocolError("a value does not end where its size says")
 

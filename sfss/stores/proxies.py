@@ -590,10 +590,10 @@ class _BegunGet(_Begun):
     def operation(self) -> Operation:
         return partial(Connection.get, key=self.key)
 
-    def translate(self, result: bytes | None) -> StoredFile | FileInfo | None:
+    def translate(self, result: bytearray | None) -> StoredFile | FileInfo | None:
         return _file_of(result)
 
-    def set_result(self, result: bytes | None) -> None:
+    def set_result(self, result: bytearray | None) -> None:
         if self.asked > 1:
             self.store.hedges.wasted += 1
         super().set_result(result)
@@ -610,7 +610,7 @@ class _BegunGet(_Begun):
         connection.get(self.key, self.deadline, _Hedge(self, proxy))
         return True
 
-    def won_by_the_second(self, result: bytes | None) -> None:
+    def won_by_the_second(self, result: bytearray | None) -> None:
         self.store.hedges.won += 1
         # If nothing at all came from the first one meanwhile, it is suspect.
         waited = perf_counter() - self.began
@@ -624,7 +624,7 @@ class _BegunStat(_BegunGet):
 
     __slots__ = ()
 
-    def translate(self, result: bytes | None) -> FileInfo | None:
+    def translate(self, result: bytearray | None) -> FileInfo | None:
         return None if result is None else FileInfo(len(result), etag_of(result))
 
 
@@ -638,7 +638,7 @@ class _Hedge:
         self.proxy = proxy
         self.done = begun.done
 
-    def set_result(self, result: bytes | None) -> None:
+    def set_result(self, result: bytearray | None) -> None:
         self.begun.won_by_the_second(result)
 
     def set_exception(self, error: Exception) -> None:
@@ -646,7 +646,7 @@ class _Hedge:
         self.begun.failed(self.proxy, error)
 
 
-def _file_of(content: bytes | None) -> StoredFile | None:
+def _file_of(content: bytearray | None) -> StoredFile | None:
     return None if content is None else StoredFile(content, etag_of(content))
 
 
