@@ -17,14 +17,14 @@ import aiomcache
 import uvloop
 from aiohttp import web
 
-from sfss.allocator import keep_large_blocks
+from sfss.runtime.malloc import keep_large_blocks
 from sfss.errors import NotFound
 from sfss.memcache.keys import memcache_key
 from sfss.models import FileInfo, StoredFile, etag_of
 from sfss.service import FileService
-from sfss.settings import Settings
+from sfss.config.gateway import Settings
 from sfss.stores.base import Store
-from sfss.web.gateway import make_server
+from sfss.web.api.gateway import make_server
 from tests.programs import Program, free_port
 
 

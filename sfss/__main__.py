@@ -2,7 +2,7 @@
 
 import sys
 
-from sfss.cli import main
+from sfss.cli.main import main
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Iterable
 
 from sfss.errors import Overloaded
-from sfss.figures import Family, counter, gauge
+from sfss.metrics.families import Family, counter, gauge
 
 #: The most that the reads, and the uploads, of clients take of what clients have.
 _READ_SHARE = 0.75

@@ -37,7 +37,7 @@ from sfss.errors import (
 )
 from sfss.models import FileInfo, etag_of
 from sfss.paths import PLAIN_IN_A_URL, check_path
-from sfss.reasons import reason_of
+from sfss.network_errors import reason_of
 from sfss.signing import signed_query
 
 DEFAULT_URL = "http://127.0.0.1:8255"

@@ -23,11 +23,12 @@ MODULES = tuple(
     "sfss." + name
     for name in (
         "http.messages http.framing http.exchange http.handler http.connection http.server admission "
-        "web.operations web.dispatch web.files web.arguments web.access web.telemetry web.request_ids "
-        "web.uploads web.forms web.pieces web.nodes web.serving web.conditional service figures receivers memcache.connection "
-        "memcache.protocol memcache.proxy memcache.tally memcache.keys stores.proxies stores.hedging "
-        "models paths web.doors stores.folder_reading replication.node replication.entries replication.names "
-        "replication.digests replication.versions replication.tree"
+        "web.operations web.dispatch web.query web.access_log web.request_metrics web.request_ids "
+        "web.uploads web.forms web.pieces web.content_headers web.conditional web.auth web.api.files web.api.nodes "
+        "service metrics.families completion memcache.connection memcache.protocol memcache.endpoint "
+        "memcache.endpoint_stats memcache.keys stores.pool stores.hedging models paths disk.folder_reading "
+        "replication.node replication.entries replication.names replication.digests replication.clock "
+        "replication.merkle"
     ).split()
 )
 

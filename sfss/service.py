@@ -10,11 +10,11 @@ from typing import Any, Generic, TypeVar
 
 from sfss.admission import SMALL, Admission, Room
 from sfss.errors import FileTooLarge
-from sfss.figures import Family
+from sfss.metrics.families import Family
 from sfss.models import Precondition
-from sfss.panel import Event
+from sfss.metrics.events import StateChange
 from sfss.paths import check_path, is_valid_path
-from sfss.receivers import Receiver, WriteReceiver
+from sfss.completion import Completion, WriteCompletion
 from sfss.stores.base import EVENTS, AnswersAtOnce, HasNodes, Stats, Store
 
 
@@ -64,42 +64,42 @@ class FileService:
     # Each begins what its namesake does, without a coroutine (see :class:`AnswersAtOnce`). False: not now, or not
     # with this store, or not with this path; the namesake tells.
 
-    def begin_get(self, path: str, room: Room, receiver: Receiver) -> bool:
+    def begin_get(self, path: str, room: Room, completion: Completion) -> bool:
         """The result is the file, for which :data:`SMALL` bytes of *room* were taken, or None."""
         return (
             self._at_once is not None
             and is_valid_path(path)
             and room.try_grow(SMALL)
-            and self._at_once.begin_get(path, receiver)
+            and self._at_once.begin_get(path, completion)
         )
 
-    def begin_stat(self, path: str, room: Room, receiver: Receiver) -> bool:
+    def begin_stat(self, path: str, room: Room, completion: Completion) -> bool:
         """The result is the :class:`FileInfo`, or None."""
         return (
             self._at_once is not None
             and is_valid_path(path)
             and room.try_grow(SMALL)
-            and self._at_once.begin_stat(path, receiver)
+            and self._at_once.begin_stat(path, completion)
         )
 
     def begin_put(
-        self, path: str, content: bytes, precondition: Precondition | None, receiver: WriteReceiver
+        self, path: str, content: bytes, precondition: Precondition | None, completion: WriteCompletion
     ) -> bool:
         return (
             self._at_once is not None
             and is_valid_path(path)
             and len(content) <= self.max_file_size
-            and self._at_once.begin_put(path, content, precondition, receiver)
+            and self._at_once.begin_put(path, content, precondition, completion)
         )
 
     def begin_delete(
-        self, path: str, precondition: Precondition | None, receiver: WriteReceiver
+        self, path: str, precondition: Precondition | None, completion: WriteCompletion
     ) -> bool:
         """The result is None."""
         return (
             self._at_once is not None
             and is_valid_path(path)
-            and self._at_once.begin_delete(path, precondition, receiver)
+            and self._at_once.begin_delete(path, precondition, completion)
         )
 
     async def put(
@@ -127,7 +127,7 @@ class FileService:
         """What has been counted of the store and of the admission."""
         return [*self._store.families(), *self.admission.families()]
 
-    def history(self) -> Iterable[Event]:
+    def history(self) -> Iterable[StateChange]:
         return self._store.history()
 
     async def stats(self) -> Stats:

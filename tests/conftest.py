@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from sfss.memcache.proxy import Limits
-from sfss.stores.proxies import ProxyStore
+from sfss.memcache.endpoint import Limits
+from sfss.stores.pool import ProxyStore
 from tests import programs
 
 LIMITS = Limits(connections=3, connect_timeout=1.0, operation_timeout=3.0)

@@ -172,33 +172,33 @@ class StoreContract:
         content = random.Random(7).randbytes(300_000)
         path = f"contract/at-once-{random.random()}"
         info = FileInfo(len(content), etag_of(content))
-        receiver = WriteFuture()
-        if store.begin_put(path, content, None, receiver):
-            assert await receiver.future == info
+        completion = WriteFuture()
+        if store.begin_put(path, content, None, completion):
+            assert await completion.future == info
         else:
             await store.put(path, content)
         for asked, expected in [(path, content), ("contract/missing", None)]:
-            receiver = WriteFuture()
-            assert store.begin_get(asked, receiver)  # of all it is what comes most often
-            file = await receiver.future
+            completion = WriteFuture()
+            assert store.begin_get(asked, completion)  # of all it is what comes most often
+            file = await completion.future
             assert (file and file.content) == expected
-            receiver = WriteFuture()
-            if store.begin_stat(asked, receiver):
-                found = await receiver.future
+            completion = WriteFuture()
+            if store.begin_stat(asked, completion):
+                found = await completion.future
                 assert (found and found[:2]) == (file and info[:2])
-        receiver = WriteFuture()
-        if store.begin_put(path, b"no", Precondition(if_none_match=ANY), receiver):
+        completion = WriteFuture()
+        if store.begin_put(path, b"no", Precondition(if_none_match=ANY), completion):
             with pytest.raises(PreconditionFailed):
-                await receiver.future
+                await completion.future
         for error in (None, NotFound):
-            receiver = WriteFuture()
-            if not store.begin_delete(path, None, receiver):
+            completion = WriteFuture()
+            if not store.begin_delete(path, None, completion):
                 break
             if error is None:
-                assert await receiver.future is None
+                assert await completion.future is None
             else:
                 with pytest.raises(error):
-                    await receiver.future
+                    await completion.future
 
     async def test_it_is_ready(self, store: Store):
         await store.ready()

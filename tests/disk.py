@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from unittest.mock import patch
 
-from sfss.stores import folder as folders
+from sfss.disk import folder as folders
 
 
 def make_folder() -> Path:

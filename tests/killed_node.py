@@ -6,10 +6,10 @@ import signal
 import sys
 from functools import partial
 
-from sfss import node_cli
-from sfss.cli import _parser
-from sfss.node_settings import NodeSettings
-from sfss.settings import load
+from sfss.cli import node
+from sfss.cli.main import _parser
+from sfss.config.node import NodeSettings
+from sfss.config.sources import load
 
 
 def main() -> int:
@@ -26,7 +26,7 @@ def main() -> int:
             if not left:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    return asyncio.run(node_cli.serve(partial(load, options, kind=NodeSettings), reached))
+    return asyncio.run(node.serve(partial(load, options, kind=NodeSettings), reached))
 
 
 if __name__ == "__main__":

@@ -7,11 +7,11 @@ from pathlib import Path
 
 from sfss.models import etag_of
 from sfss.replication.catalog import FILE_NAME, Catalog
-from sfss.replication.deciding import Rules
+from sfss.replication.resolve import Rules
 from sfss.replication.digests import digests_of
 from sfss.replication.replica import Replica
-from sfss.replication.tree import digest_of, leaf_of
-from sfss.replication.versions import Version, stamp_of
+from sfss.replication.merkle import digest_of, leaf_of
+from sfss.replication.clock import Version, stamp_of
 from tests.programs import SfssNode, free_port
 
 #: A file system allows so many names for one file (ext4: 65,000).
@@ -45,7 +45,7 @@ def make(home: Path, count: int) -> None:
     """The folders of a node that has *count* files."""
     storage, queue = home / "storage", home / "queue"
     Replica(
-        storage, queue, neighbours=(), wall=lambda: 0.0, now=lambda: 0, rules=Rules(False, 1)
+        storage, queue, peers=(), wall=lambda: 0.0, now=lambda: 0, rules=Rules(False, 1)
     ).close()  # fmt: skip
     for folder in range(FOLDERS):
         (storage / f"million/{folder}").mkdir(parents=True)

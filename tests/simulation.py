@@ -12,16 +12,16 @@ from hashlib import sha256
 from pathlib import Path
 
 from sfss.errors import SfssError
-from sfss.replication.answering import Answers, tells
-from sfss.replication.asking import Conversation, Resends, compare, deliver
+from sfss.replication.responses import Answers, tells
+from sfss.replication.requests import Conversation, Resends, compare, deliver
 from sfss.replication.catalog import Catalog
 from sfss.replication.changes import BadMessage, decode
-from sfss.replication.deciding import Rules
+from sfss.replication.resolve import Rules
 from sfss.replication.digests import digests_of
 from sfss.replication.operations import Delete, Operation, Outcome, Put
 from sfss.replication.replica import Replica
-from sfss.replication.tree import leaf_of
-from sfss.replication.versions import Version, stamp_of
+from sfss.replication.merkle import leaf_of
+from sfss.replication.clock import Version, stamp_of
 from tests.disk import Disk, make_folder
 
 STEPS = ("written", "logged", "placed", "committed")
@@ -50,10 +50,10 @@ class Acknowledged:
 
 
 class SimulatedNode:
-    def __init__(self, world: "World", name: str, neighbours: list[str], skew: float):
+    def __init__(self, world: "World", name: str, peers: list[str], skew: float):
         self.world = world
         self.name = name
-        self.neighbours = neighbours
+        self.peers = peers
         self.skew = skew
         self.replica: Replica | None = None
         self.kill_at: str | None = None
@@ -72,7 +72,7 @@ class SimulatedNode:
             self.replica = Replica(
                 self.folder / "storage",
                 self.folder / "queue",
-                neighbours=self.neighbours,
+                peers=self.peers,
                 wall=lambda: self.world.time + self.skew,
                 now=lambda: int(self.world.time * 1_000_000),
                 rules=Rules(immutable=self.world.names == "generated", max_file_size=10_000_000),
@@ -81,8 +81,8 @@ class SimulatedNode:
             self._watch_checkpoints(self.replica.catalog)
             self.answers = Answers(self.replica, self.world.names)
             self.kill_at = self.begun = None
-            self.careful = dict.fromkeys(self.neighbours, True)
-            self.resends = {name: Resends() for name in self.neighbours}
+            self.careful = dict.fromkeys(self.peers, True)
+            self.resends = {name: Resends() for name in self.peers}
 
     def _watch_checkpoints(self, catalog: Catalog) -> None:
         checkpoint = catalog.checkpoint
@@ -169,8 +169,8 @@ class SimulatedNode:
         catalog = self.replica.catalog
         found = catalog._database.execute("SELECT neighbour, count(*) FROM queue GROUP BY neighbour")
         waiting = dict(found.fetchall())
-        assert {n: catalog.queue_length(n) for n in self.neighbours} == {
-            n: waiting.get(n, 0) for n in self.neighbours
+        assert {n: catalog.queue_length(n) for n in self.peers} == {
+            n: waiting.get(n, 0) for n in self.peers
         }
 
     def files(self) -> dict[str, str]:
@@ -269,7 +269,7 @@ class World:
         else:
             conversation = compare(one.replica, self.names, target)
         if self.trusting:
-            living = [self.nodes[name].replica for name in one.neighbours]
+            living = [self.nodes[name].replica for name in one.peers]
             one.replica.tells = tuple(replica.node for replica in living if replica)
         answer = None
         try:
@@ -308,7 +308,7 @@ class World:
             known = {
                 node.replica.node: name
                 for name, node in self.nodes.items()
-                if node.replica and name in two.neighbours
+                if node.replica and name in two.peers
             }
             told = frozenset(known[node] for node in tells(message) if node in known)
             source = known.get(message.fields.get("node"))
@@ -338,7 +338,7 @@ class World:
             self.time += 40.0
             for source, node in self.nodes.items():
                 node.check_queues()
-                for target in node.neighbours:
+                for target in node.peers:
                     for _ in range(100):
                         assert self.converse(source, target, "deliver")
                         if not node.careful[target]:
@@ -349,7 +349,7 @@ class World:
             waiting = sum(
                 node.replica.catalog.queue_length(target)
                 for node in self.nodes.values()
-                for target in node.neighbours
+                for target in node.peers
             )
             if not waiting and (len(roots) == 1 or not comparing):
                 return

@@ -8,10 +8,10 @@ import pytest
 from sfss.models import etag_of
 from sfss.replication.entries import Entry
 from sfss.replication.changes import Change
-from sfss.replication.deciding import is_newer
+from sfss.replication.resolve import is_newer
 from sfss.replication.digests import Digests, digests_of
 from sfss.replication.operations import Adopt
-from sfss.replication.versions import Version
+from sfss.replication.clock import Version
 from tests import shattered
 from tests.cluster import Cluster
 from tests.http import ask, request
@@ -58,9 +58,9 @@ async def test_verify_finds_the_other_content(tmp_path):
         await cluster.until_equal(told=True)
         (cluster.folder / "B" / "storage" / "x").write_bytes(B)
         await cluster.ask("B", "POST", "/_verify")
-        while (verification := (await cluster.status("B"))["verification"])["running"]:
+        while (scrub := (await cluster.status("B"))["verification"])["running"]:
             await asyncio.sleep(0.05)
-        assert (verification["damaged"], verification["healed"]) == (1, 1)
+        assert (scrub["damaged"], scrub["healed"]) == (1, 1)
         assert await cluster.get("B", "x") == A
 
 

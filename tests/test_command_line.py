@@ -7,8 +7,8 @@ import urllib.parse
 
 import pytest
 
-from sfss.cli import _GROUPS
-from sfss.settings import FIELDS
+from sfss.cli.main import _GROUPS
+from sfss.config.gateway import FIELDS
 from tests.http import ask, request
 from tests.programs import ROOT, Sfss, SfssNode, free_port
 

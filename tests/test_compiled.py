@@ -24,7 +24,7 @@ def test_where_there_is_a_compiler_they_are_compiled():
         cannot("a C compiler and Python's headers are needed")
     assert compiled.folder().is_dir(), "run scripts/compile"
     environment = {name: value for name, value in os.environ.items() if name != compiled.PURE_VARIABLE}
-    code = "import sfss.cli; from sfss import compiled; print(compiled.kind())"
+    code = "import sfss.cli.main; from sfss import compiled; print(compiled.kind())"
     for more, expected in (({}, "compiled"), ({compiled.PURE_VARIABLE: "1"}, "pure Python")):
         printed = subprocess.run(
             [sys.executable, "-c", code], cwd=ROOT, env={**environment, **more}, check=True, capture_output=True
@@ -54,7 +54,7 @@ def test_what_is_made_of_other_sources_is_not_used(tmp_path):
     shutil.copytree(ROOT / "sfss", tmp_path / "sfss", ignore=shutil.ignore_patterns("__pycache__"))
     place = tmp_path / "build" / "compiled" / compiled.folder().name
     shutil.copytree(compiled.folder(), place)
-    code = "import sfss.cli; from sfss import compiled; print(compiled.kind())"
+    code = "import sfss.cli.main; from sfss import compiled; print(compiled.kind())"
 
     def kind() -> str:
         environment = {name: v for name, v in os.environ.items() if name != compiled.PURE_VARIABLE}

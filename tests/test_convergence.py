@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from sfss.replication.answering import Answers
+from sfss.replication.responses import Answers
 from sfss.replication.operations import Adopt
 from tests import shattered
 from tests.simulation import STEPS, SimulatedNode, World
@@ -68,13 +68,13 @@ def play(world: World, action: tuple) -> None:
                 world.nodes[name].fail_at(step, number)
         case ("use neighbours", name, forgotten):
             if world.nodes[name].replica is not None:
-                others = world.nodes[name].neighbours
-                world.nodes[name].replica.use_neighbours([n for n in others if n != forgotten])
-                world.nodes[name].replica.use_neighbours(others)
+                others = world.nodes[name].peers
+                world.nodes[name].replica.use_peers([n for n in others if n != forgotten])
+                world.nodes[name].replica.use_peers(others)
         case ("forget",):
             world.forget(100.0)
         case ("deliver" | "compare" as kind, (source, target), fault):
-            if target in world.nodes[source].neighbours:
+            if target in world.nodes[source].peers:
                 world.converse(source, target, kind, fault)
         case ("cut", pair):
             world.cut.add(frozenset(pair))
@@ -279,7 +279,7 @@ def test_a_new_node_gets_all(world):
     fill(world)
     world.settle()
     for node in world.nodes.values():
-        node.neighbours.append("D")
+        node.peers.append("D")
         node.kill()
     world.nodes["D"] = SimulatedNode(world, "D", ["A", "B", "C"], 0.0)
     world.settle()
@@ -370,7 +370,7 @@ def away_for_long(world, name: str) -> None:
     """The others do without *name*, and forget what it does not know of."""
     others = [node for node in world.nodes.values() if node.name != name]
     for node in others:
-        node.replica.use_neighbours([n for n in node.neighbours if n != name])
+        node.replica.use_peers([n for n in node.peers if n != name])
     world.cut |= {frozenset((name, node.name)) for node in others}
 
 
@@ -389,7 +389,7 @@ def test_a_node_that_was_away_for_long_brings_nothing_deleted_back(world):
     world.forget(7 * DAY)
     assert world.nodes["A"].replica.catalog.counts.tombstones == 0
     for node in world.nodes.values():
-        node.replica.use_neighbours(node.neighbours)
+        node.replica.use_peers(node.peers)
     world.settle()
     world.check()
     files = world.nodes["A"].files()

@@ -13,8 +13,9 @@ from urllib.parse import quote
 import pytest
 import yaml
 
-from sfss.node_settings import NodeSettings
-from sfss.settings import FIELDS, fields_of
+from sfss.config.node import NodeSettings
+from sfss.config.gateway import FIELDS
+from sfss.config.server import fields_of
 from tests.conftest import need
 from tests.http import ask, request
 from tests.programs import (
@@ -164,12 +165,12 @@ _SELECTOR = re.compile(r"""\b((?:sfss_\w+|up)\b(?:\{(?:[^{}"]|"[^"]*")*\})?)""")
 def test_the_dashboards_show_what_there_is(prometheus, name):
     """Each expression, asked of a Prometheus that looks at real servers, has an answer."""
     dashboard = json.loads((CONF / "grafana" / name).read_text())
-    expressions = [target["expr"] for panel in dashboard["panels"] for target in panel["targets"]]
+    expressions = [target["expr"] for aggregate in dashboard["panels"] for target in aggregate["targets"]]
     assert len(expressions) > 20
     for expression in expressions:
         asked = expression.replace("$__rate_interval", "1m").replace("$instance", ".*")
         assert prometheus.has_answer(asked), asked
-    assert len({panel["id"] for panel in dashboard["panels"]}) == len(dashboard["panels"])
+    assert len({aggregate["id"] for aggregate in dashboard["panels"]}) == len(dashboard["panels"])
     compose = (ROOT / "compose.yaml").read_text()
     assert f"./conf/grafana/{name}:" in compose
 

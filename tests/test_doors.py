@@ -15,10 +15,10 @@ import pytest
 from sfss.client import Client
 from sfss.errors import Forbidden, Unauthorized
 from sfss.http.messages import Headers, Request
-from sfss.settings import Settings
+from sfss.config.gateway import Settings
 from sfss.web.cors import ApiHeaders, Cors
-from sfss.web.doors import Doors
-from sfss.web.serving import is_active
+from sfss.web.auth import Auth
+from sfss.web.content_headers import is_active
 from tests.http import Answer, RawClient, ask, form, request
 from tests.programs import ROOT, Sfss, SfssNode
 
@@ -135,9 +135,9 @@ def test_what_it_does_not_start_with(flags, complaint, tmp_path):
 # Networks.
 
 
-def request_from(method: str, peer: str, forwarded: list[str]) -> Request:
+def request_from(method: str, remote: str, forwarded: list[str]) -> Request:
     headers = Headers.of((b"X-Forwarded-For", line.encode()) for line in forwarded)
-    return Request.of(method, "/file?path=a", headers, peer=peer)
+    return Request.of(method, "/file?path=a", headers, remote=remote)
 
 
 @pytest.mark.parametrize(
@@ -168,16 +168,16 @@ def request_from(method: str, peer: str, forwarded: list[str]) -> Request:
         ("192.168.0.1", [], False),
     ],
 )
-def test_networks(peer, forwarded, allowed):
+def test_networks(remote, forwarded, allowed):
     settings = Settings(allow_writes_from=("10.0.0.0/8",), trust_forwarded_from=("192.168.0.0/24",))
-    doors = Doors(settings, cors=NO_CORS)
-    assert doors.reads_are_free
-    doors.check(request_from("GET", peer, forwarded))
+    auth = Auth(settings, cors=NO_CORS)
+    assert auth.reads_are_free
+    auth.check(request_from("GET", remote, forwarded))
     if allowed:
-        doors.check(request_from("PUT", peer, forwarded))
+        auth.check(request_from("PUT", remote, forwarded))
     else:
         with pytest.raises(Forbidden):
-            doors.check(request_from("PUT", peer, forwarded))
+            auth.check(request_from("PUT", remote, forwarded))
 
 
 def test_networks_hold_on_a_real_server(tmp_path):
@@ -622,19 +622,19 @@ def test_only_the_names_that_are_listed(tmp_path):
 
 def test_a_proxy_at_a_unix_socket():
     settings = Settings(allow_writes_from=("10.0.0.0/8",), trust_forwarded_from=("unix", "192.168.0.1"))
-    doors = Doors(settings, cors=NO_CORS)
+    auth = Auth(settings, cors=NO_CORS)
     for forwarded, client in (
         (["10.1.2.3"], "10.1.2.3"),
         (["10.1.2.3, 192.168.0.1"], "10.1.2.3"),
         (["11.1.2.3, 10.1.2.3:99"], "10.1.2.3"),
         ([], "unix"),
     ):
-        assert doors.client_address(request_from("PUT", "", forwarded)) == client
-    doors.check(request_from("PUT", "", ["10.1.2.3"]))
+        assert auth.client_address(request_from("PUT", "", forwarded)) == client
+    auth.check(request_from("PUT", "", ["10.1.2.3"]))
     with pytest.raises(Forbidden):
-        doors.check(request_from("PUT", "", ["11.1.2.3"]))
+        auth.check(request_from("PUT", "", ["11.1.2.3"]))
     with pytest.raises(Forbidden):
-        doors.check(request_from("PUT", "", []))
+        auth.check(request_from("PUT", "", []))
 
 
 # What is open is said.

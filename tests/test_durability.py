@@ -16,9 +16,9 @@ from sfss.models import Precondition
 from sfss.replication.engine import Engine
 from sfss.replication.operations import Heal
 from sfss.replication.quorum import Quorums
-from sfss.replication.versions import Version
+from sfss.replication.clock import Version
 from sfss.stores.directory import DirectoryStore
-from sfss.stores.folder import Folder
+from sfss.disk.folder import Folder
 from sfss.stores.sqlite import SqliteStore
 from tests.conftest import need
 from tests.disk import Disk, make_folder

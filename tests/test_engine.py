@@ -300,7 +300,7 @@ def test_systemd_is_told_when_it_serves_and_when_it_ends(tmp_path, monkeypatch):
 def test_a_worker_that_hangs_is_replaced(tmp_path):
     script = (
         "import sys; from sfss.runtime import master; master.HANG_TIMEOUT = 3.0;"
-        "from sfss.cli import main; sys.exit(main())"
+        "from sfss.cli.main import main; sys.exit(main())"
     )
 
     class Impatient(Sfss):

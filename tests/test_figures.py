@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfss.board import NOTE_BYTES, Board
-from sfss.figures import Family, Histogram, counter, from_document, gauge, merged, seconds, to_document
-from sfss.panel import GONE, Panel, retire
+from sfss.metrics.scoreboard import NOTE_BYTES, Scoreboard
+from sfss.metrics.families import Family, Histogram, counter, from_document, gauge, merged, seconds, to_document
+from sfss.metrics.aggregate import GONE, Aggregate, retire
 
 AMOUNTS = st.lists(st.integers(0, 2**40))
 
@@ -64,40 +64,40 @@ def test_gauges_are_joined_as_they_say(join, value):
 
 
 def test_notes():
-    board = Board(places=3)
-    assert board.read(1) == b""
+    scoreboard = Scoreboard(places=3)
+    assert scoreboard.read(1) == b""
     for note in (b"one", b"a longer one", b"x" * NOTE_BYTES, b"", b"short"):
-        board.write(1, note)
-        assert (board.read(0), board.read(1), board.read(2)) == (b"", note, b"")
+        scoreboard.write(1, note)
+        assert (scoreboard.read(0), scoreboard.read(1), scoreboard.read(2)) == (b"", note, b"")
     with pytest.raises(ValueError, match="there is room for"):
-        board.write(1, b"x" * (NOTE_BYTES + 1))
-    assert board.read(1) == b"short"
+        scoreboard.write(1, b"x" * (NOTE_BYTES + 1))
+    assert scoreboard.read(1) == b"short"
 
 
 def test_no_reader_sees_half_a_note_and_a_kill_leaves_a_whole_one():
-    board = Board(places=1)
+    scoreboard = Scoreboard(places=1)
     context = multiprocessing.get_context("fork")
     for _ in range(5):
-        writer = context.Process(target=_write_for_ever, args=(board,))
+        writer = context.Process(target=_write_for_ever, args=(scoreboard,))
         writer.start()
         seen = set()
         until = time.monotonic() + 10
         reads = 0
         while (reads < 3000 or len(seen) < 3) and time.monotonic() < until:
             reads += 1
-            note = board.read(0)
+            note = scoreboard.read(0)
             assert len(set(note)) <= 1
             seen.add(note[:1])
         writer.kill()
         writer.join()
         assert len(seen) > 2
-        assert len(set(board.read(0))) == 1
+        assert len(set(scoreboard.read(0))) == 1
 
 
-def _write_for_ever(board: Board) -> None:
+def _write_for_ever(scoreboard: Scoreboard) -> None:
     generator = random.Random(os.getpid())
     while True:
-        board.write(0, bytes((generator.randrange(256),)) * generator.randrange(1, 20_000))
+        scoreboard.write(0, bytes((generator.randrange(256),)) * generator.randrange(1, 20_000))
 
 
 # The panel.
@@ -116,15 +116,15 @@ def source(number: int):
     return families
 
 
-def worker(board: Board, place: int, number: int) -> Panel:
-    panel = Panel(board, place)
-    panel.add_source(source(number))
-    panel.publish()
-    return panel
+def worker(scoreboard: Scoreboard, place: int, number: int) -> Aggregate:
+    aggregate = Aggregate(scoreboard, place)
+    aggregate.add_source(source(number))
+    aggregate.publish()
+    return aggregate
 
 
-def totals(panel: Panel) -> tuple[int, int, int]:
-    figures = panel.figures()
+def totals(aggregate: Aggregate) -> tuple[int, int, int]:
+    figures = aggregate.figures()
     return (
         figures["requests"].samples["/",],
         figures["took"].samples[()].count,
@@ -133,35 +133,35 @@ def totals(panel: Panel) -> tuple[int, int, int]:
 
 
 def test_what_all_workers_counted_and_what_outlives_them():
-    board = Board(places=5)
-    first = worker(board, 1, 10)
-    worker(board, 2, 5)
+    scoreboard = Scoreboard(places=5)
+    first = worker(scoreboard, 1, 10)
+    worker(scoreboard, 2, 5)
     assert totals(first) == (15, 15, 2)
-    retire(board, 2)
+    retire(scoreboard, 2)
     assert totals(first) == (15, 15, 1)
-    retire(board, 2)  # nothing is there any more
+    retire(scoreboard, 2)  # nothing is there any more
     assert totals(first) == (15, 15, 1)
-    worker(board, 2, 7)
+    worker(scoreboard, 2, 7)
     assert totals(first) == (22, 22, 2)
-    retire(board, 2)
+    retire(scoreboard, 2)
     assert totals(first) == (22, 22, 1)
 
 
 def test_a_kill_while_a_worker_is_retired_counts_it_once():
-    board = Board(places=3)
-    first = worker(board, 1, 10)
-    worker(board, 2, 5)
-    note = board.read(2)
-    retire(board, 2)
-    board.write(2, note)  # as it is between the two steps
+    scoreboard = Scoreboard(places=3)
+    first = worker(scoreboard, 1, 10)
+    worker(scoreboard, 2, 5)
+    note = scoreboard.read(2)
+    retire(scoreboard, 2)
+    scoreboard.write(2, note)  # as it is between the two steps
     assert totals(first) == (15, 15, 1)
 
 
 def test_places_are_used_again_for_ever():
-    board = Board(places=3)
-    panel = worker(board, 1, 0)
+    scoreboard = Scoreboard(places=3)
+    aggregate = worker(scoreboard, 1, 0)
     for _ in range(1500):
-        worker(board, 2, 1)
-        retire(board, 2)
-    assert totals(panel) == (1500, 1500, 1)
-    assert len(board.read(GONE)) < 100_000
+        worker(scoreboard, 2, 1)
+        retire(scoreboard, 2)
+    assert totals(aggregate) == (1500, 1500, 1)
+    assert len(scoreboard.read(GONE)) < 100_000

@@ -7,10 +7,10 @@ import time
 import pytest
 
 from sfss.errors import NoStoreAvailable
-from sfss.memcache.proxy import Limits
-from sfss.memcache.tally import Tally
+from sfss.memcache.endpoint import Limits
+from sfss.memcache.endpoint_stats import EndpointStats
 from sfss.stores.hedging import Hedges
-from sfss.stores.proxies import ProxyStore
+from sfss.stores.pool import ProxyStore
 from tests.conftest import LIMITS, pool, until
 from tests.contract import WriteFuture
 from tests.fakes import FakeProxy, healthy
@@ -68,7 +68,7 @@ async def test_the_first_one_may_win_all_the_same():
     async with FakeProxy(Slow(0.15)) as one, FakeProxy(Slow(0.15)) as other:
         store = pool([one.port, other.port])
         await store.start()
-        store._proxies[0].tally.slow_get = store._proxies[1].tally.slow_get = 0.001
+        store._proxies[0].endpoint_stats.slow_get = store._proxies[1].endpoint_stats.slow_get = 0.001
         assert (await store.get("f1")).content
         assert outcomes(store)["wasted"] == 1
         await asyncio.sleep(0.3)  # the second answer comes, and is nobody's
@@ -146,7 +146,7 @@ async def test_never_more_than_the_share():
         store.hedges._budget = 0.0
         for _ in range(20):
             for proxy in store._proxies:
-                proxy.tally.slow_get = 0.001  # it believes that all of them are slow
+                proxy.endpoint_stats.slow_get = 0.001  # it believes that all of them are slow
             await asyncio.gather(*(store.get(f"f{n}") for n in range(10)))
         counts = outcomes(store)
         assert 0 < counts["won"] + counts["wasted"] <= 20
@@ -155,14 +155,14 @@ async def test_never_more_than_the_share():
 
 
 def test_the_estimate_follows_the_latencies():
-    tally = Tally()
+    endpoint_stats = EndpointStats()
     for n in range(4000):
-        tally.replied("get", 0.1 if n % 50 == 0 else 0.001)
-        tally.replied("set", 5.0)
-    assert 0.0009 < tally.slow_get < 0.003
+        endpoint_stats.replied("get", 0.1 if n % 50 == 0 else 0.001)
+        endpoint_stats.replied("set", 5.0)
+    assert 0.0009 < endpoint_stats.slow_get < 0.003
     for n in range(4000):
-        tally.replied("get", 0.1 if n % 5 == 0 else 0.001)
-    assert 0.05 < tally.slow_get < 0.2
+        endpoint_stats.replied("get", 0.1 if n % 5 == 0 else 0.001)
+    assert 0.05 < endpoint_stats.slow_get < 0.2
     hedges = Hedges(0.05, 1.0, lambda now: ([], False))
     assert (hedges.delay(0.0), hedges.delay(0.1), hedges.delay(9.0)) == (0.005, pytest.approx(0.3), 1.0)
 
@@ -173,7 +173,7 @@ def test_the_estimate_follows_the_latencies():
 async def test_a_stopped_proxy_costs_no_read_and_is_heard_when_it_goes_on(
     twemproxies, tmp_path, monkeypatch
 ):
-    monkeypatch.setattr("sfss.memcache.proxy.FIRST_PAUSE", 60.0)  # it is not tested again
+    monkeypatch.setattr("sfss.memcache.endpoint.FIRST_PAUSE", 60.0)  # it is not tested again
     memcached, port = start_memcached()
     programs = [start_nutcracker(tmp_path, [port]) for _ in range(3)]
     # A read that waited for the stopped one as long as that may take would fail.

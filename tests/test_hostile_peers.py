@@ -5,11 +5,11 @@ from hashlib import sha1, sha256
 
 import pytest
 
-from sfss.replication.asking import Resends
+from sfss.replication.requests import Resends
 from sfss.replication.changes import Change, decode, encode
 from sfss.replication.digests import Digests, digests_of
 from sfss.replication.operations import Learn, Outcome
-from sfss.replication.versions import FINAL, Version, stamp_of
+from sfss.replication.clock import FINAL, Version, stamp_of
 from tests.cluster import Cluster, until
 from tests.http import ask, request
 from tests.programs import SfssNode

@@ -1,7 +1,7 @@
 import logging
 import sys
 
-from sfss.logs import Formatter, quoted
+from sfss.runtime.logs import Formatter, quoted
 
 
 def line(message: str, **extra) -> str:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sfss.media_types import media_type_of
+from sfss.web.media_types import media_type_of
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ def wait_for(condition) -> None:
 
 
 def caught_up(node: SfssNode) -> bool:
-    return all(neighbour["caught_up"] for neighbour in status(node)["neighbours"].values())
+    return all(peer["caught_up"] for peer in status(node)["neighbours"].values())
 
 
 @pytest.fixture

@@ -329,7 +329,7 @@ async def all_trusted(cluster: Cluster) -> None:
 
     async def trusted() -> bool:
         found = [(await cluster.status(name))["neighbours"].values() for name in cluster.links]
-        return all(len(about["tells"]) == 2 for neighbours in found for about in neighbours)
+        return all(len(about["tells"]) == 2 for peers in found for about in peers)
 
     await until(trusted)
 
@@ -393,7 +393,7 @@ async def test_a_node_that_cannot_be_reached_is_not_relied_upon(tmp_path):
 
         async def gone() -> bool:
             found = [(await cluster.status(name))["neighbours"].values() for name in "BC"]
-            return all(sorted(n["up"] for n in neighbours) == [False, True] for neighbours in found)
+            return all(sorted(n["up"] for n in peers) == [False, True] for peers in found)
 
         await until(gone, 60)
         path = await put_and_told_to_b_only(cluster)

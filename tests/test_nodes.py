@@ -318,7 +318,7 @@ def test_a_generated_name_may_become_too_long(generated):
     assert answer.status == 400
 
 
-# Doors, figures, the page.
+# Auth, figures, the page.
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,7 @@ import pytest
 
 from sfss.errors import FileTooLarge, NoStoreAvailable, NotFound, StoreFull, StoreRefused
 from sfss.memcache.errors import ConnectionLost, ProxyDown, ProxyRefused
-from sfss.memcache.proxy import FIRST_PAUSE, Limits, Proxy
+from sfss.memcache.endpoint import FIRST_PAUSE, Limits, Endpoint
 from sfss.web.app import PUBLISH_INTERVAL
 from tests import programs
 from tests.conftest import pool, until
@@ -674,7 +674,7 @@ async def test_a_proxy_that_is_taken_out_has_no_connection_left():
             await healthy(command, writer)
 
     async with FakeProxy(answer) as fake:
-        proxy = Proxy("127.0.0.1", fake.port, LIMITS)
+        proxy = Endpoint("127.0.0.1", fake.port, LIMITS)
         await proxy.probe()
         (used,) = proxy.connections
         refused = used.set(b"full", b"x", asyncio.get_running_loop().time() + 5)
@@ -694,7 +694,7 @@ async def test_a_proxy_that_is_taken_out_has_no_connection_left():
 
 async def test_after_a_success_the_pause_is_short_again():
     port = programs.free_port()
-    proxy = Proxy("127.0.0.1", port, LIMITS)
+    proxy = Endpoint("127.0.0.1", port, LIMITS)
     for _ in range(4):
         await proxy.probe()
     assert proxy._open_pause > 4 * FIRST_PAUSE

@@ -10,12 +10,12 @@ import pytest
 
 from sfss.errors import AlreadyDeleted, SfssError, StoreRefused, StoreUnusable
 from sfss.replication.changes import Change
-from sfss.replication.deciding import Rules
+from sfss.replication.resolve import Rules
 from sfss.replication.digests import digests_of
 from sfss.replication.oplog import OpLog
 from sfss.replication.operations import Adopt, Delete, Heal, Learn, Outcome, Put
 from sfss.replication.replica import Replica
-from sfss.replication.versions import FINAL, Version, stamp_of
+from sfss.replication.clock import FINAL, Version, stamp_of
 
 NOW = 1_750_000_000.0
 OTHER = "f" * 16
@@ -35,7 +35,7 @@ class Home:
         self.replica = Replica(
             self.folder / "storage",
             self.folder / "queue",
-            neighbours=("http://other",),
+            peers=("http://other",),
             wall=lambda: self.time,
             now=lambda: int(self.time * 1_000_000),
             rules=Rules(immutable=self.immutable, max_file_size=1_000_000),

@@ -1,7 +1,8 @@
 import pytest
 
 from sfss.errors import SettingsError
-from sfss.settings import FIELDS, Settings, load, split_address
+from sfss.config.gateway import FIELDS, Settings, split_address
+from sfss.config.sources import load
 
 
 def test_defaults():

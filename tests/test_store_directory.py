@@ -9,10 +9,11 @@ import pytest
 
 from sfss.errors import NotFound, PreconditionFailed, StoreUnusable
 from sfss.models import Precondition
-from sfss.stores import folder, folder_reading
+from sfss.disk import folder_reading
+from sfss.disk import folder
 from sfss.stores.directory import DirectoryStore
-from sfss.stores.folder import RESERVED, Folder
-from sfss.stores.system_calls import open_by_parts
+from sfss.disk.folder import RESERVED, Folder
+from sfss.disk.openat import open_by_parts
 from tests.contract import StoreContract
 
 

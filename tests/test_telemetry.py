@@ -1,48 +1,48 @@
 import random
 
-from sfss.panel import Panel
-from sfss.web.telemetry import Telemetry, summary
+from sfss.metrics.aggregate import Aggregate
+from sfss.web.request_metrics import RequestMetrics, summary
 
 
-def of(telemetry: Telemetry) -> dict[str, str]:
-    panel = Panel()
-    panel.add_source(telemetry.families)
-    return summary(panel.figures(), 1)
+def of(request_metrics: RequestMetrics) -> dict[str, str]:
+    aggregate = Aggregate()
+    aggregate.add_source(request_metrics.families)
+    return summary(aggregate.figures(), 1)
 
 
 def test_counts():
-    telemetry = Telemetry(0.0, [("/file", "GET")])
+    request_metrics = RequestMetrics(0.0, [("/file", "GET")])
     for status in (200, 200, 404):
-        telemetry.record("/file", "GET", status, 10, 100, 0.001)
-    telemetry.record("/files", "POST", 201, 1, 2, 0.001)
-    figures = of(telemetry)
+        request_metrics.record("/file", "GET", status, 10, 100, 0.001)
+    request_metrics.record("/files", "POST", 201, 1, 2, 0.001)
+    figures = of(request_metrics)
     assert figures["requests"] == "4"
     assert (figures["requests_200"], figures["requests_404"]) == ("2", "1")
     assert (figures["bytes_in"], figures["bytes_out"]) == ("31", "302")
 
 
 def test_percentiles_are_true_to_a_bucket():
-    telemetry = Telemetry(0.0, [("/file", "GET")])
+    request_metrics = RequestMetrics(0.0, [("/file", "GET")])
     generator = random.Random(1)
     times = sorted(generator.lognormvariate(-6, 1) for _ in range(10_000))
     for seconds in times:
-        telemetry.record("/file", "GET", 200, 0, 0, seconds)
-    figures = of(telemetry)
+        request_metrics.record("/file", "GET", 200, 0, 0, seconds)
+    figures = of(request_metrics)
     for name, share in (("p50", 0.5), ("p90", 0.9), ("p99", 0.99)):
         true = times[int(len(times) * share)] * 1000
         assert true * 0.97 <= float(figures[f"latency_{name}_ms"]) <= true * 1.15
 
 
 def test_nothing_yet():
-    assert of(Telemetry(0.0, [("/file", "GET")]))["latency_p99_ms"] == "0.0"
+    assert of(RequestMetrics(0.0, [("/file", "GET")]))["latency_p99_ms"] == "0.0"
 
 
 def test_memory_is_constant_whatever_clients_invent():
-    telemetry = Telemetry(0.0, [("/file", "GET")])
+    request_metrics = RequestMetrics(0.0, [("/file", "GET")])
     for n in range(100_000):
-        telemetry.record("/file", f"METHOD{n}", 200, 0, 0, n / 1000)
-    assert len(telemetry._series) == 1
-    requests, latencies, *_ = telemetry.families()
+        request_metrics.record("/file", f"METHOD{n}", 200, 0, 0, n / 1000)
+    assert len(request_metrics._series) == 1
+    requests, latencies, *_ = request_metrics.families()
     assert {key: n for key, n in requests.samples.items() if n} == {
         ("/file", "other", "200"): 100_000
     }

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sfss.replication.operations import Adopt, Delete
-from sfss.stores.folder import Folder
+from sfss.disk.folder import Folder
 from tests.conftest import cannot, need
 from tests.http import Answer, ask, request
 from tests.programs import (
@@ -283,7 +283,7 @@ def until_ready(node) -> None:
 
 
 def test_made_folders_are_synced_in_their_parents(tmp_path, monkeypatch):
-    from sfss.stores import folder as module
+    from sfss.disk import folder as module
 
     synced = []
     monkeypatch.setattr(module, "sync_folder", lambda place: synced.append(place))

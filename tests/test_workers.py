@@ -419,7 +419,7 @@ def test_every_core(tmp_path):
 
 
 def test_without_uvloop(tmp_path):
-    script = "import sys; sys.modules['uvloop'] = None; from sfss.cli import main; sys.exit(main())"
+    script = "import sys; sys.modules['uvloop'] = None; from sfss.cli.main import main; sys.exit(main())"
     process = subprocess.Popen(
         [sys.executable, "-c", script, "--port", "0", "--data", str(tmp_path), "--workers", "2"],
         cwd=ROOT,

@@ -12,17 +12,17 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 
-from sfss.credentials import Credentials
-from sfss.memcache.proxy import Limits
-from sfss.node_cli import make_node
-from sfss.node_settings import NodeSettings
-from sfss.panel import Panel
+from sfss.config.credentials import Credentials
+from sfss.memcache.endpoint import Limits
+from sfss.cli.node import make_node
+from sfss.config.node import NodeSettings
+from sfss.metrics.aggregate import Aggregate
 from sfss.service import FileService
-from sfss.settings import Settings
-from sfss.stores.proxies import ProxyStore
+from sfss.config.gateway import Settings
+from sfss.stores.pool import ProxyStore
 from sfss.stores.sqlite import SqliteStore
-from sfss.web.gateway import make_server
-from sfss.web.nodes import make_node_server
+from sfss.web.api.gateway import make_server
+from sfss.web.api.nodes import make_node_server
 
 
 async def main(kind: str, where: str) -> None:
@@ -33,7 +33,7 @@ async def main(kind: str, where: str) -> None:
         node, _ = make_node(settings)
         await node.start()
         service = FileService(node, max_file_size=settings.max_file_size)
-        servers = [make_node_server(node, service, settings, Credentials(), Panel()) for _ in range(2)]
+        servers = [make_node_server(node, service, settings, Credentials(), Aggregate()) for _ in range(2)]
     else:
         if kind == "embedded":
             store = SqliteStore(Path(where), request_timeout=5)

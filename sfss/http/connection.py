@@ -79,7 +79,7 @@ class Connection:
         self._heads = HeadParser()
         self._exchange: Exchange | None = None  # under way, or its body is read over
         self._room: Room | None = None  # of the answer that the client has not taken yet
-        self._peer = ""
+        self._remote = ""
         self._is_refused = is_refused
         self._is_deaf = False  # the last answer is given: what comes now is of no interest
         self._is_paused = False  # no more is read
@@ -108,8 +108,8 @@ class Connection:
         else:
             self.transport = transport
             transport.set_write_buffer_limits(high=0)
-        peer = transport.get_extra_info("peername")
-        self._peer = peer[0] if isinstance(peer, tuple) else ""
+        remote = transport.get_extra_info("peername")
+        self._remote = remote[0] if isinstance(remote, tuple) else ""
         self._since = self.now()
         self.server.add(self)
         self.watch(_REFUSAL_TIME if self._is_refused else self.server.keepalive_timeout)
@@ -211,7 +211,7 @@ class Connection:
                 self._known = len(data)
                 return False
             self._known = 0
-            exchange = Exchange(self, self._peer)
+            exchange = Exchange(self, self._remote)
             if size == len(data):
                 self.rest = b""
                 self._heads.parse(data, exchange)

@@ -72,8 +72,8 @@ class Exchange(Request):
         "sink",
     )
 
-    def __init__(self, connection: "Connection", peer: str):
-        Request.__init__(self, peer)
+    def __init__(self, connection: "Connection", remote: str):
+        Request.__init__(self, remote)
         self.connection: Connection | None = connection
         self.server = connection.server
         self.route = ""  #: what it is counted under

@@ -81,12 +81,12 @@ class Head:
 
 
 class Request(Head):
-    """What a client asks for. *peer*: the address of who has connected, "" if he has none."""
+    """What a client asks for. *remote*: the address of who has connected, "" if he has none."""
 
     __slots__ = ("claim", "id", "limit", "peer", "room", "started")
 
-    def __init__(self, peer: str = ""):
-        self.peer = peer
+    def __init__(self, remote: str = ""):
+        self.remote = remote
         self.started = perf_counter()
         self.id = ""  #: stands in the log and in the answer
         self.limit: int | None = None  #: how many bytes a signed URL allows to put
@@ -103,10 +103,10 @@ class Request(Head):
         length: int | None = None,
         has_body: bool = False,
         is_http_1_0: bool = False,
-        peer: str = "",
+        remote: str = "",
     ) -> "Request":
         """One that somebody else has framed."""
-        request = cls(peer)
+        request = cls(remote)
         request.method = method
         request.target = target
         request.path, _, request.query = target.partition("?")

@@ -11,7 +11,7 @@ from email.utils import formatdate
 from typing import Any, NamedTuple
 
 from sfss.errors import SfssError
-from sfss.figures import Family, gauge
+from sfss.metrics.families import Family, gauge
 from sfss.http.connection import Connection
 from sfss.http.exchange import Exchange
 from sfss.http.handler import Handler

@@ -49,8 +49,8 @@ from sfss.memcache.protocol import (
     get_command,
     set_command,
 )
-from sfss.memcache.tally import Tally
-from sfss.receivers import Receiver, tell
+from sfss.memcache.endpoint_stats import EndpointStats
+from sfss.completion import Completion, tell
 
 #: How often the queue is looked over for operations that are out of time, in seconds.
 WATCH_INTERVAL = 0.1
@@ -75,7 +75,7 @@ class _Operation:
         name: str,
         read: Callable[["_Operation", Reply], object],
         key: bytes,
-        receiver: Receiver,
+        completion: Completion,
         sent: float,
         deadline: float,
         weight: int,
@@ -84,7 +84,7 @@ class _Operation:
         self.began = perf_counter()  # the loop's clock is too coarse to measure by
         self.read = read  # turns the reply into the result
         self.key = key
-        self.receiver = receiver
+        self.completion = completion
         self.sent = sent  # this and the next on the loop's clock
         self.deadline = deadline
         self.weight = weight
@@ -105,7 +105,7 @@ class Connection:
         self.on_fault: Callable[[ProxyError], None] = lambda reason: None
         self.last_reply = 0.0  #: when it came, on the loop's clock
         self.stall_timeout = operation_timeout  #: see the module; seconds
-        self.tally = Tally()  #: its owner may put its own here
+        self.endpoint_stats = EndpointStats()  #: its owner may put its own here
         #: A load up to which it pays to fill this connection before the next one. A proxy that answers many
         #: commands at once shares its reads and writes among them; one that does one after the other would
         #: keep them waiting for each other.
@@ -160,32 +160,32 @@ class Connection:
         return connection
 
     # The operations. They raise ConnectionLost if the connection is not usable any more. Otherwise
-    # *receiver*, or the future that they give when there is none, gets the result, or a ProxyError:
+    # *completion*, or the future that they give when there is none, gets the result, or a ProxyError:
     # at the latest when the loop's clock is at *deadline*.
 
-    def get(self, key: bytes, deadline: float, receiver: Receiver | None = None) -> Any:
+    def get(self, key: bytes, deadline: float, completion: Completion | None = None) -> Any:
         """The value as bytes, or None if the proxy knows of none."""
-        return self._send("get", receiver, _read_get, key, deadline, 1, get_command(key))
+        return self._send("get", completion, _read_get, key, deadline, 1, get_command(key))
 
     def set(
         self,
         key: bytes,
         value: bytes | bytearray,
         deadline: float,
-        receiver: Receiver | None = None,
+        completion: Completion | None = None,
     ) -> Any:
         """None, once the proxy has said that the value is stored."""
         size = len(value)
         weight = 1 + size // _BYTES_PER_OPERATION
         command = set_command(key, size)
         return self._send(
-            "set", receiver, _read_set, key, deadline, weight, command, value, b"\r\n"
+            "set", completion, _read_set, key, deadline, weight, command, value, b"\r\n"
         )
 
-    def delete(self, key: bytes, deadline: float, receiver: Receiver | None = None) -> Any:
+    def delete(self, key: bytes, deadline: float, completion: Completion | None = None) -> Any:
         """True if there was a value, False if there was none."""
         command = delete_command(key)
-        return self._send("delete", receiver, _read_delete, key, deadline, 1, command)
+        return self._send("delete", completion, _read_delete, key, deadline, 1, command)
 
     @property
     def is_open(self) -> bool:
@@ -197,13 +197,13 @@ class Connection:
         """How much is under way: operations, and large transfers in units of one."""
         return self._queued_weight + self._parser.missing // _BYTES_PER_OPERATION
 
-    def gets_begun_before(self, moment: float) -> Iterator[Receiver]:
+    def gets_begun_before(self, moment: float) -> Iterator[Completion]:
         """Who waits for a get that began before *moment*, on :func:`time.perf_counter`'s clock."""
         for operation in self._queue:
             if operation.began >= moment:
                 return
-            if operation.name == "get" and not operation.receiver.done():
-                yield operation.receiver
+            if operation.name == "get" and not operation.completion.done():
+                yield operation.completion
 
     def close(self) -> None:
         """Close now; whatever is under way fails, and the proxy shall not do it any more."""
@@ -219,24 +219,24 @@ class Connection:
     def _send(
         self,
         name: str,
-        receiver: Receiver | None,
+        completion: Completion | None,
         read: Callable[[_Operation, Reply], object],
         key: bytes,
         deadline: float,
         weight: int,
         *pieces: bytes | bytearray,
-    ) -> Receiver:
+    ) -> Completion:
         if not self.usable:
             raise ConnectionLost("the connection is closed")
-        if receiver is None:
-            receiver = self._loop.create_future()
-        self._enqueue(name, receiver, read, key, deadline, weight, *pieces)
-        return receiver
+        if completion is None:
+            completion = self._loop.create_future()
+        self._enqueue(name, completion, read, key, deadline, weight, *pieces)
+        return completion
 
     def _enqueue(
         self,
         name: str,
-        receiver: Receiver,
+        completion: Completion,
         read: Callable[[_Operation, Reply], object],
         key: bytes,
         deadline: float,
@@ -244,7 +244,7 @@ class Connection:
         *pieces: bytes | bytearray,
     ) -> None:
         now = self._loop.time()
-        self._queue.append(_Operation(name, read, key, receiver, now, deadline, weight))
+        self._queue.append(_Operation(name, read, key, completion, now, deadline, weight))
         self._queued_weight += weight
         if not self._unwritten:
             self._loop.call_soon(self._flush)
@@ -286,8 +286,8 @@ class Connection:
             self._give_up(ProxyDown(f"no reply within {self.stall_timeout:g} s"))
             return
         for operation in (*self._queue, *(operation for operation, _ in self._held)):
-            if operation.deadline <= now and not operation.receiver.done():
-                operation.receiver.set_exception(DeadlinePassed("no reply in time"))
+            if operation.deadline <= now and not operation.completion.done():
+                operation.completion.set_exception(DeadlinePassed("no reply in time"))
         self._watch_again(now)
 
     def _give_up(self, reason: ProxyDown) -> None:
@@ -356,22 +356,22 @@ class Connection:
         try:
             outcome = operation.read(operation, reply)
         except ProtocolError as garbage:
-            tell(operation.receiver, garbage)
+            tell(operation.completion, garbage)
             raise
         except ProxyError as error:
             outcome = error
             line = reply if isinstance(reply, bytes) else b""
             if not (line.startswith(b"SERVER_ERROR") or (is_write and line == b"NOT_STORED")):
-                tell(operation.receiver, error)
+                tell(operation.completion, error)
                 self.close()  # beansdb answers twice to some bad commands
                 return
         else:
-            self.tally.replied(operation.name, perf_counter() - operation.began)
+            self.endpoint_stats.replied(operation.name, perf_counter() - operation.began)
         is_certain = not is_write and outcome is not None
-        if self._draining and not is_certain and operation.receiver is not self._end:
+        if self._draining and not is_certain and operation.completion is not self._end:
             self._held.append((operation, outcome))
             return
-        tell(operation.receiver, outcome)
+        tell(operation.completion, outcome)
         if is_write and isinstance(outcome, ProxyRefused):
             self._drain()
 
@@ -387,7 +387,7 @@ class Connection:
         held, self._held = self._held, []
         uncertain = ConnectionLost("what it answers behind a refusal is uncertain")
         for operation, outcome in held:
-            tell(operation.receiver, outcome if end.exception() is None else uncertain)
+            tell(operation.completion, outcome if end.exception() is None else uncertain)
 
     def connection_lost(self, error: Exception | None) -> None:
         was_open = self.is_open
@@ -401,7 +401,7 @@ class Connection:
             reason = f"the connection was lost: {error}" if error else "the proxy closed it"
             self.on_fault(ConnectionLost(reason))
         while self._queue:
-            tell(self._queue.popleft().receiver, ConnectionLost(reason))
+            tell(self._queue.popleft().completion, ConnectionLost(reason))
         self._queued_weight = 0
 
 

@@ -20,9 +20,9 @@ from typing import Any, NamedTuple
 
 from sfss.errors import StoreUnusable
 from sfss.replication.entries import LEARNED, OWN, ROW, CatalogReader, Entry, Reading, connect, entry_of
-from sfss.replication.tree import FAN, HashTree, digest_of, leaf_of
-from sfss.replication.versions import FINAL, Version
-from sfss.stores.folder import check_same
+from sfss.replication.merkle import FAN, MerkleTree, digest_of, leaf_of
+from sfss.replication.clock import FINAL, Version
+from sfss.disk.folder import check_same
 from sfss.stores.sqlite import statements
 
 FILE_NAME = "catalog.sqlite3"
@@ -208,44 +208,44 @@ class Catalog(Reading):
 
     # What is to be told.
 
-    def queued(self, neighbour: str, lane: int, now: int, limit: int) -> list[Entry]:
-        """What *neighbour* is to be told by *now* (µs), the longest waiting first."""
+    def queued(self, peer: str, lane: int, now: int, limit: int) -> list[Entry]:
+        """What *peer* is to be told by *now* (µs), the longest waiting first."""
         rows = self._database.execute(
             "SELECT path FROM queue INDEXED BY queue_order"
             " WHERE neighbour = ? AND lane = ? AND due <= ? ORDER BY due LIMIT ?",
-            (neighbour, lane, now, limit),
+            (peer, lane, now, limit),
         ).fetchall()
         # What is queued is in the catalog: tombstones stay for as long as somebody is to be told.
         entries = [self.get(path) for (path,) in rows]
         return [entry for entry in entries if entry is not None]
 
-    def is_queued(self, neighbour: str, path: str) -> bool:
+    def is_queued(self, peer: str, path: str) -> bool:
         query = "SELECT 1 FROM queue WHERE neighbour = ? AND path = ?"
-        return self._database.execute(query, (neighbour, path)).fetchone() is not None
+        return self._database.execute(query, (peer, path)).fetchone() is not None
 
     def queue(self, rows: Sequence[tuple[str, str, int, int, Version]]) -> None:
         """See :meth:`step`."""
         self.step([], rows)
 
-    def told(self, neighbour: str, known: Sequence[tuple[str, Version]]) -> None:
-        """*neighbour* has these versions, or newer ones."""
-        self.step([], (), [(neighbour, path, version) for path, version in known])
+    def told(self, peer: str, known: Sequence[tuple[str, Version]]) -> None:
+        """*peer* has these versions, or newer ones."""
+        self.step([], (), [(peer, path, version) for path, version in known])
 
-    def put_off(self, neighbour: str, changes: Iterable[tuple[str, Version]], due: int) -> None:
+    def put_off(self, peer: str, changes: Iterable[tuple[str, Version]], due: int) -> None:
         """Tell these later, and others first; but not what is newer by now."""
         self._database.executemany(
             "UPDATE queue SET due = ? WHERE neighbour = ? AND path = ? AND (stamp, node) <= (?, ?)",
-            [(due, neighbour, path, *version) for path, version in changes],
+            [(due, peer, path, *version) for path, version in changes],
         )
 
-    def keep_queues_of(self, neighbours: Sequence[str], now: int) -> list[str]:
+    def keep_queues_of(self, peers: Sequence[str], now: int) -> list[str]:
         """Drop the queues of all others, who are returned. Nothing is due later than *now*."""
         found = self._database.execute("SELECT neighbour FROM lengths").fetchall()
-        gone = [name for (name,) in found if name not in neighbours]
+        gone = [name for (name,) in found if name not in peers]
         for name in gone:
             self._database.execute("DELETE FROM queue WHERE neighbour = ?", (name,))
             self._database.execute("DELETE FROM lengths WHERE neighbour = ?", (name,))
-        late = ((now, name, lane, now) for name in neighbours for lane in (OWN, LEARNED))
+        late = ((now, name, lane, now) for name in peers for lane in (OWN, LEARNED))
         self._database.executemany(
             "UPDATE queue SET due = ? WHERE neighbour = ? AND lane = ? AND due > ?", late
         )
@@ -320,19 +320,19 @@ class Catalog(Reading):
     ) -> None:
         """Each path is in a queue at most once, with its newest version: nothing grows with retries."""
         queues: defaultdict[str, list[tuple]] = defaultdict(list)
-        for neighbour, path, lane, due, version in queued:
-            queues[neighbour].append((neighbour, path, lane, due, *version))
-        for neighbour, rows in queues.items():
+        for peer, path, lane, due, version in queued:
+            queues[peer].append((peer, path, lane, due, *version))
+        for peer, rows in queues.items():
             added = self._database.executemany(_QUEUE, rows).rowcount
             if added < len(rows):  # some were there
                 self._database.executemany(_QUEUE_AGAIN, rows)
-            self._database.execute(_LENGTH, (neighbour, added))
+            self._database.execute(_LENGTH, (peer, added))
         dropped: defaultdict[str, list[tuple]] = defaultdict(list)
-        for neighbour, path, version in known:
-            dropped[neighbour].append((neighbour, path, *version))
-        for neighbour, rows in dropped.items():
+        for peer, path, version in known:
+            dropped[peer].append((peer, path, *version))
+        for peer, rows in dropped.items():
             removed = self._database.executemany(_UNQUEUE, rows).rowcount
-            self._database.execute(_LENGTH, (neighbour, -removed))
+            self._database.execute(_LENGTH, (peer, -removed))
 
     def _save_state(self, **values: Any) -> None:
         self._database.executemany(_STATE, values.items())
@@ -376,8 +376,8 @@ def _make(database: sqlite3.Connection) -> None:
     database.execute("COMMIT")
 
 
-def _tree(database: sqlite3.Connection) -> HashTree:
-    tree = HashTree()
+def _tree(database: sqlite3.Connection) -> MerkleTree:
+    tree = MerkleTree()
     for branch, leaves in database.execute("SELECT branch, leaves FROM tree"):
         tree.set_branch(branch, leaves)
     return tree

@@ -6,9 +6,9 @@ from sfss.models import etag_of
 from sfss.replication.entries import Entry
 from sfss.replication.changes import Change, Piece
 from sfss.replication.digests import is_content
-from sfss.replication.versions import Version
-from sfss.stores.disk_errors import TOO_MUCH, refusal
-from sfss.stores.folder import Folder
+from sfss.replication.clock import Version
+from sfss.disk.errors import TOO_MUCH, refusal
+from sfss.disk.folder import Folder
 
 log = logging.getLogger("sfss.node")
 

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 from sfss.errors import NoStoreAvailable, SfssError
-from sfss.figures import Histogram
-from sfss.receivers import Receiver, tell
+from sfss.metrics.families import Histogram
+from sfss.completion import Completion, tell
 from sfss.replication.operations import Learn, Operation, Outcome
 from sfss.replication.replica import Replica
-from sfss.stores.deadlines import Deadlines
+from sfss.disk.deadlines import Deadlines
 
 log = logging.getLogger("sfss.node")
 
@@ -31,7 +31,7 @@ Prepare = Callable[[], tuple[Sequence[Operation], Callable[[Outcomes], Any]]]
 class _Job(NamedTuple):
     prepare: Prepare
     size: int
-    receiver: Receiver
+    completion: Completion
 
 
 class Engine:
@@ -59,9 +59,9 @@ class Engine:
         self._worker = threading.Thread(target=self._run, name="replica", daemon=True)
         self._worker.start()
 
-    def submit(self, prepare: Prepare, size: int, receiver: Receiver) -> None:
+    def submit(self, prepare: Prepare, size: int, completion: Completion) -> None:
         """Do what *prepare* says, of about *size* bytes, together with what others want."""
-        self._waiting.put(_Job(prepare, size, receiver))
+        self._waiting.put(_Job(prepare, size, completion))
 
     async def change(self, operation: Operation, size: int = 0) -> Outcome:
         """:raises SfssError: see :meth:`Replica.apply`."""
@@ -83,11 +83,11 @@ class Engine:
         operation: Operation,
         size: int,
         result: Callable[[Outcome | SfssError], Any],
-        receiver: Receiver,
+        completion: Completion,
     ) -> None:
-        """The same for *receiver*, which gets what *result* makes of it."""
-        self._deadlines.add(receiver)
-        self.submit(lambda: ((operation,), lambda outcomes: result(outcomes[0])), size, receiver)
+        """The same for *completion*, which gets what *result* makes of it."""
+        self._deadlines.add(completion)
+        self.submit(lambda: ((operation,), lambda outcomes: result(outcomes[0])), size, completion)
 
     async def run(self, function: Callable[[], Any]) -> Any:
         """What *function* returns, or raises, in the thread."""
@@ -129,20 +129,20 @@ class Engine:
                 size += job.size
             self._loop.call_soon_threadsafe(self._settle, *self._do(jobs))
 
-    def _do(self, jobs: list[_Job]) -> tuple[list[tuple[Receiver, Any]], bool]:
+    def _do(self, jobs: list[_Job]) -> tuple[list[tuple[Completion, Any]], bool]:
         """Each job's receiver, and what it is to get (a result, or an exception); and whether anything
         has changed that began here.
         """
-        results: list[tuple[Receiver, Any]] = []
+        results: list[tuple[Completion, Any]] = []
         prepared: list[tuple[_Job, int, Callable[[Outcomes], Any]]] = []
         operations: list[Operation] = []
         for job in jobs:
-            if job.receiver.done():  # nobody waits any more, and nobody was told that it happened
+            if job.completion.done():  # nobody waits any more, and nobody was told that it happened
                 continue
             try:
                 wanted, finish = job.prepare()
             except Exception as error:  # whatever one job does, the others are to go on
-                results.append((job.receiver, error))
+                results.append((job.completion, error))
                 continue
             prepared.append((job, len(wanted), finish))
             operations += wanted
@@ -151,7 +151,7 @@ class Engine:
             outcomes = self._replica.apply(operations) if operations else []
         except Exception as error:
             log.exception("changes could not be made")
-            return results + [(job.receiver, error) for job, _, _ in prepared], False
+            return results + [(job.completion, error) for job, _, _ in prepared], False
         changed = False
         if operations:
             changed = any(
@@ -163,15 +163,15 @@ class Engine:
         for job, count, finish in prepared:
             mine, outcomes = outcomes[:count], outcomes[count:]
             try:
-                results.append((job.receiver, finish(mine)))
+                results.append((job.completion, finish(mine)))
             except Exception as error:
-                results.append((job.receiver, error))
+                results.append((job.completion, error))
         return results, changed
 
-    def _settle(self, results: list[tuple[Receiver, Any]], changed: bool) -> None:
+    def _settle(self, results: list[tuple[Completion, Any]], changed: bool) -> None:
         """Tell those who wait, in the loop's thread."""
         if changed:
             self._changed()
-        for receiver, result in results:
-            tell(receiver, result)
+        for completion, result in results:
+            tell(completion, result)
         self._deadlines.settle()

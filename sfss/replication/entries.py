@@ -9,8 +9,8 @@ from typing import NamedTuple
 from mypy_extensions import mypyc_attr
 
 from sfss.replication.digests import Digests
-from sfss.replication.tree import leaf_of
-from sfss.replication.versions import Version
+from sfss.replication.merkle import leaf_of
+from sfss.replication.clock import Version
 
 #: Changes that began here, and those that others sent: the latter can wait, who sent them has told others.
 OWN, LEARNED = 0, 1
@@ -58,16 +58,16 @@ class Reading:
         rows = self._database.execute(_GET, (leaf_of(path), path)).fetchall()
         return entry_of(rows[0]) if rows else None
 
-    def queue_length(self, neighbour: str) -> int:
+    def queue_length(self, peer: str) -> int:
         query = "SELECT length FROM lengths WHERE neighbour = ?"
-        rows = self._database.execute(query, (neighbour,)).fetchall()
+        rows = self._database.execute(query, (peer,)).fetchall()
         return rows[0][0] if rows else 0
 
-    def oldest_due(self, neighbour: str) -> int | None:
-        """When the first of what *neighbour* is to be told was, or will be, due (µs)."""
+    def oldest_due(self, peer: str) -> int | None:
+        """When the first of what *peer* is to be told was, or will be, due (µs)."""
         query = "SELECT min(due) FROM queue WHERE neighbour = ? AND lane = ?"
         found = [
-            self._database.execute(query, (neighbour, lane)).fetchall()[0][0]
+            self._database.execute(query, (peer, lane)).fetchall()[0][0]
             for lane in (OWN, LEARNED)
         ]
         return min((due for due in found if due is not None), default=None)

@@ -2,14 +2,14 @@
 
 What stands below, from the ground up:
 
-* ``versions.py`` which change is newer; ``changes.py`` how changes travel; ``tree.py`` whether two
+* ``clock.py`` which change is newer; ``changes.py`` how changes travel; ``merkle.py`` whether two
   nodes have the same;
-* ``oplog.py``, ``catalog.py``, and the folder of files (``sfss/stores/folder.py``): what is on disk;
-* ``replica.py`` keeps these in step (``deciding.py`` says what is to change, ``contents.py`` reads);
-  ``asking.py`` and ``answering.py`` are what nodes say to each other. All that runs in one thread
+* ``oplog.py``, ``catalog.py``, and the folder of files (``sfss/disk/folder.py``): what is on disk;
+* ``replica.py`` keeps these in step (``resolve.py`` says what is to change, ``contents.py`` reads);
+  ``requests.py`` and ``responses.py`` are what nodes say to each other. All that runs in one thread
   (``engine.py``), and needs no network: the tests simulate one;
-* ``transport.py`` is HTTP, ``links.py`` one neighbour, ``finding.py`` how a client gets its file,
-  ``quorum.py`` how a write waits for others; ``verification.py`` reads everything again, ``upkeep.py`` is
+* ``transport.py`` is HTTP, ``peer.py`` one neighbour, ``read_path.py`` how a client gets its file,
+  ``quorum.py`` how a write waits for others; ``scrub.py`` reads everything again, ``maintenance.py`` is
   the rest of what is done in the background.
 """
 
@@ -19,36 +19,36 @@ import sqlite3
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence, Set
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sfss.config.node import NodeSettings
 from sfss.errors import AlreadyDeleted, NoStoreAvailable, NotFound, SfssError, StoreRefused
-from sfss.figures import Family
+from sfss.metrics.families import Family
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
-from sfss.panel import Event
+from sfss.metrics.events import StateChange
 from sfss.paths import check_path, is_valid_path
-from sfss.receivers import Receiver
+from sfss.completion import Completion
 from sfss.replication import report
-from sfss.replication.answering import Answers, tells
+from sfss.replication.responses import Answers, tells
 from sfss.replication.entries import LEARNED, CatalogReader, Entry
 from sfss.replication.changes import Message, decode
-from sfss.replication.deciding import Rules
+from sfss.replication.resolve import Rules
 from sfss.replication.digests import Digests, are_same, digests_of
 from sfss.replication.engine import Engine
-from sfss.replication.finding import Finder
-from sfss.replication.links import Link
+from sfss.replication.read_path import ReadPath
+from sfss.replication.peer import Peer
 from sfss.replication.names import RecentNames, generated_name, sha1_in
 from sfss.replication.operations import Delete, Learn, Outcome, Put
 from sfss.replication.quorum import Quorums
 from sfss.replication.replica import Replica
 from sfss.replication.transport import Transport
-from sfss.replication.upkeep import keep_forgetting, keep_log_short
-from sfss.replication.verification import Verification
-from sfss.replication.versions import Version
+from sfss.replication.maintenance import keep_forgetting, keep_log_short
+from sfss.replication.scrub import Scrub
+from sfss.replication.clock import Version
 from sfss.stores.base import Stats, Store
-from sfss.stores.disk_metrics import disk_families
+from sfss.disk.usage import disk_families
 
 log = logging.getLogger("sfss.node")
 
@@ -56,25 +56,6 @@ log = logging.getLogger("sfss.node")
 _MOST_BEHIND = 5_000_000
 #: A larger content is hashed in a thread. Bytes.
 _LONG = 256 * 1024
-
-
-@dataclass(frozen=True, slots=True)
-class NodeOptions:
-    """How a node behaves. Times in seconds."""
-
-    names: str = "generated"  #: or ``exact``
-    max_file_size: int = 32 * 1024 * 1024  #: bytes
-    request_timeout: float = 10.0
-    write_quorum: int = 1  #: nodes that have a file on disk before a put is acknowledged
-    read_through: bool = True
-    tombstone_lifetime: float = 7 * 86400.0  #: of deletes that all neighbours know of
-    catch_up_rate: float = 0.0  #: bytes a second, 0 for no limit
-    compare_interval: float = 60.0
-    new_storage: bool = False  #: the storage may be empty, though it was not
-
-    @property
-    def immutable(self) -> bool:
-        return self.names == "generated"
 
 
 class PutFile(NamedTuple):
@@ -126,35 +107,32 @@ async def hashed(content: bytes | bytearray) -> Digests:
 
 
 class Node(Store):
-    """Files in *storage*, and all else in *queue*. *neighbours*: their URLs.
+    """Files in ``settings.storage``, and all else in ``settings.queue``.
 
-    *open_transport* is called once the loop runs.
+    *open_transport* is called once the loop runs. *reached*: see :class:`Replica`.
     """
 
-    verification: Verification
+    scrub: Scrub
     _answers: Answers
     _engine: Engine
-    _finder: Finder
+    _read_path: ReadPath
     _reader: CatalogReader
     _replica: Replica
     _transport: Transport
 
     def __init__(
         self,
-        storage: Path,
-        queue: Path,
-        neighbours: Sequence[str],
-        options: NodeOptions,
+        settings: NodeSettings,
         open_transport: Callable[[], Transport],
         *,
         reached: Callable[[str], None] = lambda step: None,
     ):
-        self.options = options
-        self.description = f"node {Path(storage).absolute()}"
-        self.links: dict[str, Link] = {}
+        self.settings = settings
+        self.description = f"node {Path(settings.storage).absolute()}"
+        self.peers: dict[str, Peer] = {}
         self.is_open = False  #: whether :meth:`start` has ended, so that all that it opens is there
-        self._storage, self._queue = Path(storage), Path(queue)
-        self._neighbours = tuple(neighbours)
+        self._storage, self._queue = Path(settings.storage), Path(settings.queue)
+        self._peer_urls = settings.peer_urls
         self._open_transport = open_transport
         self._reached = reached
         self._one_compares = asyncio.Lock()
@@ -172,30 +150,30 @@ class Node(Store):
         began = time.monotonic()
         self._replica = await asyncio.to_thread(self._open_replica)
         loop = asyncio.get_running_loop()
-        timeout = self.options.request_timeout
-        self._engine = Engine(self._replica, loop, self._wake_links, timeout)
+        timeout = self.settings.request_timeout
+        self._engine = Engine(self._replica, loop, self._wake_peers, timeout)
         self._reader = self._replica.catalog.reader()
         self._transport = self._open_transport()
-        self._answers = Answers(self._replica, self.options.names)
-        self._finder = Finder(
+        self._answers = Answers(self._replica, self.settings.names)
+        self._read_path = ReadPath(
             self._replica,
             self._reader,
             self._engine,
-            self.links,
+            self.peers,
             self._answers.left,
-            read_through=self.options.read_through,
+            read_through=self.settings.read_through,
             counts=self._counts,
         )
-        self.verification = Verification(
-            self._replica, self._engine, lambda: list(self.links.values())
+        self.scrub = Scrub(
+            self._replica, self._engine, lambda: list(self.peers.values())
         )
-        for url in self._neighbours:
-            self._add_link(url)
+        for url in self._peer_urls:
+            self._add_peer(url)
         self._tasks = [
             loop.create_task(self._keep_saying_who_is_told()),
             loop.create_task(keep_log_short(self._replica, self._engine)),
             loop.create_task(
-                keep_forgetting(self._replica, self._engine, self.options.tombstone_lifetime)
+                keep_forgetting(self._replica, self._engine, self.settings.tombstone_lifetime)
             ),
         ]
         self.is_open = True
@@ -204,9 +182,9 @@ class Node(Store):
             "node started",
             extra={
                 "node": self._replica.node,
-                "names": self.options.names,
+                "names": self.settings.names,
                 "files": counts.files,
-                "neighbours": len(self._neighbours),
+                "neighbours": len(self._peer_urls),
                 "seconds": round(time.monotonic() - began, 3),
             },
         )
@@ -215,18 +193,18 @@ class Node(Store):
                 "the storage is not the one that this node had: looking at every file",
                 extra={"storage": self._storage},
             )
-            self.verification.start(contents=False)
+            self.scrub.start(contents=False)
 
     def _open_replica(self) -> Replica:
         started_at, started = time.time(), time.monotonic()
         return Replica(
             self._storage,
             self._queue,
-            neighbours=self._neighbours,
+            peers=self._peer_urls,
             wall=time.time,
             now=lambda: int((started_at + time.monotonic() - started) * 1_000_000),
-            rules=Rules(self.options.immutable, self.options.max_file_size),
-            new_storage=self.options.new_storage,
+            rules=Rules(self.settings.immutable, self.settings.max_file_size),
+            new_storage=self.settings.new_storage,
             reached=self._reached,
         )
 
@@ -236,9 +214,9 @@ class Node(Store):
             task.cancel()
         if not self.is_open:
             return
-        await self.verification.stop()
+        await self.scrub.stop()
         await asyncio.gather(
-            *(link.stop() for link in self.links.values()), *self._tasks, return_exceptions=True
+            *(peer.stop() for peer in self.peers.values()), *self._tasks, return_exceptions=True
         )
         await self._transport.close()
         await self._engine.close()
@@ -249,41 +227,41 @@ class Node(Store):
             log.warning("the folder cannot be synced", extra={"reason": str(error)})
         self._replica.close()
 
-    def _add_link(self, url: str) -> None:
-        options = self.options
-        link = Link(
+    def _add_peer(self, url: str) -> None:
+        settings = self.settings
+        peer = Peer(
             url,
-            options.names,
+            settings.names,
             self._replica,
             self._engine,
             self._transport,
-            rate=options.catch_up_rate,
-            interval=options.compare_interval,
+            rate=settings.catch_up_rate,
+            interval=settings.compare_interval,
             one_compares=self._one_compares,
             told=self._note_has,
             heard=self._note_tells,
             lost=self._note_lost,
         )
-        self.links[url] = link
-        link.start()
+        self.peers[url] = peer
+        peer.start()
 
     def use_secret(self, secret: str) -> None:
         """What neighbours know this node by from now on."""
         self._transport.use_secret(secret)
 
-    async def use_neighbours(self, neighbours: Sequence[str]) -> None:
+    async def use_peers(self, peers: Sequence[str]) -> None:
         """Have these from now on, and no others."""
-        gone = [url for url in self.links if url not in neighbours]
-        new = [url for url in neighbours if url not in self.links]
-        others = [u for u in neighbours if not (u in self.links and self.links[u].is_this_node)]
-        await self._engine.run(partial(self._replica.use_neighbours, others))
-        self._neighbours = tuple(neighbours)
+        gone = [url for url in self.peers if url not in peers]
+        new = [url for url in peers if url not in self.peers]
+        others = [u for u in peers if not (u in self.peers and self.peers[u].is_this_node)]
+        await self._engine.run(partial(self._replica.use_peers, others))
+        self._peer_urls = tuple(peers)
         for url in gone:
-            link = self.links.pop(url)
-            await link.stop()
-            self._note_lost(link)
+            peer = self.peers.pop(url)
+            await peer.stop()
+            self._note_lost(peer)
         for url in new:
-            self._add_link(url)
+            self._add_peer(url)
         for what, urls in (("removed", gone), ("added", new)):
             for url in urls:
                 log.info(f"neighbour {what}", extra={"neighbour": url})
@@ -292,18 +270,18 @@ class Node(Store):
 
     async def get(self, path: str) -> StoredFile:
         self._counts["get"] += 1
-        entry, content = await self._finder.content(await self._finder.entry(path))
+        entry, content = await self._read_path.content(await self._read_path.entry(path))
         self._counts["get_hits"] += 1
         return _file(entry, content)
 
-    def begin_get(self, path: str, receiver: Receiver) -> bool:
+    def begin_get(self, path: str, completion: Completion) -> bool:
         """See :class:`sfss.stores.base.AnswersAtOnce`."""
         entry = self._reader.get(path)
         if entry is None:
             return False
         if entry.is_delete:
             self._counts["get"] += 1
-            receiver.set_result(None)
+            completion.set_result(None)
             return True
         try:
             found = self._replica.folder.read_at_once(path, limit=entry.size)
@@ -314,15 +292,15 @@ class Node(Store):
             return False
         self._counts["get"] += 1
         self._counts["get_hits"] += 1
-        receiver.set_result(_file(entry, content))
+        completion.set_result(_file(entry, content))
         return True
 
-    def begin_stat(self, path: str, receiver: Receiver) -> bool:
+    def begin_stat(self, path: str, completion: Completion) -> bool:
         entry = self._reader.get(path)
         if entry is None:
             return False
         if entry.is_delete:
-            receiver.set_result(None)
+            completion.set_result(None)
             return True
         try:
             found = self._replica.folder.stat(path)
@@ -330,17 +308,17 @@ class Node(Store):
             return False
         if found is None or found.st_size != entry.size:
             return False
-        receiver.set_result(_info(entry))
+        completion.set_result(_info(entry))
         return True
 
     def begin_delete(
-        self, path: str, precondition: Precondition | None, receiver: Receiver
+        self, path: str, precondition: Precondition | None, completion: Completion
     ) -> bool:
-        if self.options.write_quorum > 1 or self._reader.get(path) is None:
+        if self.settings.write_quorum > 1 or self._reader.get(path) is None:
             return False
         self._counts["delete"] += 1
-        operation = Delete(path, precondition, self.options.immutable)
-        self._engine.begin_change(operation, 0, _delete_result, receiver)
+        operation = Delete(path, precondition, self.settings.immutable)
+        self._engine.begin_change(operation, 0, _delete_result, completion)
         return True
 
     def begin_put(
@@ -348,23 +326,23 @@ class Node(Store):
         path: str,
         content: bytes | bytearray,
         precondition: Precondition | None,
-        receiver: Receiver,
+        completion: Completion,
     ) -> bool:
-        if self.options.write_quorum > 1 or len(content) > _LONG:
+        if self.settings.write_quorum > 1 or len(content) > _LONG:
             return False
         try:
             operation = self._put(path, content, digests_of(content), precondition)
         except AlreadyDeleted as error:
-            receiver.set_exception(error)
+            completion.set_exception(error)
             return True
         if not is_valid_path(operation.path):
             return False
         self._counts["put"] += 1
-        self._engine.begin_change(operation, len(content), _put_result, receiver)
+        self._engine.begin_change(operation, len(content), _put_result, completion)
         return True
 
     async def stat(self, path: str) -> FileInfo:
-        entry = await self._finder.entry(path)
+        entry = await self._read_path.entry(path)
         found = await asyncio.to_thread(self._replica.folder.stat, path)
         if found is None or found.st_size != entry.size:
             return (await self.get(path)).info  # which puts it right, or says what is wrong
@@ -397,7 +375,7 @@ class Node(Store):
         precondition: Precondition | None,
     ) -> Put:
         """:raises AlreadyDeleted: if *path* is a generated name that is not used again."""
-        if not self.options.immutable:
+        if not self.settings.immutable:
             return Put(path, content, digests, precondition)
         return Put(self._name_for(path, digests), content, digests, None, immutable=True)
 
@@ -426,8 +404,8 @@ class Node(Store):
         """:raises NotFound: if there is no such file here; others are told all the same."""
         self._counts["delete"] += 1
         if self._reader.get(path) is None:
-            await self._finder.adopted(path)
-        operation = Delete(path, precondition, self.options.immutable)
+            await self._read_path.adopted(path)
+        operation = Delete(path, precondition, self.settings.immutable)
         _delete_result(await self._change(operation))
 
     async def ready(self) -> None:
@@ -437,16 +415,16 @@ class Node(Store):
 
     async def _change(self, operation: Put | Delete, size: int = 0) -> Outcome:
         """Make a client's change; return when enough nodes have it."""
-        if self.options.write_quorum == 1:
+        if self.settings.write_quorum == 1:
             return await self._engine.change_in_time(operation, size)
-        needed = self.options.write_quorum - 1
+        needed = self.settings.write_quorum - 1
         with self._quorums.of(operation.path, needed) as quorum:
             try:
                 outcome = await self._engine.change_in_time(operation, size)
                 if not outcome.changed:  # others have perhaps been told long ago: ask them
                     await self._engine.run(partial(self._tell_again, operation.path))
-                    self._wake_links()
-                async with asyncio.timeout(self.options.request_timeout):
+                    self._wake_peers()
+                async with asyncio.timeout(self.settings.request_timeout):
                     await quorum.reached(outcome.known.version)
             except TimeoutError:
                 raise NoStoreAvailable(
@@ -461,8 +439,8 @@ class Node(Store):
         if entry is not None:
             replica.catalog.queue(
                 [
-                    (neighbour, path, LEARNED, replica.next_due(), entry.version)
-                    for neighbour in replica.neighbours
+                    (peer, path, LEARNED, replica.next_due(), entry.version)
+                    for peer in replica.peers
                 ]
             )
 
@@ -477,15 +455,15 @@ class Node(Store):
         """The answer to the message that *body* is. :raises BadMessage:"""
         message = decode(body) if len(body) < _LONG else await asyncio.to_thread(decode, body)
         node = message.fields.get("node")
-        link = next((link for link in self.links.values() if link.node == node), None)
-        source = link.url if link is not None else None
+        peer = next((peer for peer in self.peers.values() if peer.node == node), None)
+        source = peer.url if peer is not None else None
         told: frozenset[str] = frozenset()
-        if link is not None and link.up:  # else nobody here would notice that it is lost
+        if peer is not None and peer.up:  # else nobody here would notice that it is lost
             named = tells(message)
-            link.tells |= named
+            peer.tells |= named
             told = frozenset(
                 other.url
-                for other in self.links.values()
+                for other in self.peers.values()
                 # (Who is being compared with could not be compared with soon.)
                 if other.node in named and other.caught_up and not other.catching_up
             )
@@ -501,11 +479,11 @@ class Node(Store):
 
         answer, changed = await self._engine.do(prepare, len(body))
         self._counts["learned"] += changed
-        if link is not None:
-            link.has_spoken(message.changes)
-            self._note_tells(link, message)
-            if not link.up or link.url not in self.links:  # since it has spoken
-                self._note_lost(link)
+        if peer is not None:
+            peer.has_spoken(message.changes)
+            self._note_tells(peer, message)
+            if not peer.up or peer.url not in self.peers:  # since it has spoken
+                self._note_lost(peer)
             if message.kind in ("offer", "push"):
                 self._note_has(node, ((c.path, c.version) for c in message.changes))
         return answer
@@ -516,45 +494,45 @@ class Node(Store):
     def _say_who_is_told(self) -> None:
         """Have neighbours know whom this node tells itself what begins here."""
         told = tuple(
-            link.node
-            for link in self.links.values()
-            if link.node is not None and link.can_be_told and not self._is_behind(link)
+            peer.node
+            for peer in self.peers.values()
+            if peer.node is not None and peer.can_be_told and not self._is_behind(peer)
         )
         if told != self._replica.tells:
             self._replica.tells = told
-            self._wake_links()
+            self._wake_peers()
 
-    def _is_behind(self, link: Link) -> bool:
+    def _is_behind(self, peer: Peer) -> bool:
         try:
-            due = self._reader.oldest_due(link.url)
+            due = self._reader.oldest_due(peer.url)
         except sqlite3.Error:
             return True  # nobody knows
         # Who was behind has to catch up first, or it would go to and fro.
-        most = _MOST_BEHIND if link.node in self._replica.tells else _MOST_BEHIND // 10
+        most = _MOST_BEHIND if peer.node in self._replica.tells else _MOST_BEHIND // 10
         return due is not None and due < self._replica.now() - most
 
-    def _note_tells(self, link: Link, message: Message) -> None:
-        before, link.tells = link.tells, tells(message)
-        self._compare_with(before - link.tells)
+    def _note_tells(self, peer: Peer, message: Message) -> None:
+        before, peer.tells = peer.tells, tells(message)
+        self._compare_with(before - peer.tells)
 
-    def _note_lost(self, link: Link) -> None:
+    def _note_lost(self, peer: Peer) -> None:
         self._say_who_is_told()
-        lost, link.tells = link.tells, frozenset()
+        lost, peer.tells = peer.tells, frozenset()
         self._compare_with(lost)
 
     def _compare_with(self, nodes: Set[str]) -> None:
-        for link in self.links.values():
-            if link.node is not None and link.node in nodes:
-                link.compare_soon(urgent=True)
+        for peer in self.peers.values():
+            if peer.node is not None and peer.node in nodes:
+                peer.compare_soon(urgent=True)
 
     async def _keep_saying_who_is_told(self) -> None:
         while True:
             self._say_who_is_told()
             await asyncio.sleep(0.5)
 
-    def _wake_links(self) -> None:
-        for link in self.links.values():
-            link.wake()
+    def _wake_peers(self) -> None:
+        for peer in self.peers.values():
+            peer.wake()
 
     # Figures.
 
@@ -563,9 +541,9 @@ class Node(Store):
 
     def status(self) -> dict[str, Any]:
         """What ``/_status`` tells: the queues by neighbour, and more."""
-        return report.status(self._replica, self._reader, self.links) | {
-            "names": self.options.names,
-            "verification": self.verification.progress(),
+        return report.status(self._replica, self._reader, self.peers) | {
+            "names": self.settings.names,
+            "verification": self.scrub.progress(),
         }
 
     def families(self) -> Iterable[Family]:
@@ -574,9 +552,9 @@ class Node(Store):
         return [
             *report.families(self._replica, self._engine),
             report.operations(self._counts),
-            *report.families_of_links(self._reader, self.links),
+            *report.families_of_peers(self._reader, self.peers),
             *disk_families({"storage": self._storage, "queue": self._queue}),
         ]
 
-    def history(self) -> Iterable[Event]:
-        return [event for link in self.links.values() for event in link.history]
+    def history(self) -> Iterable[StateChange]:
+        return [event for peer in self.peers.values() for event in peer.history]

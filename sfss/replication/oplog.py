@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from sfss.replication.changes import HEAD_BYTES, BadMessage, Change, Piece, decode_first, encode
-from sfss.stores.folder import check_same, sync_folder
+from sfss.disk.folder import check_same, sync_folder
 
 log = logging.getLogger("sfss.node")
 

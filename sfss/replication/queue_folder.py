@@ -5,8 +5,8 @@ import os
 from pathlib import Path
 
 from sfss.errors import StoreUnusable
-from sfss.stores.folder import check_same, make_folders
-from sfss.stores.reserve import Reserve
+from sfss.disk.folder import check_same, make_folders
+from sfss.disk.reserve import Reserve
 
 
 class QueueFolder:

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 
-from sfss.replication.versions import Version
+from sfss.replication.clock import Version
 
 
 class Quorum:

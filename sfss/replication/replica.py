@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from sfss.errors import SfssError, StoreRefused, StoreUnusable
 from sfss.models import etag_of
-from sfss.replication import deciding
+from sfss.replication import resolve
 from sfss.replication.catalog import Catalog
 from sfss.replication.changes import Change
 from sfss.replication.contents import Contents
@@ -29,10 +29,10 @@ from sfss.replication.operations import Adopt, Heal, Learn, Operation, Outcome, 
 from sfss.replication.entries import LEARNED, OWN, Entry
 from sfss.replication.oplog import LogBroken, OpLog
 from sfss.replication.queue_folder import QueueFolder
-from sfss.replication.tree import leaf_of
-from sfss.replication.versions import Clock, Version, stamp_of
-from sfss.stores.disk_errors import DISK_FAILS, FULL, full, refusal
-from sfss.stores.folder import Folder
+from sfss.replication.merkle import leaf_of
+from sfss.replication.clock import Clock, Version, stamp_of
+from sfss.disk.errors import DISK_FAILS, FULL, full, refusal
+from sfss.disk.folder import Folder
 
 log = logging.getLogger("sfss.node")
 
@@ -58,7 +58,7 @@ class _Step(NamedTuple):
 class Replica:
     """The files in *storage* and all else in *queue*; both folders are made if they are not there.
 
-    *neighbours*: their URLs. *rules* hold for every file; larger ones that somebody has put into
+    *peers*: their URLs. *rules* hold for every file; larger ones that somebody has put into
     *storage* are none of the node's. *new_storage*: whether *storage* may be empty, though it was not. *wall*: seconds
     since the epoch. *now*: µs, from a clock that never goes back while the process lives. *reached* is
     called with the name of each step that is done.
@@ -71,16 +71,16 @@ class Replica:
         storage: Path,
         queue: Path,
         *,
-        neighbours: Sequence[str],
+        peers: Sequence[str],
         wall: Callable[[], float],
         now: Callable[[], int],
-        rules: deciding.Rules,
+        rules: resolve.Rules,
         new_storage: bool = False,
         reached: Callable[[str], None] = lambda step: None,
     ):
         self.now = now
         self.process = secrets.token_hex(8)  #: another one in each life of the node
-        self.neighbours: tuple[str, ...] = ()
+        self.peers: tuple[str, ...] = ()
         #: Ids of the neighbours that soon hear from this node itself what begins here.
         self.tells: tuple[str, ...] = ()
         #: Paths that neighbours have announced and not yet sent, and who has.
@@ -112,7 +112,7 @@ class Replica:
             self._last_receipt = self.catalog.last_receipt
             self.knows_folder = self._knows_folder(new_storage)
             self._log = OpLog(self._queue)
-            self.use_neighbours(neighbours)
+            self.use_peers(peers)
             try:
                 self._replay()
             except (OSError, sqlite3.Error) as error:
@@ -136,10 +136,10 @@ class Replica:
     def log_bytes(self) -> int:
         return self._log.size
 
-    def use_neighbours(self, neighbours: Sequence[str]) -> list[str]:
+    def use_peers(self, peers: Sequence[str]) -> list[str]:
         """Tell these from now on, and forget what others were to be told; those are returned."""
-        self.neighbours = tuple(neighbours)
-        return self.catalog.keep_queues_of(neighbours, self.now())
+        self.peers = tuple(peers)
+        return self.catalog.keep_queues_of(peers, self.now())
 
     def close(self) -> None:
         """Let go of everything. What was to be synced is in the log."""
@@ -215,10 +215,10 @@ class Replica:
         if isinstance(operation, Adopt):
             return self._adopt(operation, before)
         if isinstance(operation, Learn):
-            change = deciding.learned(operation.change, before, self.clock, self.rules)
+            change = resolve.learned(operation.change, before, self.clock, self.rules)
         else:
             assert not isinstance(operation, Heal)
-            change = deciding.wanted(operation, before, self.clock)
+            change = resolve.wanted(operation, before, self.clock)
             if change is not None:
                 self._check_right_to(change, before)
         if change is None:
@@ -245,7 +245,7 @@ class Replica:
 
     def _adopt(self, operation: Adopt, before: Entry | None) -> _Step | None:
         try:
-            found = deciding.found(
+            found = resolve.found(
                 operation.path, before, self.clock, self.folder, self.rules.max_file_size
             )
         except OSError as error:
@@ -300,7 +300,7 @@ class Replica:
             self._note_room()
         for step in steps:
             self.announced.pop(step.change.path, None)
-            if self.neighbours and isinstance(step.operation, Put):
+            if self.peers and isinstance(step.operation, Put):
                 self.contents.remember(step.change)
             if step.temporary is not None or step.change.is_delete:
                 self.contents.damaged.discard(step.change.path)
@@ -344,9 +344,9 @@ class Replica:
                 lane, delay = LEARNED, self._passing_delay
             due = self.next_due() + delay
             rows += [
-                (neighbour, step.change.path, lane, due, step.change.version)
-                for neighbour in self.neighbours
-                if neighbour not in know
+                (peer, step.change.path, lane, due, step.change.version)
+                for peer in self.peers
+                if peer not in know
             ]
         return rows
 
@@ -524,7 +524,7 @@ class Replica:
                 if path not in first:
                     first[path] = self.catalog.get(path)
                 before = newest.get(path) or first[path]
-                if not (_is_of(change, before) or deciding.is_newer(change, before)):
+                if not (_is_of(change, before) or resolve.is_newer(change, before)):
                     continue
                 if path in last and change.version < last[path]:
                     continue

@@ -4,10 +4,10 @@ import time
 from collections.abc import Mapping
 from typing import Any
 
-from sfss.figures import Family, counter, gauge, seconds, sizes
+from sfss.metrics.families import Family, counter, gauge, seconds, sizes
 from sfss.replication.entries import CatalogReader
 from sfss.replication.engine import Engine
-from sfss.replication.links import Link
+from sfss.replication.peer import Peer
 from sfss.replication.replica import Replica
 
 
@@ -15,14 +15,14 @@ def is_writable(replica: Replica) -> bool:
     return replica.broken is None and not replica.full
 
 
-def status(replica: Replica, reader: CatalogReader, links: Mapping[str, Link]) -> dict[str, Any]:
+def status(replica: Replica, reader: CatalogReader, peers: Mapping[str, Peer]) -> dict[str, Any]:
     """What ``/_status`` tells: the queues by neighbour, and more of the same."""
     catalog = replica.catalog
     now = time.time()
     return {
         "queues": {
             url: {"length": reader.queue_length(url)}
-            for url in links
+            for url in peers
         },
         "node": replica.node,
         "files": catalog.counts.files,
@@ -32,17 +32,17 @@ def status(replica: Replica, reader: CatalogReader, links: Mapping[str, Link]) -
         "damaged": len(replica.contents.damaged),
         "writable": is_writable(replica),
         "neighbours": {
-            link.url: {
-                "up": bool(link.up),
-                "is_this_node": link.is_this_node,
-                "node": link.node,
-                "caught_up": link.caught_up,
-                "tells": sorted(link.tells),
-                "catching_up": link.catching_up,
-                "last_answer_age": None if link.last_answer is None else round(now - link.last_answer, 1),
-                "last_failure": link.last_failure,
+            peer.url: {
+                "up": bool(peer.up),
+                "is_this_node": peer.is_this_node,
+                "node": peer.node,
+                "caught_up": peer.caught_up,
+                "tells": sorted(peer.tells),
+                "catching_up": peer.catching_up,
+                "last_answer_age": None if peer.last_answer is None else round(now - peer.last_answer, 1),
+                "last_failure": peer.last_failure,
             }
-            for link in links.values()
+            for peer in peers.values()
         },
     }
 
@@ -76,7 +76,7 @@ def operations(counts: Mapping[str, int]) -> Family:
     return family
 
 
-def families_of_links(reader: CatalogReader, links: Mapping[str, Link]) -> list[Family]:
+def families_of_peers(reader: CatalogReader, peers: Mapping[str, Peer]) -> list[Family]:
     up = gauge("sfss_neighbour_up", "1 if the neighbour answers", "neighbour", join="max")
     length = gauge("sfss_neighbour_queue_length", "Changes it has yet to be told", "neighbour")
     age = gauge(
@@ -95,17 +95,17 @@ def families_of_links(reader: CatalogReader, links: Mapping[str, Link]) -> list[
         "sfss_neighbour_bytes_total", "Bytes of messages and answers", "neighbour", "direction"
     )
     now = time.time()
-    for url, link in links.items():
+    for url, peer in peers.items():
         label = (url,)
         due = reader.oldest_due(url)
-        up.add(label, int(bool(link.up)))
+        up.add(label, int(bool(peer.up)))
         length.add(label, reader.queue_length(url))
         age.add(label, 0.0 if due is None else max(now - due / 1_000_000, 0.0))
-        caught_up.add(label, int(link.caught_up))
-        if link.catching_up is not None and link.catching_up["fetched_files"]:
-            catching_up.add(label, link.catching_up["fetched_files"])
-        for name, number in link.counts.items():
+        caught_up.add(label, int(peer.caught_up))
+        if peer.catching_up is not None and peer.catching_up["fetched_files"]:
+            catching_up.add(label, peer.catching_up["fetched_files"])
+        for name, number in peer.counts.items():
             events.add((url, name), number)
-        for name, number in link.bytes.items():
+        for name, number in peer.bytes.items():
             traffic.add((url, name), number)
     return [up, length, age, caught_up, catching_up, events, traffic]

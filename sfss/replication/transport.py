@@ -8,8 +8,8 @@ from yarl import URL
 
 from sfss.errors import SfssError
 from sfss.node_proofs import Prover
-from sfss.reasons import reason_of
-from sfss.replication.asking import TooLarge
+from sfss.network_errors import reason_of
+from sfss.replication.requests import TooLarge
 from sfss.replication.changes import Piece
 
 #: Where a node takes the messages of its neighbours, below its URL.
@@ -24,7 +24,7 @@ _KNOCK_TIMEOUT = 1.0
 MESSAGE_ROOM = 16 * 1024 * 1024
 
 
-class NeighbourFailed(SfssError):
+class PeerFailed(SfssError):
     """The neighbour could not be reached, or did not answer as it should.
 
     *reached*: whether it was there at all.
@@ -89,7 +89,7 @@ class HttpTransport:
             if status != 401 or last or not prover.take_challenge(headers.get("WWW-Authenticate", "")):
                 break  # (it may have been started anew, or the nonce was used up)
         if status == 200 and not proved.is_answered_by(status, headers, data):
-            raise NeighbourFailed("it has not proved that it knows the node secret", reached=True)
+            raise PeerFailed("it has not proved that it knows the node secret", reached=True)
         return _checked(status, data)
 
     async def _post(
@@ -108,7 +108,7 @@ class HttpTransport:
                     return answer.status, answer.headers, await answer.content.read(500)
                 return answer.status, answer.headers, await self._read(answer)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise NeighbourFailed(reason_of(error), reached=False) from error
+            raise PeerFailed(reason_of(error), reached=False) from error
 
     async def knock(self, url: str) -> bool:
         try:
@@ -137,7 +137,7 @@ class HttpTransport:
                 chunks.append(chunk)
         if size > self._most_bytes:
             answer.close()
-            raise NeighbourFailed("its answer is too long", reached=True)
+            raise PeerFailed("its answer is too long", reached=True)
         return b"".join(chunks)
 
 
@@ -148,4 +148,4 @@ def _checked(status: int, data: bytes) -> bytes:
     reason = data.decode("utf-8", "replace")
     if status == 413:
         raise TooLarge(f"it is too large for the neighbour: {reason}")
-    raise NeighbourFailed(f"it answers {status}: {reason}", reached=True)
+    raise PeerFailed(f"it answers {status}: {reason}", reached=True)

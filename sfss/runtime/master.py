@@ -14,14 +14,14 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from sfss.board import Board
+from sfss.metrics.scoreboard import Scoreboard
 from sfss.errors import SfssError
-from sfss.listening import allow_many_files, announce, listen, tls_context, url_of
-from sfss.panel import GONE, Panel, retire
+from sfss.runtime.sockets import allow_many_files, announce, listen, tls_context, url_of
+from sfss.metrics.aggregate import GONE, Aggregate, retire
 from sfss.runtime import systemd
 from sfss.runtime.worker import ENDS, Worker
-from sfss.settings import Settings
-from sfss.web.server import WebServer
+from sfss.config.gateway import Settings
+from sfss.runtime.server import Server
 
 log = logging.getLogger("sfss")
 
@@ -37,7 +37,7 @@ _GRACE = 3.0
 _LOOK, _SHORT_LOOK = 1.0, 0.01
 
 #: Makes what serves in a worker: called in its event loop, with the settings and its panel.
-MakeServer = Callable[[Settings, Panel], Awaitable[WebServer]]
+MakeServer = Callable[[Settings, Aggregate], Awaitable[Server]]
 
 
 class Master:
@@ -57,7 +57,7 @@ class Master:
         self._load = load
         self._check = check
         self._make_server = make_server
-        self._board = Board()
+        self._scoreboard = Scoreboard()
         self._workers: dict[int, Worker] = {}  # by process id
         self._settings = settings
         self._store, self._tls = check(settings), tls_context(settings)
@@ -171,10 +171,10 @@ class Master:
     def _spawn(self) -> Worker | None:
         """Start a worker; None if that is not possible at the moment."""
         taken = {worker.place for worker in self._workers.values()}
-        free = [place for place in range(GONE + 1, self._board.places) if place not in taken]
+        free = [place for place in range(GONE + 1, self._scoreboard.places) if place not in taken]
         if not free:
             return self._cannot_start("too many workers are still ending what they do")
-        retire(self._board, free[0])  # if its last one ended in a way that nobody noticed
+        retire(self._scoreboard, free[0])  # if its last one ended in a way that nobody noticed
         worker = Worker(free[0])
         # A signal that comes before the worker's loop runs would be lost.
         signal.pthread_sigmask(signal.SIG_BLOCK, ENDS)
@@ -203,7 +203,7 @@ class Master:
                 signal.signal(number, signal.SIG_DFL)
             signal.signal(signal.SIGHUP, signal.SIG_IGN)  # that is for the master
             signal.signal(signal.SIGUSR2, signal.SIG_IGN)
-            make = partial(self._make_server, self._settings, Panel(self._board, worker.place))
+            make = partial(self._make_server, self._settings, Aggregate(self._scoreboard, worker.place))
             code = worker.run(make, self._listeners, self._tls)
         finally:
             os._exit(code)
@@ -225,7 +225,7 @@ class Master:
             worker = self._workers.pop(pid, None)
             if worker is None:
                 continue
-            retire(self._board, worker.place)
+            retire(self._scoreboard, worker.place)
             code = os.waitstatus_to_exitcode(status)
             reason = {"signal": signal.Signals(-code).name} if code < 0 else {"exit_code": code}
             if code and not worker.retiring:

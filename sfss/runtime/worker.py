@@ -13,7 +13,7 @@ import time
 from collections.abc import Awaitable, Callable
 
 from sfss.errors import SfssError
-from sfss.web.server import WebServer
+from sfss.runtime.server import Server
 
 try:
     import uvloop
@@ -64,7 +64,7 @@ class Worker:
 
     def run(
         self,
-        make_server: Callable[[], Awaitable[WebServer]],
+        make_server: Callable[[], Awaitable[Server]],
         listeners: list[socket.socket],
         tls: ssl.SSLContext | None,
     ) -> int:
@@ -88,7 +88,7 @@ class Worker:
 
     async def _serve(
         self,
-        make_server: Callable[[], Awaitable[WebServer]],
+        make_server: Callable[[], Awaitable[Server]],
         listeners: list[socket.socket],
         tls: ssl.SSLContext | None,
     ) -> None:

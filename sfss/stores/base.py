@@ -8,17 +8,17 @@
 * Every call ends in bounded time.
 * Any number of calls may be under way at once, all from one event loop. A call may be
   cancelled at any moment; that disturbs no other. A write that nobody waits for any more
-  (:data:`sfss.receivers.is_waited_for`) is not tried again.
+  (:data:`sfss.completion.is_waited_for`) is not tried again.
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
-from sfss.figures import Family
+from sfss.metrics.families import Family
 from sfss.models import FileInfo, Precondition, StoredFile
-from sfss.panel import Event
-from sfss.receivers import Receiver, WriteReceiver
+from sfss.metrics.events import StateChange
+from sfss.completion import Completion, WriteCompletion
 
 #: What one process counts of a store: by its address and the name that its stats have for it. The
 #: stats that the user sees have the sum of all processes.
@@ -71,7 +71,7 @@ class Store(ABC):
         """What this process has counted, for the metrics."""
         return []
 
-    def history(self) -> Iterable[Event]:
+    def history(self) -> Iterable[StateChange]:
         """The last changes of state that this process has seen."""
         return []
 
@@ -96,24 +96,24 @@ class Store(ABC):
 class AnswersAtOnce(Protocol):
     """A store that can be asked by a call and answers by a call, without a coroutine for each.
 
-    All return True, and *receiver* is called once, in bounded time, perhaps even before they
+    All return True, and *completion* is called once, in bounded time, perhaps even before they
     return; its error is a :class:`SfssError`, as ``get`` or ``put`` would raise it. Or they return
     False: that is not possible at the moment, nothing has begun, and the coroutine is the way.
     """
 
-    def begin_get(self, path: str, receiver: Receiver) -> bool:
+    def begin_get(self, path: str, completion: Completion) -> bool:
         """The result is the :class:`StoredFile`, or None: there is none."""
 
-    def begin_stat(self, path: str, receiver: Receiver) -> bool:
+    def begin_stat(self, path: str, completion: Completion) -> bool:
         """The result is the :class:`FileInfo`, or None: there is no file."""
 
     def begin_put(
-        self, path: str, content: bytes, precondition: Precondition | None, receiver: WriteReceiver
+        self, path: str, content: bytes, precondition: Precondition | None, completion: WriteCompletion
     ) -> bool:
         """The result is the :class:`FileInfo`."""
 
     def begin_delete(
-        self, path: str, precondition: Precondition | None, receiver: WriteReceiver
+        self, path: str, precondition: Precondition | None, completion: WriteCompletion
     ) -> bool:
         """The result is None; the error is :class:`NotFound` if there was no file."""
 

@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Any
 
 from sfss.errors import NoStoreAvailable, NotFound, Overloaded, SfssError
-from sfss.figures import Family, counter
+from sfss.metrics.families import Family, counter
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
-from sfss.receivers import Receiver
+from sfss.completion import Completion
 from sfss.stores.base import EVENTS, Stats, Store
-from sfss.stores.disk_errors import refusal
-from sfss.stores.disk_metrics import disk_families
-from sfss.stores.folder import Folder
-from sfss.stores.folder_reading import Found
+from sfss.disk.errors import refusal
+from sfss.disk.usage import disk_families
+from sfss.disk.folder import Folder
+from sfss.disk.folder_reading import Found
 
 log = logging.getLogger("sfss.store")
 
@@ -62,30 +62,30 @@ class DirectoryStore(Store):
         self._counts["get_hits"] += 1
         return _file(found)
 
-    def begin_get(self, path: str, receiver: Receiver) -> bool:
+    def begin_get(self, path: str, completion: Completion) -> bool:
         try:
             found = self._folder.read_at_once(path, limit=self._max_file_size)
         except BlockingIOError:
             return False
         except OSError as error:
-            receiver.set_exception(self._refused(error, "read"))
+            completion.set_exception(self._refused(error, "read"))
             return True
         self._counts["cmd_get"] += 1
         if found is not None:
             self._counts["get_hits"] += 1
-        receiver.set_result(found if found is None else _file(found))
+        completion.set_result(found if found is None else _file(found))
         return True
 
-    def begin_stat(self, path: str, receiver: Receiver) -> bool:
+    def begin_stat(self, path: str, completion: Completion) -> bool:
         return False  # the ETag is of the content, and nobody else keeps it
 
     def begin_put(
-        self, path: str, content: bytes, precondition: Precondition | None, receiver: Receiver
+        self, path: str, content: bytes, precondition: Precondition | None, completion: Completion
     ) -> bool:
         return False  # a thread does it, and has to be waited for
 
     def begin_delete(
-        self, path: str, precondition: Precondition | None, receiver: Receiver
+        self, path: str, precondition: Precondition | None, completion: Completion
     ) -> bool:
         return False
 

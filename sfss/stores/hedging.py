@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from time import perf_counter
 from typing import Protocol
 
-from sfss.figures import Family, counter
+from sfss.metrics.families import Family, counter
 
 #: No hedge is sent sooner, in seconds. It is also how often the reads under way are looked at.
 LEAST_DELAY = 0.005

@@ -37,15 +37,15 @@ from sfss.errors import (
     StoreRefused,
     StoreUnusable,
 )
-from sfss.figures import Family, Histogram, counter, gauge, seconds, sizes
+from sfss.metrics.families import Family, Histogram, counter, gauge, seconds, sizes
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
-from sfss.receivers import Receiver, tell
+from sfss.completion import Completion, tell
 from sfss.stores.base import EVENTS, Stats, Store
-from sfss.stores.deadlines import Deadlines
-from sfss.stores.disk_errors import full, refusal
-from sfss.stores.disk_metrics import disk_families
-from sfss.stores.folder import check_same, make_folders, sync_folder
-from sfss.stores.reserve import Reserve
+from sfss.disk.deadlines import Deadlines
+from sfss.disk.errors import full, refusal
+from sfss.disk.usage import disk_families
+from sfss.disk.folder import check_same, make_folders, sync_folder
+from sfss.disk.reserve import Reserve
 
 log = logging.getLogger("sfss.store")
 
@@ -141,13 +141,13 @@ class SqliteStore(Store):
             raise NotFound.of(path)
         return file
 
-    def begin_get(self, path: str, receiver: Receiver) -> bool:
+    def begin_get(self, path: str, completion: Completion) -> bool:
         try:
             file = self._get(path)
         except StoreRefused as error:
-            receiver.set_exception(error)
+            completion.set_exception(error)
         else:
-            receiver.set_result(file)
+            completion.set_result(file)
         return True
 
     def _get(self, path: str) -> StoredFile | None:
@@ -166,13 +166,13 @@ class SqliteStore(Store):
             raise NotFound.of(path)
         return FileInfo(*row)
 
-    def begin_stat(self, path: str, receiver: Receiver) -> bool:
+    def begin_stat(self, path: str, completion: Completion) -> bool:
         try:
             row = self._read_row(_STAT, path)
         except StoreRefused as error:
-            receiver.set_exception(error)
+            completion.set_exception(error)
         else:
-            receiver.set_result(None if row is None else FileInfo(*row))
+            completion.set_result(None if row is None else FileInfo(*row))
         return True
 
     async def put(
@@ -187,7 +187,7 @@ class SqliteStore(Store):
         path: str,
         content: bytes | bytearray,
         precondition: Precondition | None,
-        receiver: Receiver,
+        completion: Completion,
     ) -> bool:
         self._counts["cmd_set"] += 1
         info = FileInfo(len(content), etag_of(content))
@@ -197,7 +197,7 @@ class SqliteStore(Store):
             database.execute(_PUT, (path, info.etag, info.size, content))
             return info
 
-        self._writer.write(put, info.size, receiver)
+        self._writer.write(put, info.size, completion)
         return True
 
     async def delete(self, path: str, precondition: Precondition | None = None) -> None:
@@ -206,7 +206,7 @@ class SqliteStore(Store):
         await done
 
     def begin_delete(
-        self, path: str, precondition: Precondition | None, receiver: Receiver
+        self, path: str, precondition: Precondition | None, completion: Completion
     ) -> bool:
         self._counts["cmd_delete"] += 1
 
@@ -215,7 +215,7 @@ class SqliteStore(Store):
             if not database.execute(_DELETE, (path,)).rowcount:
                 raise NotFound.of(path)
 
-        self._writer.write(delete, 0, receiver)
+        self._writer.write(delete, 0, completion)
         return True
 
     async def stats(self) -> Stats:
@@ -455,10 +455,10 @@ class _Write:
 
     __slots__ = ("action", "receiver", "size")
 
-    def __init__(self, action: Action, size: int, receiver: Receiver):
+    def __init__(self, action: Action, size: int, completion: Completion):
         self.action = action  # raises an SfssError if it must not happen; that changes nothing
         self.size = size
-        self.receiver = receiver
+        self.completion = completion
 
 
 class _Files:
@@ -570,10 +570,10 @@ class _Writer:
         self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
         self._thread.start()
 
-    def write(self, action: Action, size: int, receiver: Receiver) -> None:
-        """Do *action* in the next group; *receiver* gets what it returns when that is on disk."""
-        self._deadlines.add(receiver)
-        self._waiting.put(_Write(action, size, receiver))
+    def write(self, action: Action, size: int, completion: Completion) -> None:
+        """Do *action* in the next group; *completion* gets what it returns when that is on disk."""
+        self._deadlines.add(completion)
+        self._waiting.put(_Write(action, size, completion))
 
     def _late(self) -> NoStoreAvailable:
         return NoStoreAvailable(
@@ -597,7 +597,7 @@ class _Writer:
             with self._turn:
                 group, going_on = self._group_with(first)
                 # Nobody waits for these any more, and nobody was told that they happened.
-                group = [write for write in group if not write.receiver.done()]
+                group = [write for write in group if not write.completion.done()]
                 outcomes = self._commit(group) if group else []
             self._loop.call_soon_threadsafe(self._settle, group, outcomes)
 
@@ -653,7 +653,7 @@ class _Writer:
     def _settle(self, group: list[_Write], outcomes: list[FileInfo | SfssError | None]) -> None:
         """Tell those who wait, in the loop's thread."""
         for write, outcome in zip(group, outcomes):
-            tell(write.receiver, outcome)
+            tell(write.completion, outcome)
         self._deadlines.settle()
 
     def _make_room(self, size: int) -> None:

@@ -17,7 +17,7 @@ from typing import NamedTuple
 
 from sfss.errors import StoreUnusable
 from sfss.models import etag_of
-from sfss.stores.folder import make_folders, sync_folder
+from sfss.disk.folder import make_folders, sync_folder
 from sfss.stores.sqlite import FILE_NAME, claim, is_ours
 
 #: Called now and then with how many of how many files have been read again.

@@ -12,11 +12,11 @@ from aiohttp import web
 
 from sfss.errors import InvalidRequest, SfssError, UploadTimeout
 from sfss.http.messages import WITHOUT_BODY, Headers, Request, Response
-from sfss.panel import Panel
-from sfss.receivers import is_waited_for
-from sfss.web.api import Api
+from sfss.metrics.aggregate import Aggregate
+from sfss.completion import is_waited_for
+from sfss.web.api.description import Api
 from sfss.web.cors import Cors
-from sfss.web.doors import Doors
+from sfss.web.auth import Auth
 from sfss.web.errors import error_response, http_exception_response, internal_error
 from sfss.web.operations import MakeOperation
 from sfss.web.request_ids import RequestIds
@@ -38,37 +38,37 @@ def common_headers(cors: Cors) -> dict[str, str]:
     return {"Server": "sfss", "X-Content-Type-Options": "nosniff"} | cors.common_headers
 
 
-def make_app(api: Api, doors: Doors, cors: Cors, panel: Panel, request_ids: RequestIds) -> web.Application:
-    app = web.Application(middlewares=[_around_every_request(doors, cors, request_ids)])
+def make_app(api: Api, auth: Auth, cors: Cors, aggregate: Aggregate, request_ids: RequestIds) -> web.Application:
+    app = web.Application(middlewares=[_around_every_request(auth, cors, request_ids)])
     app.add_routes(api.other_routes)
     for path, method, make_operation in api.file_routes:
         handler = _awaited(make_operation, api.upload_timeout)
         app.router.add_route(method, path, handler, expect_handler=_leave_expectation)
-    app.cleanup_ctx.append(_publishing(panel))
+    app.cleanup_ctx.append(_publishing(aggregate))
     return app
 
 
-def _publishing(panel: Panel):
+def _publishing(aggregate: Aggregate):
     async def publishing(app: web.Application) -> AsyncIterator[None]:
-        task = asyncio.create_task(_keep_publishing(panel))
+        task = asyncio.create_task(_keep_publishing(aggregate))
         yield
         task.cancel()
-        _publish(panel, None)  # what was counted since
+        _publish(aggregate, None)  # what was counted since
 
     return publishing
 
 
-async def _keep_publishing(panel: Panel) -> None:
+async def _keep_publishing(aggregate: Aggregate) -> None:
     failure: str | None = None
     while True:
-        failure = _publish(panel, failure)
+        failure = _publish(aggregate, failure)
         await asyncio.sleep(PUBLISH_INTERVAL)
 
 
-def _publish(panel: Panel, failure: str | None) -> str | None:
+def _publish(aggregate: Aggregate, failure: str | None) -> str | None:
     """Pin what was counted. What goes wrong is logged once, while it is the same *failure*."""
     try:
-        panel.publish()
+        aggregate.publish()
     except Exception as error:  # whatever a source of figures does, there will be a next time
         if repr(error) != failure:
             log.exception("the figures could not be put together")
@@ -76,7 +76,7 @@ def _publish(panel: Panel, failure: str | None) -> str | None:
     return None
 
 
-def _around_every_request(doors: Doors, cors: Cors, request_ids: RequestIds):
+def _around_every_request(auth: Auth, cors: Cors, request_ids: RequestIds):
     """The middleware: the doors, a request id, and errors in one form."""
     common = common_headers(cors)
 
@@ -90,7 +90,7 @@ def _around_every_request(doors: Doors, cors: Cors, request_ids: RequestIds):
             check_expectation(ours)
             response = cors.preflight(ours)
             if response is None:
-                doors.check(ours)
+                auth.check(ours)
                 response = await handler(request)
         except SfssError as error:
             response = error_response(error)
@@ -121,7 +121,7 @@ def _request_of(request: web.Request) -> Request:
         Headers.of(request.raw_headers),
         length=request.content_length,
         has_body=request.can_read_body,
-        peer=request.remote or "",
+        remote=request.remote or "",
         is_http_1_0=request.version < (1, 1),
     )
 

@@ -7,12 +7,12 @@ from sfss.errors import SfssError
 from sfss.http.exchange import Exchange
 from sfss.http.handler import Handler
 from sfss.http.messages import Response, header_lines
-from sfss.receivers import is_waited_for
-from sfss.web.access import Access
-from sfss.web.api import Api
+from sfss.completion import is_waited_for
+from sfss.web.access_log import AccessLog
+from sfss.web.api.description import Api
 from sfss.web.bridge import Bridge
 from sfss.web.cors import Cors
-from sfss.web.doors import Doors
+from sfss.web.auth import Auth
 from sfss.web.errors import error_response, internal_error
 from sfss.web.operations import Operation
 from sfss.web.request_ids import RequestIds
@@ -27,16 +27,16 @@ class Dispatcher(Handler):
     def __init__(
         self,
         api: Api,
-        doors: Doors,
+        auth: Auth,
         cors: Cors,
-        access: Access,
+        access: AccessLog,
         request_ids: RequestIds,
         bridge: Bridge,
         routes: frozenset[str],
     ):
         self._find = api.find
         self._upload_timeout = api.upload_timeout
-        self._doors = doors
+        self._auth = auth
         self._cors = cors
         self._access = access
         self._request_ids = request_ids
@@ -61,8 +61,8 @@ class Dispatcher(Handler):
             if "origin" in headers:
                 exchange.more_lines = header_lines(self._cors.headers_for(exchange))
             make_operation, exchange.route = found
-            if not (self._doors.reads_are_free and exchange.method in ("GET", "HEAD")):
-                self._doors.check(exchange)
+            if not (self._auth.reads_are_free and exchange.method in ("GET", "HEAD")):
+                self._auth.check(exchange)
             operation = make_operation(exchange)
         except SfssError as error:
             exchange.fail(error)

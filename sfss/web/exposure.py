@@ -4,14 +4,14 @@ import ipaddress
 import logging
 from collections.abc import Iterable
 
-from sfss.credentials import Credentials
-from sfss.node_settings import NodeSettings
-from sfss.settings import ServerSettings
+from sfss.config.credentials import Credentials
+from sfss.config.node import NodeSettings
+from sfss.config.server import ServerSettings
 
 log = logging.getLogger("sfss")
 
 
-def open_doors(settings: ServerSettings, credentials: Credentials) -> list[str]:
+def exposures(settings: ServerSettings, credentials: Credentials) -> list[str]:
     """A sentence for each door that stands open to a network, with the flag that closes it."""
     if _is_loopback(settings.host):
         return []

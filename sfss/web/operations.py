@@ -15,7 +15,7 @@ from sfss.http.messages import Request, Response
 from sfss.models import FileInfo, Precondition
 from sfss.service import FileService
 from sfss.web.conditional import is_unchanged, requested_range
-from sfss.web.serving import FileHeaders, depends_on_content
+from sfss.web.content_headers import FileHeaders, depends_on_content
 from sfss.web.uploads import Upload
 
 #: The headers that may make another answer of a GET than the whole file.
@@ -58,7 +58,7 @@ class Operation:
         """
         raise NotImplementedError
 
-    # The receiver (sfss.receivers).
+    # The receiver (sfss.completion).
 
     def done(self) -> bool:
         return self.exchange.connection is None

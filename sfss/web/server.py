@@ -8,18 +8,18 @@ from aiohttp import web
 from sfss.http.framing import MAX_HEAD_BYTES
 from sfss.http.messages import header_lines
 from sfss.http.server import Limits, Server
-from sfss.panel import Panel
+from sfss.metrics.aggregate import Aggregate
 from sfss.service import FileService
-from sfss.settings import ServerSettings
-from sfss.web.access import Access
-from sfss.web.api import Api
+from sfss.config.server import ServerSettings
+from sfss.web.access_log import AccessLog
+from sfss.web.api.description import Api
 from sfss.web.app import common_headers, make_app
 from sfss.web.bridge import Bridge
 from sfss.web.cors import Cors
 from sfss.web.dispatch import Dispatcher
-from sfss.web.doors import Doors
+from sfss.web.auth import Auth
 from sfss.web.request_ids import RequestIds
-from sfss.web.telemetry import Telemetry
+from sfss.web.request_metrics import RequestMetrics
 
 #: How long the application's own requests have to end, once those of clients have ended. Seconds.
 _APPLICATION_TIMEOUT = 1.0
@@ -33,22 +33,22 @@ class WebServer:
         api: Api,
         service: FileService,
         settings: ServerSettings,
-        doors: Doors,
+        auth: Auth,
         cors: Cors,
-        panel: Panel,
+        aggregate: Aggregate,
     ):
-        self.doors = doors
+        self.auth = auth
         self._api = api
         self._cors = cors
-        self._panel = panel
+        self._aggregate = aggregate
         self._request_ids = RequestIds()
         self._settings = settings
-        telemetry = Telemetry(panel.started, api.of_files)
-        panel.add_source(telemetry.families)
-        panel.add_source(service.families)
-        panel.add_history(service.history)
-        self._access = Access(telemetry, doors, write_lines=settings.access_log, quiet=api.nodes_path)
-        self.app = make_app(api, doors, cors, panel, self._request_ids)
+        request_metrics = RequestMetrics(aggregate.started, api.of_files)
+        aggregate.add_source(request_metrics.families)
+        aggregate.add_source(service.families)
+        aggregate.add_history(service.history)
+        self._access = AccessLog(request_metrics, auth, write_lines=settings.access_log, quiet=api.nodes_path)
+        self.app = make_app(api, auth, cors, aggregate, self._request_ids)
         self._runner = web.AppRunner(
             self.app,
             access_log=None,
@@ -66,7 +66,7 @@ class WebServer:
         known = frozenset(resource.canonical for resource in self.app.router.resources())
         dispatcher = Dispatcher(
             self._api,
-            self.doors,
+            self.auth,
             self._cors,
             self._access,
             self._request_ids,
@@ -76,7 +76,7 @@ class WebServer:
         settings = self._settings
         limits = Limits(settings.header_timeout, settings.send_timeout, settings.keepalive_timeout)
         self._engine = Server(dispatcher, limits, header_lines(common_headers(self._cors)))
-        self._panel.add_source(self._engine.families)
+        self._aggregate.add_source(self._engine.families)
 
     async def listen(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """Serve who connects to *listener*."""

@@ -1,0 +1,109 @@
+"""The settings of a gateway."""
+
+import os
+import re
+from dataclasses import dataclass
+
+from sfss.config.server import ServerSettings, fields_of, setting
+from sfss.errors import SettingsError
+
+_ADDRESS = re.compile(
+    r"(?:(?P<name>[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?)|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])"
+    r":(?P<port>[0-9]{1,5})"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Settings(ServerSettings):
+    """Those of a gateway."""
+
+    workers: str = setting(
+        "1", "processes that serve; auto is one for each core", unit="N|auto"
+    )
+    proxy: tuple[str, ...] = setting(
+        (),
+        "memcache-protocol proxy to keep files in; repeatable. Without one, files are kept in "
+        "the embedded store",
+        unit="HOST:PORT",
+    )
+    node: tuple[str, ...] = setting(
+        (),
+        "Beansdb node behind the proxies, for its figures in /status?full=1; repeatable",
+        unit="HOST:PORT",
+    )
+    data: str = setting("sfss-data", "folder of the embedded store", unit="FOLDER")
+    data_cache: int = setting(
+        64 * 1024 * 1024,
+        "memory for pages of the embedded store, in each worker; takes what it needs up to this",
+        unit="BYTES",
+        least=0,
+    )
+    store: str = setting(
+        "", "folder of plain files to keep them in, in place of --data", unit="directory:FOLDER"
+    )
+    connections: int = setting(8, "connections to each proxy, at most", unit="N", least=1)
+    connect_timeout: float = setting(
+        1.0, "time to connect to a proxy", unit="SECONDS", least=0.001
+    )
+    operation_timeout: float = setting(
+        2.0, "time that a proxy has for one operation", unit="SECONDS", least=0.001
+    )
+    request_timeout: float = setting(
+        10.0, "time that the store has for one request, over all tries", unit="SECONDS", least=0.001
+    )
+    hedge_share: float = setting(
+        0.05,
+        "reads that may be sent to a second proxy when the first is slow, as a share of all; "
+        "0 for none",
+        unit="SHARE",
+        least=0,
+    )
+    signing_key: tuple[str, ...] = setting(
+        (),
+        "key of signed URLs, at least 16 characters; repeatable, the first one signs",
+        unit="KEY",
+        secret=True,
+    )
+    signing_key_file: str = setting("", "file with such keys, one a line", unit="FILE")
+
+    def __post_init__(self) -> None:
+        ServerSettings.__post_init__(self)
+        for addresses in (self.proxy, self.node):
+            for address in addresses:
+                split_address(address)
+                if addresses.count(address) > 1:
+                    raise SettingsError(f"{address} is named twice")
+        if self.workers != "auto" and not re.fullmatch("[1-9][0-9]?", self.workers):
+            raise SettingsError(f"workers is {self.workers!r}; it must be 1 to 99, or auto")
+        if self.hedge_share > 1:
+            raise SettingsError(f"hedge_share is {self.hedge_share:g}; it must be at most 1")
+        if self.store and not re.fullmatch("directory:.+", self.store):
+            raise SettingsError(f"store is {self.store!r}; it must be directory:FOLDER")
+
+    def check(self) -> None:
+        ServerSettings.check(self)
+        if self.operation_timeout > self.request_timeout:
+            raise SettingsError(
+                f"operation_timeout ({self.operation_timeout:g}) must not be longer than "
+                f"request_timeout ({self.request_timeout:g}): one slow proxy would use up all "
+                f"the time that a request has for another"
+            )
+        if self.store and self.proxy:
+            raise SettingsError("store and proxy: files are kept in one of them, not in both")
+
+    @property
+    def worker_count(self) -> int:
+        if self.workers == "auto":
+            return min(len(os.sched_getaffinity(0)), 99)
+        return int(self.workers)
+
+
+FIELDS = fields_of(Settings)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """``HOST:PORT``, or ``[IPV6]:PORT``, to both. :raises SettingsError:"""
+    match = _ADDRESS.fullmatch(address)
+    if match is None or not 0 < int(match["port"]) < 65536:
+        raise SettingsError(f"{address!r} is not an address of the form HOST:PORT")
+    return match["name"] or match["ipv6"], int(match["port"])

@@ -1,0 +1,83 @@
+"""What is counted of one proxy, and how fast it usually is."""
+
+from collections import deque
+from collections.abc import Iterable
+
+from sfss.metrics.families import Family, Histogram, counter, gauge, seconds
+from sfss.memcache.errors import (
+    ConnectionLost,
+    DeadlinePassed,
+    OutOfMemory,
+    ProxyDown,
+    ProxyError,
+    ProxyRefused,
+    ValueRefused,
+)
+from sfss.memcache.protocol import ProtocolError
+
+#: How a failure is called in the metrics: as the first of its classes that stands here.
+_KINDS = {
+    ProtocolError: "garbage",
+    ConnectionLost: "connection_lost",
+    ProxyDown: "down",
+    DeadlinePassed: "deadline",
+    OutOfMemory: "out_of_memory",
+    ValueRefused: "too_large",
+    ProxyRefused: "refused",
+}
+#: What a get is thought to take before any was seen, in seconds.
+_FIRST_GUESS = 0.02
+# One step up for each get that takes longer than the estimate, one down for each that does not:
+# they balance (1.1 ** 0.05 * 0.995 ** 0.95 is 1) where one of twenty takes longer.
+_UP, _DOWN = 1.1, 0.995
+
+
+class EndpointStats:
+    """The counts of one proxy. Times in seconds."""
+
+    __slots__ = ("changes", "failures", "history", "latencies", "slow_get")
+
+    def __init__(self) -> None:
+        self.latencies: dict[str, Histogram] = {}  # µs, by operation
+        self.slow_get = _FIRST_GUESS  #: about what 19 of 20 of the recent gets did not exceed
+        self.failures: dict[str, int] = {}
+        self.changes: dict[str, int] = {}
+        #: Its last changes of state: (seconds since the epoch, state, reason).
+        self.history: deque[tuple[float, str, str]] = deque(maxlen=20)
+
+    def replied(self, operation: str, took: float) -> None:
+        latencies = self.latencies.get(operation)
+        if latencies is None:
+            latencies = self.latencies[operation] = Histogram()
+        latencies.observe(int(took * 1_000_000))
+        if operation == "get":
+            self.slow_get *= _UP if took > self.slow_get else _DOWN
+
+    def failed(self, error: ProxyError) -> None:
+        kind = next(_KINDS[cls] for cls in type(error).__mro__ if cls in _KINDS)
+        self.failures[kind] = self.failures.get(kind, 0) + 1
+
+    def changed(self, now: float, state: str, reason: str) -> None:
+        self.changes[state] = self.changes.get(state, 0) + 1
+        self.history.append((now, state, reason))
+
+
+def families(proxies: Iterable[tuple[str, EndpointStats, bool, int]]) -> list[Family]:
+    """The metrics of proxies: of each its address, its tally, whether it is up, its connections."""
+    up = gauge("sfss_proxy_up", "1 if any worker can use it", "proxy", join="max")
+    open_ones = gauge("sfss_proxy_connections", "Open connections", "proxy")
+    took = seconds(
+        "sfss_proxy_duration_seconds", "Time from command to reply", "proxy", "operation"
+    )
+    failures = counter("sfss_proxy_failures_total", "Failed operations", "proxy", "kind")
+    changes = counter("sfss_proxy_state_changes_total", "Times it went down, up", "proxy", "state")
+    for address, endpoint_stats, is_up, connections in proxies:
+        up.add((address,), int(is_up))
+        open_ones.add((address,), connections)
+        for operation, latencies in endpoint_stats.latencies.items():
+            took.add((address, operation), latencies)
+        for kind in _KINDS.values():  # from 0: an alert on the increase would miss the first one
+            failures.add((address, kind), endpoint_stats.failures.get(kind, 0))
+        for state in ("down", "up"):
+            changes.add((address, state), endpoint_stats.changes.get(state, 0))
+    return [up, open_ones, took, failures, changes]

@@ -1,0 +1,99 @@
+"""The port, the certificate, and room for clients: what a server has before it serves."""
+
+import logging
+import resource
+import socket
+import ssl
+
+from sfss import __version__
+from sfss.errors import SfssError
+from sfss.runtime.logs import ANNOUNCEMENTS
+from sfss.config.server import ServerSettings
+
+
+class CannotListen(SfssError):
+    """The address is taken, or is none of this machine's; or the certificate is unfit."""
+
+
+def listen(host: str, port: int) -> list[socket.socket]:
+    """A socket for each address of *host*. :raises CannotListen:"""
+    sockets: list[socket.socket] = []
+    try:
+        found = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+        for family, kind, protocol, _, address in dict.fromkeys(found):
+            listener = socket.socket(family, kind, protocol)
+            sockets.append(listener)
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == socket.AF_INET6:
+                listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            listener.bind(address)
+            listener.listen()
+    except (OSError, UnicodeError, OverflowError) as error:  # the last two are of the names
+        for listener in sockets:
+            listener.close()
+        reason = getattr(error, "strerror", None) or error
+        raise CannotListen(f"Cannot listen on {host}:{port}: {reason}.") from error
+    return sockets
+
+
+def url_of(address: tuple, *, tls: bool) -> str:
+    """The URL of a server that listens on *address*, as :meth:`socket.socket.getsockname` gives it."""
+    host, port = address[:2]
+    host = f"[{host}]" if ":" in host else host
+    return f"{'https' if tls else 'http'}://{host}:{port}"
+
+
+def announce(settings: ServerSettings, url: str, store: str, page: str, example: str, **more: object) -> None:
+    """Say where the server listens, what is to be seen there, and a first command.
+
+    *page*: where the page is below *url*; *example*: the same of the file ``photo.jpeg``.
+    """
+    near = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+    token = '-H "Authorization: Bearer $TOKEN" ' if settings.write_token or settings.write_token_file else ""
+    extra = {"url": url, "store": store, **more, "version": __version__}
+    if settings.page and not url.startswith("unix:"):
+        extra["page"] = near + page
+    if not url.startswith("unix:"):
+        extra["try"] = f"curl {token}-T photo.jpeg '{near}{example}'"
+    logging.getLogger(ANNOUNCEMENTS).info("listening", extra=extra)
+
+
+def allow_many_files() -> None:
+    """As many open files as the system lets us have: each client is one."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def tls_context(settings: ServerSettings) -> ssl.SSLContext | None:
+    """The certificate of *settings*, or None without TLS. :raises CannotListen: if it is unfit."""
+    if not settings.ssl:
+        return None
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    load_certificate(context, settings)
+    return context
+
+
+def load_certificate(context: ssl.SSLContext, settings: ServerSettings) -> None:
+    """:raises CannotListen: if it is unfit."""
+    for name, file in (("sslcert", settings.sslcert), ("sslkey", settings.sslkey)):
+        try:
+            with open(file, "rb"):
+                pass
+        except OSError as error:
+            raise CannotListen(f"Cannot use {name} {file}: {error.strerror}.") from error
+    try:
+        context.load_cert_chain(settings.sslcert, settings.sslkey, password=_no_password)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CannotListen(
+            f"Cannot use the certificate {settings.sslcert} with the key {settings.sslkey}: {reason}."
+        ) from error
+
+
+def _no_password() -> str:
+    raise ValueError("it is encrypted, and nobody is there to ask for its password")

@@ -1,0 +1,58 @@
+"""A gateway, or a server with a store of its own, as it looks from outside."""
+
+from sfss.config.credentials import Credentials
+from sfss.metrics.aggregate import Aggregate
+from sfss.service import FileService
+from sfss.config.gateway import Settings
+from sfss.web.api.description import Api
+from sfss.web.cors import ApiHeaders, Cors
+from sfss.web.auth import OPEN, Auth
+from sfss.web.api.files import Files
+from sfss.web.api.openapi import documented_headers
+from sfss.web.api.page import Page
+from sfss.web.server import WebServer
+from sfss.web.content_headers import FileHeaders
+from sfss.web.api.status import Status
+
+
+_OF_FILES = (("/file", "GET"), ("/file", "PUT"), ("/files", "POST"), ("/file", "DELETE"))
+
+
+def make_server(
+    service: FileService,
+    settings: Settings,
+    credentials: Credentials = Credentials(),
+    aggregate: Aggregate | None = None,
+) -> WebServer:
+    """All that serves *service* over HTTP, put together as *settings* say.
+
+    *aggregate*: where this process's figures meet those of others, if there are others.
+    """
+    aggregate = aggregate or Aggregate()
+    cors = Cors(settings.cors_origin, ApiHeaders(*documented_headers()))
+    auth = Auth(settings, credentials, cors=cors, open_paths=OPEN)
+    headers = FileHeaders(
+        inline_active=settings.inline_active,
+        cache_control=settings.cache_control,
+        reads_open=lambda: auth.reads_open,
+    )
+    files = Files(service, headers, upload_timeout=settings.upload_timeout)
+    others = Status(service, aggregate).routes()
+    if settings.page:
+        page = Page(
+            service,
+            aggregate,
+            uploads=settings.page_uploads,
+            warnings=lambda: auth.warnings,
+        )
+        others += page.routes()
+    operations = files.operations
+    found = {key: (make, key[0]) for key, make in operations.items()}
+    api = Api(
+        find=lambda request: found.get((request.path, request.method)),
+        file_routes=[(path, method, make) for (path, method), make in operations.items()],
+        other_routes=others,
+        of_files=_OF_FILES,
+        upload_timeout=settings.upload_timeout,
+    )
+    return WebServer(api, service, settings, auth, cors, aggregate)

@@ -1,0 +1,296 @@
+"""A node as it looks from outside: files at their own URLs, and what nodes say to each other.
+
+    PUT /name  GET /name  HEAD /name  DELETE /name
+    GET /_status  /metrics  /healthz  /readyz  /_page/    POST /_replication  /_verify
+"""
+
+import json
+import re
+from typing import Any
+from urllib.parse import quote
+
+from aiohttp import web
+
+from sfss.config.credentials import Credentials
+from sfss.errors import Forbidden, InvalidPath, InvalidRequest, NotAGateway, NotFound
+from sfss.http.messages import Request, Response, header_lines
+from sfss.config.node import NodeSettings
+from sfss.metrics.aggregate import Aggregate
+from sfss.paths import PLAIN_IN_A_URL, check_path
+from sfss.replication.changes import BadMessage
+from sfss.replication.names import is_reserved
+from sfss.replication.node import Node, PutFile, hashed
+from sfss.replication.transport import MEDIA_TYPE, MESSAGE_ROOM, RESOURCE
+from sfss.service import FileService
+from sfss.web.api.description import Api
+from sfss.web.query import argument, percent_decoded
+from sfss.web.conditional import write_precondition
+from sfss.web.cors import ApiHeaders, Cors
+from sfss.web.auth import Auth
+from sfss.web.forms import parameters_of
+from sfss.web.operations import Delete, Get, MakeOperation, Operation, Put, Write, head
+from sfss.web.api.page import Page
+from sfss.web.server import WebServer
+from sfss.web.content_headers import FileHeaders
+from sfss.web.api.status import Status, fresh, fresh_response
+from sfss.web.uploads import upload_of
+
+_PAGE = "/_page"
+#: A generated name never changes its content: caches may keep it for a year, and need not ask again. (Not
+#: ``public``: that would let shared caches keep what needs a token. For the rest it is so without saying.)
+IMMUTABLE = "max-age=31536000, immutable"
+#: The headers of this API (docs in README.rst, "Nodes").
+HEADERS = ApiHeaders(
+    request=frozenset(
+        ("Authorization", "Content-Type", "If-Match", "If-None-Match", "If-Range", "Range")
+        + ("X-Content-SHA1", "X-Request-ID")
+    ),
+    answer=frozenset(
+        ("Accept-Ranges", "Content-Disposition", "Content-Range", "ETag", "Last-Modified", "Location")
+        + ("Retry-After", "X-Content-SHA1", "X-Request-ID")
+    ),
+)
+
+_SHA1 = re.compile("[0-9a-f]{40}")
+_encode = json.JSONEncoder(ensure_ascii=False).encode
+#: Of files, in the metrics.
+_ROUTE = "/{path}"
+#: URLs that are no files, and that the application answers.
+_OTHERS = frozenset(("/", "/metrics", "/healthz", "/readyz", "/_status", "/_verify", "/_page"))
+
+
+def path_of(request: Request) -> str:
+    """The file that the URL of *request* names, decoded once. :raises InvalidPath:"""
+    if "#" in request.target:  # RFC 9112 3.2: no part of a request; never cut off silently
+        raise InvalidPath("The URL contains a '#'; in a name it is written %23.")
+    path = check_path(percent_decoded(request.path[1:], "URL"))
+    if is_reserved(path):
+        raise InvalidPath(f"The name {path!r} is the node's own; choose another one.")
+    return path
+
+
+class NodePut(Put):
+    """A put whose client says what the SHA-1 of the body is, or that is too long to be hashed in passing."""
+
+    __slots__ = ("expected", "node")
+
+    node: Node
+    expected: str | None  #: what the client says that the body's SHA-1 is
+
+    def begin(self) -> bool:
+        return self.expected is None and Put.begin(self)
+
+    async def run(self) -> Response:
+        digests = await hashed(self.content)
+        if self.expected not in (None, digests.sha1):
+            raise InvalidRequest(
+                f"X-Content-SHA1 is not that of the body, which is {digests.sha1}."
+            )
+        precondition = self._precondition
+        return self.response(await self.node.put(self._path, self.content, precondition, digests=digests))
+
+
+class Message(Write):
+    """``POST /_replication``: what another node has to say, and the answer."""
+
+    __slots__ = ("_node",)
+
+    def __init__(self, request: Request, node: Node, service: FileService):
+        Write.__init__(self, request, service.admission.peers.room())
+        self._node = node
+        limit = service.max_file_size + MESSAGE_ROOM
+        if "origin" in request.headers:
+            raise Forbidden("This is not for browsers.")
+        # A browser would have to ask before it sends this.
+        if parameters_of(request.headers.get("content-type"))[0] != MEDIA_TYPE:
+            raise InvalidRequest(f"Content-Type must be {MEDIA_TYPE} here.")
+        self.upload = upload_of(request, limit, forms=False)
+
+    def begin(self) -> bool:
+        return False
+
+    async def run(self) -> Response:
+        claim = self.request.claim
+        if claim is not None:
+            claim.check_body(self.content)
+        try:
+            answer = await self._node.answer(self.content)
+        except BadMessage as error:
+            raise InvalidRequest(str(error)) from error
+        response = fresh_response(answer, MEDIA_TYPE)
+        if claim is not None:
+            response.lines += header_lines(claim.headers_of_answer(response.status, answer))
+        return response
+
+
+class NodeFiles:
+    """The files of *node*, which stands behind *service*, and the messages of other nodes."""
+
+    def __init__(
+        self, node: Node, service: FileService, headers: FileHeaders, settings: NodeSettings
+    ):
+        self._node = node
+        self._service = service
+        self._headers = headers
+        self._immutable = node.settings.immutable
+        self._url = settings.url.rstrip("/")
+        self._operations = {
+            "GET": (self.get, _ROUTE),
+            "HEAD": (self.head, _ROUTE),
+            "PUT": (self.put, _ROUTE),
+            "DELETE": (self.delete, _ROUTE),
+        }
+        self._message = (self.message, RESOURCE)
+
+    def find(self, request: Request) -> tuple[MakeOperation, str] | None:
+        path = request.path
+        if path == RESOURCE and request.method == "POST":
+            return self._message
+        if path in _OTHERS or path.startswith("/_page/"):
+            return None
+        return self._operations.get(request.method)
+
+    def routes(self) -> list[tuple[str, str, MakeOperation]]:
+        name = r"/{path:[\s\S]*}"  # a newline, too: it gets its 400
+        return [
+            (RESOURCE, "POST", self.message),
+            *((name, method, make) for method, (make, _) in self._operations.items()),
+        ]
+
+    def get(self, request: Request) -> Operation:
+        return Get(request, self._path_to_read(request), self._service, self._headers)
+
+    def head(self, request: Request) -> Operation:
+        return head(request, self._path_to_read(request), self._service, self._headers)
+
+    def put(self, request: Request) -> Operation:
+        _check_query(request)
+        path = path_of(request)
+        expected = _expected_sha1(request)
+        precondition = None if self._immutable else write_precondition(request.headers)
+        upload = upload_of(request, self._service.max_file_size, forms=False)
+        put = NodePut(request, path, self._service, precondition, upload, self.written)
+        put.node, put.expected = self._node, expected
+        return put
+
+    def delete(self, request: Request) -> Operation:
+        _check_query(request)
+        path = path_of(request)
+        precondition = write_precondition(request.headers)
+        return Delete(request, path, self._service, precondition, 200 if self._immutable else 204)
+
+    def message(self, request: Request) -> Operation:
+        return Message(request, self._node, self._service)
+
+    def written(self, path: str, info: PutFile) -> Response:
+        """The answer to a PUT that has happened."""
+        tags = f'ETag: "{info.etag}"\r\nX-Content-SHA1: {info.sha1}\r\n'
+        if not self._immutable and not info.is_new:
+            return Response(204, tags)
+        location = self._url + "/" + quote(info.path, safe=PLAIN_IN_A_URL)
+        document = (
+            f'{{"path": {_encode(info.path)}, "size": {info.size}, "etag": "{info.etag}", '
+            f'"sha1": "{info.sha1}"}}\n'
+        )
+        lines = f"{tags}Location: {location}\r\nContent-Type: application/json; charset=utf-8\r\n"
+        return Response(201 if info.changed else 302, lines, document.encode())
+
+    def _path_to_read(self, request: Request) -> str:
+        _check_query(request, reading=True)
+        return path_of(request)
+
+
+class Operating:
+    """What an operator has: ``/_status``, ``/_verify``."""
+
+    def __init__(self, node: Node):
+        self._node = node
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.get("/_status", self.status), web.post("/_verify", self.verify)]
+
+    async def status(self, request: web.Request) -> web.Response:
+        return fresh(json.dumps(self._node.status(), indent=2) + "\n", "application/json")
+
+    async def verify(self, request: web.Request) -> web.Response:
+        """Begin to read everything again; ``/_status`` tells how far it is."""
+        if "Origin" in request.headers:
+            raise Forbidden("This is not for browsers.")
+        if self._node.is_open:
+            self._node.scrub.start()
+        return web.Response(status=202, headers={"Location": "/_status"})
+
+
+def make_node_server(
+    node: Node,
+    service: FileService,
+    settings: NodeSettings,
+    credentials: Credentials,
+    aggregate: Aggregate,
+) -> WebServer:
+    """All that serves *node*, which stands behind *service*, over HTTP."""
+    cors = Cors(settings.cors_origin, HEADERS)
+    # (Not doors.OPEN: that has names which are files here.)
+    open_paths = frozenset(("/healthz", "/readyz"))
+    if settings.page:
+        open_paths |= {"/", f"{_PAGE}/", f"{_PAGE}/page.css", f"{_PAGE}/page.js"}
+    auth = Auth(settings, credentials, cors=cors, open_paths=open_paths, nodes_path=RESOURCE)
+    default = IMMUTABLE if node.settings.immutable else ""
+    headers = FileHeaders(
+        inline_active=settings.inline_active,
+        cache_control=settings.cache_control or default,
+        reads_open=lambda: auth.reads_open,
+        more=_sha1_line,
+    )
+    files = NodeFiles(node, service, headers, settings)
+    others = [*Operating(node).routes(), *Status(service, aggregate, "node").routes_of_a_node()]
+    if settings.page:
+        page = Page(service, aggregate, uploads=False, warnings=lambda: auth.warnings)
+        others += page.routes(_PAGE)
+        others.append(web.get("/", _to_the_page))
+    else:
+        others.append(web.get("/", _nothing))
+    api = Api(
+        find=files.find,
+        file_routes=files.routes(),
+        other_routes=others,
+        of_files=tuple((_ROUTE, method) for method in ("GET", "PUT", "DELETE")),
+        upload_timeout=settings.upload_timeout,
+        nodes_path=RESOURCE,
+    )
+    return WebServer(api, service, settings, auth, cors, aggregate)
+
+
+def _sha1_line(file: Any) -> str:
+    return f"X-Content-SHA1: {file.sha1}\r\n"
+
+
+async def _to_the_page(request: web.Request) -> web.Response:
+    return web.Response(status=302, headers={"Location": f"{_PAGE[1:]}/"})  # behind any prefix
+
+
+async def _nothing(request: web.Request) -> web.Response:
+    raise NotFound("There is nothing at this URL; files are at /NAME.")
+
+
+def _check_query(request: Request, *, reading: bool = False) -> None:
+    """:raises InvalidRequest: if the request has a query: a node knows none, and this may be meant for a gateway.
+
+    One that only reads may have what makes caches ask again (``?v=3``), but not a gateway's arguments.
+    """
+    query = request.query
+    if not query or (reading and argument(query, "path") is None):
+        return
+    raise NotAGateway(
+        "A node knows no query: the URL of a file is /PATH here, and not /file?path=PATH as at a gateway."
+    )
+
+
+def _expected_sha1(request: Request) -> str | None:
+    """What the client says that the body's SHA-1 is. :raises InvalidRequest: if it is none."""
+    if "x-content-sha1" not in request.headers:
+        return None
+    digest = request.headers.get("x-content-sha1").lower()
+    if not _SHA1.fullmatch(digest):
+        raise InvalidRequest("X-Content-SHA1 is not a SHA-1: it has 40 hex digits.")
+    return digest

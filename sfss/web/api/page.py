@@ -1,0 +1,99 @@
+"""The status page at ``/``: for people, with nothing that comes from elsewhere.
+
+Its three files lie in ``static/``. They tell nothing by themselves; the figures come from
+``/page.json``, through the door for reading.
+"""
+
+import json
+import time
+from collections.abc import Callable
+from functools import cache
+from importlib import resources
+
+from aiohttp import web
+
+from sfss import __version__
+from sfss.metrics.families import Family, Histogram
+from sfss.metrics.aggregate import Aggregate
+from sfss.service import FileService
+from sfss.web.api.status import fresh
+
+_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
+    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+)
+_FILES = {
+    "/": ("page.html", "text/html"),
+    "/page.css": ("page.css", "text/css"),
+    "/page.js": ("page.js", "text/javascript"),
+}
+
+
+class Page:
+    """*uploads*: whether the page offers them. *warnings*: what the operator should know."""
+
+    def __init__(
+        self,
+        service: FileService,
+        aggregate: Aggregate,
+        *,
+        uploads: bool,
+        warnings: Callable[[], list[str]] = list,
+    ):
+        self._service = service
+        self._aggregate = aggregate
+        self._uploads = uploads
+        self._warnings = warnings
+
+    def routes(self, prefix: str = "") -> list[web.RouteDef]:
+        """*prefix*: of its URLs, such as ``/_page``."""
+        return [
+            *(web.get(prefix + url, self.file) for url in _FILES),
+            web.get(f"{prefix}/page.json", self.figures),
+        ]
+
+    async def file(self, request: web.Request) -> web.Response:
+        name, content_type = _FILES["/" + request.path.rpartition("/")[2]]
+        return web.Response(
+            text=_text(name),
+            content_type=content_type,
+            charset="utf-8",
+            headers={
+                "Content-Security-Policy": _POLICY,
+                "Referrer-Policy": "no-referrer",
+                "Cache-Control": "no-cache",
+            },
+        )
+
+    async def figures(self, request: web.Request) -> web.Response:
+        """All figures of now; the page makes rates of two of these."""
+        figures, events = self._aggregate.view()
+        answer = {
+            "version": __version__,
+            "time": time.time(),
+            "uploads": self._uploads,
+            "warnings": self._warnings(),
+            "max_file_size": self._service.max_file_size,
+            "figures": {
+                family.name: [_sample(family, labels, value) for labels, value in family.samples.items()]
+                for family in figures.values()
+            },
+            "events": [event._asdict() for event in events[:50]],
+        }
+        return fresh(json.dumps(answer), "application/json")
+
+
+def _sample(family: Family, labels: tuple[str, ...], value: Histogram | float) -> list:
+    """Labels by name, and the value; of a histogram (amount below which, how many), and the sum."""
+    if isinstance(value, Histogram):
+        value = {
+            "buckets": [[2**power * family.unit, value.up_to(power)] for power in family.powers],
+            "count": value.count,
+            "sum": value.total * family.unit,
+        }
+    return [dict(zip(family.labels, labels)), value]
+
+
+@cache
+def _text(name: str) -> str:
+    return resources.files("sfss.web").joinpath("static", name).read_text("utf-8")
