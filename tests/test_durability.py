@@ -138,7 +138,7 @@ def test_the_order_of_a_real_process(tmp_path):
 
 
 async def test_a_group_of_the_embedded_store_has_a_limit_of_bytes(tmp_path, monkeypatch):
-    monkeypatch.setattr("sfss.stores.sqlite.MAX_GROUP_BYTES", 5000)
+    monkeypatch.setattr("sfss.disk.group_commit.MOST_BYTES", 5000)
     store = SqliteStore(tmp_path, request_timeout=10.0)
     await store.start()
     groups = []
@@ -201,7 +201,7 @@ async def test_an_older_version_is_no_vote():
 
 
 async def test_a_group_of_a_node_has_a_limit_of_bytes(place, monkeypatch):
-    monkeypatch.setattr("sfss.replication.engine.MOST_BYTES", 5000)
+    monkeypatch.setattr("sfss.disk.group_commit.MOST_BYTES", 5000)
     replica = Home(place).replica
     groups: list[int] = []
     apply = replica.apply

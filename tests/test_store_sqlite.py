@@ -195,7 +195,7 @@ async def test_refuses_the_database_of_another_program(tmp_path):
     database.commit()
     database.close()
     before = (tmp_path / FILE_NAME).read_bytes()
-    assert "not one of sfss" in await refusal(tmp_path)
+    assert "not a store of sfss" in await refusal(tmp_path)
     assert (tmp_path / FILE_NAME).read_bytes() == before
 
 

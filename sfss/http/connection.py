@@ -60,7 +60,7 @@ class Connection:
         "_known",
         "_left",
         "_loop",
-        "_peer",
+        "_remote",
         "_room",
         "_since",
         "_timer",

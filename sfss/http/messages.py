@@ -83,7 +83,7 @@ class Head:
 class Request(Head):
     """What a client asks for. *remote*: the address of who has connected, "" if he has none."""
 
-    __slots__ = ("claim", "id", "limit", "peer", "room", "started")
+    __slots__ = ("claim", "id", "limit", "remote", "room", "started")
 
     def __init__(self, remote: str = ""):
         self.remote = remote

@@ -68,7 +68,7 @@ _BYTES_PER_OPERATION = 32 * 1024
 class _Operation:
     """A command that was written (or will be, this turn) and whose reply is to come."""
 
-    __slots__ = ("began", "deadline", "key", "name", "read", "receiver", "sent", "weight")
+    __slots__ = ("began", "deadline", "key", "name", "read", "completion", "sent", "weight")
 
     def __init__(
         self,

@@ -18,19 +18,16 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sfss.disk.database import Schema, claim
+from sfss.disk.folder import check_same
 from sfss.errors import StoreUnusable
 from sfss.replication.entries import LEARNED, OWN, ROW, CatalogReader, Entry, Reading, connect, entry_of
 from sfss.replication.merkle import FAN, MerkleTree, digest_of, leaf_of
 from sfss.replication.clock import FINAL, Version
-from sfss.disk.folder import check_same
-from sfss.stores.sqlite import statements
 
 FILE_NAME = "catalog.sqlite3"
-#: "SFSN": how SQLite files say whose they are.
-APPLICATION_ID = 0x5346534E
-SCHEMA_VERSION = 3
 
-_SCHEMA = """
+_SCRIPT = """
 CREATE TABLE files (
     leaf INTEGER NOT NULL, path TEXT NOT NULL,
     stamp INTEGER NOT NULL, node TEXT NOT NULL,
@@ -48,6 +45,8 @@ CREATE TABLE lengths (neighbour TEXT PRIMARY KEY, length INTEGER NOT NULL) WITHO
 CREATE TABLE tree (branch INTEGER PRIMARY KEY, leaves BLOB NOT NULL);
 CREATE TABLE state (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
+# A change touches a page here and there: small pages are less to write (measured: 5 % of a PUT).
+SCHEMA = Schema(0x5346534E, 3, 2048, _SCRIPT, "a catalog")  # "SFSN"
 _PUT = f"INSERT OR REPLACE INTO files (leaf, {ROW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _QUEUE = "INSERT OR IGNORE INTO queue VALUES (?, ?, ?, ?, ?, ?)"
 _QUEUE_AGAIN = (
@@ -345,35 +344,21 @@ class Catalog(Reading):
 def _open(file: Path) -> sqlite3.Connection:
     is_new = not file.exists()
     database = connect(file)
-    (owner,) = database.execute("PRAGMA application_id").fetchone()
-    (version,) = database.execute("PRAGMA user_version").fetchone()
-    (tables,) = database.execute("SELECT count(*) FROM sqlite_master").fetchone()
-    if owner == 0 and version == 0 and tables == 0:
-        _make(database)
-    elif owner != APPLICATION_ID:
+    try:
+        if not SCHEMA.is_in(database):
+            claim(database, file, SCHEMA, _fill)
+        database.execute("PRAGMA journal_mode = WAL")
+    except BaseException:
         database.close()
-        raise StoreUnusable(f"{file} is a database, but no catalog of sfss; it stays untouched.")
-    elif version != SCHEMA_VERSION:
-        database.close()
-        raise StoreUnusable(f"{file} has version {version}; this sfss reads {SCHEMA_VERSION}.")
-    database.execute("PRAGMA journal_mode = WAL")
+        raise
     if is_new:
         os.chmod(file, 0o600)
     return database
 
 
-def _make(database: sqlite3.Connection) -> None:
-    # A change touches a page here and there: small ones are less to write (measured: 5 % of a PUT).
-    database.execute("PRAGMA page_size = 2048")
-    # All in one transaction: a kill in between leaves an empty file, which the next start takes.
-    database.execute("BEGIN IMMEDIATE")
-    for statement in statements(_SCHEMA):
-        database.execute(statement)
+def _fill(database: sqlite3.Connection) -> None:
     state = {"node": secrets.token_hex(8), "files": 0, "bytes": 0, "tombstones": 0}
     database.executemany(_STATE, {**state, "last_stamp": 0, "last_receipt": 0, "horizon": 0}.items())
-    database.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    database.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    database.execute("COMMIT")
 
 
 def _tree(database: sqlite3.Connection) -> MerkleTree:

@@ -16,12 +16,9 @@ from sfss.completion import Completion, tell
 from sfss.replication.operations import Learn, Operation, Outcome
 from sfss.replication.replica import Replica
 from sfss.disk.deadlines import Deadlines
+from sfss.disk.group_commit import gathered
 
 log = logging.getLogger("sfss.node")
-
-#: One group has so many changes, or bytes, at the most; what waits longer shares the next one.
-MOST_CHANGES = 1000
-MOST_BYTES = 32 * 1024 * 1024
 
 Outcomes = Sequence[Outcome | SfssError]
 #: Called in the thread: what is to be changed, and what makes the result of what has become of it.
@@ -116,17 +113,7 @@ class Engine:
             job = self._waiting.get()
             if job is None:
                 return
-            jobs, size = [job], job.size
-            while len(jobs) < MOST_CHANGES and size < MOST_BYTES:
-                try:
-                    job = self._waiting.get_nowait()
-                except queue.Empty:
-                    break
-                if job is None:
-                    going_on = False
-                    break
-                jobs.append(job)
-                size += job.size
+            jobs, going_on = gathered(self._waiting, job)
             self._loop.call_soon_threadsafe(self._settle, *self._do(jobs))
 
     def _do(self, jobs: list[_Job]) -> tuple[list[tuple[Completion, Any]], bool]:

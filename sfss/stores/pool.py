@@ -471,7 +471,7 @@ class _Begun:
         "failures",
         "key",
         "proxy",
-        "receiver",
+        "completion",
         "store",
     )
 

@@ -15,10 +15,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from sfss.disk.database import hold
+from sfss.disk.folder import make_folders, sync_folder
 from sfss.errors import StoreUnusable
 from sfss.models import etag_of
-from sfss.disk.folder import make_folders, sync_folder
-from sfss.stores.sqlite import FILE_NAME, claim, is_ours
+from sfss.stores.sqlite import FILE_NAME, SCHEMA
 
 #: Called now and then with how many of how many files have been read again.
 Progress = Callable[[int, int], None]
@@ -48,7 +49,7 @@ def back_up(folder: Path, target: Path, progress: Progress = lambda done, of: No
         raise StoreUnusable(f"{target} is a folder; name the file that is to be made in it.")
     if target.exists():
         raise StoreUnusable(f"{target} is there already; a backup replaces nothing.")
-    claimed = claim(folder, alone=False)  # nobody restores meanwhile
+    claimed = hold(folder, alone=False)  # nobody restores meanwhile
     try:
         with _made(source, target.parent, progress) as (temporary, copy):
             try:
@@ -88,7 +89,7 @@ def restore(
         make_folders(folder, mode=0o700)
     except OSError as error:
         raise StoreUnusable(f"Cannot make the folder {folder}: {error.strerror}.") from error
-    claimed = claim(folder, alone=True)
+    claimed = hold(folder, alone=True)
     try:
         if file.exists() and not replace:
             raise StoreUnusable(f"{folder} has a store already; --replace puts it aside.")
@@ -140,7 +141,7 @@ def _made(source: Path, folder: Path, progress: Progress) -> Iterator[tuple[Path
     try:
         os.close(os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         with contextlib.closing(_reading(source)) as database:
-            if not is_ours(database):
+            if not SCHEMA.is_in(database):
                 raise StoreUnusable(f"{source} is no embedded store of this release of sfss.")
             database.execute("VACUUM INTO ?", (str(temporary),))
         copy = _verified(temporary, progress)
