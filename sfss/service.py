@@ -83,7 +83,11 @@ class FileService:
         )
 
     def begin_put(
-        self, path: str, content: bytes, precondition: Precondition | None, receiver: WriteReceiver
+        self,
+        path: str,
+        content: bytes | bytearray,
+        precondition: Precondition | None,
+        receiver: WriteReceiver,
     ) -> bool:
         return (
             self._at_once is not None

@@ -108,7 +108,11 @@ class AnswersAtOnce(Protocol):
         """The result is the :class:`FileInfo`, or None: there is no file."""
 
     def begin_put(
-        self, path: str, content: bytes, precondition: Precondition | None, receiver: WriteReceiver
+        self,
+        path: str,
+        content: bytes | bytearray,
+        precondition: Precondition | None,
+        receiver: WriteReceiver,
     ) -> bool:
         """The result is the :class:`FileInfo`."""
 
