@@ -83,7 +83,11 @@ class FileService:
         )
 
     def begin_put(
-        self, path: str, content: bytes, precondition: Precondition | None, completion: WriteCompletion
+        self,
+        path: str,
+        content: bytes | bytearray,
+        precondition: Precondition | None,
+        completion: WriteCompletion,
     ) -> bool:
         return (
             self._at_once is not None

@@ -178,6 +178,9 @@ class StoreContract:
         else:
             await store.put(path, content)
         for asked, expected in [(path, content), ("contract/missing", None)]:
+            if expected is None:  # (a file system may have to look on its disk, the first time)
+                with pytest.raises(NotFound):
+                    await store.get(asked)
             completion = WriteFuture()
             assert store.begin_get(asked, completion)  # of all it is what comes most often
             file = await completion.future

@@ -363,6 +363,37 @@ def test_connections_that_agree_on_no_tls_take_no_descriptors_for_long(tmp_path)
     assert "Traceback" not in server.printed()
 
 
+@pytest.mark.parametrize("kind", ["embedded", "directory", "memcached", "node"])
+def test_every_store_serves_files_of_every_size_over_tls(tmp_path, kind, memcached):
+    """What a store gives (bytes, a bytearray), and what becomes of it (a memoryview), is written alike."""
+    certificate, key = make_certificate(tmp_path, "first")
+    tls = ("--ssl", "--sslcert", certificate, "--sslkey", key)
+    if kind == "node":
+        server, target = SfssNode(tmp_path / "node", "--names", "exact", *tls), "/a"
+    else:
+        flags = {
+            "embedded": ("--data", tmp_path / "data"),
+            "directory": ("--store", f"directory:{tmp_path / 'files'}"),
+            "memcached": ("--proxy", f"127.0.0.1:{memcached}"),
+        }[kind]
+        server, target = Sfss(*flags, *tls), "/file?path=a"
+    context = ssl.create_default_context(cafile=certificate)
+    for size in (0, 1, 10_000, 32 * 1024, 40_000, 100_000, 2_000_000):
+        content = os.urandom(size)
+        client = http.client.HTTPSConnection("127.0.0.1", server.port, context=context, timeout=10)
+        client.request("PUT", target, content)
+        assert client.getresponse().read() is not None
+        client.request("GET", target)
+        assert client.getresponse().read() == content
+        if size > 1:
+            client.request("GET", target, headers={"Range": "bytes=1-"})
+            answer = client.getresponse()
+            assert (answer.status, answer.read()) == (206, content[1:])
+        client.close()
+    assert server.stop() == 0
+    assert "Traceback" not in server.printed()
+
+
 def test_a_stop_waits_for_no_idle_client_of_tls(tmp_path):
     """TLS says goodbye, and an idle client does not answer that."""
     certificate, key = make_certificate(tmp_path, "first")
@@ -427,6 +458,29 @@ async def bridged(*routes: web.RouteDef):
     yield port, handler
     await engine.drain(1)
     await runner.cleanup()
+
+
+async def test_an_answer_that_cannot_be_written_ends_the_connection(caplog):
+    """It is a fault of ours: its client does not wait for ever, and others are served."""
+
+    class Faulty(OnlyTheBridge):
+        def begin(self, exchange: Exchange) -> None:
+            exchange.respond(Response(200 if exchange.path == "/good" else 999, body=b"x"))
+
+    engine = Server(Faulty(None), Limits(5, 5, 5), "Server: engine\r\n")
+    listener = socket.create_server(("127.0.0.1", 0))
+    await engine.listen(listener)
+
+    def clients() -> None:
+        with RawClient(listener.getsockname()[1]) as client:
+            assert client.ask(request("GET", "/good")).body == b"x"
+            client.send(request("GET", "/bad"))
+            assert client.closed_by_server()
+        assert ask(listener.getsockname()[1], request("GET", "/good")).status == 200
+
+    await asyncio.to_thread(clients)
+    await engine.drain(1)
+    assert [record.message for record in caplog.records] == ["the answer cannot be sent"]
 
 
 async def test_bodies_stream_both_ways():

@@ -6,6 +6,7 @@ import re
 import socket
 import subprocess
 import sys
+import threading
 import time
 import unicodedata
 from concurrent.futures import ThreadPoolExecutor
@@ -15,6 +16,8 @@ from urllib.parse import quote
 
 import pytest
 
+from sfss.cli.node import make_node
+from sfss.config.node import NodeSettings
 from tests.conftest import cannot, need
 from tests.http import Answer, RawClient, ask, request
 from tests.programs import (
@@ -573,3 +576,22 @@ def test_a_generated_name_that_is_deleted_is_not_used_again(generated, content):
     assert send(generated, "DELETE", url).status == 200
     for headers in ({}, {"Accept_Language": "x"}):
         assert send(generated, "PUT", url, content, **headers).status == 409
+
+
+async def test_a_start_that_fails_lets_go_of_everything(tmp_path):
+    settings = NodeSettings(storage=str(tmp_path / "storage"), queue=str(tmp_path / "queue"))
+    node, _ = make_node(settings)
+
+    def fails():
+        raise OSError("no transport")
+
+    node._open_transport = fails
+    descriptors = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(OSError, match="no transport"):
+        await node.start()
+    await node.close()
+    assert len(os.listdir("/proc/self/fd")) == descriptors
+    assert "replica" not in [thread.name for thread in threading.enumerate()]
+    again, _ = make_node(settings)
+    await again.start()
+    await again.close()

@@ -40,11 +40,14 @@ class FolderReading:
         opened = self._open(path)
         return opened and opened[0]
 
-    def _open(self, path: str) -> tuple[int, os.stat_result] | None:
-        """The same, and what is known of the file."""
+    def _open(self, path: str, *, at_once: bool = False) -> tuple[int, os.stat_result] | None:
+        """The same, and what is known of the file. *at_once*: if it need not be waited for.
+
+        :raises BlockingIOError: if it must be.
+        """
         for parts in self._looked_at(path):
             try:
-                descriptor = open_beneath(self._root, "/".join(parts), READ_FLAGS)
+                descriptor = open_beneath(self._root, "/".join(parts), READ_FLAGS, at_once=at_once)
             except OSError as error:
                 if not self._is_no_file(error, parts):
                     raise
@@ -58,6 +61,14 @@ class FolderReading:
     def stat(self, path: str) -> os.stat_result | None:
         """What the file system knows of the file, None if there is none. Raises as :meth:`open`."""
         opened = self._open(path)
+        if opened is None:
+            return None
+        os.close(opened[0])
+        return opened[1]
+
+    def stat_at_once(self, path: str) -> os.stat_result | None:
+        """The same, if it need not be waited for. :raises BlockingIOError: if it must be."""
+        opened = self._open(path, at_once=True)
         if opened is None:
             return None
         os.close(opened[0])
@@ -83,7 +94,7 @@ class FolderReading:
 
     def read_at_once(self, path: str, *, limit: int | None = None) -> Found | None:
         """The same, if it need not be waited for. :raises BlockingIOError: if it must be."""
-        opened = self._open(path)
+        opened = self._open(path, at_once=True)
         if opened is None:
             return None
         descriptor, status = opened

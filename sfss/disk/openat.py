@@ -28,18 +28,25 @@ _syscall.argtypes = (
 _HOW = {
     flags: ctypes.pointer(_How(flags, 0, _BENEATH)) for flags in (FOLDER_FLAGS, PASSING_FLAGS, READ_FLAGS)
 }
+_HOW_AT_ONCE = ctypes.pointer(_How(READ_FLAGS, 0, _BENEATH | 0x20))  # RESOLVE_CACHED, Linux 5.12
 _HOW_SIZE = ctypes.sizeof(_How)
 
 
-def open_beneath(root: int, path: str, flags: int) -> int:
+def open_beneath(root: int, path: str, flags: int, *, at_once: bool = False) -> int:
     """Open *path*, which is relative, below the folder *root* (openat2(2), Linux 5.6).
 
-    *flags*: one of those above. :raises OSError: also for a symbolic link.
+    *flags*: one of those above. *at_once*: open it, for reading, only if no disk has to be waited for; an older
+    kernel waits all the same.
+
+    :raises OSError: also for a symbolic link. :raises BlockingIOError: if it would have to wait.
     """
-    descriptor: int = _syscall(_OPENAT2, root, path.encode(), _HOW[flags], _HOW_SIZE)
+    how = _HOW_AT_ONCE if at_once else _HOW[flags]
+    descriptor: int = _syscall(_OPENAT2, root, path.encode(), how, _HOW_SIZE)
     if descriptor >= 0:
         return descriptor
     number = ctypes.get_errno()
+    if at_once and number == errno.EINVAL:
+        return open_beneath(root, path, flags)
     if number in (errno.ENOSYS, errno.EPERM):  # an older kernel, or a sandbox that does not know it
         return open_by_parts(root, path, flags)
     raise OSError(number, os.strerror(number), path)

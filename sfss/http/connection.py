@@ -41,6 +41,9 @@ _SEND_LOOK = 1.0
 #: So much is encrypted at once. Bytes.
 _TLS_BYTES = 64 * 1024
 
+#: A part of an answer. (Compiled, a function takes what its types say, and nothing else.)
+Piece = bytes | bytearray | memoryview
+
 
 class Connection:
     """An :class:`asyncio.Protocol` (but by its base class: a compiled one has none).
@@ -391,11 +394,11 @@ class InPieces:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._transport, name)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: Piece) -> None:
         view = memoryview(data)
         for start in range(0, len(view), _TLS_BYTES):
             self._transport.write(view[start : start + _TLS_BYTES])
 
-    def writelines(self, pieces: Iterable[bytes]) -> None:
+    def writelines(self, pieces: Iterable[Piece]) -> None:
         for piece in pieces:
             self.write(piece)

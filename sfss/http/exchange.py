@@ -1,6 +1,7 @@
 """One request under way on a connection: its body as it arrives, its room, its answer."""
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING, Protocol
 
 from sfss.admission import Room
@@ -10,6 +11,8 @@ from sfss.http.messages import CLOSE_LINE, STATUS_LINES, WITHOUT_BODY, Request, 
 
 if TYPE_CHECKING:
     from sfss.http.connection import Connection
+
+log = logging.getLogger("sfss.http")
 
 #: A body up to this size is joined to its head; a larger one is not worth the copy. Bytes.
 _JOIN_BYTES = 32 * 1024
@@ -233,12 +236,19 @@ class Exchange(Request):
         if connection is None:
             self.end_of_room()
             return
-        status = response.status
+        self.id = self.id or self.server.handler.new_id()
         close = self._closes(connection, response.close)
-        has_body = self.method != "HEAD" and status not in WITHOUT_BODY
-        server = self.server
-        self.id = self.id or server.handler.new_id()
-        head = server.head(response, self.id, self.more_lines, self._connection_line(close))
+        try:
+            self._write(connection, response, close)
+        except Exception:  # a fault of ours: the client shall not wait for ever for what does not come
+            log.exception("the answer cannot be sent", extra={"request_id": self.id})
+            connection.transport.abort()
+            return
+        self._done(connection, response.status, close)
+
+    def _write(self, connection: "Connection", response: Response, close: bool) -> None:
+        has_body = self.method != "HEAD" and response.status not in WITHOUT_BODY
+        head = self.server.head(response, self.id, self.more_lines, self._connection_line(close))
         body = response.body
         if has_body and body:
             if len(body) <= _JOIN_BYTES:
@@ -249,7 +259,6 @@ class Exchange(Request):
         else:
             connection.transport.write(head)
             self._bytes_out = len(head)
-        self._done(connection, status, close)
 
     def fail(self, error: Exception) -> None:
         """Answer with what is to be said of *error*. One that is a fault of ours is logged, whoever waits."""

@@ -14,6 +14,7 @@ What stands below, from the ground up:
 """
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 import time
@@ -116,6 +117,7 @@ class Node(Store):
     _answers: Answers
     _engine: Engine
     _read_path: ReadPath
+    _opened: contextlib.AsyncExitStack
     _reader: CatalogReader
     _replica: Replica
     _transport: Transport
@@ -148,12 +150,18 @@ class Node(Store):
     async def start(self) -> None:
         """:raises StoreUnusable: if a folder cannot be used, or is in use."""
         began = time.monotonic()
-        self._replica = await asyncio.to_thread(self._open_replica)
-        loop = asyncio.get_running_loop()
-        timeout = self.settings.request_timeout
-        self._engine = Engine(self._replica, loop, self._wake_peers, timeout)
-        self._reader = self._replica.catalog.reader()
-        self._transport = self._open_transport()
+        async with contextlib.AsyncExitStack() as opened:
+            self._replica = await asyncio.to_thread(self._open_replica)
+            opened.push_async_callback(self._close_replica)
+            loop = asyncio.get_running_loop()
+            timeout = self.settings.request_timeout
+            self._engine = Engine(self._replica, loop, self._wake_peers, timeout)
+            opened.push_async_callback(self._engine.close)
+            self._reader = self._replica.catalog.reader()
+            opened.callback(self._reader.close)
+            self._transport = self._open_transport()
+            self._opened = opened.pop_all()
+            self._opened.push_async_callback(self._transport.close)
         self._answers = Answers(self._replica, self.settings.names)
         self._read_path = ReadPath(
             self._replica,
@@ -218,9 +226,9 @@ class Node(Store):
         await asyncio.gather(
             *(peer.stop() for peer in self.peers.values()), *self._tasks, return_exceptions=True
         )
-        await self._transport.close()
-        await self._engine.close()
-        self._reader.close()
+        await self._opened.aclose()
+
+    async def _close_replica(self) -> None:
         try:
             await asyncio.to_thread(self._replica.checkpoint)
         except (OSError, SfssError) as error:  # the next start reads the log again
@@ -303,7 +311,7 @@ class Node(Store):
             completion.set_result(None)
             return True
         try:
-            found = self._replica.folder.stat(path)
+            found = self._replica.folder.stat_at_once(path)
         except OSError:
             return False
         if found is None or found.st_size != entry.size:
@@ -333,6 +341,7 @@ class Node(Store):
         try:
             operation = self._put(path, content, digests_of(content), precondition)
         except AlreadyDeleted as error:
+            self._counts["put"] += 1
             completion.set_exception(error)
             return True
         if not is_valid_path(operation.path):

@@ -108,7 +108,11 @@ class AnswersAtOnce(Protocol):
         """The result is the :class:`FileInfo`, or None: there is no file."""
 
     def begin_put(
-        self, path: str, content: bytes, precondition: Precondition | None, completion: WriteCompletion
+        self,
+        path: str,
+        content: bytes | bytearray,
+        precondition: Precondition | None,
+        completion: WriteCompletion,
     ) -> bool:
         """The result is the :class:`FileInfo`."""
 

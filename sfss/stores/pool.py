@@ -137,7 +137,7 @@ class ProxyStore(Store):
         return self._begin_read(_BegunStat, path, completion)
 
     def begin_put(
-        self, path: str, content: bytes, precondition: Precondition | None, completion: WriteCompletion
+        self, path: str, content: bytes | bytearray, precondition: Precondition | None, completion: WriteCompletion
     ) -> bool:
         if precondition is not None:
             return False
@@ -559,7 +559,7 @@ class _BegunDelete(_BegunWrite):
 class _BegunPut(_BegunWrite):
     __slots__ = ("value",)
 
-    value: bytes
+    value: bytes | bytearray
 
     @property
     def operation(self) -> Operation:
