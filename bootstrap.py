@@ -36,11 +36,14 @@ def main() -> int:
         description=__doc__.partition("\n")[0], formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument(
-        "--with-test-stores", action="store_true",
+        "--with-test-stores",
+        action="store_true",
         help="also install the stores that the tests run against (tests/install-stores.sh)",
     )
     parser.add_argument(
-        "-v", "--version", metavar="VERSION",
+        "-v",
+        "--version",
+        metavar="VERSION",
         help="another version of zc.buildout than buildout.cfg names",
     )
     options = parser.parse_args()
@@ -67,9 +70,7 @@ def set_up(buildout_version) -> None:
     versions = pinned_versions()
     if buildout_version:
         versions["zc.buildout"] = buildout_version
-    wanted = hashlib.sha256(
-        repr((sorted(versions.items()), sys.version, str(HERE))).encode()
-    ).hexdigest()
+    wanted = hashlib.sha256(repr((sorted(versions.items()), sys.version, str(HERE))).encode()).hexdigest()
     if not (PYTHON.exists() and STAMP.exists() and STAMP.read_text() == wanted):
         make_environment()
         install(versions)
@@ -87,7 +88,7 @@ def pinned_versions() -> dict:
         config.read(str(HERE / "buildout.cfg"))
         return dict(config["versions"])
     except (configparser.Error, KeyError, UnicodeError) as error:
-        raise Failed(f"buildout.cfg cannot be read, or has no [versions]: {error}")
+        raise Failed(f"buildout.cfg cannot be read, or has no [versions]: {error}") from error
 
 
 def make_environment() -> None:
@@ -106,9 +107,7 @@ def install_venv() -> None:
     """Debian keeps ensurepip, without which there is no pip, in a package of its own."""
     package = f"python{sys.version_info.major}.{sys.version_info.minor}-venv"
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise Failed(
-            f"This Python cannot make virtual environments. On Debian: apt-get install {package}"
-        )
+        raise Failed(f"This Python cannot make virtual environments. On Debian: apt-get install {package}")
     print(f"Installing {package}", flush=True)
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
     hint = f"{package} could not be installed; what failed stands above."

@@ -36,16 +36,33 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3, help="(default: 3)")
     parser.add_argument("--sizes", nargs="+", default=list(SIZES), choices=list(SIZES))
     parser.add_argument(
-        "--only", choices=["get", "put", "kinds", "durable", "crowd", "workers", "stop", "nodes", "heal", "million",
-                            "seaweedfs"],
+        "--only",
+        choices=[
+            "get",
+            "put",
+            "kinds",
+            "durable",
+            "crowd",
+            "workers",
+            "stop",
+            "nodes",
+            "heal",
+            "million",
+            "seaweedfs",
+        ],
         help="(default: all but the last two)",
     )
     parser.add_argument(
-        "--millions", type=int, default=1, metavar="N",
+        "--millions",
+        type=int,
+        default=1,
+        metavar="N",
         help="of files, in the embedded store, for --only million (default: 1; 10 take 12 GB of disk)",
     )
     parser.add_argument(
-        "--folder", type=Path, default=Path.cwd(),
+        "--folder",
+        type=Path,
+        default=Path.cwd(),
         help="where the programs keep their data (default: here). /tmp may be memory, where an fsync costs\n"
         "nothing; and where many files were removed in the last minutes, ext4 is slow to make new ones",
     )
@@ -95,8 +112,7 @@ def table(title: str, loads: dict[str, Callable[..., wrk.Load]], options) -> Non
         for name, load in loads.items():
             rounds[name].append(load(seconds=options.seconds, connections=32, cpu=OTHER_CPU))
     medians = {
-        name: wrk.Load(*(statistics.median(values) for values in zip(*runs)))
-        for name, runs in rounds.items()
+        name: wrk.Load(*(statistics.median(values) for values in zip(*runs))) for name, runs in rounds.items()
     }
     references = [name for name in (CONSTANT, NGINX) if name in medians]
     print(f"\n{title}, 32 connections" + "".join(f"{'/ ' + r:>24}" for r in references))
@@ -200,9 +216,7 @@ def durable(folder: Path, options) -> None:
         home = Path(tempfile.mkdtemp(dir=folder))
         rates["one fsync'd file at a time"].append(_fsynced_files(home, options.seconds))
         server = Sfss("--data", home / "data", "--no-access-log", cpu=GATEWAY_CPU)
-        load = wrk.put(
-            server.port, 10240, folder, seconds=options.seconds, connections=64, cpu=OTHER_CPU
-        )
+        load = wrk.put(server.port, 10240, folder, seconds=options.seconds, connections=64, cpu=OTHER_CPU)
         rates["PUT embedded"].append(load.rate)
         server.stop()
         shutil.rmtree(home)
@@ -214,9 +228,7 @@ def durable(folder: Path, options) -> None:
 
 def crowded(folder: Path, options) -> None:
     """GET with 1,000 idle connections and 200 uploads of a byte a second, and without them."""
-    server = Sfss(
-        "--data", folder / "crowd", "--no-access-log", "--upload-timeout", 600, cpu=GATEWAY_CPU
-    )
+    server = Sfss("--data", folder / "crowd", "--no-access-log", "--upload-timeout", 600, cpu=GATEWAY_CPU)
     assert ask(server.port, request("PUT", f"/file?path={PATH}", os.urandom(10240))).status == 200
     alone: list[wrk.Load] = []
     crowd: list[wrk.Load] = []

@@ -88,7 +88,11 @@ def _kinds(servers: dict[bool, Sfss]) -> list[Kind]:
         "Connection": "keep-alive", "Referer": "http://test/", "Cookie": "session=0123456789abcdef; theme=dark",
         "Sec-Fetch-Dest": "image", "Sec-Fetch-Mode": "no-cors", "Sec-Fetch-Site": "same-origin", "Priority": "u=5",
     }  # fmt: skip
-    traced = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "X-Trace-Id": "7", "X-Any": "ä"}
+    traced = {
+        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "X-Trace-Id": "7",
+        "X-Any": "ä",
+    }
     return [
         Kind("plain GET", get(), "plain GET"),
         Kind("If-None-Match (304)", get(headers={"If-None-Match": etag}), "plain GET", status="3xx"),

@@ -17,12 +17,12 @@ import aiomcache
 import uvloop
 from aiohttp import web
 
-from sfss.runtime.malloc import keep_large_blocks
+from sfss.config.gateway import Settings
 from sfss.errors import NotFound
 from sfss.memcache.keys import memcache_key
 from sfss.models import FileInfo, StoredFile, etag_of
+from sfss.runtime.malloc import keep_large_blocks
 from sfss.service import FileService
-from sfss.config.gateway import Settings
 from sfss.stores.base import Store
 from sfss.web.api.gateway import make_server
 from tests.programs import Program, free_port

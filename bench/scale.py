@@ -50,9 +50,7 @@ def stopped_proxy(folder: Path, options) -> None:
     """GET over three twemproxies, one of which is stopped for a while."""
     memcached, store = start_memcached(cpu=1)
     proxies = [start_nutcracker(folder, [store]) for _ in range(3)]
-    server = Sfss(
-        *proxy_flags([port for _, port in proxies]), "--no-access-log", cpu=0
-    )
+    server = Sfss(*proxy_flags([port for _, port in proxies]), "--no-access-log", cpu=0)
     _put(server, 10240)
     load = {"connections": 32, "cpu": 1}
     quiet, hit, recoveries = [], [], []

@@ -53,9 +53,13 @@ class SeaweedFS:
         place = json.loads(ask(self.ports["master"], request("GET", "/dir/assign")).body)
         boundary = "a-file"
         form = (
-            f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="file.bin"\r\n'
-            "Content-Type: application/octet-stream\r\n\r\n"
-        ).encode() + content + f"\r\n--{boundary}--\r\n".encode()
+            (
+                f'--{boundary}\r\nContent-Disposition: form-data; name="file"; filename="file.bin"\r\n'
+                "Content-Type: application/octet-stream\r\n\r\n"
+            ).encode()
+            + content
+            + f"\r\n--{boundary}--\r\n".encode()
+        )
         target = f"/{place['fid']}"
         headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
         assert ask(self.ports["volume"], request("POST", target, form, headers)).status == 201
@@ -79,15 +83,23 @@ def beside(folder: Path, options) -> None:
         for port, place in gets.values():
             assert _get(port, place) == content
         puts = {SFSS: (server.port, "/file?path=bench/put/"), FILER: (filer, "/bench/put/")}
-        _table("GET 10 KB", {
-            name: lambda at=at, **load: wrk.get(*at, **load) for name, at in gets.items()
-        }, options)
-        _table("PUT 10 KB", {
-            name: lambda at=at, **load: wrk.put(at[0], SIZE, folder, prefix=at[1], **load)
-            for name, at in puts.items()
-        }, options)
+        _table(
+            "GET 10 KB",
+            {name: lambda at=at, **load: wrk.get(*at, **load) for name, at in gets.items()},
+            options,
+        )
+        _table(
+            "PUT 10 KB",
+            {
+                name: lambda at=at, **load: wrk.put(at[0], SIZE, folder, prefix=at[1], **load)
+                for name, at in puts.items()
+            },
+            options,
+        )
         version = re.search(r"version (\S+ \S+)", _version())[1]
-        print(f"  memory: sfss {server.resident_mb():.0f} MB, SeaweedFS {version} {other.program.resident_mb():.0f} MB")
+        print(
+            f"  memory: sfss {server.resident_mb():.0f} MB, SeaweedFS {version} {other.program.resident_mb():.0f} MB"
+        )
     finally:
         other.program.stop()
         server.stop()

@@ -36,8 +36,8 @@ from sfss.errors import (
     Unauthorized,
 )
 from sfss.models import FileInfo, etag_of
-from sfss.paths import PLAIN_IN_A_URL, check_path
 from sfss.network_errors import reason_of
+from sfss.paths import PLAIN_IN_A_URL, check_path
 from sfss.signing import signed_query
 
 DEFAULT_URL = "http://127.0.0.1:8255"

@@ -51,7 +51,9 @@ class _Finder(MetaPathFinder):
     def __init__(self, place: Path):
         suffix = importlib.machinery.EXTENSION_SUFFIXES[0]
         self._files = {
-            file.name.removesuffix(suffix): str(file) for file in place.iterdir() if file.name.endswith(suffix)
+            file.name.removesuffix(suffix): str(file)
+            for file in place.iterdir()
+            if file.name.endswith(suffix)
         }
 
     def find_spec(self, name: str, path: Sequence[str] | None, target: object = None):

@@ -15,9 +15,7 @@ PLAIN_IN_A_URL = "/!$&'()*+,;=:@"
 
 #: No control characters (Unicode category Cc), no backslash, no surrogates (they are not
 #: UTF-8), no empty part, and no part that is ``.`` or ``..``.
-_VALID = re.compile(
-    r"(?:(?!\.\.?(?:/|\Z))[^\x00-\x1f\x7f-\x9f\\/\ud800-\udfff]+(?:/(?!\Z)|\Z))+", re.ASCII
-)
+_VALID = re.compile(r"(?:(?!\.\.?(?:/|\Z))[^\x00-\x1f\x7f-\x9f\\/\ud800-\udfff]+(?:/(?!\Z)|\Z))+", re.ASCII)
 
 
 def is_valid_path(path: str) -> bool:

@@ -9,14 +9,13 @@ from collections.abc import Awaitable, Callable, Iterable
 from typing import Any, Generic, TypeVar
 
 from sfss.admission import SMALL, Admission, Room
+from sfss.completion import Completion, WriteCompletion
 from sfss.errors import FileTooLarge
+from sfss.metrics.events import StateChange
 from sfss.metrics.families import Family
 from sfss.models import Precondition
-from sfss.metrics.events import StateChange
 from sfss.paths import check_path, is_valid_path
-from sfss.completion import Completion, WriteCompletion
 from sfss.stores.base import EVENTS, AnswersAtOnce, HasNodes, Stats, Store
-
 
 __all__ = ["EVENTS", "FileService", "Stats"]
 
@@ -96,9 +95,7 @@ class FileService:
             and self._at_once.begin_put(path, content, precondition, completion)
         )
 
-    def begin_delete(
-        self, path: str, precondition: Precondition | None, completion: WriteCompletion
-    ) -> bool:
+    def begin_delete(self, path: str, precondition: Precondition | None, completion: WriteCompletion) -> bool:
         """The result is None."""
         return (
             self._at_once is not None

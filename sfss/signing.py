@@ -28,9 +28,7 @@ def sign(key: str, method: str, path: str, expires: int, limit: int | None = Non
     return base64.urlsafe_b64encode(digest).rstrip(b"=").decode()
 
 
-def signed_query(
-    key: str, method: str, path: str, *, lifetime: float, limit: int | None = None
-) -> str:
+def signed_query(key: str, method: str, path: str, *, lifetime: float, limit: int | None = None) -> str:
     """The query string that lets its bearer do *method* on *path* for *lifetime* seconds.
 
     :raises InvalidRequest: if that cannot be signed.
@@ -82,6 +80,4 @@ def check(
 
 def _is_number(text: str | None) -> bool:
     # One way to write each number, so that there is one text that is signed.
-    return bool(
-        text and len(text) <= 15 and text.isascii() and text.isdigit() and str(int(text)) == text
-    )
+    return bool(text and len(text) <= 15 and text.isascii() and text.isdigit() and str(int(text)) == text)

@@ -71,9 +71,7 @@ def twemproxies(tmp_path_factory) -> Iterator[list[int]]:
     need("memcached", "nutcracker")
     folder = tmp_path_factory.mktemp("twemproxy")
     nodes = [programs.start_memcached() for _ in range(3)]
-    proxies = [
-        programs.start_nutcracker(folder, [port for _, port in nodes]) for _ in range(3)
-    ]
+    proxies = [programs.start_nutcracker(folder, [port for _, port in nodes]) for _ in range(3)]
     yield [port for _, port in proxies]
     for program, _ in [*proxies, *nodes]:
         program.stop()
@@ -129,9 +127,7 @@ async def proxy_store(request) -> AsyncIterator[ProxyStore]:
 
 
 def pool(ports: list[int], limits: Limits = LIMITS, request_timeout: float = 8.0) -> ProxyStore:
-    return ProxyStore(
-        [("127.0.0.1", port) for port in ports], limits=limits, request_timeout=request_timeout
-    )
+    return ProxyStore([("127.0.0.1", port) for port in ports], limits=limits, request_timeout=request_timeout)
 
 
 async def until(condition, seconds: float = 10.0) -> None:

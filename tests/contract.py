@@ -117,10 +117,7 @@ class StoreContract:
     async def test_of_many_that_must_be_first_one_is(self, store: Store):
         path = f"contract/race-{random.random()}"
         outcomes = await asyncio.gather(
-            *(
-                store.put(path, b"%d" % n, Precondition(if_none_match=ANY))
-                for n in range(50)
-            ),
+            *(store.put(path, b"%d" % n, Precondition(if_none_match=ANY)) for n in range(50)),
             return_exceptions=True,
         )
         won = [n for n, outcome in enumerate(outcomes) if isinstance(outcome, FileInfo)]
@@ -145,9 +142,7 @@ class StoreContract:
                     await store.get(path)
 
     async def test_many_at_once_are_not_mixed_up(self, store: Store):
-        contents = {
-            f"contract/many/{n}": random.Random(n).randbytes(n * 37 % 5000) for n in range(300)
-        }
+        contents = {f"contract/many/{n}": random.Random(n).randbytes(n * 37 % 5000) for n in range(300)}
         await asyncio.gather(*(store.put(path, c) for path, c in contents.items()))
         for _ in range(3):
             asked = random.sample(list(contents), len(contents))

@@ -80,24 +80,27 @@ def ask(port: int, data: bytes) -> Answer:
         return client.ask(data)
 
 
-def request(
-    method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None
-) -> bytes:
+def request(method: str, target: str, body: bytes = b"", headers: dict[str, str] | None = None) -> bytes:
     lines = {"Host": "test", **(headers or {})}
     if body or method in ("PUT", "POST"):
         lines.setdefault("Content-Length", str(len(body)))
     head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
-    return f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode("utf-8") + body
+    return f"{method} {target} HTTP/1.1\r\n{head}\r\n".encode() + body
 
 
 def form(
     content: bytes, field: str = "upload_file", boundary: str = "b0undary", before: bytes = b""
 ) -> tuple[bytes, dict[str, str]]:
     """The body of a form with one file, and its headers."""
-    body = before + (
-        f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"; filename="f"\r\n'
-        f"Content-Type: application/octet-stream\r\n\r\n"
-    ).encode() + content + f"\r\n--{boundary}--\r\n".encode()
+    body = (
+        before
+        + (
+            f'--{boundary}\r\nContent-Disposition: form-data; name="{field}"; filename="f"\r\n'
+            f"Content-Type: application/octet-stream\r\n\r\n"
+        ).encode()
+        + content
+        + f"\r\n--{boundary}--\r\n".encode()
+    )
     return body, {"Content-Type": f"multipart/form-data; boundary={boundary}"}
 
 

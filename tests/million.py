@@ -7,11 +7,11 @@ from pathlib import Path
 
 from sfss.models import etag_of
 from sfss.replication.catalog import FILE_NAME, Catalog
-from sfss.replication.resolve import Rules
-from sfss.replication.digests import digests_of
-from sfss.replication.replica import Replica
-from sfss.replication.merkle import digest_of, leaf_of
 from sfss.replication.clock import Version, stamp_of
+from sfss.replication.digests import digests_of
+from sfss.replication.merkle import digest_of, leaf_of
+from sfss.replication.replica import Replica
+from sfss.replication.resolve import Rules
 from tests.programs import SfssNode, free_port
 
 #: A file system allows so many names for one file (ext4: 65,000).
@@ -34,8 +34,15 @@ def start_two_nodes(home: Path, count: int) -> list[SfssNode]:
     make(home / "1", count)
     return [
         SfssNode(
-            home / str(number), "--names", "exact", "--compare-interval", 3600, "--no-access-log",
-            "--node", f"http://127.0.0.1:{ports[1 - number]}", port=ports[number],
+            home / str(number),
+            "--names",
+            "exact",
+            "--compare-interval",
+            3600,
+            "--no-access-log",
+            "--node",
+            f"http://127.0.0.1:{ports[1 - number]}",
+            port=ports[number],
         )
         for number in range(2)
     ]
@@ -77,9 +84,7 @@ def _fill(queue: Path, count: int) -> None:
 
     catalog.count_again(range(len(tree.leaves)))  # all of them are to be saved
     database = sqlite3.connect(queue / FILE_NAME)
-    database.executemany(
-        "INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", sorted(rows())
-    )
+    database.executemany("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", sorted(rows()))
     database.executemany(
         "UPDATE state SET value = ? WHERE name = ?",
         [(count, "files"), (size, "bytes"), (stamp_of(1_700_000_000) + count, "last_stamp")],

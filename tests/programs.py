@@ -165,9 +165,7 @@ def start_memcached(
     return program, port
 
 
-def start_nutcracker(
-    folder: Path, servers: Sequence[int], port: int | None = None
-) -> tuple[Program, int]:
+def start_nutcracker(folder: Path, servers: Sequence[int], port: int | None = None) -> tuple[Program, int]:
     """A twemproxy over the memcached *servers*: any of several can serve any key of them."""
     port = port or free_port()
     config = folder / f"nutcracker-{port}.yml"
@@ -176,9 +174,7 @@ def start_nutcracker(
         "  timeout: 5000\n  server_connections: 4\n  servers:\n"
         + "".join(f"   - 127.0.0.1:{server}:1\n" for server in servers)
     )
-    program = Program(
-        [find("nutcracker"), "-c", config, "-a", "127.0.0.1", "-s", free_port()], cwd=folder
-    )
+    program = Program([find("nutcracker"), "-c", config, "-a", "127.0.0.1", "-s", free_port()], cwd=folder)
     program.wait_for_port(port)
     return program, port
 

@@ -12,16 +12,16 @@ from hashlib import sha256
 from pathlib import Path
 
 from sfss.errors import SfssError
-from sfss.replication.responses import Answers, tells
-from sfss.replication.requests import Conversation, Resends, compare, deliver
 from sfss.replication.catalog import Catalog
 from sfss.replication.changes import BadMessage, decode
-from sfss.replication.resolve import Rules
+from sfss.replication.clock import Version, stamp_of
 from sfss.replication.digests import digests_of
+from sfss.replication.merkle import leaf_of
 from sfss.replication.operations import Delete, Operation, Outcome, Put
 from sfss.replication.replica import Replica
-from sfss.replication.merkle import leaf_of
-from sfss.replication.clock import Version, stamp_of
+from sfss.replication.requests import Conversation, Resends, compare, deliver
+from sfss.replication.resolve import Rules
+from sfss.replication.responses import Answers, tells
 from tests.disk import Disk, make_folder
 
 STEPS = ("written", "logged", "placed", "committed")
@@ -169,9 +169,7 @@ class SimulatedNode:
         catalog = self.replica.catalog
         found = catalog._database.execute("SELECT neighbour, count(*) FROM queue GROUP BY neighbour")
         waiting = dict(found.fetchall())
-        assert {n: catalog.queue_length(n) for n in self.peers} == {
-            n: waiting.get(n, 0) for n in self.peers
-        }
+        assert {n: catalog.queue_length(n) for n in self.peers} == {n: waiting.get(n, 0) for n in self.peers}
 
     def files(self) -> dict[str, str]:
         """SHA-256 by path, of what the catalog says; it must be what lies on the disk."""

@@ -288,9 +288,7 @@ def test_slow_uploads_keep_nobody_from_reading(tmp_path):
 
 
 def test_a_file_that_is_larger_than_was_thought_waits_for_room(tmp_path):
-    server = Sfss(
-        "--data", tmp_path, "--max-bytes-in-flight", 3_000_000, "--admission-timeout", 5
-    )
+    server = Sfss("--data", tmp_path, "--max-bytes-in-flight", 3_000_000, "--admission-timeout", 5)
     assert ask(server.port, request("PUT", "/file?path=f", b"x" * 2_000_000)).status == 200
     for headers in ({}, {"X-Slow": "please"}):
         with RawClient(server.port) as upload, RawClient(server.port) as reader:
@@ -313,7 +311,9 @@ def test_clients_that_are_gone_at_once_leave_no_connection_open(tmp_path):
             client.ask(request("GET", "/file?path=none", headers={"X-Slow": "1"}))
         with RawClient(server.port) as client:
             client.send(
-                request("PUT", "/file?path=f", headers={"Content-Length": "2000000", "Expect": "100-continue"})
+                request(
+                    "PUT", "/file?path=f", headers={"Content-Length": "2000000", "Expect": "100-continue"}
+                )
             )
         with RawClient(server.port) as client:
             client.send(request("PUT", "/file?path=f", b"x" * 100_000)[:-1])

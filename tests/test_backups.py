@@ -75,7 +75,9 @@ def test_a_copy_under_load_is_one_moment_and_all_that_was_acknowledged_before(tm
     assert "364 files" in done.stdout
     server.stop()
     assert (tmp_path / "copy.sqlite3").stat().st_mode & 0o777 == 0o600
-    assert [f.name for f in tmp_path.iterdir()].count("copy.sqlite3") == 1 and len(list(tmp_path.iterdir())) == 2
+    assert [f.name for f in tmp_path.iterdir()].count("copy.sqlite3") == 1 and len(
+        list(tmp_path.iterdir())
+    ) == 2
     restored = sfss("restore", "--data", tmp_path / "new", tmp_path / "copy.sqlite3")
     assert restored.returncode == 0, restored.stderr
     server = Sfss("--data", tmp_path / "new")

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sfss.paths import is_valid_path
-from sfss.replication.digests import digests_of
 from sfss.replication.changes import BadMessage, Change, decode, decode_first, encode
 from sfss.replication.clock import FINAL, Clock, Version, seconds_of, stamp_of
+from sfss.replication.digests import digests_of
 
 NODE = "0123456789abcdef"
 

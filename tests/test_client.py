@@ -1,6 +1,7 @@
 """The client library against the real server, and against one that fails."""
 
 import asyncio
+
 import pytest
 from aiohttp import web
 
@@ -97,7 +98,7 @@ async def failing():
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    async with Client("http://%s:%s" % runner.addresses[0]) as client:
+    async with Client("http://{}:{}".format(*runner.addresses[0])) as client:
         yield client, answers, seen
     await runner.cleanup()
 

@@ -6,12 +6,12 @@ from hashlib import sha1
 import pytest
 
 from sfss.models import etag_of
-from sfss.replication.entries import Entry
 from sfss.replication.changes import Change
-from sfss.replication.resolve import is_newer
-from sfss.replication.digests import Digests, digests_of
-from sfss.replication.operations import Adopt
 from sfss.replication.clock import Version
+from sfss.replication.digests import Digests, digests_of
+from sfss.replication.entries import Entry
+from sfss.replication.operations import Adopt
+from sfss.replication.resolve import is_newer
 from tests import shattered
 from tests.cluster import Cluster
 from tests.http import ask, request

@@ -166,7 +166,10 @@ def test_the_commands_speak_to_nodes(tmp_path, names):
 
 # Locales in which Python takes names of files for ASCII or Latin-1.
 
-LOCALES = [{"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}, {"LC_ALL": "POSIX", "PYTHONUTF8": "0"}]
+LOCALES = [
+    {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"},
+    {"LC_ALL": "POSIX", "PYTHONUTF8": "0"},
+]
 NAME = "ü/名前.txt"
 
 

@@ -58,7 +58,9 @@ def test_what_is_made_of_other_sources_is_not_used(tmp_path):
 
     def kind() -> str:
         environment = {name: v for name, v in os.environ.items() if name != compiled.PURE_VARIABLE}
-        done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True)
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True
+        )
         return done.stdout.decode().strip()
 
     assert kind() == "compiled"

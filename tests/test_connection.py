@@ -344,9 +344,7 @@ async def test_what_the_proxy_has_not_read_when_we_give_up_never_happens():
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
-    connection = await Connection.open(
-        "127.0.0.1", port, connect_timeout=1, operation_timeout=0.3
-    )
+    connection = await Connection.open("127.0.0.1", port, connect_timeout=1, operation_timeout=0.3)
     with pytest.raises(ConnectionLost):
         await connection.set(b"key", b"old", soon())
     await asyncio.sleep(1)

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from sfss.replication.responses import Answers
 from sfss.replication.operations import Adopt
+from sfss.replication.responses import Answers
 from tests import shattered
 from tests.simulation import STEPS, SimulatedNode, World
 
@@ -164,7 +164,13 @@ def test_what_is_acknowledged_outlives_a_power_cut(history, skews):
 
 def story(*actions, power_is_cut_at="A"):
     """What was acknowledged in *actions* is there, though A loses its power at the end."""
-    run(MESH, [*actions, ("cut power", power_is_cut_at)], dict.fromkeys("ABC", 0.0), comparing=False, power=True)
+    run(
+        MESH,
+        [*actions, ("cut power", power_is_cut_at)],
+        dict.fromkeys("ABC", 0.0),
+        comparing=False,
+        power=True,
+    )
 
 
 def test_what_is_acknowledged_is_in_the_log_on_disk():
@@ -172,7 +178,10 @@ def test_what_is_acknowledged_is_in_the_log_on_disk():
 
 
 def test_a_segment_that_was_used_before_is_on_disk_too():
-    story(*[action for n in range(4) for action in (("put", "A", "a", n), ("checkpoint", "A"))], ("put", "A", "a", 5))
+    story(
+        *[action for n in range(4) for action in (("put", "A", "a", n), ("checkpoint", "A"))],
+        ("put", "A", "a", 5),
+    )
 
 
 @pytest.mark.parametrize("step", ["place", "_change_queues", "_save_state", "append"])
@@ -378,7 +387,7 @@ def test_a_node_that_was_away_for_long_brings_nothing_deleted_back(world):
     fill(world)
     world.settle()
     away_for_long(world, "C")
-    for number in range(0, 20):
+    for number in range(20):
         world.delete("A", f"f/{number}")
     world.put("C", "only/here", b"unsent")
     for _ in range(3):

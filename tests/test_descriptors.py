@@ -79,7 +79,10 @@ def test_an_odd_expectation_is_answered_in_our_form(tmp_path, target):
     server.stop()
 
 
-@pytest.mark.parametrize("accept", ["application/openmetrics-text;version=abc", "application/openmetrics-text; version=1.0.0", "x", "*/*"])
+@pytest.mark.parametrize(
+    "accept",
+    ["application/openmetrics-text;version=abc", "application/openmetrics-text; version=1.0.0", "x", "*/*"],
+)
 def test_metrics_for_whatever_is_accepted(tmp_path, accept):
     server = Sfss("--data", tmp_path)
     answer = ask(server.port, request("GET", "/metrics", headers={"Accept": accept}))

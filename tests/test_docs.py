@@ -13,8 +13,8 @@ from urllib.parse import quote
 import pytest
 import yaml
 
-from sfss.config.node import NodeSettings
 from sfss.config.gateway import FIELDS
+from sfss.config.node import NodeSettings
 from sfss.config.server import fields_of
 from tests.conftest import need
 from tests.http import ask, request
@@ -108,7 +108,11 @@ class Prometheus:
         )
         self.port = free_port()
         self._program = Program(
-            [find("prometheus"), f"--config.file={folder}/prometheus.yml", f"--storage.tsdb.path={folder}/data"]
+            [
+                find("prometheus"),
+                f"--config.file={folder}/prometheus.yml",
+                f"--storage.tsdb.path={folder}/data",
+            ]
             + [f"--web.listen-address=127.0.0.1:{self.port}"]
         )
         self._program.wait_for_port(self.port)
@@ -194,7 +198,8 @@ def test_alerts_look_at_what_there_is(prometheus):
 
 
 def test_a_node_exposes_nothing_that_it_cannot_have(prometheus):
-    routes = {sample["metric"]["route"] for sample in prometheus.query('sfss_requests_total{instance=~".*"} ' "and on (instance) sfss_node_files")}
+    query = 'sfss_requests_total{instance=~".*"} and on (instance) sfss_node_files'
+    routes = {sample["metric"]["route"] for sample in prometheus.query(query)}
     assert "/file" not in routes and "/files" not in routes and "/{path}" in routes
 
 
@@ -235,7 +240,15 @@ def test_nginx_before_a_node_opens_nothing(conf, tmp_path):
     nginx, port = nginx_before_a_node(tmp_path, node, conf, writers="10.0.0.0/24")
     for method, target in (("PUT", "/new"), ("PUT", "/new.png"), ("DELETE", there), ("POST", there)):
         assert ask(port, request(method, target, b"x")).status == 403, method  # not from this address
-    for target in ("/_status", "/metrics", "/_replication", "/_page", "/_page/", "/_page/page.json", "/%5fstatus"):
+    for target in (
+        "/_status",
+        "/metrics",
+        "/_replication",
+        "/_page",
+        "/_page/",
+        "/_page/page.json",
+        "/%5fstatus",
+    ):
         assert ask(port, request("GET", target)).status == 404, target
         assert ask(port, request("POST", target, b"x")).status == 404, target
     for target in ("/.sfss/owner", "/.sfss/x.png"):

@@ -13,12 +13,12 @@ from pathlib import Path
 import pytest
 
 from sfss.client import Client
+from sfss.config.gateway import Settings
 from sfss.errors import Forbidden, Unauthorized
 from sfss.http.messages import Headers, Request
-from sfss.config.gateway import Settings
-from sfss.web.cors import ApiHeaders, Cors
 from sfss.web.auth import Auth
 from sfss.web.content_headers import is_active
+from sfss.web.cors import ApiHeaders, Cors
 from tests.http import Answer, RawClient, ask, form, request
 from tests.programs import ROOT, Sfss, SfssNode
 
@@ -120,7 +120,10 @@ async def test_the_client_and_the_commands_bring_it(guarded, tmp_path):
         (["--cors-origin", "example.org"], "'example.org' is not an origin"),
         (["--ssl"], "ssl needs both"),
         (["--sslcert", "a", "--sslkey", "b"], "add --ssl"),
-        (["--ssl", "--sslcert", "/nowhere", "--sslkey", "/nowhere"], "Cannot use sslcert /nowhere: No such file"),
+        (
+            ["--ssl", "--sslcert", "/nowhere", "--sslkey", "/nowhere"],
+            "Cannot use sslcert /nowhere: No such file",
+        ),
         (["--workers", "0"], "workers is '0'"),
         (["--write-token-file", ""], "write_token_file is empty"),
     ],
@@ -277,9 +280,7 @@ def test_the_command_signs(signing, tmp_path):
         [*command, "--limit", "3", "--key-file", tmp_path / "key"], cwd=ROOT, capture_output=True, text=True
     )
     assert status(signing, "PUT", done.stdout.strip().removeprefix(signing.url), body=b"abc") == 200
-    done = subprocess.run(
-        command, cwd=ROOT, capture_output=True, text=True, env={"SFSS_SIGNING_KEY": KEY}
-    )
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={"SFSS_SIGNING_KEY": KEY})
     assert status(signing, "PUT", done.stdout.strip().removeprefix(signing.url), body=b"abcd") == 200
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env={})
     assert done.returncode == 1 and "There is no key" in done.stderr
@@ -481,9 +482,7 @@ def test_tls(tmp_path):
     assert common_name(server.port, certificate) == "first"
     assert common_name(server.port, certificate, maximum=ssl.TLSVersion.TLSv1_2) == "first"
     with pytest.warns(DeprecationWarning), pytest.raises(OSError):
-        common_name(
-            server.port, certificate, minimum=ssl.TLSVersion.TLSv1, maximum=ssl.TLSVersion.TLSv1_1
-        )
+        common_name(server.port, certificate, minimum=ssl.TLSVersion.TLSv1, maximum=ssl.TLSVersion.TLSv1_1)
     # Plain HTTP is told nothing, and hurts nobody.
     with pytest.raises((EOFError, OSError)):
         ask(server.port, request("GET", "/healthz"))

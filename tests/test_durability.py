@@ -11,14 +11,14 @@ import time
 
 import pytest
 
+from sfss.disk.folder import Folder
 from sfss.errors import PreconditionFailed
 from sfss.models import Precondition
+from sfss.replication.clock import Version
 from sfss.replication.engine import Engine
 from sfss.replication.operations import Heal
 from sfss.replication.quorum import Quorums
-from sfss.replication.clock import Version
 from sfss.stores.directory import DirectoryStore
-from sfss.disk.folder import Folder
 from sfss.stores.sqlite import SqliteStore
 from tests.conftest import need
 from tests.disk import Disk, make_folder

@@ -522,7 +522,7 @@ def exchange_with(port: int, target: str, content: bytes, framing: str) -> tuple
         sender.join()
     raw, _, body = received.partition(b"\r\n\r\n")
     first, *lines = raw.decode().split("\r\n")
-    headers = dict((name.lower(), value) for name, _, value in (line.partition(": ") for line in lines))
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in lines)}
     if "chunked" in headers.get("transfer-encoding", ""):
         pieces = []
         while body:
@@ -579,7 +579,12 @@ async def test_what_the_application_does_not_answer_is_an_error():
     async def moved(request: web.Request) -> web.StreamResponse:
         raise web.HTTPFound("/elsewhere")
 
-    routes = (web.get("/cut", cut), web.get("/never", never), web.get("/head", head), web.get("/moved", moved))
+    routes = (
+        web.get("/cut", cut),
+        web.get("/never", never),
+        web.get("/head", head),
+        web.get("/moved", moved),
+    )
     routes += (web.get("/odd", odd),)
     async with bridged(*routes) as (port, _):
 

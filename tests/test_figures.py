@@ -9,9 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sfss.metrics.scoreboard import NOTE_BYTES, Scoreboard
-from sfss.metrics.families import Family, Histogram, counter, from_document, gauge, merged, seconds, to_document
 from sfss.metrics.aggregate import GONE, Aggregate, retire
+from sfss.metrics.families import (
+    Family,
+    Histogram,
+    counter,
+    from_document,
+    gauge,
+    merged,
+    seconds,
+    to_document,
+)
+from sfss.metrics.scoreboard import NOTE_BYTES, Scoreboard
 
 AMOUNTS = st.lists(st.integers(0, 2**40))
 

@@ -17,7 +17,13 @@ LIMIT = 1_000_000
 PART = b'Content-Disposition: form-data; name="upload_file"; filename="f"'
 
 
-def body(content: bytes, head: bytes = PART, boundary: bytes = b"bound", before: bytes = b"", end: bytes = b"--\r\n"):
+def body(
+    content: bytes,
+    head: bytes = PART,
+    boundary: bytes = b"bound",
+    before: bytes = b"",
+    end: bytes = b"--\r\n",
+):
     return before + b"--" + boundary + b"\r\n" + head + b"\r\n\r\n" + content + b"\r\n--" + boundary + end
 
 
@@ -79,7 +85,10 @@ def test_other_parts_are_passed_over_whatever_they_are(head):
     other = b"--bound\r\n" + (head + b"\r\n\r\n" if head else b"\r\n") + b"value\r\n"
     for step in (0, 1):
         assert read(body(b"content", before=other), step=step) == b"content"
-        assert read(body(b"content", end=b"\r\n") + other.removeprefix(b"--bound\r\n") + b"--bound--", step=step) == b"content"
+        assert (
+            read(body(b"content", end=b"\r\n") + other.removeprefix(b"--bound\r\n") + b"--bound--", step=step)
+            == b"content"
+        )
 
 
 @pytest.mark.parametrize("padding", [b" ", b"\t", b"   \t  "])
@@ -206,7 +215,9 @@ def server(tmp_path_factory):
     server.stop()
 
 
-@pytest.mark.parametrize("name", [b"\xfcber.txt", b"\x83\x5c.txt", b"\xc6\xc1\xca\xcc", b'a"b\\c', "名前".encode(), b"a;b"])
+@pytest.mark.parametrize(
+    "name", [b"\xfcber.txt", b"\x83\x5c.txt", b"\xc6\xc1\xca\xcc", b'a"b\\c', "名前".encode(), b"a;b"]
+)
 def test_curl_with_file_names_of_any_charset(server, tmp_path, name):
     need("curl")
     file = bytes(tmp_path) + b"/" + name

@@ -27,7 +27,12 @@ GOOD = {
     head(b"GET / HTTP/1.0", b"Connection: close, keep-alive\r\n"): ("GET", "/", 0, False),
     head(b"PUT /a HTTP/1.1", HOST + b"Content-Length: 5\r\n"): ("PUT", "/a", 5, True),
     head(b"PUT /a HTTP/1.1", HOST + b"Transfer-Encoding: Chunked\r\n"): ("PUT", "/a", -1, True),
-    head(b"PUT /a HTTP/1.1", HOST + b"Content-Length: 5\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"): ("PUT", "/a", 5, True),
+    head(b"PUT /a HTTP/1.1", HOST + b"Content-Length: 5\r\nConnection: Upgrade\r\nUpgrade: h2c\r\n"): (
+        "PUT",
+        "/a",
+        5,
+        True,
+    ),
     head(b"GET /a HTTP/1.1", HOST + b"Connection: Upgrade\r\nUpgrade: websocket\r\n"): ("GET", "/a", 0, True),
     head(b"GET http://t:80/a?b HTTP/1.1"): ("GET", "/a?b", 0, True),
     head(b"GET http://t?b HTTP/1.1"): ("GET", "/?b", 0, True),
@@ -208,7 +213,9 @@ def test_a_body_is_never_a_request(server):
         assert client.ask(request("GET", "/file?path=b")).body == smuggled
 
 
-@pytest.mark.parametrize("behind", [b"garbage\r\n\r\n", b"\x00", b"GET / HTTP/1.1\r\n\r\n", b"FOO / HTTP/1.1\r\nHost: t\r\n\r\n"])
+@pytest.mark.parametrize(
+    "behind", [b"garbage\r\n\r\n", b"\x00", b"GET / HTTP/1.1\r\n\r\n", b"FOO / HTTP/1.1\r\nHost: t\r\n\r\n"]
+)
 def test_a_whole_request_is_answered_whatever_follows(server, behind):
     with RawClient(server.port) as client:
         client.send(request("GET", "/file?path=victim") + behind)

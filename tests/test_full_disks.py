@@ -25,7 +25,9 @@ def server_on(disk: SmallDisk, kind: str, folder):
         flags = ["--storage", folder / "storage", "--queue", folder / "queue", "--names", "exact"]
         command = (*disk.inside, *SfssNode.command, "--port", 0)
     else:
-        flags = ["--data", folder / "data"] if kind == "embedded" else ["--store", f"directory:{folder}/files"]
+        flags = (
+            ["--data", folder / "data"] if kind == "embedded" else ["--store", f"directory:{folder}/files"]
+        )
         command = (*disk.inside, *Sfss.command)
 
     class Server(Sfss):

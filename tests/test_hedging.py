@@ -170,9 +170,7 @@ def test_the_estimate_follows_the_latencies():
 # Real proxies.
 
 
-async def test_a_stopped_proxy_costs_no_read_and_is_heard_when_it_goes_on(
-    twemproxies, tmp_path, monkeypatch
-):
+async def test_a_stopped_proxy_costs_no_read_and_is_heard_when_it_goes_on(twemproxies, tmp_path, monkeypatch):
     monkeypatch.setattr("sfss.memcache.endpoint.FIRST_PAUSE", 60.0)  # it is not tested again
     memcached, port = start_memcached()
     programs = [start_nutcracker(tmp_path, [port]) for _ in range(3)]

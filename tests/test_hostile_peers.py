@@ -5,11 +5,11 @@ from hashlib import sha1, sha256
 
 import pytest
 
-from sfss.replication.requests import Resends
 from sfss.replication.changes import Change, decode, encode
+from sfss.replication.clock import FINAL, Version, stamp_of
 from sfss.replication.digests import Digests, digests_of
 from sfss.replication.operations import Learn, Outcome
-from sfss.replication.clock import FINAL, Version, stamp_of
+from sfss.replication.requests import Resends
 from tests.cluster import Cluster, until
 from tests.http import ask, request
 from tests.programs import SfssNode
@@ -23,7 +23,9 @@ STAMP = stamp_of(NOW)
 
 def change(path: str, content: bytes | None, stamp: int = STAMP, size: int | None = None) -> Change:
     digests = None if content is None else digests_of(content)
-    return Change(path, Version(stamp, OTHER), len(content or b"") if size is None else size, digests, content)
+    return Change(
+        path, Version(stamp, OTHER), len(content or b"") if size is None else size, digests, content
+    )
 
 
 @pytest.fixture(params=[False, True], ids=["exact", "generated"])
@@ -70,7 +72,9 @@ def test_a_peer_cannot_give_a_content_another_sha1(home):
 
 
 def exchange(node: SfssNode, kind: str, changes: list[Change], **fields):
-    message = b"".join(encode(kind, changes, node=OTHER, process="p", names="exact", tells=[], left=0, **fields))
+    message = b"".join(
+        encode(kind, changes, node=OTHER, process="p", names="exact", tells=[], left=0, **fields)
+    )
     headers = {"Content-Type": "application/x-sfss-replication"}
     answer = ask(node.port, request("POST", "/_replication", message, headers))
     assert answer.status == 200, answer
@@ -103,7 +107,9 @@ def test_pushes_and_offers_that_are_refused(tmp_path):
 async def test_a_byte_that_changes_once_costs_half_a_second(tmp_path):
     """Not the pause of half a minute for what a peer cannot take; so a quorum does not fail by it, either."""
     content = bytes(range(256)) * 20
-    async with Cluster(tmp_path, *EXACT, "--write-quorum", "2", "--request-timeout", "8", links=PAIR) as cluster:
+    async with Cluster(
+        tmp_path, *EXACT, "--write-quorum", "2", "--request-timeout", "8", links=PAIR
+    ) as cluster:
         await cluster.put("A", "before", b"1")
         cluster.wires["AB"].flip_in(content[:1000])
         answer = await cluster.ask("A", "PUT", "/x", content)

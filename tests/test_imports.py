@@ -11,7 +11,14 @@ FLOORS = [
     {"sfss.compiled"},
     {"sfss"},  # the version
     {"sfss.errors"},
-    {"sfss.models", "sfss.paths", "sfss.completion", "sfss.signing", "sfss.node_proofs", "sfss.network_errors"},
+    {
+        "sfss.models",
+        "sfss.paths",
+        "sfss.completion",
+        "sfss.signing",
+        "sfss.node_proofs",
+        "sfss.network_errors",
+    },
     {"sfss.config.*"},
     {"sfss.metrics.*"},
     {"sfss.admission"},
@@ -156,7 +163,9 @@ def test_no_private_attribute_of_a_library_is_touched():
         own = {
             node.attr
             for node in ast.walk(tree)
-            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id in ("self", "cls")
+            if isinstance(node, ast.Attribute)
+            and isinstance(node.value, ast.Name)
+            and node.value.id in ("self", "cls")
         }
         own |= {
             node.name
@@ -169,7 +178,11 @@ def test_no_private_attribute_of_a_library_is_touched():
             if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
         }
         for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not _PUBLIC.fullmatch(node.attr):
+            if (
+                isinstance(node, ast.Attribute)
+                and node.attr.startswith("_")
+                and not _PUBLIC.fullmatch(node.attr)
+            ):
                 if node.attr not in own:
                     wrong.append(f"{module}: {ast.unparse(node)}")
     assert not wrong

@@ -291,7 +291,7 @@ def kill_under_load(folder, seconds: float, acknowledged: dict[str, bytes], run:
         server.kill()
 
     server = Sfss("--data", folder, "--no-access-log")
-    maybe = {path: content for path, content in under_way.values()}
+    maybe = dict(under_way.values())
     with RawClient(server.port) as client:
         for path in acknowledged.keys() | maybe.keys():
             answer = client.ask(get(path))

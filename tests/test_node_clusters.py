@@ -355,9 +355,7 @@ RARELY = ("--compare-interval", 600)  # too late for the tests that follow
 async def put_and_told_to_b_only(cluster: Cluster, how: str = "swallow") -> str:
     """A has told B that it tells C, and does not get to it."""
     if how == "refuse":
-        cluster.wires["AC"].answer(
-            b"HTTP/1.1 403 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
-        )
+        cluster.wires["AC"].answer(b"HTTP/1.1 403 No\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
     else:
         getattr(cluster.wires["AC"], how)()
     path = await cluster.put("A", "x", b"1")
@@ -598,7 +596,7 @@ async def test_through_a_proxy(tmp_path):
         await asyncio.gather(pump(reader, onward), pump(onward_reader, writer), return_exceptions=True)
 
     proxy = await asyncio.start_server(serve, "127.0.0.1", 0)
-    url = "http://127.0.0.1:%d" % proxy.sockets[0].getsockname()[1]
+    url = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
     async with Cluster(tmp_path, *EXACT, "--proxy", url, links={"A": "B", "B": "A"}) as cluster:
         await cluster.put("A", "x", b"1")
         await cluster.until_equal()

@@ -217,7 +217,9 @@ def test_over_http(tmp_path):
 
 async def test_a_node_that_has_the_secret_and_one_that_has_none(tmp_path):
     port, other = free_port(), free_port()
-    knows = SfssNode(tmp_path / "a", "--node-secret", SECRET, "--node", f"http://127.0.0.1:{other}", port=port)
+    knows = SfssNode(
+        tmp_path / "a", "--node-secret", SECRET, "--node", f"http://127.0.0.1:{other}", port=port
+    )
     open_one = SfssNode(tmp_path / "b", "--node", f"http://127.0.0.1:{port}", port=other)
     await asyncio.to_thread(knows.wait_for_line, "neighbour fails")
     await asyncio.to_thread(open_one.wait_for_line, "neighbour fails .*401")

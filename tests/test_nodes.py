@@ -70,7 +70,9 @@ def test_generated_names(generated, fast):
     before = int(time.time() * 1000)
     answer = send(generated, "PUT", f"/photos/cat.{fast}.jpg", CONTENT, **headers)
     assert answer.status == 201
-    match = re.fullmatch(rf"/photos/cat\.{fast}_([0-9]{{13}})_([0-9a-f]{{40}})\.jpg", answer.headers["location"])
+    match = re.fullmatch(
+        rf"/photos/cat\.{fast}_([0-9]{{13}})_([0-9a-f]{{40}})\.jpg", answer.headers["location"]
+    )
     assert match[2] == SHA1 == answer.headers["x-content-sha1"]
     assert before <= int(match[1]) <= time.time() * 1000
     assert json.loads(answer.body)["path"] == answer.headers["location"][1:]
@@ -327,8 +329,17 @@ def test_a_generated_name_may_become_too_long(generated):
 @pytest.fixture(scope="module")
 def closed(tmp_path_factory):
     node = SfssNode(
-        tmp_path_factory.mktemp("closed"), "--names", "exact", "--node", "http://127.0.0.1:9",
-        "--write-token", "writer", "--read-token", "reader", "--node-secret", "neighbour",
+        tmp_path_factory.mktemp("closed"),
+        "--names",
+        "exact",
+        "--node",
+        "http://127.0.0.1:9",
+        "--write-token",
+        "writer",
+        "--read-token",
+        "reader",
+        "--node-secret",
+        "neighbour",
     )
     yield node
     assert node.stop() == 0
@@ -420,7 +431,13 @@ def test_the_command_of_cockatiel_works(tmp_path):
     node = Program(
         [sys.executable, "-m", "sfss", "node", "-p", "0", "-H", "127.0.0.1"]
         + ["--storage", tmp_path / "s", "--queue", tmp_path / "q", "--url=http://10.1.1.1:8123/foo"]
-        + ["--node", "http://127.0.0.1:9", "--node=http://127.0.0.1:10/x", "--proxy=http://127.0.0.1:11", "-v"]
+        + [
+            "--node",
+            "http://127.0.0.1:9",
+            "--node=http://127.0.0.1:10/x",
+            "--proxy=http://127.0.0.1:11",
+            "-v",
+        ]
     )
     port = int(node.wait_for_line(r"listening url=\S+:(\d+)")[1])
     answer = ask(port, request("PUT", "/x.txt", b"1"))
@@ -474,7 +491,9 @@ def test_verify_from_the_command_line(tmp_path):
     (node.storage / "put/by/hand").write_bytes(b"found")
     result = run("verify", *folders, *flags)
     assert result.returncode == 1
-    assert "1 damaged" in result.stdout and "1 found" in result.stdout and "could not be healed" in result.stderr
+    assert (
+        "1 damaged" in result.stdout and "1 found" in result.stdout and "could not be healed" in result.stderr
+    )
     node.stop()
     result = run("verify", *folders, *flags)
     assert result.returncode == 1

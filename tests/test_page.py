@@ -249,9 +249,10 @@ def test_it_fits_a_phone_and_works_by_keyboard(browser, server):
             until(browser, lambda: text(browser, "#state") == "Serving")
             width = browser.execute_script("return document.documentElement.scrollWidth")
             assert width <= 360, f"{scheme}: the page is {width} wide"
-            dark = browser.execute_script(
-                "return getComputedStyle(document.body).backgroundColor"
-            ) != "rgb(247, 247, 245)"
+            dark = (
+                browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+                != "rgb(247, 247, 245)"
+            )
             assert dark == (scheme == "dark")
         body = browser.find_element(By.TAG_NAME, "body")
         focused = []

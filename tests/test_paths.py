@@ -5,7 +5,22 @@ from hypothesis import strategies as st
 from sfss.errors import InvalidPath
 from sfss.paths import MAX_PATH_BYTES, check_path, is_valid_path
 
-GOOD = ["a", "a/b", "a.b", ".a", "..a", "a..", "...", "a/.b/..c", " ", "a b", "%2e", "?", "é/名前", "x" * 1024]
+GOOD = [
+    "a",
+    "a/b",
+    "a.b",
+    ".a",
+    "..a",
+    "a..",
+    "...",
+    "a/.b/..c",
+    " ",
+    "a b",
+    "%2e",
+    "?",
+    "é/名前",
+    "x" * 1024,
+]
 BAD = {
     "": "empty",
     "/": "begins",

@@ -10,8 +10,8 @@ from contextlib import asynccontextmanager
 import pytest
 
 from sfss.errors import FileTooLarge, NoStoreAvailable, NotFound, StoreFull, StoreRefused
+from sfss.memcache.endpoint import FIRST_PAUSE, Endpoint, Limits
 from sfss.memcache.errors import ConnectionLost, ProxyDown, ProxyRefused
-from sfss.memcache.endpoint import FIRST_PAUSE, Limits, Endpoint
 from sfss.web.app import PUBLISH_INTERVAL
 from tests import programs
 from tests.conftest import pool, until
@@ -241,9 +241,7 @@ async def test_a_large_value_under_way_does_not_hold_up_small_ones(make_pool):
             await healthy(command, writer)
 
     async with FakeProxy(answer) as proxy:
-        store = await make_pool(
-            proxy.port, limits=Limits(4, connect_timeout=1, operation_timeout=5)
-        )
+        store = await make_pool(proxy.port, limits=Limits(4, connect_timeout=1, operation_timeout=5))
         large = asyncio.ensure_future(store.get("large"))
         await begun.wait()
         await asyncio.sleep(0.05)

@@ -10,12 +10,12 @@ import pytest
 
 from sfss.errors import AlreadyDeleted, SfssError, StoreRefused, StoreUnusable
 from sfss.replication.changes import Change
-from sfss.replication.resolve import Rules
-from sfss.replication.digests import digests_of
-from sfss.replication.oplog import OpLog
-from sfss.replication.operations import Adopt, Delete, Heal, Learn, Outcome, Put
-from sfss.replication.replica import Replica
 from sfss.replication.clock import FINAL, Version, stamp_of
+from sfss.replication.digests import digests_of
+from sfss.replication.operations import Adopt, Delete, Heal, Learn, Outcome, Put
+from sfss.replication.oplog import OpLog
+from sfss.replication.replica import Replica
+from sfss.replication.resolve import Rules
 
 NOW = 1_750_000_000.0
 OTHER = "f" * 16
@@ -382,7 +382,7 @@ def test_changes_during_a_checkpoint_stay_in_the_log(home):
     do(replica, put("y", b"2"))
     replica.end_checkpoint(begun)
     (left,) = segments(home)
-    assert b"2" == left.read_bytes()[-1:]
+    assert left.read_bytes()[-1:] == b"2"
 
 
 # What is read again is what it was.

@@ -13,7 +13,12 @@ async def test_the_rules_hold_for_whoever_calls():
     with pytest.raises(FileTooLarge, match="at most 3 bytes"):
         await service.put("a", b"1234")
     room = service.admission.reads.room()
-    for call in (service.get("/a", room), service.stat("/a", room), service.put("/a", b""), service.delete("/a")):
+    for call in (
+        service.get("/a", room),
+        service.stat("/a", room),
+        service.put("/a", b""),
+        service.delete("/a"),
+    ):
         with pytest.raises(InvalidPath):
             await call
     # This store answers nothing at once.

@@ -1,8 +1,8 @@
 import pytest
 
-from sfss.errors import SettingsError
 from sfss.config.gateway import FIELDS, Settings, split_address
 from sfss.config.sources import load
+from sfss.errors import SettingsError
 
 
 def test_defaults():
@@ -20,9 +20,7 @@ def test_sources_in_rising_order(tmp_path):
     assert load({}, {"SFSS_PROXY": "c:3, d:4"}, str(file)).proxy == ("c:3", "d:4")
 
 
-@pytest.mark.parametrize(
-    "text, value", [("1", True), ("yes", True), ("False", False), ("off", False)]
-)
+@pytest.mark.parametrize("text, value", [("1", True), ("yes", True), ("False", False), ("off", False)])
 def test_booleans_of_the_environment(text, value):
     assert load({}, {"SFSS_ACCESS_LOG": text}).access_log is value
 

@@ -15,9 +15,7 @@ NOW = 1_800_000_000.0
 def checked(method="GET", path="a/b", expires="1800000100", limit=None, signature=None, now=NOW, keys=(KEY,)):
     if signature is None:
         signature = sign(KEY, "GET", "a/b", 1800000100)
-    return check(
-        keys, method, path, expires=expires, limit=limit, signature=signature, now=now
-    )
+    return check(keys, method, path, expires=expires, limit=limit, signature=signature, now=now)
 
 
 def test_what_was_signed_holds():

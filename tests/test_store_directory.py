@@ -7,13 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from sfss.errors import NotFound, PreconditionFailed, StoreUnusable
-from sfss.models import Precondition
-from sfss.disk import folder_reading
-from sfss.disk import folder
-from sfss.stores.directory import DirectoryStore
+from sfss.disk import folder, folder_reading
 from sfss.disk.folder import RESERVED, Folder
 from sfss.disk.openat import open_by_parts
+from sfss.errors import NotFound, PreconditionFailed, StoreUnusable
+from sfss.models import Precondition
+from sfss.stores.directory import DirectoryStore
 from tests.contract import StoreContract
 
 
@@ -168,7 +167,10 @@ async def test_several_stores_share_a_folder(store, tmp_path):
     writes = [s.put(f"same/{n % 3}", b"%d" % n) for n in range(60) for s in (store, other)]
     deletes = [other.delete(f"same/{n}") for n in range(3)]
     results = await asyncio.gather(*writes, *deletes, return_exceptions=True)
-    assert all(result is None or not isinstance(result, Exception) or isinstance(result, NotFound) for result in results)
+    assert all(
+        result is None or not isinstance(result, Exception) or isinstance(result, NotFound)
+        for result in results
+    )
     created = [
         s.put("once", b"%d" % n, Precondition(if_none_match=("*",)))
         for n in range(20)

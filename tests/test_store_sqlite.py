@@ -288,6 +288,8 @@ async def test_the_length_of_the_log_is_right_in_every_state(tmp_path):
         await stores[number % 2].put(f"f/{number % 7}", b"x" * 50_000)
         if number % 10 == 9:
             with contextlib.closing(sqlite3.connect(tmp_path / FILE_NAME)) as other:
-                other.execute(f"PRAGMA wal_checkpoint({('TRUNCATE', 'PASSIVE', 'RESTART')[number // 10 % 3]})")
+                other.execute(
+                    f"PRAGMA wal_checkpoint({('TRUNCATE', 'PASSIVE', 'RESTART')[number // 10 % 3]})"
+                )
     for store in stores:
         await store.close()

@@ -43,8 +43,6 @@ def test_memory_is_constant_whatever_clients_invent():
         request_metrics.record("/file", f"METHOD{n}", 200, 0, 0, n / 1000)
     assert len(request_metrics._series) == 1
     requests, latencies, *_ = request_metrics.families()
-    assert {key: n for key, n in requests.samples.items() if n} == {
-        ("/file", "other", "200"): 100_000
-    }
+    assert {key: n for key, n in requests.samples.items() if n} == {("/file", "other", "200"): 100_000}
     assert len(requests.samples) < 20
     assert len(latencies.samples["/file", "other"].buckets) < 300

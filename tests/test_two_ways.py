@@ -97,7 +97,20 @@ HEADERS = [
     {"X-Request-ID": "mine"},
     {"Expect": "the-unexpected"},
 ]
-ODD_PATHS = ["missing", "..", ".", "a//b", "a/", "x" * 1025, "x" * 700, "a%2Fb.txt", "a%00b", "%FF", "a%20b", "a+b"]
+ODD_PATHS = [
+    "missing",
+    "..",
+    ".",
+    "a//b",
+    "a/",
+    "x" * 1025,
+    "x" * 700,
+    "a%2Fb.txt",
+    "a%00b",
+    "%FF",
+    "a%20b",
+    "a+b",
+]
 
 
 @pytest.mark.parametrize("method", ["GET", "HEAD"])
@@ -124,7 +137,19 @@ def test_paths(ways, path):
 
 
 @pytest.mark.parametrize("method", ["PUT", "POST", "DELETE", "PATCH", "OPTIONS", "GET"])
-@pytest.mark.parametrize("target", ["/file", "/files", "/file?path=a&path=b", "/file?other=1", "/nothing", "/", "/healthz", "/file?path=a#b"])
+@pytest.mark.parametrize(
+    "target",
+    [
+        "/file",
+        "/files",
+        "/file?path=a&path=b",
+        "/file?other=1",
+        "/nothing",
+        "/",
+        "/healthz",
+        "/file?path=a#b",
+    ],
+)
 def test_targets(ways, method, target):
     if ways.kind == "node" and method in ("PUT", "DELETE"):
         return  # these are files there: what the first does is what the second finds
@@ -161,7 +186,12 @@ def test_writes(ways, size, headers):
 def test_forms(ways):
     if ways.kind == "node":
         return  # there a form is a file like others
-    for case in (form(b"content"), form(b"", before=b""), (form(b"x")[0][:-4], form(b"x")[1]), (b"x", form(b"x")[1])):
+    for case in (
+        form(b"content"),
+        form(b"", before=b""),
+        (form(b"x")[0][:-4], form(b"x")[1]),
+        (b"x", form(b"x")[1]),
+    ):
         engine, application = both(ways, put(ways, "form", *case))
         assert engine == application
 
@@ -199,9 +229,7 @@ NAMES = ["plain", "another", "missing", "head", "escaped", "part", "put", "bad",
 NAMES += ["delete", "chunked", "line break", "upgrade", "upgraded put"]
 
 
-@settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(names=st.lists(st.sampled_from(NAMES), min_size=1, max_size=8), data=st.data())
 def test_any_mixture_in_any_pieces_is_answered_in_order(ways, names, data):
     """Requests in a row on one connection, pipelined and cut anywhere, against one at a time."""
@@ -212,9 +240,7 @@ def test_any_mixture_in_any_pieces_is_answered_in_order(ways, names, data):
             expected.append(without_the_moment(client.ask(requests[name])))
     stream = b"".join(requests[name] for name in names)
     ends = [sum(len(requests[n]) for n in names[: i + 1]) for i in range(len(names))]
-    cuts = data.draw(
-        st.sets(st.one_of(st.sampled_from(ends), st.integers(1, len(stream) - 1)), max_size=8)
-    )
+    cuts = data.draw(st.sets(st.one_of(st.sampled_from(ends), st.integers(1, len(stream) - 1)), max_size=8))
     pauses = data.draw(st.lists(st.sampled_from([0, 0, 0.001, 0.003]), min_size=9, max_size=9))
     pieces = [stream[a:b] for a, b in zip([0, *sorted(cuts)], [*sorted(cuts), len(stream)])]
     with RawClient(ways.engine) as client:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from sfss.replication.operations import Adopt, Delete
 from sfss.disk.folder import Folder
+from sfss.replication.operations import Adopt, Delete
 from tests.conftest import cannot, need
 from tests.http import Answer, ask, request
 from tests.programs import (
@@ -286,7 +286,7 @@ def test_made_folders_are_synced_in_their_parents(tmp_path, monkeypatch):
     from sfss.disk import folder as module
 
     synced = []
-    monkeypatch.setattr(module, "sync_folder", lambda place: synced.append(place))
+    monkeypatch.setattr(module, "sync_folder", synced.append)
     module.make_folders(tmp_path / "a" / "b" / "c", mode=0o700)
     assert synced == [tmp_path, tmp_path / "a", tmp_path / "a" / "b"]
     assert (tmp_path / "a/b/c").stat().st_mode & 0o777 == 0o700

@@ -246,7 +246,7 @@ def test_one_worker_reloads_as_well(tmp_path):
     server.wait_for_line("the new settings cannot be used.*max_file_size is -5")
     assert ask(server.port, put("a", b"x" * 2001)).status == 413
     until(lambda: len(server.workers) == 3)
-    config.write_text("workers = 1\nhost = \"localhost\"\n")
+    config.write_text('workers = 1\nhost = "localhost"\n')
     server.send(signal.SIGHUP)
     server.wait_for_line("host and port change at the next start only")
     until(lambda: len(server.workers) == 1)

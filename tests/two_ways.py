@@ -12,13 +12,13 @@ from pathlib import Path
 import uvloop
 from aiohttp import web
 
-from sfss.config.credentials import Credentials
-from sfss.memcache.endpoint import Limits
 from sfss.cli.node import make_node
+from sfss.config.credentials import Credentials
+from sfss.config.gateway import Settings
 from sfss.config.node import NodeSettings
+from sfss.memcache.endpoint import Limits
 from sfss.metrics.aggregate import Aggregate
 from sfss.service import FileService
-from sfss.config.gateway import Settings
 from sfss.stores.pool import ProxyStore
 from sfss.stores.sqlite import SqliteStore
 from sfss.web.api.gateway import make_server

@@ -16,22 +16,13 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sfss import __version__
-from sfss.cli import backups
-from sfss.cli import transfers
-from sfss.cli import node
-from sfss.runtime import logs
 from sfss.admission import Admission
-from sfss.runtime.malloc import keep_large_blocks
-from sfss.compiled import kind
+from sfss.cli import backups, node, transfers
 from sfss.client import DEFAULT_URL, SERVERS, Client
+from sfss.compiled import kind
 from sfss.config.credentials import Credentials
-from sfss.errors import SettingsError, SfssError
-from sfss.memcache.endpoint import Limits
-from sfss.config.node import NodeSettings
-from sfss.metrics.aggregate import Aggregate
-from sfss.runtime import master
-from sfss.service import FileService
 from sfss.config.gateway import FIELDS, Settings, split_address
+from sfss.config.node import NodeSettings
 from sfss.config.server import ServerSettings, fields_of
 from sfss.config.sources import (
     CA_VARIABLE,
@@ -41,13 +32,19 @@ from sfss.config.sources import (
     URL_VARIABLE,
     load,
 )
+from sfss.errors import SettingsError, SfssError
+from sfss.memcache.endpoint import Limits
+from sfss.metrics.aggregate import Aggregate
+from sfss.runtime import logs, master
+from sfss.runtime.malloc import keep_large_blocks
+from sfss.service import FileService
 from sfss.signing import METHODS
 from sfss.stores.base import Store
 from sfss.stores.directory import DirectoryStore
 from sfss.stores.pool import ProxyStore
 from sfss.stores.sqlite import SqliteStore
-from sfss.web.exposure import exposures, warn_of
 from sfss.web.api.gateway import make_server
+from sfss.web.exposure import exposures, warn_of
 from sfss.web.server import WebServer
 
 try:
@@ -161,9 +158,7 @@ def make_store(settings: Settings) -> Store:
         )
     return ProxyStore(
         [split_address(address) for address in settings.proxy],
-        limits=Limits(
-            settings.connections, settings.connect_timeout, settings.operation_timeout
-        ),
+        limits=Limits(settings.connections, settings.connect_timeout, settings.operation_timeout),
         request_timeout=settings.request_timeout,
         nodes=[split_address(address) for address in settings.node],
         hedge_share=settings.hedge_share,
@@ -310,25 +305,27 @@ def _parser() -> argparse.ArgumentParser:
         default=os.environ.get(CA_VARIABLE) or None,
         help=f"certificates (PEM) by which the server's is trusted (default: ${CA_VARIABLE}, or the system's)",
     )
-    server.add_argument(
-        "--server", choices=SERVERS, help="what the server is (default: that is found out)"
-    )
+    server.add_argument("--server", choices=SERVERS, help="what the server is (default: that is found out)")
     many = argparse.ArgumentParser(add_help=False, parents=[server])
     many.add_argument(
-        "--parallel", type=_positive, default=16, metavar="N",
+        "--parallel",
+        type=_positive,
+        default=16,
+        metavar="N",
         help="how many at once (default: %(default)s)",
     )
 
     put = commands.add_parser("put", parents=[many], help="upload files")
     put.add_argument("files", nargs="+", metavar="FILE")
     put.add_argument("--to", default="", metavar="PREFIX", help="folder to put them under")
-    put.add_argument(
-        "-r", "--recursive", action="store_true", help="upload folders with all that is in them"
-    )
+    put.add_argument("-r", "--recursive", action="store_true", help="upload folders with all that is in them")
     get = commands.add_parser("get", parents=[many], help="download files")
     get.add_argument("paths", nargs="+", metavar="PATH")
     get.add_argument(
-        "-o", "--output", default=".", metavar="FOLDER",
+        "-o",
+        "--output",
+        default=".",
+        metavar="FOLDER",
         help="folder to keep them in, each under its path; - is standard output (default: .)",
     )
     rm = commands.add_parser("rm", parents=[many], help="delete files")
@@ -343,29 +340,34 @@ def _parser() -> argparse.ArgumentParser:
     )
     sign.add_argument("--limit", type=int, metavar="BYTES", help="the most that may be put")
     sign.add_argument(
-        "--key-file", metavar="FILE",
+        "--key-file",
+        metavar="FILE",
         help=f"file with the server's key (default: what ${transfers.KEY_VARIABLE} says)",
     )
     _add_node(commands)
 
     folder = argparse.ArgumentParser(add_help=False)
     folder.add_argument(
-        "--data", metavar="FOLDER", default=argparse.SUPPRESS,
+        "--data",
+        metavar="FOLDER",
+        default=argparse.SUPPRESS,
         help=f"folder of the embedded store (default: $SFSS_DATA, or {FIELDS['data'].default})",
     )
     backup = commands.add_parser(
-        "backup", parents=[folder], help="copy the embedded store, while a server runs over it",
+        "backup",
+        parents=[folder],
+        help="copy the embedded store, while a server runs over it",
         description="Make one consistent copy of the embedded store, read it again, and put it on disk.",
     )
     backup.add_argument("target", metavar="TARGET", help="the file to make")
     restored = commands.add_parser(
-        "restore", parents=[folder], help="make a copy the embedded store again; no server may run over it",
+        "restore",
+        parents=[folder],
+        help="make a copy the embedded store again; no server may run over it",
         description="Make a copy of the embedded store the store again. It is read from beginning to end first.",
     )
     restored.add_argument("source", metavar="SOURCE", help="the file that sfss backup has made")
-    restored.add_argument(
-        "--replace", action="store_true", help="put a store that is there already aside"
-    )
+    restored.add_argument("--replace", action="store_true", help="put a store that is there already aside")
     return parser
 
 
@@ -377,12 +379,17 @@ def _add_node(commands: Any) -> None:
         description="Be a node: keep every file that any of the nodes is given.",
     )
     node.add_argument(
-        "what", nargs="?", choices=("serve", "verify"), default="serve",
+        "what",
+        nargs="?",
+        choices=("serve", "verify"),
+        default="serve",
         help="verify: read every file again, heal what is damaged, and compare with the other nodes",
     )
     _add_config(node)
     node.add_argument(
-        "-v", "--verbose", action="store_true",
+        "-v",
+        "--verbose",
+        action="store_true",
         help="log everything (--log-level debug); without it, only warnings and errors",
     )
     fields, common = fields_of(NodeSettings), fields_of(ServerSettings)
@@ -393,7 +400,9 @@ def _add_node(commands: Any) -> None:
 
 def _add_config(group: Any) -> None:
     group.add_argument(
-        "--config", metavar="FILE", default=argparse.SUPPRESS,
+        "--config",
+        metavar="FILE",
+        default=argparse.SUPPRESS,
         help=f"TOML file with settings (default: ${CONFIG_VARIABLE})",
     )
 

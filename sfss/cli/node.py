@@ -11,22 +11,21 @@ from typing import Any
 
 import aiohttp
 
-from sfss.runtime import single
-from sfss.runtime import logs
 from sfss.admission import Admission
-from sfss.runtime.malloc import keep_large_blocks
 from sfss.config.credentials import Credentials
-from sfss.errors import SettingsError, SfssError
-from sfss.runtime.sockets import announce
 from sfss.config.node import NodeSettings
+from sfss.config.server import fields_of
+from sfss.errors import SettingsError, SfssError
 from sfss.metrics.aggregate import Aggregate
 from sfss.network_errors import reason_of
 from sfss.replication.node import Node
 from sfss.replication.transport import HttpTransport
+from sfss.runtime import logs, single
+from sfss.runtime.malloc import keep_large_blocks
+from sfss.runtime.sockets import announce
 from sfss.service import FileService
-from sfss.config.server import fields_of
-from sfss.web.exposure import warn_of
 from sfss.web.api.nodes import make_node_server
+from sfss.web.exposure import warn_of
 from sfss.web.server import WebServer
 
 log = logging.getLogger("sfss")

@@ -1,7 +1,7 @@
 """The commands that work with a running server: put, get, rm, status, sign.
 
-Each is a coroutine that returns the exit code, and is given a client that is not open yet. Many files travel at once; those that fail are
-listed at the end, and the others travel all the same.
+Each is a coroutine that returns the exit code, and is given a client that is not open yet. Many files travel
+at once; those that fail are listed at the end, and the others travel all the same.
 """
 
 import asyncio
@@ -17,9 +17,9 @@ from tqdm import tqdm
 
 from sfss.client import Client, ServerUnreachable
 from sfss.config.credentials import secrets_in
+from sfss.config.sources import parse
 from sfss.errors import InvalidRequest, SfssError
 from sfss.paths import check_path
-from sfss.config.sources import parse
 
 Job = TypeVar("Job")
 
@@ -27,9 +27,7 @@ Job = TypeVar("Job")
 KEY_VARIABLE = "SFSS_SIGNING_KEY"
 
 
-async def put(
-    client: Client, files: Sequence[str], to: str, recursive: bool, parallel: int
-) -> int:
+async def put(client: Client, files: Sequence[str], to: str, recursive: bool, parallel: int) -> int:
     """Upload *files*, each under its name, those of a folder under the folder's name."""
     jobs: list[tuple[Path, str]] = []
     failed: list[str] = []
@@ -129,9 +127,7 @@ async def _each(
     waiting = list(reversed(list(jobs)))
     failed: list[str] = []
     # The bar shows itself on a terminal only, and not for a handful of files.
-    bar = tqdm(
-        total=len(waiting), desc=verb, unit="file", disable=None if len(waiting) > 4 else True
-    )
+    bar = tqdm(total=len(waiting), desc=verb, unit="file", disable=None if len(waiting) > 4 else True)
 
     async def work() -> None:
         while waiting:

@@ -4,10 +4,10 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sfss.errors import SettingsError
-from sfss.config.node import NodeSettings
 from sfss.config.gateway import Settings
+from sfss.config.node import NodeSettings
 from sfss.config.server import ServerSettings
+from sfss.errors import SettingsError
 from sfss.signing import SHORTEST_KEY
 
 # RFC 6750 2.1: b64token

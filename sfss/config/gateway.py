@@ -17,9 +17,7 @@ _ADDRESS = re.compile(
 class Settings(ServerSettings):
     """Those of a gateway."""
 
-    workers: str = setting(
-        "1", "processes that serve; auto is one for each core", unit="N|auto"
-    )
+    workers: str = setting("1", "processes that serve; auto is one for each core", unit="N|auto")
     proxy: tuple[str, ...] = setting(
         (),
         "memcache-protocol proxy to keep files in; repeatable. Without one, files are kept in "
@@ -42,9 +40,7 @@ class Settings(ServerSettings):
         "", "folder of plain files to keep them in, in place of --data", unit="directory:FOLDER"
     )
     connections: int = setting(8, "connections to each proxy, at most", unit="N", least=1)
-    connect_timeout: float = setting(
-        1.0, "time to connect to a proxy", unit="SECONDS", least=0.001
-    )
+    connect_timeout: float = setting(1.0, "time to connect to a proxy", unit="SECONDS", least=0.001)
     operation_timeout: float = setting(
         2.0, "time that a proxy has for one operation", unit="SECONDS", least=0.001
     )
@@ -53,8 +49,7 @@ class Settings(ServerSettings):
     )
     hedge_share: float = setting(
         0.05,
-        "reads that may be sent to a second proxy when the first is slow, as a share of all; "
-        "0 for none",
+        "reads that may be sent to a second proxy when the first is slow, as a share of all; 0 for none",
         unit="SHARE",
         least=0,
     )

@@ -4,8 +4,8 @@ import re
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from sfss.errors import SettingsError
 from sfss.config.server import ServerSettings, setting
+from sfss.errors import SettingsError
 
 _HOST = re.compile(r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]+")
 
@@ -13,13 +13,9 @@ _HOST = re.compile(r"[A-Za-z0-9_.-]+|[0-9A-Fa-f:.]+")
 @dataclass(frozen=True, slots=True)
 class NodeSettings(ServerSettings):
     host: str = setting("0.0.0.0", "address to listen on", unit="ADDRESS", short="-H")
-    port: int = setting(
-        8080, "port to listen on; 0 takes a free one", unit="PORT", least=0, short="-p"
-    )
+    port: int = setting(8080, "port to listen on; 0 takes a free one", unit="PORT", least=0, short="-p")
     max_file_size: int = setting(32 * 1024 * 1024, "largest file", unit="BYTES", least=0)
-    log_level: str = setting(
-        "warning", "debug, info, warning or error", unit="LEVEL", live=True
-    )
+    log_level: str = setting("warning", "debug, info, warning or error", unit="LEVEL", live=True)
     storage: str = setting("", "folder of the files, each at its own path", unit="PATH")
     queue: str = setting("", "folder of all else that the node keeps", unit="PATH")
     url: str = setting("", "where clients reach this node, for the Location of new files", unit="URL")
@@ -39,19 +35,23 @@ class NodeSettings(ServerSettings):
         1, "nodes that have a file on disk before its PUT is answered", unit="N", least=1
     )
     request_timeout: float = setting(
-        10.0, "time that the disk, and then the quorum, has for one request", unit="SECONDS",
+        10.0,
+        "time that the disk, and then the quorum, has for one request",
+        unit="SECONDS",
         least=0.001,
     )
-    read_through: bool = setting(
-        True, "ask the other nodes for a file that has not come here yet"
-    )
+    read_through: bool = setting(True, "ask the other nodes for a file that has not come here yet")
     tombstone_lifetime: float = setting(
-        7 * 86400.0, "time that a delete is remembered after all others know of it",
-        unit="SECONDS", least=0,
+        7 * 86400.0,
+        "time that a delete is remembered after all others know of it",
+        unit="SECONDS",
+        least=0,
     )
     catch_up_rate: int = setting(
-        20_000_000, "bytes a second that this node fetches to catch up; 0 for no limit",
-        unit="BYTES", least=0,
+        20_000_000,
+        "bytes a second that this node fetches to catch up; 0 for no limit",
+        unit="BYTES",
+        least=0,
     )
     new_storage: bool = setting(
         False, "start although the storage is empty and was not; fetch all files from the others"

@@ -73,7 +73,8 @@ class ServerSettings:
         (),
         "token that writes need (Authorization: Bearer TOKEN); repeatable. Who may write may read",
         unit="TOKEN",
-        secret=True, live=True
+        secret=True,
+        live=True,
     )
     write_token_file: str = setting("", "file with such tokens, one a line", unit="FILE", live=True)
     read_token: tuple[str, ...] = setting(
@@ -87,7 +88,8 @@ class ServerSettings:
         (),
         "network of proxies whose X-Forwarded-For is believed, or unix for those that come by a Unix "
         "socket; repeatable",
-        unit="CIDR|unix", live=True
+        unit="CIDR|unix",
+        live=True,
     )
     allow_host: tuple[str, ...] = setting(
         (),
@@ -104,9 +106,7 @@ class ServerSettings:
     inline_active: bool = setting(
         False, "show HTML, SVG and other active types in the browser, rather than download them"
     )
-    cache_control: str = setting(
-        "", "Cache-Control of files, such as max-age=3600", unit="DIRECTIVES"
-    )
+    cache_control: str = setting("", "Cache-Control of files, such as max-age=3600", unit="DIRECTIVES")
     page: bool = setting(True, "show a status page at /")
     page_uploads: bool = setting(True, "offer uploads on the status page")
     access_log: bool = setting(True, "log a line for each request")
@@ -123,9 +123,7 @@ class ServerSettings:
         if self.port > 65535:
             raise SettingsError(f"port is {self.port}; it must be at most 65535")
         if self.log_level not in ("debug", "info", "warning", "error"):
-            raise SettingsError(
-                f"log_level is {self.log_level!r}; it must be debug, info, warning or error"
-            )
+            raise SettingsError(f"log_level is {self.log_level!r}; it must be debug, info, warning or error")
         proxies = (network for network in self.trust_forwarded_from if network != UNIX)
         for network in (*self.allow_writes_from, *proxies):
             split_network(network)
@@ -138,9 +136,7 @@ class ServerSettings:
             raise SettingsError(f"cache_control is {self.cache_control!r}; that cannot stand in a header")
         for origin in self.cors_origin:
             if origin != "*" and not _ORIGIN.fullmatch(origin):
-                raise SettingsError(
-                    f"{origin!r} is not an origin of the form https://HOST[:PORT], or *"
-                )
+                raise SettingsError(f"{origin!r} is not an origin of the form https://HOST[:PORT], or *")
 
     def check(self) -> None:
         """What only all settings together tell. :raises SettingsError:"""

@@ -126,9 +126,7 @@ _EXAMPLES = {
 }
 
 
-def _from_environment(
-    environment: Mapping[str, str], kind: type[ServerSettings]
-) -> dict[str, Any]:
+def _from_environment(environment: Mapping[str, str], kind: type[ServerSettings]) -> dict[str, Any]:
     fields = fields_of(kind)
     values = {}
     for variable, text in environment.items():
@@ -148,9 +146,7 @@ def _from_environment(
     return values
 
 
-def _checked(
-    values: Mapping[str, Any], source: str, kind: type[ServerSettings]
-) -> Mapping[str, Any]:
+def _checked(values: Mapping[str, Any], source: str, kind: type[ServerSettings]) -> Mapping[str, Any]:
     """*values*, each valid by itself; an error names *source*."""
     try:
         for name, value in values.items():

@@ -53,9 +53,7 @@ def claim(
         elif owner != schema.application_id:
             raise StoreUnusable(f"{file} is a database, but not {schema.what} of sfss; it stays untouched.")
         elif version != schema.version:
-            raise StoreUnusable(
-                f"{file} has version {version}; this sfss reads version {schema.version}."
-            )
+            raise StoreUnusable(f"{file} has version {version}; this sfss reads version {schema.version}.")
     except BaseException:
         database.execute("ROLLBACK")
         raise

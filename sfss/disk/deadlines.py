@@ -13,9 +13,7 @@ class Deadlines:
     One timer for all: they come in the order of their deadlines.
     """
 
-    def __init__(
-        self, loop: asyncio.AbstractEventLoop, timeout: float, late: Callable[[], Exception]
-    ):
+    def __init__(self, loop: asyncio.AbstractEventLoop, timeout: float, late: Callable[[], Exception]):
         self._loop = loop
         self._timeout = timeout
         self._late = late

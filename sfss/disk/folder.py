@@ -27,10 +27,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from sfss.errors import StoreUnusable
 from sfss.disk.errors import DISK_FAILS, FULL, TOO_MUCH
 from sfss.disk.folder_reading import IS_NO_FILE, RESERVED, FolderReading, hashed_place
 from sfss.disk.openat import FOLDER_FLAGS, PASSING_FLAGS, READ_FLAGS, open_beneath, syncfs
+from sfss.errors import StoreUnusable
 
 log = logging.getLogger("sfss.store")
 
@@ -113,9 +113,7 @@ class Folder(FolderReading):
 
     # Walking.
 
-    def walk(
-        self, skipped: Callable[[str, bool], None] = lambda place, is_ours: None
-    ) -> Iterator[str]:
+    def walk(self, skipped: Callable[[str, bool], None] = lambda place, is_ours: None) -> Iterator[str]:
         """The paths of all files.
 
         *skipped* is called with what cannot be read, and whether it is ours: a folder of this user, or a

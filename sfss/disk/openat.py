@@ -23,7 +23,11 @@ _syncfs = getattr(_libc, "syncfs", None)
 _syscall = _libc.syscall
 _syscall.restype = ctypes.c_long
 _syscall.argtypes = (
-    ctypes.c_long, ctypes.c_int, ctypes.c_char_p, ctypes.POINTER(_How), ctypes.c_size_t,
+    ctypes.c_long,
+    ctypes.c_int,
+    ctypes.c_char_p,
+    ctypes.POINTER(_How),
+    ctypes.c_size_t,
 )
 _HOW = {
     flags: ctypes.pointer(_How(flags, 0, _BENEATH)) for flags in (FOLDER_FLAGS, PASSING_FLAGS, READ_FLAGS)

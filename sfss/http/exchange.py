@@ -285,9 +285,7 @@ class Exchange(Request):
             self._is_chunked = self.method != "HEAD"
             framing = "Transfer-Encoding: chunked\r\n"
         # The body of the request may still be coming, and be wanted.
-        self.keep_alive = (
-            self.keep_alive and not self.server.draining and not connection.client_is_done
-        )
+        self.keep_alive = self.keep_alive and not self.server.draining and not connection.client_is_done
         unknown = f"HTTP/1.1 {status} \r\n"  # to us; the application may know it
         head = (
             f"{STATUS_LINES.get(status) or unknown}{lines}{framing}"

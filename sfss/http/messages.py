@@ -8,9 +8,7 @@ from typing import Any
 from sfss.admission import Room
 
 #: The start of an answer: its status line.
-STATUS_LINES = {
-    int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n" for status in HTTPStatus
-}
+STATUS_LINES = {int(status): f"HTTP/1.1 {int(status)} {status.phrase}\r\n" for status in HTTPStatus}
 #: Answers with these never have a body, nor a length (RFC 9110 6.4.1, 8.6).
 WITHOUT_BODY = frozenset((204, 304))
 
@@ -66,7 +64,17 @@ def _text(value: bytes) -> str:
 class Head:
     """What the head of a request says."""
 
-    __slots__ = ("has_body", "headers", "is_http_1_0", "keep_alive", "length", "method", "path", "query", "target")
+    __slots__ = (
+        "has_body",
+        "headers",
+        "is_http_1_0",
+        "keep_alive",
+        "length",
+        "method",
+        "path",
+        "query",
+        "target",
+    )
 
     method: str
     #: In origin-form (RFC 9112 3.2.1), or ``*``; what is not ASCII is percent-encoded. It is not decoded.

@@ -11,11 +11,11 @@ from email.utils import formatdate
 from typing import Any, NamedTuple
 
 from sfss.errors import SfssError
-from sfss.metrics.families import Family, gauge
 from sfss.http.connection import Connection
 from sfss.http.exchange import Exchange
 from sfss.http.handler import Handler
 from sfss.http.messages import CLOSE_LINE, STATUS_LINES, WITHOUT_BODY, Response
+from sfss.metrics.families import Family, gauge
 
 log = logging.getLogger("sfss.web")
 

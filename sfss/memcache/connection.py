@@ -30,6 +30,8 @@ from collections.abc import Callable, Iterator
 from time import perf_counter
 from typing import Any
 
+from sfss.completion import Completion, tell
+from sfss.memcache.endpoint_stats import EndpointStats
 from sfss.memcache.errors import (
     ConnectionLost,
     DeadlinePassed,
@@ -49,8 +51,6 @@ from sfss.memcache.protocol import (
     get_command,
     set_command,
 )
-from sfss.memcache.endpoint_stats import EndpointStats
-from sfss.completion import Completion, tell
 
 #: How often the queue is looked over for operations that are out of time, in seconds.
 WATCH_INTERVAL = 0.1
@@ -68,7 +68,7 @@ _BYTES_PER_OPERATION = 32 * 1024
 class _Operation:
     """A command that was written (or will be, this turn) and whose reply is to come."""
 
-    __slots__ = ("began", "deadline", "key", "name", "read", "completion", "sent", "weight")
+    __slots__ = ("began", "completion", "deadline", "key", "name", "read", "sent", "weight")
 
     def __init__(
         self,
@@ -178,9 +178,7 @@ class Connection:
         size = len(value)
         weight = 1 + size // _BYTES_PER_OPERATION
         command = set_command(key, size)
-        return self._send(
-            "set", completion, _read_set, key, deadline, weight, command, value, b"\r\n"
-        )
+        return self._send("set", completion, _read_set, key, deadline, weight, command, value, b"\r\n")
 
     def delete(self, key: bytes, deadline: float, completion: Completion | None = None) -> Any:
         """True if there was a value, False if there was none."""

@@ -22,9 +22,9 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple, TypeVar
 
 from sfss.memcache.connection import Connection
+from sfss.memcache.endpoint_stats import EndpointStats
 from sfss.memcache.errors import ProxyDown, ProxyError, ProxyRefused
 from sfss.memcache.keys import probe_key
-from sfss.memcache.endpoint_stats import EndpointStats
 
 T = TypeVar("T")
 
@@ -134,10 +134,7 @@ class Endpoint:
         return least
 
     def _may_open(self) -> bool:
-        return (
-            len(self._usable()) < self._limits.connections
-            and time.monotonic() >= self._open_after
-        )
+        return len(self._usable()) < self._limits.connections and time.monotonic() >= self._open_after
 
     def _usable(self) -> list[Connection]:
         return [connection for connection in self._connections if connection.usable]

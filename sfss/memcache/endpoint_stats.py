@@ -3,7 +3,6 @@
 from collections import deque
 from collections.abc import Iterable
 
-from sfss.metrics.families import Family, Histogram, counter, gauge, seconds
 from sfss.memcache.errors import (
     ConnectionLost,
     DeadlinePassed,
@@ -14,6 +13,7 @@ from sfss.memcache.errors import (
     ValueRefused,
 )
 from sfss.memcache.protocol import ProtocolError
+from sfss.metrics.families import Family, Histogram, counter, gauge, seconds
 
 #: How a failure is called in the metrics: as the first of its classes that stands here.
 _KINDS = {
@@ -66,9 +66,7 @@ def families(proxies: Iterable[tuple[str, EndpointStats, bool, int]]) -> list[Fa
     """The metrics of proxies: of each its address, its tally, whether it is up, its connections."""
     up = gauge("sfss_proxy_up", "1 if any worker can use it", "proxy", join="max")
     open_ones = gauge("sfss_proxy_connections", "Open connections", "proxy")
-    took = seconds(
-        "sfss_proxy_duration_seconds", "Time from command to reply", "proxy", "operation"
-    )
+    took = seconds("sfss_proxy_duration_seconds", "Time from command to reply", "proxy", "operation")
     failures = counter("sfss_proxy_failures_total", "Failed operations", "proxy", "kind")
     changes = counter("sfss_proxy_state_changes_total", "Times it went down, up", "proxy", "state")
     for address, endpoint_stats, is_up, connections in proxies:

@@ -14,8 +14,8 @@ from itertools import count
 from typing import NamedTuple
 
 from sfss.metrics.events import StateChange
-from sfss.metrics.scoreboard import Scoreboard
 from sfss.metrics.families import Family, Figures, from_document, merged, to_document
+from sfss.metrics.scoreboard import Scoreboard
 
 log = logging.getLogger("sfss")
 

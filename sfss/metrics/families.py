@@ -145,7 +145,5 @@ def from_document(document: list[tuple]) -> list[Family]:
     families = [Family(*part) for part in document]
     for family in families:
         if family.kind == "histogram":
-            family.samples = {
-                labels: Histogram(*value) for labels, value in family.samples.items()
-            }
+            family.samples = {labels: Histogram(*value) for labels, value in family.samples.items()}
     return families

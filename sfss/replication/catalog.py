@@ -21,9 +21,9 @@ from typing import Any, NamedTuple
 from sfss.disk.database import Schema, claim
 from sfss.disk.folder import check_same
 from sfss.errors import StoreUnusable
+from sfss.replication.clock import FINAL, Version
 from sfss.replication.entries import LEARNED, OWN, ROW, CatalogReader, Entry, Reading, connect, entry_of
 from sfss.replication.merkle import FAN, MerkleTree, digest_of, leaf_of
-from sfss.replication.clock import FINAL, Version
 
 FILE_NAME = "catalog.sqlite3"
 
@@ -59,6 +59,8 @@ _LENGTH = (
     " ON CONFLICT (neighbour) DO UPDATE SET length = length + excluded.length"
 )
 _STATE = "INSERT OR REPLACE INTO state VALUES (?, ?)"
+
+
 class Counts(NamedTuple):
     files: int
     bytes: int
@@ -152,9 +154,7 @@ class Catalog(Reading):
             last_stamp = max([self.last_stamp, *stamps])
             last_receipt = max([self.last_receipt, *(entry.received for _, entry in entries)])
             counts = Counts(files, size, tombstones)
-            self._save_state(
-                last_stamp=last_stamp, last_receipt=last_receipt, **counts._asdict()
-            )
+            self._save_state(last_stamp=last_stamp, last_receipt=last_receipt, **counts._asdict())
             database.execute("COMMIT")
         except BaseException:
             self._roll_back()

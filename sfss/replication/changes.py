@@ -20,8 +20,8 @@ import xxhash
 
 from sfss.errors import SfssError
 from sfss.paths import is_valid_path
-from sfss.replication.digests import Digests, is_content
 from sfss.replication.clock import Version
+from sfss.replication.digests import Digests, is_content
 
 _HEAD = struct.Struct("!8sI16s")
 MAGIC = b"sfssmsg2"

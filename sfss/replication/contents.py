@@ -2,13 +2,13 @@
 
 import logging
 
-from sfss.models import etag_of
-from sfss.replication.entries import Entry
-from sfss.replication.changes import Change, Piece
-from sfss.replication.digests import is_content
-from sfss.replication.clock import Version
 from sfss.disk.errors import TOO_MUCH, refusal
 from sfss.disk.folder import Folder
+from sfss.models import etag_of
+from sfss.replication.changes import Change, Piece
+from sfss.replication.clock import Version
+from sfss.replication.digests import is_content
+from sfss.replication.entries import Entry
 
 log = logging.getLogger("sfss.node")
 

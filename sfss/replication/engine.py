@@ -10,13 +10,13 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
-from sfss.errors import NoStoreAvailable, SfssError
-from sfss.metrics.families import Histogram
 from sfss.completion import Completion, tell
-from sfss.replication.operations import Learn, Operation, Outcome
-from sfss.replication.replica import Replica
 from sfss.disk.deadlines import Deadlines
 from sfss.disk.group_commit import gathered
+from sfss.errors import NoStoreAvailable, SfssError
+from sfss.metrics.families import Histogram
+from sfss.replication.operations import Learn, Operation, Outcome
+from sfss.replication.replica import Replica
 
 log = logging.getLogger("sfss.node")
 
@@ -103,9 +103,7 @@ class Engine:
         self._deadlines.close()
 
     def _late(self) -> NoStoreAvailable:
-        return NoStoreAvailable(
-            f"It was not on disk within {self._timeout:g} s. It may still happen."
-        )
+        return NoStoreAvailable(f"It was not on disk within {self._timeout:g} s. It may still happen.")
 
     def _run(self) -> None:
         going_on = True

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 from mypy_extensions import mypyc_attr
 
+from sfss.replication.clock import Version
 from sfss.replication.digests import Digests
 from sfss.replication.merkle import leaf_of
-from sfss.replication.clock import Version
 
 #: Changes that began here, and those that others sent: the latter can wait, who sent them has told others.
 OWN, LEARNED = 0, 1
@@ -66,10 +66,7 @@ class Reading:
     def oldest_due(self, peer: str) -> int | None:
         """When the first of what *peer* is to be told was, or will be, due (µs)."""
         query = "SELECT min(due) FROM queue WHERE neighbour = ? AND lane = ?"
-        found = [
-            self._database.execute(query, (peer, lane)).fetchall()[0][0]
-            for lane in (OWN, LEARNED)
-        ]
+        found = [self._database.execute(query, (peer, lane)).fetchall()[0][0] for lane in (OWN, LEARNED)]
         return min((due for due in found if due is not None), default=None)
 
 

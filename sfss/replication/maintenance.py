@@ -5,9 +5,9 @@ import logging
 import time
 from functools import partial
 
+from sfss.replication.clock import stamp_of
 from sfss.replication.engine import Engine
 from sfss.replication.replica import Replica
-from sfss.replication.clock import stamp_of
 
 log = logging.getLogger("sfss.node")
 

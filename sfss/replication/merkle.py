@@ -58,10 +58,7 @@ class MerkleTree:
     def branches(self) -> list[int]:
         data = memoryview(self.leaves).cast("B")
         size = 8 * FAN
-        return [
-            _digest(data[start : start + size])
-            for start in range(0, 8 * LEAVES, size)
-        ]
+        return [_digest(data[start : start + size]) for start in range(0, 8 * LEAVES, size)]
 
     def branch_bytes(self, branch: int) -> bytes:
         """The leaves of *branch*, to be kept somewhere for :meth:`set_branch`."""

@@ -24,32 +24,32 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from sfss.completion import Completion
 from sfss.config.node import NodeSettings
+from sfss.disk.usage import disk_families
 from sfss.errors import AlreadyDeleted, NoStoreAvailable, NotFound, SfssError, StoreRefused
+from sfss.metrics.events import StateChange
 from sfss.metrics.families import Family
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
-from sfss.metrics.events import StateChange
 from sfss.paths import check_path, is_valid_path
-from sfss.completion import Completion
 from sfss.replication import report
-from sfss.replication.responses import Answers, tells
-from sfss.replication.entries import LEARNED, CatalogReader, Entry
 from sfss.replication.changes import Message, decode
-from sfss.replication.resolve import Rules
+from sfss.replication.clock import Version
 from sfss.replication.digests import Digests, are_same, digests_of
 from sfss.replication.engine import Engine
-from sfss.replication.read_path import ReadPath
-from sfss.replication.peer import Peer
+from sfss.replication.entries import LEARNED, CatalogReader, Entry
+from sfss.replication.maintenance import keep_forgetting, keep_log_short
 from sfss.replication.names import RecentNames, generated_name, sha1_in
 from sfss.replication.operations import Delete, Learn, Outcome, Put
+from sfss.replication.peer import Peer
 from sfss.replication.quorum import Quorums
+from sfss.replication.read_path import ReadPath
 from sfss.replication.replica import Replica
-from sfss.replication.transport import Transport
-from sfss.replication.maintenance import keep_forgetting, keep_log_short
+from sfss.replication.resolve import Rules
+from sfss.replication.responses import Answers, tells
 from sfss.replication.scrub import Scrub
-from sfss.replication.clock import Version
+from sfss.replication.transport import Transport
 from sfss.stores.base import Stats, Store
-from sfss.disk.usage import disk_families
 
 log = logging.getLogger("sfss.node")
 
@@ -142,7 +142,7 @@ class Node(Store):
         self._recent_names = RecentNames(time.monotonic)
         self._tasks: list[asyncio.Task] = []
         self._counts = Counter(
-            {name: 0 for name in ("get", "get_hits", "put", "delete", "learned", "read_through")}
+            dict.fromkeys(("get", "get_hits", "put", "delete", "learned", "read_through"), 0)
         )
 
     # The life of the node.
@@ -172,17 +172,13 @@ class Node(Store):
             read_through=self.settings.read_through,
             counts=self._counts,
         )
-        self.scrub = Scrub(
-            self._replica, self._engine, lambda: list(self.peers.values())
-        )
+        self.scrub = Scrub(self._replica, self._engine, lambda: list(self.peers.values()))
         for url in self._peer_urls:
             self._add_peer(url)
         self._tasks = [
             loop.create_task(self._keep_saying_who_is_told()),
             loop.create_task(keep_log_short(self._replica, self._engine)),
-            loop.create_task(
-                keep_forgetting(self._replica, self._engine, self.settings.tombstone_lifetime)
-            ),
+            loop.create_task(keep_forgetting(self._replica, self._engine, self.settings.tombstone_lifetime)),
         ]
         self.is_open = True
         counts = self._replica.catalog.counts
@@ -319,9 +315,7 @@ class Node(Store):
         completion.set_result(_info(entry))
         return True
 
-    def begin_delete(
-        self, path: str, precondition: Precondition | None, completion: Completion
-    ) -> bool:
+    def begin_delete(self, path: str, precondition: Precondition | None, completion: Completion) -> bool:
         if self.settings.write_quorum > 1 or self._reader.get(path) is None:
             return False
         self._counts["delete"] += 1
@@ -447,10 +441,7 @@ class Node(Store):
         entry = replica.catalog.get(path)
         if entry is not None:
             replica.catalog.queue(
-                [
-                    (peer, path, LEARNED, replica.next_due(), entry.version)
-                    for peer in replica.peers
-                ]
+                [(peer, path, LEARNED, replica.next_due(), entry.version) for peer in replica.peers]
             )
 
     def _note_has(self, node: str | None, changes: Iterable[tuple[str, Version]]) -> None:

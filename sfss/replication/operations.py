@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 from sfss.models import Precondition
-from sfss.replication.entries import Entry
 from sfss.replication.changes import Change, Piece
 from sfss.replication.digests import Digests
+from sfss.replication.entries import Entry
 
 
 class Put(NamedTuple):

@@ -17,8 +17,8 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from sfss.replication.changes import HEAD_BYTES, BadMessage, Change, Piece, decode_first, encode
 from sfss.disk.folder import check_same, sync_folder
+from sfss.replication.changes import HEAD_BYTES, BadMessage, Change, Piece, decode_first, encode
 
 log = logging.getLogger("sfss.node")
 

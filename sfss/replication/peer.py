@@ -14,7 +14,10 @@ from typing import Any
 
 from sfss.errors import SfssError
 from sfss.metrics.events import StateChange
-from sfss.replication.responses import introduction
+from sfss.replication.changes import BadMessage, Change, Message, Piece, decode, encode
+from sfss.replication.clock import Version
+from sfss.replication.engine import Engine
+from sfss.replication.replica import Replica
 from sfss.replication.requests import (
     PUT_OFF,
     Compared,
@@ -27,11 +30,8 @@ from sfss.replication.requests import (
     compare,
     deliver,
 )
-from sfss.replication.changes import BadMessage, Change, Message, Piece, decode, encode
-from sfss.replication.engine import Engine
-from sfss.replication.replica import Replica
+from sfss.replication.responses import introduction
 from sfss.replication.transport import PeerFailed, Transport
-from sfss.replication.clock import Version
 
 log = logging.getLogger("sfss.node")
 
@@ -74,8 +74,8 @@ class Peer:
         interval: float,
         one_compares: asyncio.Lock,
         told: Callable[[str | None, list[tuple[str, Version]]], None],
-        heard: Callable[["Link", Message], None],
-        lost: Callable[["Link"], None],
+        heard: Callable[["Peer", Message], None],
+        lost: Callable[["Peer"], None],
     ):
         self.url = url
         self.up: bool | None = None  #: None: not known yet
@@ -315,9 +315,7 @@ class Peer:
             )
 
     @staticmethod
-    def _note_progress(
-        progress: dict[str, int], fields: dict[str, Any], changes: list[Change]
-    ) -> None:
+    def _note_progress(progress: dict[str, int], fields: dict[str, Any], changes: list[Change]) -> None:
         contents = [change for change in changes if change.content is not None]
         progress["fetched_files"] += len(contents)
         progress["fetched_bytes"] += sum(change.size for change in contents)

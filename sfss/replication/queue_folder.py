@@ -4,9 +4,9 @@ import fcntl
 import os
 from pathlib import Path
 
-from sfss.errors import StoreUnusable
 from sfss.disk.folder import check_same, make_folders
 from sfss.disk.reserve import Reserve
+from sfss.errors import StoreUnusable
 
 
 class QueueFolder:
@@ -29,9 +29,7 @@ class QueueFolder:
                     f"{path} belongs to another user, who could not use what root leaves there. Run it as"
                     f" that user."
                 )
-            self._lock = os.open(
-                self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600
-            )
+            self._lock = os.open(self.path / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
             try:
                 fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 self.reserve.release()

@@ -8,17 +8,17 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
 
+from sfss.disk.errors import refusal
 from sfss.errors import NotFound, Overloaded, SfssError, StoreRefused
 from sfss.models import etag_of
-from sfss.replication.entries import CatalogReader, Entry
 from sfss.replication.changes import Change
 from sfss.replication.digests import Digests, are_same
 from sfss.replication.engine import Engine
-from sfss.replication.peer import Peer
+from sfss.replication.entries import CatalogReader, Entry
 from sfss.replication.names import can_name_a_file
 from sfss.replication.operations import Adopt, Heal, Learn
+from sfss.replication.peer import Peer
 from sfss.replication.replica import Replica
-from sfss.disk.errors import refusal
 
 log = logging.getLogger("sfss.node")
 
@@ -156,9 +156,7 @@ class ReadPath:
         silent = time.monotonic() - self._silent.get(peer.url, -_SILENCE) < _SILENCE
         return not peer.is_this_node and peer.up is not False and not silent
 
-    async def _ask(
-        self, path: str, peers: Sequence[Peer], digests: Digests | None = None
-    ) -> Change | None:
+    async def _ask(self, path: str, peers: Sequence[Peer], digests: Digests | None = None) -> Change | None:
         """The file at *path* that one of *peers* has; with *digests*: only this one.
 
         They answer from what they have, and ask nobody: it goes in no circle.

@@ -18,21 +18,21 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from sfss.disk.errors import DISK_FAILS, FULL, full, refusal
+from sfss.disk.folder import Folder
 from sfss.errors import SfssError, StoreRefused, StoreUnusable
 from sfss.models import etag_of
 from sfss.replication import resolve
 from sfss.replication.catalog import Catalog
 from sfss.replication.changes import Change
+from sfss.replication.clock import Clock, Version, stamp_of
 from sfss.replication.contents import Contents
 from sfss.replication.digests import are_same, is_content
-from sfss.replication.operations import Adopt, Heal, Learn, Operation, Outcome, Put, path_of
 from sfss.replication.entries import LEARNED, OWN, Entry
+from sfss.replication.merkle import leaf_of
+from sfss.replication.operations import Adopt, Heal, Learn, Operation, Outcome, Put, path_of
 from sfss.replication.oplog import LogBroken, OpLog
 from sfss.replication.queue_folder import QueueFolder
-from sfss.replication.merkle import leaf_of
-from sfss.replication.clock import Clock, Version, stamp_of
-from sfss.disk.errors import DISK_FAILS, FULL, full, refusal
-from sfss.disk.folder import Folder
 
 log = logging.getLogger("sfss.node")
 
@@ -208,9 +208,7 @@ class Replica:
             ]
         return outcomes
 
-    def _decide(
-        self, operation: Operation, path: str, before: Entry | None, room: int
-    ) -> _Step | None:
+    def _decide(self, operation: Operation, path: str, before: Entry | None, room: int) -> _Step | None:
         """What is to change, None if nothing is. :raises SfssError: if it must not."""
         if isinstance(operation, Adopt):
             return self._adopt(operation, before)
@@ -245,9 +243,7 @@ class Replica:
 
     def _adopt(self, operation: Adopt, before: Entry | None) -> _Step | None:
         try:
-            found = resolve.found(
-                operation.path, before, self.clock, self.folder, self.rules.max_file_size
-            )
+            found = resolve.found(operation.path, before, self.clock, self.folder, self.rules.max_file_size)
         except OSError as error:
             raise _disk_error(error) from error
         if found is None:
@@ -596,7 +592,9 @@ class Replica:
                     self.folder.identify(known)
                 except OSError as error:
                     if error.errno not in FULL:
-                        raise StoreUnusable(f"Cannot write in {self.folder.root}: {error.strerror}.") from error
+                        raise StoreUnusable(
+                            f"Cannot write in {self.folder.root}: {error.strerror}."
+                        ) from error
         if self.folder.identity == known:
             return True
         if self.catalog.counts.files and not new_storage and next(self.folder.walk(), None) is None:

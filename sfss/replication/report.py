@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from sfss.metrics.families import Family, counter, gauge, seconds, sizes
-from sfss.replication.entries import CatalogReader
 from sfss.replication.engine import Engine
+from sfss.replication.entries import CatalogReader
 from sfss.replication.peer import Peer
 from sfss.replication.replica import Replica
 
@@ -20,10 +20,7 @@ def status(replica: Replica, reader: CatalogReader, peers: Mapping[str, Peer]) -
     catalog = replica.catalog
     now = time.time()
     return {
-        "queues": {
-            url: {"length": reader.queue_length(url)}
-            for url in peers
-        },
+        "queues": {url: {"length": reader.queue_length(url)} for url in peers},
         "node": replica.node,
         "files": catalog.counts.files,
         "bytes": catalog.counts.bytes,
@@ -79,21 +76,13 @@ def operations(counts: Mapping[str, int]) -> Family:
 def families_of_peers(reader: CatalogReader, peers: Mapping[str, Peer]) -> list[Family]:
     up = gauge("sfss_neighbour_up", "1 if the neighbour answers", "neighbour", join="max")
     length = gauge("sfss_neighbour_queue_length", "Changes it has yet to be told", "neighbour")
-    age = gauge(
-        "sfss_neighbour_queue_age_seconds", "How long the first of them waits", "neighbour"
-    )
-    caught_up = gauge(
-        "sfss_neighbour_caught_up", "1 if all was compared since the start", "neighbour"
-    )
+    age = gauge("sfss_neighbour_queue_age_seconds", "How long the first of them waits", "neighbour")
+    caught_up = gauge("sfss_neighbour_caught_up", "1 if all was compared since the start", "neighbour")
     catching_up = gauge(
         "sfss_neighbour_catching_up_files", "Files fetched by the comparison under way", "neighbour"
     )
-    events = counter(
-        "sfss_neighbour_events_total", "What was done with the neighbour", "neighbour", "event"
-    )
-    traffic = counter(
-        "sfss_neighbour_bytes_total", "Bytes of messages and answers", "neighbour", "direction"
-    )
+    events = counter("sfss_neighbour_events_total", "What was done with the neighbour", "neighbour", "event")
+    traffic = counter("sfss_neighbour_bytes_total", "Bytes of messages and answers", "neighbour", "direction")
     now = time.time()
     for url, peer in peers.items():
         label = (url,)

@@ -11,16 +11,16 @@ from collections.abc import Generator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
 from sfss.errors import SfssError, StoreFull, StoreRefused
-from sfss.replication.responses import MOST_BYTES, MOST_CHANGES, MOST_LEAVES, check_speaker, speak
-from sfss.replication.entries import LEARNED, OWN, Entry
 from sfss.replication.changes import BadMessage, Change, Message, Piece
+from sfss.replication.clock import Version
 from sfss.replication.contents import announcement
-from sfss.replication.resolve import ContentDamaged, is_newer
 from sfss.replication.digests import are_same
+from sfss.replication.entries import LEARNED, OWN, Entry
+from sfss.replication.merkle import FAN, LEAVES
 from sfss.replication.operations import Delete, Learn, path_of
 from sfss.replication.replica import Replica
-from sfss.replication.merkle import FAN, LEAVES
-from sfss.replication.clock import Version
+from sfss.replication.resolve import ContentDamaged, is_newer
+from sfss.replication.responses import MOST_BYTES, MOST_CHANGES, MOST_LEAVES, check_speaker, speak
 
 log = logging.getLogger("sfss.node")
 
@@ -236,9 +236,7 @@ def compare(replica: Replica, names: str, peer: str) -> Conversation[Compared]:
             fetch = fetch[count:]
             failures = _apply(replica, [Learn(change, peer) for change in answer.changes])
             again = [
-                path_of(operation)
-                for operation, failure in failures
-                if isinstance(failure, ContentDamaged)
+                path_of(operation) for operation, failure in failures if isinstance(failure, ContentDamaged)
             ]
             again = [path for path in again if path not in sent_again]
             sent_again.update(again)
@@ -257,9 +255,7 @@ def _found_same(replica: Replica, node: str, mark: int, now: int) -> None:
     replica.catalog.set_state(f"same {node}", now)
 
 
-def _different_leaves(
-    replica: Replica, names: str, peer: str, answer: Message
-) -> Conversation[list[int]]:
+def _different_leaves(replica: Replica, names: str, peer: str, answer: Message) -> Conversation[list[int]]:
     tree = replica.catalog.tree
     theirs = answer.fields.get("branches")
     if not isinstance(theirs, list) or len(theirs) != FAN:
@@ -268,9 +264,7 @@ def _different_leaves(
     different = []
     while branches:
         asked, branches = branches[:16], branches[16:]
-        answer = yield speak(
-            replica, names, "tree", peer, root=tree.root(), branches=asked
-        )
+        answer = yield speak(replica, names, "tree", peer, root=tree.root(), branches=asked)
         check(replica, names, answer)
         found = answer.fields.get("leaves")
         if not isinstance(found, list) or len(found) != len(asked):
@@ -325,9 +319,7 @@ def _differences(
     return fetch, tell, drop, learn, unfit
 
 
-def _apply(
-    replica: Replica, operations: Sequence[Learn | Delete]
-) -> list[tuple[Learn | Delete, SfssError]]:
+def _apply(replica: Replica, operations: Sequence[Learn | Delete]) -> list[tuple[Learn | Delete, SfssError]]:
     """Those that were refused, and why. :raises SfssError: if the disk takes none."""
     outcomes = zip(operations, replica.apply(operations))
     refusals = [(operation, o) for operation, o in outcomes if isinstance(o, SfssError)]

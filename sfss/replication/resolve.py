@@ -2,15 +2,15 @@
 
 from typing import NamedTuple
 
+from sfss.disk.folder import Folder
 from sfss.errors import AlreadyDeleted, NameTaken, StoreRefused
 from sfss.models import FileInfo
-from sfss.replication.entries import Entry
 from sfss.replication.changes import Change
+from sfss.replication.clock import MOST_AHEAD, Clock, Version, seconds_of
 from sfss.replication.digests import are_same, digests_of
+from sfss.replication.entries import Entry
 from sfss.replication.names import can_name_a_file
 from sfss.replication.operations import Delete, Put
-from sfss.replication.clock import MOST_AHEAD, Clock, Version, seconds_of
-from sfss.disk.folder import Folder
 
 #: A file that somebody else has put into the folder is older than every change.
 _FOUND_STAMP = 0

@@ -28,14 +28,14 @@ from typing import Any, NamedTuple
 
 from sfss.errors import SfssError, StoreRefused
 from sfss.paths import is_valid_path
-from sfss.replication.entries import Entry
 from sfss.replication.changes import BadMessage, Change, Message, Piece, encode
 from sfss.replication.contents import announcement
-from sfss.replication.resolve import ContentDamaged, is_newer
 from sfss.replication.digests import are_same
+from sfss.replication.entries import Entry
+from sfss.replication.merkle import FAN, LEAVES
 from sfss.replication.operations import Learn, Outcome
 from sfss.replication.replica import Replica
-from sfss.replication.merkle import FAN, LEAVES
+from sfss.replication.resolve import ContentDamaged, is_newer
 
 log = logging.getLogger("sfss.node")
 
@@ -243,7 +243,5 @@ def check_speaker(message: Message, replica: Replica, names: str) -> str:
             " its queue folder, and start it again; it keeps its files."
         )
     if theirs != names:
-        raise BadMessage(
-            f"One of us runs with --names {names}, the other with --names {str(theirs)[:20]}."
-        )
+        raise BadMessage(f"One of us runs with --names {names}, the other with --names {str(theirs)[:20]}.")
     return node

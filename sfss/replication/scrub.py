@@ -8,14 +8,14 @@ from functools import partial
 from typing import Any
 
 from sfss.errors import SfssError
-from sfss.replication.entries import Entry
 from sfss.replication.digests import are_same, is_content
 from sfss.replication.engine import Engine
-from sfss.replication.peer import Peer
+from sfss.replication.entries import Entry
+from sfss.replication.merkle import leaf_of
 from sfss.replication.names import can_name_a_file
 from sfss.replication.operations import Adopt, Heal
+from sfss.replication.peer import Peer
 from sfss.replication.replica import Replica
-from sfss.replication.merkle import leaf_of
 
 log = logging.getLogger("sfss.node")
 

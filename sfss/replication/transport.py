@@ -7,10 +7,10 @@ import aiohttp
 from yarl import URL
 
 from sfss.errors import SfssError
-from sfss.node_proofs import Prover
 from sfss.network_errors import reason_of
-from sfss.replication.requests import TooLarge
+from sfss.node_proofs import Prover
 from sfss.replication.changes import Piece
+from sfss.replication.requests import TooLarge
 
 #: Where a node takes the messages of its neighbours, below its URL.
 RESOURCE = "/_replication"

@@ -14,14 +14,14 @@ import time
 from collections.abc import Awaitable, Callable
 from functools import partial
 
-from sfss.metrics.scoreboard import Scoreboard
-from sfss.errors import SfssError
-from sfss.runtime.sockets import allow_many_files, announce, listen, tls_context, url_of
-from sfss.metrics.aggregate import GONE, Aggregate, retire
-from sfss.runtime import systemd
-from sfss.runtime.worker import ENDS, Worker
 from sfss.config.gateway import Settings
+from sfss.errors import SfssError
+from sfss.metrics.aggregate import GONE, Aggregate, retire
+from sfss.metrics.scoreboard import Scoreboard
+from sfss.runtime import systemd
 from sfss.runtime.server import Server
+from sfss.runtime.sockets import allow_many_files, announce, listen, tls_context, url_of
+from sfss.runtime.worker import ENDS, Worker
 
 log = logging.getLogger("sfss")
 

@@ -5,6 +5,8 @@ import logging
 import signal
 from collections.abc import Awaitable, Callable
 
+from sfss.config.server import Kind, ServerSettings
+from sfss.runtime.server import Server
 from sfss.runtime.sockets import (
     allow_many_files,
     listen,
@@ -13,8 +15,6 @@ from sfss.runtime.sockets import (
     url_of,
 )
 from sfss.runtime.worker import settle
-from sfss.config.server import Kind, ServerSettings
-from sfss.runtime.server import Server
 
 log = logging.getLogger("sfss")
 

@@ -6,9 +6,9 @@ import socket
 import ssl
 
 from sfss import __version__
+from sfss.config.server import ServerSettings
 from sfss.errors import SfssError
 from sfss.runtime.logs import ANNOUNCEMENTS
-from sfss.config.server import ServerSettings
 
 
 class CannotListen(SfssError):
@@ -19,9 +19,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
     """A socket for each address of *host*. :raises CannotListen:"""
     sockets: list[socket.socket] = []
     try:
-        found = socket.getaddrinfo(
-            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, kind, protocol, _, address in dict.fromkeys(found):
             listener = socket.socket(family, kind, protocol)
             sockets.append(listener)

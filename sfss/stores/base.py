@@ -15,10 +15,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from typing import Protocol, runtime_checkable
 
+from sfss.completion import Completion, WriteCompletion
+from sfss.metrics.events import StateChange
 from sfss.metrics.families import Family
 from sfss.models import FileInfo, Precondition, StoredFile
-from sfss.metrics.events import StateChange
-from sfss.completion import Completion, WriteCompletion
 
 #: What one process counts of a store: by its address and the name that its stats have for it. The
 #: stats that the user sees have the sum of all processes.
@@ -116,9 +116,7 @@ class AnswersAtOnce(Protocol):
     ) -> bool:
         """The result is the :class:`FileInfo`."""
 
-    def begin_delete(
-        self, path: str, precondition: Precondition | None, completion: WriteCompletion
-    ) -> bool:
+    def begin_delete(self, path: str, precondition: Precondition | None, completion: WriteCompletion) -> bool:
         """The result is None; the error is :class:`NotFound` if there was no file."""
 
 

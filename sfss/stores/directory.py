@@ -12,15 +12,15 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+from sfss.completion import Completion
+from sfss.disk.errors import refusal
+from sfss.disk.folder import Folder
+from sfss.disk.folder_reading import Found
+from sfss.disk.usage import disk_families
 from sfss.errors import NoStoreAvailable, NotFound, Overloaded, SfssError
 from sfss.metrics.families import Family, counter
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
-from sfss.completion import Completion
 from sfss.stores.base import EVENTS, Stats, Store
-from sfss.disk.errors import refusal
-from sfss.disk.usage import disk_families
-from sfss.disk.folder import Folder
-from sfss.disk.folder_reading import Found
 
 log = logging.getLogger("sfss.store")
 
@@ -84,9 +84,7 @@ class DirectoryStore(Store):
     ) -> bool:
         return False  # a thread does it, and has to be waited for
 
-    def begin_delete(
-        self, path: str, precondition: Precondition | None, completion: Completion
-    ) -> bool:
+    def begin_delete(self, path: str, precondition: Precondition | None, completion: Completion) -> bool:
         return False
 
     async def stat(self, path: str) -> FileInfo:

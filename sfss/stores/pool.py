@@ -22,6 +22,7 @@ from time import perf_counter
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
+from sfss.completion import Completion, WriteCompletion, is_waited_for
 from sfss.errors import (
     FileTooLarge,
     NoStoreAvailable,
@@ -30,9 +31,9 @@ from sfss.errors import (
     StoreFull,
     StoreRefused,
 )
-from sfss.metrics.families import Family
 from sfss.memcache import endpoint_stats
 from sfss.memcache.connection import Connection
+from sfss.memcache.endpoint import Endpoint, Limits
 from sfss.memcache.errors import (
     DeadlinePassed,
     OutOfMemory,
@@ -42,11 +43,10 @@ from sfss.memcache.errors import (
     ValueRefused,
 )
 from sfss.memcache.keys import memcache_key, probe_key
-from sfss.memcache.endpoint import Limits, Endpoint
 from sfss.memcache.stats import stats_of
-from sfss.models import FileInfo, Precondition, StoredFile, etag_of
 from sfss.metrics.events import StateChange
-from sfss.completion import Completion, WriteCompletion, is_waited_for
+from sfss.metrics.families import Family
+from sfss.models import FileInfo, Precondition, StoredFile, etag_of
 from sfss.stores.base import Stats, Store
 from sfss.stores.hedging import Hedges
 
@@ -137,7 +137,11 @@ class ProxyStore(Store):
         return self._begin_read(_BegunStat, path, completion)
 
     def begin_put(
-        self, path: str, content: bytes | bytearray, precondition: Precondition | None, completion: WriteCompletion
+        self,
+        path: str,
+        content: bytes | bytearray,
+        precondition: Precondition | None,
+        completion: WriteCompletion,
     ) -> bool:
         if precondition is not None:
             return False
@@ -149,9 +153,7 @@ class ProxyStore(Store):
         begun.connection.set(begun.key, content, begun.deadline, begun)
         return True
 
-    def begin_delete(
-        self, path: str, precondition: Precondition | None, completion: WriteCompletion
-    ) -> bool:
+    def begin_delete(self, path: str, precondition: Precondition | None, completion: WriteCompletion) -> bool:
         if precondition is not None:
             return False
         begun = self._begin(_BegunDelete, memcache_key(path), completion)
@@ -209,8 +211,7 @@ class ProxyStore(Store):
 
     def families(self) -> list[Family]:
         proxies = (
-            (proxy.address, proxy.endpoint_stats, proxy.up, len(proxy.connections))
-            for proxy in self._proxies
+            (proxy.address, proxy.endpoint_stats, proxy.up, len(proxy.connections)) for proxy in self._proxies
         )
         return [*endpoint_stats.families(proxies), *self.hedges.families()]
 
@@ -438,9 +439,7 @@ class _Writes:
 class _Write:
     __slots__ = ("_is_waited_for", "_key", "_others", "_superseded")
 
-    def __init__(
-        self, under_way: "dict[bytes, list[_Write]]", key: bytes, is_waited_for: Callable[[], bool]
-    ):
+    def __init__(self, under_way: "dict[bytes, list[_Write]]", key: bytes, is_waited_for: Callable[[], bool]):
         self._is_waited_for = is_waited_for
         self._others = under_way
         self._key = key
@@ -465,13 +464,13 @@ class _Begun:
 
     __slots__ = (
         "asked",
+        "completion",
         "connection",
         "deadline",
         "done",
         "failures",
         "key",
         "proxy",
-        "completion",
         "store",
     )
 

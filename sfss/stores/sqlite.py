@@ -184,9 +184,7 @@ class SqliteStore(Store):
         self.begin_delete(path, precondition, done)
         await done
 
-    def begin_delete(
-        self, path: str, precondition: Precondition | None, completion: Completion
-    ) -> bool:
+    def begin_delete(self, path: str, precondition: Precondition | None, completion: Completion) -> bool:
         self._counts["cmd_delete"] += 1
 
         def delete(database: sqlite3.Connection) -> None:
@@ -350,5 +348,3 @@ def _check(database: sqlite3.Connection, path: str, precondition: Precondition |
     if precondition is not None:
         row = database.execute(_STAT, (path,)).fetchone()
         precondition.check(FileInfo(*row) if row else None)
-
-

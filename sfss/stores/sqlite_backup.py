@@ -158,7 +158,9 @@ def _made(source: Path, folder: Path, progress: Progress) -> Iterator[tuple[Path
 
 def _reading(file: Path) -> sqlite3.Connection:
     # Not mode=ro: a log that a kill has left could not be read.
-    return sqlite3.connect(f"{file.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=60.0)
+    return sqlite3.connect(
+        f"{file.absolute().as_uri()}?mode=rw", uri=True, isolation_level=None, timeout=60.0
+    )
 
 
 def _verified(file: Path, progress: Progress) -> Copy:

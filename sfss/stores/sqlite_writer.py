@@ -72,9 +72,7 @@ class Writer:
         self._waiting.put(_Write(action, size, completion))
 
     def _late(self) -> NoStoreAvailable:
-        return NoStoreAvailable(
-            f"The write was not on disk within {self._timeout:g} s. It may still happen."
-        )
+        return NoStoreAvailable(f"The write was not on disk within {self._timeout:g} s. It may still happen.")
 
     async def close(self) -> None:
         """Commit what waits, then end."""
@@ -182,9 +180,7 @@ class Writer:
 
 
 def connect(file: Path, busy_timeout: float, cache_bytes: int) -> sqlite3.Connection:
-    database = sqlite3.connect(
-        file, timeout=busy_timeout, isolation_level=None, check_same_thread=False
-    )
+    database = sqlite3.connect(file, timeout=busy_timeout, isolation_level=None, check_same_thread=False)
     database.execute("PRAGMA synchronous = FULL")
     # Negative: KiB, and not pages (https://sqlite.org/pragma.html#pragma_cache_size).
     database.execute(f"PRAGMA cache_size = {-(cache_bytes // 1024)}")
@@ -212,6 +208,4 @@ def _failure(error: Exception) -> SfssError:
         return full()
     if _code(error) == sqlite3.SQLITE_BUSY:
         return NoStoreAvailable("Another process kept the database locked. Nothing was changed.")
-    return StoreRefused(
-        f"The store could not write: {error}. The write may have happened all the same."
-    )
+    return StoreRefused(f"The store could not write: {error}. The write may have happened all the same.")

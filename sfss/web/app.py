@@ -10,13 +10,13 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 
 from aiohttp import web
 
+from sfss.completion import is_waited_for
 from sfss.errors import InvalidRequest, SfssError, UploadTimeout
 from sfss.http.messages import WITHOUT_BODY, Headers, Request, Response
 from sfss.metrics.aggregate import Aggregate
-from sfss.completion import is_waited_for
 from sfss.web.api.description import Api
-from sfss.web.cors import Cors
 from sfss.web.auth import Auth
+from sfss.web.cors import Cors
 from sfss.web.errors import error_response, http_exception_response, internal_error
 from sfss.web.operations import MakeOperation
 from sfss.web.request_ids import RequestIds
@@ -38,7 +38,9 @@ def common_headers(cors: Cors) -> dict[str, str]:
     return {"Server": "sfss", "X-Content-Type-Options": "nosniff"} | cors.common_headers
 
 
-def make_app(api: Api, auth: Auth, cors: Cors, aggregate: Aggregate, request_ids: RequestIds) -> web.Application:
+def make_app(
+    api: Api, auth: Auth, cors: Cors, aggregate: Aggregate, request_ids: RequestIds
+) -> web.Application:
     app = web.Application(middlewares=[_around_every_request(auth, cors, request_ids)])
     app.add_routes(api.other_routes)
     for path, method, make_operation in api.file_routes:

@@ -12,15 +12,16 @@ is answered: a name that its owner lets point here gives no site the rights of t
 import hmac
 import ipaddress
 import re
+
 from sfss.config.credentials import Credentials
+from sfss.config.server import UNIX, ServerSettings, split_network
 from sfss.errors import Forbidden, Unauthorized
 from sfss.http.messages import Headers, Request
 from sfss.node_proofs import Verifier
-from sfss.config.server import UNIX, ServerSettings, split_network
 from sfss.signing import check
-from sfss.web.query import argument, path_argument
 from sfss.web.cors import Cors
 from sfss.web.exposure import exposures
+from sfss.web.query import argument, path_argument
 
 #: What everybody may see: it tells nothing about the files.
 OPEN = frozenset(("/", "/page.css", "/page.js", "/healthz", "/readyz", "/openapi.json"))
@@ -122,9 +123,7 @@ class Auth:
                 return
         elif site != "cross-site":
             return
-        raise Forbidden(
-            "A page of another site may not write here (--cors-origin allows those that may)."
-        )
+        raise Forbidden("A page of another site may not write here (--cors-origin allows those that may).")
 
     def _check_node(self, request: Request) -> None:
         """Nodes read and write everything: their secret opens all doors, and no token does."""

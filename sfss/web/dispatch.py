@@ -3,16 +3,16 @@
 import asyncio
 import logging
 
+from sfss.completion import is_waited_for
 from sfss.errors import SfssError
 from sfss.http.exchange import Exchange
 from sfss.http.handler import Handler
 from sfss.http.messages import Response, header_lines
-from sfss.completion import is_waited_for
 from sfss.web.access_log import AccessLog
 from sfss.web.api.description import Api
+from sfss.web.auth import Auth
 from sfss.web.bridge import Bridge
 from sfss.web.cors import Cors
-from sfss.web.auth import Auth
 from sfss.web.errors import error_response, internal_error
 from sfss.web.operations import Operation
 from sfss.web.request_ids import RequestIds

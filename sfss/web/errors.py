@@ -73,9 +73,7 @@ def http_exception_response(error: web.HTTPException) -> Response:
         response.add("Allow", allowed)
         return response
     if isinstance(error, web.HTTPNotFound):
-        return problem(
-            HTTPStatus(404), "There is nothing at this URL; files are at /file?path=PATH."
-        )
+        return problem(HTTPStatus(404), "There is nothing at this URL; files are at /file?path=PATH.")
     return problem(HTTPStatus(error.status), error.text or error.reason)
 
 

@@ -33,9 +33,9 @@ _BOUNDARY = re.compile(r"[\x20-\x7e]{1,200}")
 def parameters_of(header: str) -> tuple[str, dict[str, str]]:
     """The value before the first semicolon, in lower case, and the parameters behind it by name."""
     parameters: dict[str, str] = {}
-    for name, value in _PARAMETER.findall(header):
-        if value.startswith('"'):
-            value = re.sub(r"\\(.)", r"\1", value[1:-1], flags=re.DOTALL)
+    for name, written in _PARAMETER.findall(header):
+        quoted = written.startswith('"')
+        value = re.sub(r"\\(.)", r"\1", written[1:-1], flags=re.DOTALL) if quoted else written
         parameters.setdefault(name.lower(), value)
     return header.partition(";")[0].strip().lower(), parameters
 

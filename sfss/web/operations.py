@@ -19,9 +19,7 @@ from sfss.web.content_headers import FileHeaders, depends_on_content
 from sfss.web.uploads import Upload
 
 #: The headers that may make another answer of a GET than the whole file.
-_CONDITIONS = frozenset(
-    ("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "range")
-)
+_CONDITIONS = frozenset(("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "range"))
 
 
 class Operation:
@@ -262,4 +260,3 @@ class Delete(Write):
 
 #: Makes the operation of a request. :raises SfssError: if something is wrong with its head.
 MakeOperation = Callable[[Request], Operation]
-

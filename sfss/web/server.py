@@ -5,19 +5,19 @@ import ssl
 
 from aiohttp import web
 
+from sfss.config.server import ServerSettings
 from sfss.http.framing import MAX_HEAD_BYTES
 from sfss.http.messages import header_lines
 from sfss.http.server import Limits, Server
 from sfss.metrics.aggregate import Aggregate
 from sfss.service import FileService
-from sfss.config.server import ServerSettings
 from sfss.web.access_log import AccessLog
 from sfss.web.api.description import Api
 from sfss.web.app import common_headers, make_app
+from sfss.web.auth import Auth
 from sfss.web.bridge import Bridge
 from sfss.web.cors import Cors
 from sfss.web.dispatch import Dispatcher
-from sfss.web.auth import Auth
 from sfss.web.request_ids import RequestIds
 from sfss.web.request_metrics import RequestMetrics
 

@@ -63,9 +63,7 @@ def upload_of(request: Request, limit: int, *, forms: bool) -> Upload:
         coding.strip().lower() not in ("", "identity")
         for coding in headers.get("content-encoding").split(",")
     ):
-        raise UnsupportedEncoding(
-            "The body has a Content-Encoding; send the file as it is to be kept."
-        )
+        raise UnsupportedEncoding("The body has a Content-Encoding; send the file as it is to be kept.")
     if "content-range" in headers:  # RFC 9110 14.5: a part must not replace the whole
         raise InvalidRequest("Content-Range is not supported; send the whole file.")
     upload: Upload | None = None

@@ -22,9 +22,7 @@ class Load:
         self._last_success = time.monotonic()
         self._port = port
         self._done = asyncio.Event()
-        self._own = [
-            [history.file(f"client-{n}/file-{m}") for m in range(files)] for n in range(clients)
-        ]
+        self._own = [[history.file(f"client-{n}/file-{m}") for m in range(files)] for n in range(clients)]
         self._all = [file for own in self._own for file in own]
 
     async def __aenter__(self) -> "Load":

@@ -106,9 +106,7 @@ class Relay:
             writer.close()
             return
         try:
-            onward_reader, onward = await asyncio.open_connection(
-                "127.0.0.1", self._target, limit=_LIMIT
-            )
+            onward_reader, onward = await asyncio.open_connection("127.0.0.1", self._target, limit=_LIMIT)
         except OSError:
             writer.transport.abort()
             return

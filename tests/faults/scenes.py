@@ -63,9 +63,7 @@ class Report:
         )
 
 
-async def play(
-    scene: Scene, *, requests: int, faults: int, seed: int, quiet: float = 0.5
-) -> Report:
+async def play(scene: Scene, *, requests: int, faults: int, seed: int, quiet: float = 0.5) -> Report:
     """Faults in random order, each kind at least once, until there were so many, and so many requests."""
     generator = random.Random(seed)
     report = Report(History())
@@ -114,9 +112,7 @@ class _Fault(NamedTuple):
         return f"{self.late:.2f} s after {self.name or 'the start'}"
 
 
-def _was_held_back(
-    periods: list[tuple[float, float, str]], scene: Scene, begun: float
-) -> bool:
+def _was_held_back(periods: list[tuple[float, float, str]], scene: Scene, begun: float) -> bool:
     """Whether a proxy that was stopped can have held a write that began then."""
     return any(
         name in scene.stops and stopped - _ON_ITS_WAY <= begun <= stopped + _NOTICED
@@ -210,17 +206,20 @@ async def _over(
 
             return wire
 
-        yield server, {
-            "kill -9 a proxy": kill_a_proxy,
-            "SIGSTOP a proxy": stop_a_proxy,
-            "kill -9 all proxies": kill_all_proxies,
-            "kill -9 a worker": partial(_kill_a_worker, server),
-            "cut the wire": on_the_wire(relay.cut, 1.0),
-            "delay the wire": on_the_wire(lambda: relay.delay(0.2), 2.0),
-            "throttle the wire": on_the_wire(lambda: relay.throttle(50_000), 2.0),
-            "garble the wire": on_the_wire(lambda: relay.garble(0.05), 2.0),
-            "swallow on the wire": on_the_wire(relay.swallow, 2.0),
-        }
+        yield (
+            server,
+            {
+                "kill -9 a proxy": kill_a_proxy,
+                "SIGSTOP a proxy": stop_a_proxy,
+                "kill -9 all proxies": kill_all_proxies,
+                "kill -9 a worker": partial(_kill_a_worker, server),
+                "cut the wire": on_the_wire(relay.cut, 1.0),
+                "delay the wire": on_the_wire(lambda: relay.delay(0.2), 2.0),
+                "throttle the wire": on_the_wire(lambda: relay.throttle(50_000), 2.0),
+                "garble the wire": on_the_wire(lambda: relay.garble(0.05), 2.0),
+                "swallow on the wire": on_the_wire(relay.swallow, 2.0),
+            },
+        )
         _end(server)
 
 
@@ -259,9 +258,7 @@ async def embedded() -> AsyncIterator[Scene]:
             workers = server.family()[1:]
             for pid in workers:
                 os.kill(pid, signal.SIGKILL)
-            await until(
-                lambda: not set(workers) & set(server.family()) and len(server.family()) > 2, 20
-            )
+            await until(lambda: not set(workers) & set(server.family()) and len(server.family()) > 2, 20)
 
         async def fill_the_disk() -> None:
             def fill() -> None:
@@ -302,9 +299,7 @@ async def _kill_a_worker(server: Program) -> None:
     workers = server.family()[1:]
     victim = random.choice(workers)
     os.kill(victim, signal.SIGKILL)
-    await until(
-        lambda: victim not in server.family() and len(server.family()) > len(workers), 20
-    )
+    await until(lambda: victim not in server.family() and len(server.family()) > len(workers), 20)
 
 
 def _end(*running: Program) -> None:

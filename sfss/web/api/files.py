@@ -8,10 +8,10 @@ from sfss.http.messages import Request, Response
 from sfss.models import FileInfo
 from sfss.paths import check_path
 from sfss.service import FileService
-from sfss.web.query import path_argument
 from sfss.web.conditional import write_precondition
-from sfss.web.operations import Delete, Get, MakeOperation, Operation, Put, head
 from sfss.web.content_headers import FileHeaders
+from sfss.web.operations import Delete, Get, MakeOperation, Operation, Put, head
+from sfss.web.query import path_argument
 from sfss.web.uploads import upload_of
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode

@@ -1,19 +1,18 @@
 """A gateway, or a server with a store of its own, as it looks from outside."""
 
 from sfss.config.credentials import Credentials
+from sfss.config.gateway import Settings
 from sfss.metrics.aggregate import Aggregate
 from sfss.service import FileService
-from sfss.config.gateway import Settings
 from sfss.web.api.description import Api
-from sfss.web.cors import ApiHeaders, Cors
-from sfss.web.auth import OPEN, Auth
 from sfss.web.api.files import Files
 from sfss.web.api.openapi import documented_headers
 from sfss.web.api.page import Page
-from sfss.web.server import WebServer
-from sfss.web.content_headers import FileHeaders
 from sfss.web.api.status import Status
-
+from sfss.web.auth import OPEN, Auth
+from sfss.web.content_headers import FileHeaders
+from sfss.web.cors import ApiHeaders, Cors
+from sfss.web.server import WebServer
 
 _OF_FILES = (("/file", "GET"), ("/file", "PUT"), ("/files", "POST"), ("/file", "DELETE"))
 

@@ -12,8 +12,8 @@ from prometheus_client.core import (
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 
-from sfss.metrics.families import Family, Histogram
 from sfss.metrics.aggregate import Aggregate
+from sfss.metrics.families import Family, Histogram
 
 
 def exposition(aggregate: Aggregate, accept: str) -> tuple[bytes, str]:
@@ -57,7 +57,5 @@ def _metric(family: Family) -> Metric:
 def _buckets(family: Family, amounts: Histogram) -> list[tuple[str, int]]:
     # Whole things are at most one less than what they are less than.
     less = 1 if family.unit == 1 else 0
-    bounds = [
-        (f"{(2**power - less) * family.unit:.9g}", amounts.up_to(power)) for power in family.powers
-    ]
+    bounds = [(f"{(2**power - less) * family.unit:.9g}", amounts.up_to(power)) for power in family.powers]
     return [*bounds, ("+Inf", amounts.count)]

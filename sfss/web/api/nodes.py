@@ -1,7 +1,7 @@
 """A node as it looks from outside: files at their own URLs, and what nodes say to each other.
 
-    PUT /name  GET /name  HEAD /name  DELETE /name
-    GET /_status  /metrics  /healthz  /readyz  /_page/    POST /_replication  /_verify
+PUT /name  GET /name  HEAD /name  DELETE /name
+GET /_status  /metrics  /healthz  /readyz  /_page/    POST /_replication  /_verify
 """
 
 import json
@@ -12,9 +12,9 @@ from urllib.parse import quote
 from aiohttp import web
 
 from sfss.config.credentials import Credentials
+from sfss.config.node import NodeSettings
 from sfss.errors import Forbidden, InvalidPath, InvalidRequest, NotAGateway, NotFound
 from sfss.http.messages import Request, Response, header_lines
-from sfss.config.node import NodeSettings
 from sfss.metrics.aggregate import Aggregate
 from sfss.paths import PLAIN_IN_A_URL, check_path
 from sfss.replication.changes import BadMessage
@@ -23,16 +23,16 @@ from sfss.replication.node import Node, PutFile, hashed
 from sfss.replication.transport import MEDIA_TYPE, MESSAGE_ROOM, RESOURCE
 from sfss.service import FileService
 from sfss.web.api.description import Api
-from sfss.web.query import argument, percent_decoded
-from sfss.web.conditional import write_precondition
-from sfss.web.cors import ApiHeaders, Cors
+from sfss.web.api.page import Page
+from sfss.web.api.status import Status, fresh, fresh_response
 from sfss.web.auth import Auth
+from sfss.web.conditional import write_precondition
+from sfss.web.content_headers import FileHeaders
+from sfss.web.cors import ApiHeaders, Cors
 from sfss.web.forms import parameters_of
 from sfss.web.operations import Delete, Get, MakeOperation, Operation, Put, Write, head
-from sfss.web.api.page import Page
+from sfss.web.query import argument, percent_decoded
 from sfss.web.server import WebServer
-from sfss.web.content_headers import FileHeaders
-from sfss.web.api.status import Status, fresh, fresh_response
 from sfss.web.uploads import upload_of
 
 _PAGE = "/_page"
@@ -83,9 +83,7 @@ class NodePut(Put):
     async def run(self) -> Response:
         digests = await hashed(self.content)
         if self.expected not in (None, digests.sha1):
-            raise InvalidRequest(
-                f"X-Content-SHA1 is not that of the body, which is {digests.sha1}."
-            )
+            raise InvalidRequest(f"X-Content-SHA1 is not that of the body, which is {digests.sha1}.")
         precondition = self._precondition
         return self.response(await self.node.put(self._path, self.content, precondition, digests=digests))
 
@@ -126,9 +124,7 @@ class Message(Write):
 class NodeFiles:
     """The files of *node*, which stands behind *service*, and the messages of other nodes."""
 
-    def __init__(
-        self, node: Node, service: FileService, headers: FileHeaders, settings: NodeSettings
-    ):
+    def __init__(self, node: Node, service: FileService, headers: FileHeaders, settings: NodeSettings):
         self._node = node
         self._service = service
         self._headers = headers

@@ -115,7 +115,10 @@ def document(max_file_size: int) -> dict[str, Any]:
                             },
                             "304": {"description": "the client has this version", "headers": _ETAG},
                         },
-                        *_ALWAYS, "404", "412", "416",
+                        *_ALWAYS,
+                        "404",
+                        "412",
+                        "416",
                     ),
                 },
                 "head": {

@@ -13,8 +13,8 @@ from importlib import resources
 from aiohttp import web
 
 from sfss import __version__
-from sfss.metrics.families import Family, Histogram
 from sfss.metrics.aggregate import Aggregate
+from sfss.metrics.families import Family, Histogram
 from sfss.service import FileService
 from sfss.web.api.status import fresh
 

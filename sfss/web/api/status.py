@@ -9,14 +9,14 @@ from http import HTTPStatus
 from aiohttp import web
 
 from sfss.errors import InvalidRequest, SfssError
-from sfss.metrics.families import Figures
 from sfss.http.messages import Response
 from sfss.metrics.aggregate import Aggregate
+from sfss.metrics.families import Figures
 from sfss.service import EVENTS, FileService, Shared, Stats
-from sfss.web.query import argument
-from sfss.web.errors import problem
 from sfss.web.api.metrics import exposition
 from sfss.web.api.openapi import document
+from sfss.web.errors import problem
+from sfss.web.query import argument
 from sfss.web.request_metrics import summary
 
 
