@@ -15,7 +15,7 @@ setup(
     long_description=(HERE / "README.rst").read_text(),
     long_description_content_type="text/x-rst",
     packages=find_packages(include=["sfss", "sfss.*"]),
-    package_data={"sfss.web": ["media_types.txt", "static/*"]},
+    package_data={"sfss": ["py.typed"], "sfss.web": ["media_types.txt", "static/*"]},
     python_requires=">=3.11",
     install_requires=[
         "aiohttp>=3.14.5",
@@ -30,7 +30,7 @@ setup(
     ],
     extras_require={
         "test": ["hypothesis>=6.100", "pytest>=8", "pytest-asyncio>=1.0", "pytest-xdist>=3.6"]
-        + ["mypy>=2.4", "schemathesis>=4", "selenium>=4.30"]
+        + ["coverage>=7.6", "mypy>=2.4", "ruff>=0.17", "schemathesis>=4", "selenium>=4.30", "types-tqdm"]
     },
     entry_points={"console_scripts": ["sfss = sfss.cli.main:main"]},
 )

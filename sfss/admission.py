@@ -14,6 +14,7 @@ Requests that find no room wait for a moment, and are then turned away.
 import asyncio
 from collections import deque
 from collections.abc import Iterable
+from typing import Any
 
 from sfss.errors import Overloaded
 from sfss.metrics.families import Family, counter, gauge
@@ -48,7 +49,9 @@ class Share:
         self._budget = budget
         self._limit = limit
         self._wait = wait
-        self._waiting: deque[tuple[asyncio.Future, int]] = deque()  # each with the bytes that it waits for
+        self._waiting: deque[tuple[asyncio.Future[Any], int]] = (
+            deque()
+        )  # each with the bytes that it waits for
         self.held = 0
         self.waits = 0
         self.refusals = 0

@@ -54,7 +54,7 @@ _ERRORS: dict[int, type[SfssError]] = {
     504: NoStoreAvailable,
     507: StoreFull,
 }
-_EXPECTED = {
+_EXPECTED: dict[str, dict[str, tuple[int, ...]]] = {
     "gateway": {"GET": (200,), "HEAD": (200,), "PUT": (200,), "DELETE": (204,)},
     # 302: a file of this name and content is there already.
     "node": {"GET": (200,), "HEAD": (200,), "PUT": (201, 204, 302), "DELETE": (200, 204)},
@@ -117,7 +117,6 @@ class Client:
         self._server = server
         self._finds_out = server is None
         self._ca_file = ca_file
-        self._session: aiohttp.ClientSession | None = None
 
     async def __aenter__(self) -> "Client":
         """:raises InvalidRequest: if the *ca_file* cannot be used."""
@@ -225,7 +224,7 @@ class Client:
         return f"{self._url}/file?{query}"
 
     async def _request(
-        self, method: str, path: str, content: bytes | None = None, headers: dict | None = None
+        self, method: str, path: str, content: bytes | None = None, headers: dict[str, Any] | None = None
     ) -> tuple[bytes, Any]:
         return await self._exchange(method, lambda: self.url_of(path), content, headers)
 
@@ -234,7 +233,7 @@ class Client:
         method: str,
         url: Callable[[], str],
         content: bytes | None = None,
-        headers: dict | None = None,
+        headers: dict[str, Any] | None = None,
     ) -> tuple[bytes, Any]:
         tries = 0
         while True:

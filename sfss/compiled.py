@@ -12,6 +12,7 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib.abc import MetaPathFinder
+from importlib.machinery import ModuleSpec
 from pathlib import Path
 
 #: Set it to run without them.
@@ -56,7 +57,7 @@ class _Finder(MetaPathFinder):
             if file.name.endswith(suffix)
         }
 
-    def find_spec(self, name: str, path: Sequence[str] | None, target: object = None):
+    def find_spec(self, name: str, path: Sequence[str] | None, target: object = None) -> ModuleSpec | None:
         file = self._files.get(name)
         if file is None:
             return None

@@ -166,7 +166,7 @@ class Shared(Generic[T]):
     async def _ask_now(self) -> T:
         return await self._ask()
 
-    def _done(self, task: asyncio.Task) -> None:
+    def _done(self, task: asyncio.Task[Any]) -> None:
         self._asking = None
         if not task.cancelled():
             task.exception()  # seen: it is of no interest when nobody waits any more

@@ -64,7 +64,9 @@ def check(
     """
     if method == "HEAD":
         method = "GET"
-    if method not in METHODS or not _is_number(expires) or not (limit is None or _is_number(limit)):
+    if method not in METHODS or expires is None or not _is_number(expires):
+        raise Forbidden("The URL is not signed for this.")
+    if limit is not None and not _is_number(limit):
         raise Forbidden("The URL is not signed for this.")
     wanted = None if limit is None else int(limit)
     holds = False

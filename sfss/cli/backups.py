@@ -30,7 +30,7 @@ def _described(copy: Copy) -> str:
     return f"{copy.files} {'file' if copy.files == 1 else 'files'}, {copy.bytes} bytes, each read again and whole,"
 
 
-class _Bar(tqdm):
+class _Bar(tqdm):  # type: ignore[type-arg]  # it is generic in its stubs only
     def update_to(self, done: int, of: int) -> None:
         self.total = of
         self.update(done - self.n)

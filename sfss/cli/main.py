@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NoReturn
@@ -50,7 +50,7 @@ from sfss.web.server import WebServer
 try:
     import uvloop
 except ImportError:  # it does not exist for every platform
-    uvloop = None
+    uvloop = None  # type: ignore[assignment]
 
 log = logging.getLogger("sfss")
 
@@ -73,7 +73,8 @@ def main(arguments: list[str] | None = None) -> int:
     command = options.pop("command")
     if command == "node":
         return _reported(lambda: _be_a_node(options))
-    copies = {"backup": backups.run_backup, "restore": backups.run_restore}.get(command)
+    copying: dict[str, Callable[..., int]] = {"backup": backups.run_backup, "restore": backups.run_restore}
+    copies = copying.get(command)
     others = {*FIELDS, "config"} - ({"data"} if copies else set())
     if command is not None and (server_options := options.keys() & others):
         flags = ", ".join("--" + name.replace("_", "-") for name in sorted(server_options))
@@ -132,7 +133,7 @@ def _reported(function: Callable[[], int]) -> int:
         return 128 + signal.SIGINT
 
 
-def _run(coroutine) -> int:
+def _run(coroutine: Coroutine[Any, Any, int]) -> int:
     if uvloop is not None:
         return uvloop.run(coroutine)
     return asyncio.run(coroutine)
@@ -292,7 +293,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_config(general)
     _add_settings(parser, FIELDS, _GROUPS)
 
-    server = argparse.ArgumentParser(add_help=False)
+    server = _Parser(add_help=False)
     server.add_argument(
         "--url",
         default=os.environ.get(URL_VARIABLE) or DEFAULT_URL,
@@ -306,7 +307,7 @@ def _parser() -> argparse.ArgumentParser:
         help=f"certificates (PEM) by which the server's is trusted (default: ${CA_VARIABLE}, or the system's)",
     )
     server.add_argument("--server", choices=SERVERS, help="what the server is (default: that is found out)")
-    many = argparse.ArgumentParser(add_help=False, parents=[server])
+    many = _Parser(add_help=False, parents=[server])
     many.add_argument(
         "--parallel",
         type=_positive,
@@ -346,7 +347,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_node(commands)
 
-    folder = argparse.ArgumentParser(add_help=False)
+    folder = _Parser(add_help=False)
     folder.add_argument(
         "--data",
         metavar="FOLDER",
@@ -444,7 +445,13 @@ def _add_setting(group: Any, name: str, part: Any) -> None:
 class _Repeated(argparse.Action):
     """Collects the values of a flag that is given several times into a tuple."""
 
-    def __call__(self, parser, namespace, value, option_string=None):
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        value: Any,
+        option_string: str | None = None,
+    ) -> None:
         setattr(namespace, self.dest, (*getattr(namespace, self.dest, ()), value))
 
 

@@ -182,7 +182,7 @@ async def _verified_by_the_running_one(settings: NodeSettings) -> dict[str, Any]
                 async with session.get("/_status") as answer:
                     if answer.status != 200:
                         raise SfssError(f"{url} answers {answer.status}: {await answer.text()}")
-                    progress = (await answer.json())["verification"]
+                    progress: dict[str, Any] = (await answer.json())["verification"]
                 if not progress["running"]:
                     return progress
                 await asyncio.sleep(_POLL)

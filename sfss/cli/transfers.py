@@ -9,9 +9,9 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from tqdm import tqdm
 
@@ -104,7 +104,7 @@ async def sign(
     return 0
 
 
-COMMANDS: dict[str, Callable[..., Awaitable[int]]] = {
+COMMANDS: dict[str, Callable[..., Coroutine[Any, Any, int]]] = {
     "put": put,
     "get": get,
     "rm": rm,

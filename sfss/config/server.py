@@ -146,7 +146,7 @@ class ServerSettings:
             raise SettingsError("sslcert and sslkey do nothing without ssl; add --ssl")
 
 
-def fields_of(kind: type[ServerSettings]) -> dict[str, dataclasses.Field]:
+def fields_of(kind: type[ServerSettings]) -> dict[str, dataclasses.Field[Any]]:
     """The settings of *kind* by name."""
     return {part.name: part for part in dataclasses.fields(kind)}
 

@@ -35,7 +35,7 @@ def load(
     flags: Mapping[str, Any],
     environment: Mapping[str, str] = os.environ,
     config: str | None = None,
-    kind: type[Kind] = Settings,
+    kind: type[Kind] = Settings,  # type: ignore[assignment]  # mypy has no defaults of type variables
 ) -> Kind:
     """The settings of all sources. *flags* holds only those that were given, by field name.
 
@@ -95,7 +95,7 @@ def _hint(name: str, fields: Mapping[str, Any]) -> str:
     return f"; did you mean {close[0]}?" if close else ""
 
 
-def _of_kind(part: dataclasses.Field, value: Any, source: str) -> Any:
+def _of_kind(part: dataclasses.Field[Any], value: Any, source: str) -> Any:
     """A value of TOML as the setting's own type."""
     name, kind = part.name, part.type
     if kind is float and type(value) is int and abs(value) <= MOST:
@@ -118,7 +118,7 @@ def _of_kind(part: dataclasses.Field, value: Any, source: str) -> Any:
     raise SettingsError(f"{source}: {name} is {shown}; it must be {expected}{hint}")
 
 
-_EXAMPLES = {
+_EXAMPLES: dict[Any, tuple[str, str]] = {
     bool: ("true or false", "true"),
     int: ("a whole number", "8"),
     float: ("a number", "1.5"),

@@ -12,6 +12,8 @@ from typing import NamedTuple
 from sfss.disk.folder import check_same
 from sfss.errors import StoreUnusable
 
+_CLOSED = -1
+
 
 class Schema(NamedTuple):
     """What a database of ours has in it."""
@@ -111,7 +113,7 @@ class DatabaseFiles:
     def __init__(self, file: Path):
         self._file = file
         self._known: dict[Path, os.stat_result] = {}
-        self._index: int | None = None
+        self._index = _CLOSED
 
     def note(self) -> None:
         """They are what they should be now."""
@@ -122,7 +124,7 @@ class DatabaseFiles:
 
     def close(self) -> None:
         """After all connections of this process."""
-        if self._index is not None:
+        if self._index != _CLOSED:
             os.close(self._index)
 
     def check(self) -> None:

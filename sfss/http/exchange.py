@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from sfss.admission import Room
 from sfss.errors import InvalidRequest, Overloaded, SfssError, UploadTimeout
@@ -88,7 +88,7 @@ class Exchange(Request):
         self.invites = False  #: the client waits for 100 Continue before it sends the body
         self._arrived = 0  # bytes of the body
         self._bytes_out = 0
-        self._waiter: asyncio.Task | None = None  # for room
+        self._waiter: asyncio.Task[Any] | None = None  # for room
 
     def client_waits(self) -> bool:
         """Whether the client waits for an answer, as far as is known. (One that sends nothing more may only

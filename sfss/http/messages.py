@@ -1,6 +1,6 @@
 """A request and a response, as small as they can be, for the rules of the web floor."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from http import HTTPStatus
 from time import perf_counter
 from typing import Any
@@ -36,7 +36,7 @@ class Headers:
     def __contains__(self, name: str) -> bool:
         return name in self.raw
 
-    def __iter__(self):
+    def __iter__(self) -> Iterator[str]:
         return iter(self.raw)
 
     def __getitem__(self, name: str) -> str:

@@ -52,7 +52,7 @@ class Server:
         self.loop = asyncio.get_running_loop()
         self.draining = False  #: each answer is the last one of its connection
         self._connections: set[Connection] = set()
-        self._handshakes: set[asyncio.Task] = set()
+        self._handshakes: set[asyncio.Task[Any]] = set()
         self._listeners: list[Any] = []  # what can be closed
         self._date_second = 0
         self._date_line = ""

@@ -117,7 +117,7 @@ class Connection:
         self._draining = False
         self._queue: deque[_Operation] = deque()
         # While it drains: what waits for the last get, and those that have answers which may not be theirs.
-        self._end: asyncio.Future | None = None
+        self._end: asyncio.Future[Any] | None = None
         self._held: list[tuple[_Operation, object]] = []
         self._queued_weight = 0
         self._unwritten: list[bytes | bytearray] = []
@@ -381,7 +381,7 @@ class Connection:
             self._enqueue("get", self._end, _read_get, key, float("inf"), 1, get_command(key))
             self._end.add_done_callback(self._drained)
 
-    def _drained(self, end: asyncio.Future) -> None:
+    def _drained(self, end: asyncio.Future[Any]) -> None:
         held, self._held = self._held, []
         uncertain = ConnectionLost("what it answers behind a refusal is uncertain")
         for operation, outcome in held:

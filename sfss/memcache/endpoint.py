@@ -19,7 +19,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from sfss.memcache.connection import Connection
 from sfss.memcache.endpoint_stats import EndpointStats
@@ -58,11 +58,11 @@ class Endpoint:
         self._limits = limits
         self._connections: list[Connection] = []
         self._last: Connection | None = None  # that was used
-        self._opening: asyncio.Task | None = None
+        self._opening: asyncio.Task[Any] | None = None
         self._open_pause = FIRST_PAUSE
         self._open_after = float("-inf")  # on time.monotonic's clock, as all of these
-        self._checking: asyncio.Task | None = None  # while it is suspect
-        self._testing: asyncio.Task | None = None  # while it is down
+        self._checking: asyncio.Task[Any] | None = None  # while it is suspect
+        self._testing: asyncio.Task[Any] | None = None  # while it is down
         self._hurry = asyncio.Event()
         self._tested = asyncio.Event()  # set and cleared after each test of a proxy that is down
         self._test_began = float("-inf")
@@ -139,14 +139,14 @@ class Endpoint:
     def _usable(self) -> list[Connection]:
         return [connection for connection in self._connections if connection.usable]
 
-    def _open(self) -> asyncio.Task:
+    def _open(self) -> asyncio.Task[Any]:
         """The opening of one more connection, which all who wait for one share."""
         if self._opening is None:
             self._opening = asyncio.create_task(self._connect())
             self._opening.add_done_callback(self._opened)
         return self._opening
 
-    def _opened(self, task: asyncio.Task) -> None:
+    def _opened(self, task: asyncio.Task[Any]) -> None:
         self._opening = None
         if not task.cancelled():
             task.exception()  # seen: it is of no interest when nobody waits any more
@@ -237,7 +237,7 @@ class Endpoint:
         finally:
             self._checking = None
 
-    def _listen_on(self, connection: Connection, answer: asyncio.Future) -> None:
+    def _listen_on(self, connection: Connection, answer: asyncio.Future[Any]) -> None:
         """Wait without end for *answer*, in place of the connection that did so before."""
         if self._silent is not None:
             self._silent.close()
@@ -245,7 +245,7 @@ class Endpoint:
         connection.stall_timeout = float("inf")
         answer.add_done_callback(lambda answer: self._heard(connection, answer))
 
-    def _heard(self, connection: Connection, answer: asyncio.Future) -> None:
+    def _heard(self, connection: Connection, answer: asyncio.Future[Any]) -> None:
         if self._silent is connection:
             self._silent = None
         error = answer.exception()

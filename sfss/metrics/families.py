@@ -121,7 +121,7 @@ def merged(parts: Iterable[Iterable[Family]]) -> Figures:
     return whole
 
 
-def to_document(families: Iterable[Family]) -> list[tuple]:
+def to_document(families: Iterable[Family]) -> list[tuple[Any, ...]]:
     """*families* as plain tuples, dictionaries and numbers; :func:`from_document` takes them back."""
     return [
         (
@@ -141,7 +141,7 @@ def to_document(families: Iterable[Family]) -> list[tuple]:
     ]
 
 
-def from_document(document: list[tuple]) -> list[Family]:
+def from_document(document: list[tuple[Any, ...]]) -> list[Family]:
     families = [Family(*part) for part in document]
     for family in families:
         if family.kind == "histogram":

@@ -318,7 +318,7 @@ class Catalog(Reading):
         known: Iterable[tuple[str, str, Version]],
     ) -> None:
         """Each path is in a queue at most once, with its newest version: nothing grows with retries."""
-        queues: defaultdict[str, list[tuple]] = defaultdict(list)
+        queues: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
         for peer, path, lane, due, version in queued:
             queues[peer].append((peer, path, lane, due, *version))
         for peer, rows in queues.items():
@@ -326,7 +326,7 @@ class Catalog(Reading):
             if added < len(rows):  # some were there
                 self._database.executemany(_QUEUE_AGAIN, rows)
             self._database.execute(_LENGTH, (peer, added))
-        dropped: defaultdict[str, list[tuple]] = defaultdict(list)
+        dropped: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
         for peer, path, version in known:
             dropped[peer].append((peer, path, *version))
         for peer, rows in dropped.items():

@@ -87,6 +87,8 @@ def document_size(head: bytes | memoryview) -> int:
     """How long the document behind *head* is. :raises BadMessage: if it is no head of a message."""
     if len(head) < HEAD_BYTES:
         raise BadMessage("A message is cut off in its head.")
+    magic: bytes
+    size: int
     magic, size, _ = _HEAD.unpack_from(head)
     if magic != MAGIC or size > MAX_DOCUMENT_BYTES:
         raise BadMessage("This is no message of a node.")

@@ -62,7 +62,9 @@ class Engine:
 
     async def change(self, operation: Operation, size: int = 0) -> Outcome:
         """:raises SfssError: see :meth:`Replica.apply`."""
-        outcome = await self.do(lambda: ((operation,), lambda outcomes: outcomes[0]), size)
+        outcome: Outcome | SfssError = await self.do(
+            lambda: ((operation,), lambda outcomes: outcomes[0]), size
+        )
         if isinstance(outcome, SfssError):
             raise outcome
         return outcome

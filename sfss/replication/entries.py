@@ -4,7 +4,7 @@ import sqlite3
 import threading
 from collections.abc import Iterable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from mypy_extensions import mypyc_attr
 
@@ -114,7 +114,7 @@ class CatalogReader(Reading):
         self._database.close()
 
 
-def entry_of(row: tuple) -> Entry:
+def entry_of(row: tuple[Any, ...]) -> Entry:
     path, stamp, node, size, sha256, sha1, etag, received = row
     digests = None if sha256 is None else Digests(sha256, sha1)
     return Entry(path, Version(stamp, node), size, digests, etag, received)

@@ -140,7 +140,7 @@ class Node(Store):
         self._one_compares = asyncio.Lock()
         self._quorums = Quorums()
         self._recent_names = RecentNames(time.monotonic)
-        self._tasks: list[asyncio.Task] = []
+        self._tasks: list[asyncio.Task[Any]] = []
         self._counts = Counter(
             dict.fromkeys(("get", "get_hits", "put", "delete", "learned", "read_through"), 0)
         )
@@ -477,6 +477,7 @@ class Node(Store):
 
             return operations, finished
 
+        answer: bytes
         answer, changed = await self._engine.do(prepare, len(body))
         self._counts["learned"] += changed
         if peer is not None:

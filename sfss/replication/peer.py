@@ -113,7 +113,7 @@ class Peer:
         self._compare_at = 0.0  # on time.monotonic's clock
         self._compare_wake = asyncio.Event()
         self._urgent = False
-        self._tasks: list[asyncio.Task] = []
+        self._tasks: list[asyncio.Task[Any]] = []
 
     def start(self) -> None:
         self._tasks = [
@@ -276,7 +276,7 @@ class Peer:
             )
         self.caught_up = self.caught_up or found.complete
 
-    async def _converse(self, conversation: Conversation, rate: float = 0.0) -> Any:
+    async def _converse(self, conversation: Conversation[Any], rate: float = 0.0) -> Any:
         """Run *conversation* to its end; what it returns."""
         answer: Message | TooLarge | None = None
         logged = time.monotonic()
@@ -381,7 +381,7 @@ async def _wait(event: asyncio.Event, seconds: float) -> bool:
 
 
 def _next(
-    conversation: Conversation, answer: Message | TooLarge | None
+    conversation: Conversation[Any], answer: Message | TooLarge | None
 ) -> tuple[list[Piece] | None, Any, bool]:
     """The next request, or the result; whether it is that."""
     try:

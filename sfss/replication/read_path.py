@@ -46,7 +46,7 @@ class ReadPath:
         left: Mapping[str, int],
         *,
         read_through: bool,
-        counts: Counter,
+        counts: Counter[str],
     ):
         self._replica = replica
         self._reader = reader

@@ -425,7 +425,8 @@ class Replica:
     @property
     def horizon(self) -> int:
         """Deletes that came after this stamp are all remembered."""
-        return self.catalog.state("horizon")
+        horizon: int = self.catalog.state("horizon")
+        return horizon
 
     # The log's end: what it says is on disk elsewhere too.
 

@@ -35,7 +35,7 @@ class Scrub:
         self._replica = replica
         self._engine = engine
         self._peers = peers
-        self._task: asyncio.Task | None = None
+        self._task: asyncio.Task[Any] | None = None
         self._wants_contents = False
         self._progress: dict[str, Any] = {"running": False, "runs": 0}
 
@@ -165,7 +165,9 @@ class Scrub:
                 before = len(wanted)
                 for change in changes:
                     entry = wanted.get(change.path)
-                    if entry is None or not are_same(change.digests, entry.digests) or not change.is_intact:
+                    if entry is None or not are_same(change.digests, entry.digests):
+                        continue
+                    if change.content is None or not change.is_intact:
                         continue
                     del wanted[change.path]
                     healed += await self._is_changed(Heal(change.path, change.content))

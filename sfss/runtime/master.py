@@ -13,6 +13,7 @@ import signal
 import time
 from collections.abc import Awaitable, Callable
 from functools import partial
+from typing import Any
 
 from sfss.config.gateway import Settings
 from sfss.errors import SfssError
@@ -173,7 +174,8 @@ class Master:
         taken = {worker.place for worker in self._workers.values()}
         free = [place for place in range(GONE + 1, self._scoreboard.places) if place not in taken]
         if not free:
-            return self._cannot_start("too many workers are still ending what they do")
+            self._cannot_start("too many workers are still ending what they do")
+            return None
         retire(self._scoreboard, free[0])  # if its last one ended in a way that nobody noticed
         worker = Worker(free[0])
         # A signal that comes before the worker's loop runs would be lost.
@@ -184,7 +186,8 @@ class Master:
                 self._be(worker)
         except OSError as error:
             worker.close()
-            return self._cannot_start(str(error))
+            self._cannot_start(str(error))
+            return None
         finally:
             signal.pthread_sigmask(signal.SIG_UNBLOCK, ENDS)
         worker.pid = pid
@@ -267,7 +270,8 @@ class Master:
         if (settings.host, settings.port) != (before[0].host, before[0].port):
             log.warning("host and port change at the next start only")
         old = self._serving()
-        replaced, new = list(old), []
+        replaced = list(old)
+        new: list[Worker] = []
         for _ in range(settings.worker_count):
             worker = self._start_one()
             if worker is None:
@@ -321,7 +325,7 @@ class Master:
                 workers=self._settings.worker_count,
             )
 
-    def _url(self, address: tuple | str | bytes) -> str:
+    def _url(self, address: tuple[Any, ...] | str | bytes) -> str:
         if not isinstance(address, tuple):  # a Unix socket, from systemd
             return f"unix:{os.fsdecode(address)}"
         return url_of(address, tls=self._settings.ssl)

@@ -4,6 +4,7 @@ import logging
 import resource
 import socket
 import ssl
+from typing import Any
 
 from sfss import __version__
 from sfss.config.server import ServerSettings
@@ -36,7 +37,7 @@ def listen(host: str, port: int) -> list[socket.socket]:
     return sockets
 
 
-def url_of(address: tuple, *, tls: bool) -> str:
+def url_of(address: tuple[Any, ...], *, tls: bool) -> str:
     """The URL of a server that listens on *address*, as :meth:`socket.socket.getsockname` gives it."""
     host, port = address[:2]
     host = f"[{host}]" if ":" in host else host

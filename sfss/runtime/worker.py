@@ -18,7 +18,7 @@ from sfss.runtime.server import Server
 try:
     import uvloop
 except ImportError:  # it does not exist for every platform
-    uvloop = None
+    uvloop = None  # type: ignore[assignment]
 
 log = logging.getLogger("sfss")
 
@@ -54,7 +54,8 @@ class Worker:
 
     def silent_for(self) -> float:
         """Seconds since it has shown life."""
-        return time.monotonic() - _LIFE.unpack_from(self._life)[1]
+        shown: float = _LIFE.unpack_from(self._life)[1]
+        return time.monotonic() - shown
 
     def close(self) -> None:
         """It has ended."""
@@ -119,7 +120,8 @@ class Worker:
             await asyncio.sleep(_SIGN_OF_LIFE)
 
     def _state(self) -> int:
-        return _LIFE.unpack_from(self._life)[0]
+        state: int = _LIFE.unpack_from(self._life)[0]
+        return state
 
     def _show(self, state: int) -> None:
         _LIFE.pack_into(self._life, 0, state, time.monotonic())

@@ -34,6 +34,8 @@ class DirectoryStore(Store):
     that the disk has for one call.
     """
 
+    _folder: Folder
+
     def __init__(self, root: Path, *, max_file_size: int, request_timeout: float):
         self._max_file_size = max_file_size
         # Writes may have to wait for other processes, and reads shall not wait for them.
@@ -43,7 +45,7 @@ class DirectoryStore(Store):
         self._address = f"directory:{self._root}"
         self.description = f"directory {self._root}"
         self._timeout = request_timeout
-        self._folder: Folder | None = None
+        self._is_open = False
         self._counts = {"cmd_get": 0, "get_hits": 0, "cmd_set": 0, "cmd_delete": 0}
 
     def prepare(self) -> None:
@@ -53,6 +55,7 @@ class DirectoryStore(Store):
     async def start(self) -> None:
         """Raises as :meth:`prepare` does."""
         self._folder = Folder(self._root)
+        self._is_open = True
 
     async def get(self, path: str) -> StoredFile:
         self._counts["cmd_get"] += 1
@@ -80,7 +83,7 @@ class DirectoryStore(Store):
         return False  # the ETag is of the content, and nobody else keeps it
 
     def begin_put(
-        self, path: str, content: bytes, precondition: Precondition | None, completion: Completion
+        self, path: str, content: bytes | bytearray, precondition: Precondition | None, completion: Completion
     ) -> bool:
         return False  # a thread does it, and has to be waited for
 
@@ -122,7 +125,7 @@ class DirectoryStore(Store):
     async def close(self) -> None:
         for threads in (self._readers, self._writers):
             await asyncio.to_thread(threads.shutdown)
-        if self._folder is not None:
+        if self._is_open:
             self._folder.close()
 
     # In a thread.

@@ -90,7 +90,7 @@ class ProxyStore(Store):
         share = hedge_share if len(proxies) > 1 else 0.0
         self.hedges = Hedges(share, limits.operation_timeout / 2, self._overdue)
         self._loop: asyncio.AbstractEventLoop  # once it is started
-        self._tasks: set[asyncio.Task] = set()  # of requests whose first try failed
+        self._tasks: set[asyncio.Task[Any]] = set()  # of requests whose first try failed
         self._conditional: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.writes = _Writes()
 
@@ -102,7 +102,7 @@ class ProxyStore(Store):
     async def get(self, path: str) -> StoredFile:
         answer = self._loop.create_future()
         if self.begin_get(path, answer):
-            file = await answer
+            file: StoredFile | None = await answer
         else:
             file = _file_of(await self._ask(partial(Connection.get, key=memcache_key(path))))
         if file is None:
@@ -188,7 +188,8 @@ class ProxyStore(Store):
         def delete(connection: Connection, *, deadline: float) -> Awaitable[bool]:
             nonlocal tries
             tries += 1
-            return connection.delete(key, deadline)
+            deleted: Awaitable[bool] = connection.delete(key, deadline)
+            return deleted
 
         # A delete that is retried and finds nothing has succeeded: the first try did it.
         with self.writes.of(key) as write:
@@ -309,7 +310,8 @@ class ProxyStore(Store):
             # Now, and not before: it may have waited for the connection.
             if tries.failed_once and not may_try_again():
                 raise _Superseded
-            return operation(connection, deadline=deadline)
+            begun: Awaitable[Any] = operation(connection, deadline=deadline)
+            return begun
 
         try:
             async with asyncio.timeout_at(deadline):

@@ -23,6 +23,7 @@ import os
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from sfss.completion import Completion
 from sfss.disk.database import DatabaseFiles, Schema, Turn, claim, hold
@@ -80,6 +81,9 @@ class SqliteStore(Store):
     should fit (about 5 bytes a file).
     """
 
+    _reader: sqlite3.Connection
+    _writer: Writer
+
     def __init__(self, folder: Path, *, request_timeout: float, cache_bytes: int = CACHE_BYTES):
         self._file = Path(folder).absolute() / FILE_NAME
         self._address = f"sqlite:{self._file}"
@@ -89,8 +93,7 @@ class SqliteStore(Store):
         self._counts = {"cmd_get": 0, "get_hits": 0, "cmd_set": 0, "cmd_delete": 0}
         self._claim: int | None = None  # see hold()
         self._files = DatabaseFiles(self._file)
-        self._reader: sqlite3.Connection | None = None
-        self._writer: Writer | None = None
+        self._is_open = False
 
     def prepare(self) -> None:
         """Make the database if it is not there.
@@ -113,6 +116,7 @@ class SqliteStore(Store):
             raise StoreUnusable(f"Cannot use {self._file}: {error}.") from error
         loop = asyncio.get_running_loop()
         self._writer = Writer(self._file, self._files, loop, self._timeout, self._cache_bytes // 2)
+        self._is_open = True
 
     async def get(self, path: str) -> StoredFile:
         file = self._get(path)
@@ -157,7 +161,7 @@ class SqliteStore(Store):
     async def put(
         self, path: str, content: bytes | bytearray, precondition: Precondition | None = None
     ) -> FileInfo:
-        done = asyncio.get_running_loop().create_future()
+        done: asyncio.Future[FileInfo] = asyncio.get_running_loop().create_future()
         self.begin_put(path, content, precondition, done)
         return await done
 
@@ -196,7 +200,7 @@ class SqliteStore(Store):
         return True
 
     async def stats(self) -> Stats:
-        files, size = self._read_row("SELECT files, bytes FROM totals")
+        files, size = self._totals()
         figures = {
             "curr_items": files,
             "bytes": size,
@@ -227,7 +231,7 @@ class SqliteStore(Store):
         families = [events, flush_sizes, flush_times, writable]
         families += disk_families({"data": self._file.parent})
         try:
-            files, size = self._read_row("SELECT files, bytes FROM totals")
+            files, size = self._totals()
         except StoreRefused:
             return families  # it is in the log
         for name, help, value in (
@@ -249,7 +253,7 @@ class SqliteStore(Store):
             raise StoreRefused(gone(error)) from error
 
     async def close(self) -> None:
-        if self._writer is not None:
+        if self._is_open:
             await self._writer.close()
             self._reader.close()
             self._files.close()
@@ -257,7 +261,13 @@ class SqliteStore(Store):
         if self._claim is not None:
             os.close(self._claim)
 
-    def _read_row(self, query: str, *arguments: str) -> tuple | None:
+    def _totals(self) -> tuple[int, int]:
+        """How many files, and their bytes. :raises StoreRefused:"""
+        row = self._read_row("SELECT files, bytes FROM totals")
+        assert row is not None  # it is there from the beginning
+        return row[0], row[1]
+
+    def _read_row(self, query: str, *arguments: str) -> tuple[Any, ...] | None:
         try:
             # fetchall, not fetchone: a statement that is not at its end keeps its snapshot.
             rows = self._reader.execute(query, arguments).fetchall()

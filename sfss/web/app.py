@@ -7,6 +7,7 @@ operations, and leaves the rest to this.
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 from aiohttp import web
 
@@ -24,7 +25,8 @@ from sfss.web.uploads import check_expectation
 
 log = logging.getLogger("sfss.web")
 
-Handler = Callable[[web.Request], Awaitable[web.Response]]
+#: Of requests, and what stands around them. (Ours may return a :class:`Response` of ours, too.)
+Handler = Callable[[web.Request], Awaitable[Any]]
 
 #: The request as the rules see it.
 REQUEST = web.RequestKey("request", Request)
@@ -50,7 +52,7 @@ def make_app(
     return app
 
 
-def _publishing(aggregate: Aggregate):
+def _publishing(aggregate: Aggregate) -> Callable[[web.Application], AsyncIterator[None]]:
     async def publishing(app: web.Application) -> AsyncIterator[None]:
         task = asyncio.create_task(_keep_publishing(aggregate))
         yield
@@ -78,7 +80,7 @@ def _publish(aggregate: Aggregate, failure: str | None) -> str | None:
     return None
 
 
-def _around_every_request(auth: Auth, cors: Cors, request_ids: RequestIds):
+def _around_every_request(auth: Auth, cors: Cors, request_ids: RequestIds) -> Any:
     """The middleware: the doors, a request id, and errors in one form."""
     common = common_headers(cors)
 
@@ -145,14 +147,15 @@ def _awaited(make_operation: MakeOperation, timeout: float) -> Handler:
 
     async def handler(request: web.Request) -> Response:
         operation = make_operation(request[REQUEST])
-        upload = operation.upload
+        upload, room = operation.upload, operation.room
         if upload is None:
             return await operation.run()
         try:
             async with asyncio.timeout(timeout):
                 await _invite(request)
                 async for data in request.content.iter_any():
-                    await request[REQUEST].room.grow(request[REQUEST].room.taken + len(data))
+                    if room is not None:
+                        await room.grow(room.taken + len(data))
                     upload.feed(data)
         except TimeoutError:
             raise UploadTimeout(f"The body did not arrive within {timeout:g} s.") from None

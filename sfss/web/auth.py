@@ -12,6 +12,7 @@ is answered: a name that its owner lets point here gives no site the rights of t
 import hmac
 import ipaddress
 import re
+from typing import Any
 
 from sfss.config.credentials import Credentials
 from sfss.config.server import UNIX, ServerSettings, split_network
@@ -208,7 +209,7 @@ def _address_in(name: str) -> str:
     return match[1] if match else name
 
 
-def _is_in(address: str | None, networks: list) -> bool:
+def _is_in(address: str | None, networks: list[Any]) -> bool:
     try:
         parsed = ipaddress.ip_address((address or "").partition("%")[0])
     except ValueError:

@@ -112,7 +112,7 @@ class _Crossing(asyncio.Transport):
 
     # The answer, from aiohttp: what a transport does.
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes | bytearray | memoryview) -> None:
         if self._is_done:
             return
         try:

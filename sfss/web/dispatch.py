@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+from typing import Any
 
 from sfss.completion import is_waited_for
 from sfss.errors import SfssError
@@ -42,7 +43,7 @@ class Dispatcher(Handler):
         self._request_ids = request_ids
         self._bridge = bridge
         self._routes = routes
-        self._tasks: set[asyncio.Task] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
 
     # The engine's handler.
 

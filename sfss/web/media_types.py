@@ -47,12 +47,12 @@ def _type_of(extension: str) -> str:
 
 @cache
 def _table() -> dict[str, str]:
-    table = {}
+    table: dict[str, str] = {}
     text = resources.files("sfss.web").joinpath("media_types.txt").read_text("ascii")
     for line in text.splitlines():
         if not line.startswith("#"):
             name, *extensions = line.split(" ")
             table |= dict.fromkeys(extensions, name)
-    for name, extensions in _OURS.items():
-        table |= dict.fromkeys(extensions, name)
+    for name, ours in _OURS.items():
+        table |= dict.fromkeys(ours, name)
     return table | _COMPRESSED

@@ -28,6 +28,8 @@ _APPLICATION_TIMEOUT = 1.0
 class WebServer:
     """Serves *service* as *settings* say, with *api* for its URLs. *app* is the application."""
 
+    _engine: Server
+
     def __init__(
         self,
         api: Api,
@@ -58,11 +60,12 @@ class WebServer:
             max_line_size=MAX_HEAD_BYTES,
             max_field_size=MAX_HEAD_BYTES,
         )
-        self._engine: Server | None = None
+        self._is_started = False
 
     async def start(self) -> None:
         """Get ready, in the running loop."""
         await self._runner.setup()
+        assert self._runner.server is not None
         known = frozenset(resource.canonical for resource in self.app.router.resources())
         dispatcher = Dispatcher(
             self._api,
@@ -77,6 +80,7 @@ class WebServer:
         limits = Limits(settings.header_timeout, settings.send_timeout, settings.keepalive_timeout)
         self._engine = Server(dispatcher, limits, header_lines(common_headers(self._cors)))
         self._aggregate.add_source(self._engine.families)
+        self._is_started = True
 
     async def listen(self, listener: socket.socket, tls: ssl.SSLContext | None = None) -> None:
         """Serve who connects to *listener*."""
@@ -87,6 +91,6 @@ class WebServer:
 
     async def stop(self) -> None:
         """End what is under way, within the drain timeout, and then all else."""
-        if self._engine is not None:
+        if self._is_started:
             await self._engine.drain(self._settings.drain_timeout)
         await self._runner.cleanup()

@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable
 from functools import cache
 from importlib import resources
+from typing import Any
 
 from aiohttp import web
 
@@ -83,15 +84,16 @@ class Page:
         return fresh(json.dumps(answer), "application/json")
 
 
-def _sample(family: Family, labels: tuple[str, ...], value: Histogram | float) -> list:
+def _sample(family: Family, labels: tuple[str, ...], value: Histogram | float) -> list[Any]:
     """Labels by name, and the value; of a histogram (amount below which, how many), and the sum."""
+    shown: Any = value
     if isinstance(value, Histogram):
-        value = {
+        shown = {
             "buckets": [[2**power * family.unit, value.up_to(power)] for power in family.powers],
             "count": value.count,
             "sum": value.total * family.unit,
         }
-    return [dict(zip(family.labels, labels)), value]
+    return [dict(zip(family.labels, labels)), shown]
 
 
 @cache

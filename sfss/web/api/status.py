@@ -5,6 +5,7 @@
 import json
 from functools import partial
 from http import HTTPStatus
+from typing import Any
 
 from aiohttp import web
 
@@ -52,12 +53,12 @@ class Status:
         if wanted == "1":
             storages = await self._service.node_stats()
             figures = self._aggregate.figures()
-            answer = {
+            answer: dict[str, Any] = {
                 "storages": _of_all(storages, figures),
                 "webserver": summary(figures, self._aggregate.server_pid),
             }
         else:
-            answer = _of_all(await self._service.stats(), self._aggregate.figures())
+            answer = {**_of_all(await self._service.stats(), self._aggregate.figures())}
         return fresh(json.dumps(answer, indent=2) + "\n", "application/json")
 
     async def metrics(self, request: web.Request) -> web.Response:
@@ -84,7 +85,7 @@ class Status:
         response.headers["X-SFSS-Server"] = self._kind
         return response
 
-    async def ready(self, request: web.Request) -> web.Response | Response:
+    async def ready(self, request: web.Request) -> Any:
         """It can serve: a store answers. Otherwise 503, so that a balancer asks another one."""
         try:
             await self._service.ready()
