@@ -50,6 +50,7 @@ class Precondition:
 
     if_match: tuple[str, ...] | None = None
     if_none_match: tuple[str, ...] | None = None
+    sha1: str | None = None  #: of the content that is put, 40 hex digits; for stores that know SHA-1s
 
     def check(self, current: FileInfo | None) -> None:
         """:raises PreconditionFailed: if *current* (``None``: no file) is not in that state."""

@@ -1,7 +1,6 @@
 """The rules between HTTP and a store: which paths, how large, how many at once.
 
-Whoever speaks for a client (HTTP now) comes through here; nobody but this module calls a
-store. (But a node's puts have more to say: ``web/nodes.py``.)
+Whatever speaks for a client (HTTP now) comes through here; nothing but this module calls a store.
 """
 
 import asyncio
@@ -10,6 +9,7 @@ from typing import Any, Generic, TypeVar
 
 from sfss.admission import SMALL, Admission, Room
 from sfss.completion import Completion, WriteCompletion
+from sfss.config.server import ServerSettings
 from sfss.errors import FileTooLarge
 from sfss.metrics.events import StateChange
 from sfss.metrics.families import Family
@@ -33,7 +33,11 @@ class FileService:
         self._stats = Shared(store.stats)
         self._node_stats = Shared(store.node_stats if isinstance(store, HasNodes) else store.stats)
 
-    # (A node has files and infos of its own kind, with more in them: hence Any.)
+    @classmethod
+    def of(cls, store: Store, settings: ServerSettings, *, has_peers: bool = False) -> "FileService":
+        """As *settings* want it. *has_peers*: whether other nodes send messages, too."""
+        admission = Admission(settings.max_bytes_in_flight, settings.admission_timeout, has_peers=has_peers)
+        return cls(store, max_file_size=settings.max_file_size, admission=admission)
 
     async def get(self, path: str, room: Room) -> Any:
         """The :class:`StoredFile`, for which *room* is taken; it stays taken.

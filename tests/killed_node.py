@@ -7,14 +7,14 @@ import sys
 from functools import partial
 
 from sfss.cli import node
-from sfss.cli.main import _parser
+from sfss.cli.parser import make_parser
 from sfss.config.node import NodeSettings
 from sfss.config.sources import load
 
 
 def main() -> int:
     step, number, *flags = sys.argv[1:]
-    options: dict = vars(_parser().parse_args(["node", *flags]))
+    options: dict = vars(make_parser().parse_args(["node", *flags]))
     for name in ("command", "what", "verbose"):
         del options[name]
     left = int(number)

@@ -7,7 +7,7 @@ import urllib.parse
 
 import pytest
 
-from sfss.cli.main import _GROUPS
+from sfss.cli.parser import GROUPS
 from sfss.config.gateway import FIELDS
 from tests.http import ask, request
 from tests.programs import ROOT, Sfss, SfssNode, free_port
@@ -80,7 +80,7 @@ def test_help_shows_commands_first_and_every_setting_once():
     assert shown.index("put  ") < shown.index("--port") and len(shown.splitlines()[0]) < 80
     for name in FIELDS:
         assert shown.count(f"\n  --{name.replace('_', '-')}") >= 1, name
-    names = [name for names in _GROUPS.values() for name in names]
+    names = [name for names in GROUPS.values() for name in names]
     assert sorted(names) == sorted(FIELDS)
     node = sfss("node", "--help").stdout
     assert "--storage" in node and "--write-token" in node and "--data" not in node

@@ -47,7 +47,7 @@ KNOWS = {
     "sfss.runtime": {"sfss.config", "sfss.metrics"},
 }
 #: Who may import what stands beside the house.
-OVER_THE_CLIENT = {"sfss.cli.transfers", "sfss.cli.main"}
+OVER_THE_CLIENT = {"sfss.cli.transfers", "sfss.cli.parser", "sfss.cli.main"}
 
 
 def floor_of(module: str) -> int:

@@ -1,61 +1,31 @@
 """The ``sfss`` command: serves, and works against a running server.
 
-The only place that wires the floors together.
+Reads the command line, and calls what it asks for.
 """
 
-import argparse
 import asyncio
-import difflib
-import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine
 from functools import partial
-from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
-from sfss import __version__
-from sfss.admission import Admission
-from sfss.cli import backups, node, transfers
-from sfss.client import DEFAULT_URL, SERVERS, Client
-from sfss.compiled import kind
-from sfss.config.credentials import Credentials
-from sfss.config.gateway import FIELDS, Settings, split_address
+from sfss.cli import backups, gateway, node, transfers, verify
+from sfss.cli.parser import EXIT_USAGE, Parser, check_flags, make_parser
+from sfss.client import Client
+from sfss.config.gateway import FIELDS
 from sfss.config.node import NodeSettings
-from sfss.config.server import ServerSettings, fields_of
-from sfss.config.sources import (
-    CA_VARIABLE,
-    CONFIG_VARIABLE,
-    ENVIRONMENT_PREFIX,
-    TOKEN_VARIABLE,
-    URL_VARIABLE,
-    load,
-)
+from sfss.config.server import fields_of
+from sfss.config.sources import TOKEN_VARIABLE, load
 from sfss.errors import SettingsError, SfssError
-from sfss.memcache.endpoint import Limits
-from sfss.metrics.aggregate import Aggregate
-from sfss.runtime import logs, master
-from sfss.runtime.malloc import keep_large_blocks
-from sfss.service import FileService
-from sfss.signing import METHODS
-from sfss.stores.base import Store
-from sfss.stores.directory import DirectoryStore
-from sfss.stores.pool import ProxyStore
-from sfss.stores.sqlite import SqliteStore
-from sfss.web.api.gateway import make_server
-from sfss.web.exposure import exposures, warn_of
-from sfss.web.server import WebServer
 
 try:
     import uvloop
 except ImportError:  # it does not exist for every platform
     uvloop = None  # type: ignore[assignment]
 
-log = logging.getLogger("sfss")
-
 EXIT_FAILED = 1
-EXIT_USAGE = 2
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -63,12 +33,12 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments is None:
         _use_utf8()
         arguments = sys.argv[1:]
-    parser = _parser()
+    parser = make_parser()
     if arguments[:1] == ["node"]:
-        node = _Parser(prog="sfss node", add_help=False)
-        _check_flags(node, fields_of(NodeSettings), arguments[1:], ("serve", "verify"))
+        node = Parser(prog="sfss node", add_help=False)
+        check_flags(node, fields_of(NodeSettings), arguments[1:], ("serve", "verify"))
     else:
-        _check_flags(parser, FIELDS, arguments)
+        check_flags(parser, FIELDS, arguments)
     options = vars(parser.parse_args(arguments))
     command = options.pop("command")
     if command == "node":
@@ -96,7 +66,7 @@ def _use_utf8() -> None:
 def _do(command: str | None, options: dict[str, Any]) -> int:
     if command is None:
         config = options.pop("config", None)
-        return _serve(partial(load, options, config=config))
+        return gateway.serve(partial(load, options, config=config))
     client = Client(
         options.pop("url"),
         token=os.environ.get(TOKEN_VARIABLE),
@@ -112,7 +82,7 @@ def _be_a_node(options: dict[str, Any]) -> int:
     if options.pop("verbose"):
         options["log_level"] = "debug"
     load_settings = partial(load, options, config=config, kind=NodeSettings)
-    return _run(node.serve(load_settings) if what == "serve" else node.verify(load_settings))
+    return _run(node.serve(load_settings) if what == "serve" else verify.verify(load_settings))
 
 
 def _reported(function: Callable[[], int]) -> int:
@@ -137,326 +107,3 @@ def _run(coroutine: Coroutine[Any, Any, int]) -> int:
     if uvloop is not None:
         return uvloop.run(coroutine)
     return asyncio.run(coroutine)
-
-
-# Serving.
-
-
-def make_store(settings: Settings) -> Store:
-    """The store that the settings ask for, not yet started."""
-    if settings.store:
-        folder = settings.store.removeprefix("directory:")
-        return DirectoryStore(
-            Path(folder),
-            max_file_size=settings.max_file_size,
-            request_timeout=settings.request_timeout,
-        )
-    if not settings.proxy:
-        return SqliteStore(
-            Path(settings.data),
-            request_timeout=settings.request_timeout,
-            cache_bytes=settings.data_cache,
-        )
-    return ProxyStore(
-        [split_address(address) for address in settings.proxy],
-        limits=Limits(settings.connections, settings.connect_timeout, settings.operation_timeout),
-        request_timeout=settings.request_timeout,
-        nodes=[split_address(address) for address in settings.node],
-        hedge_share=settings.hedge_share,
-    )
-
-
-def _serve(load_settings: Callable[[], Settings]) -> int:
-    """Serve until SIGTERM or SIGINT, then end what is under way."""
-    settings = load_settings()
-    logs.set_up(settings.log_level)
-    keep_large_blocks()
-    return master.run(settings, load_settings, _check, _make_server)
-
-
-def _check(settings: Settings) -> str:
-    """See that a worker could serve with *settings*; what it would keep files in, for the log."""
-    credentials = Credentials.of(settings)
-    if credentials.read_tokens and not (credentials.write_tokens or settings.allow_writes_from):
-        log.warning("reads need a token, and everybody may write: there is no write_token")
-    warn_of(exposures(settings, credentials))
-    store = make_store(settings)
-    store.prepare()
-    return store.description
-
-
-async def _make_server(settings: Settings, aggregate: Aggregate) -> WebServer:
-    """All that one worker serves with."""
-    store = make_store(settings)
-    await store.start()
-    service = FileService(
-        store,
-        max_file_size=settings.max_file_size,
-        admission=Admission(settings.max_bytes_in_flight, settings.admission_timeout),
-    )
-    server = make_server(service, settings, Credentials.of(settings), aggregate)
-
-    async def close_store(app: object) -> None:
-        await store.close()
-
-    server.app.on_cleanup.append(close_store)
-    return server
-
-
-# The command line.
-
-#: The settings of the server as ``--help`` shows them.
-_GROUPS = {
-    "where it listens": ("host", "port", "workers", "ssl", "sslcert", "sslkey"),
-    "where files are kept": ("data", "data_cache", "store", "proxy", "node", "connections", "connect_timeout")
-    + ("operation_timeout", "request_timeout", "hedge_share"),
-    "limits": ("max_file_size", "max_bytes_in_flight", "admission_timeout", "header_timeout")
-    + ("upload_timeout", "send_timeout", "keepalive_timeout", "drain_timeout"),
-    "who may do what": ("write_token", "write_token_file", "read_token", "read_token_file")
-    + ("allow_writes_from", "trust_forwarded_from", "allow_host", "cors_origin")
-    + ("signing_key", "signing_key_file"),
-    "how files are served": ("inline_active", "cache_control"),
-    "page and log": ("page", "page_uploads", "access_log", "log_level"),
-}
-
-
-class _Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, and where the rest is to be read."""
-
-    def __init__(self, **options: Any):
-        super().__init__(allow_abbrev=False, formatter_class=_Formatter, **options)
-
-    def error(self, message: str) -> NoReturn:
-        message = message.replace("unrecognized arguments:", "this is not known here:")
-        print(f"sfss: {message}\nTry '{self.prog} --help'.", file=sys.stderr)
-        sys.exit(EXIT_USAGE)
-
-
-class _Formatter(argparse.HelpFormatter):
-    def __init__(self, prog: str):
-        super().__init__(prog, max_help_position=34)
-
-
-def _check_flags(
-    parser: argparse.ArgumentParser,
-    fields: Mapping[str, Any],
-    arguments: Sequence[str],
-    words: Sequence[str] = (),
-) -> None:
-    """End with an error that names it, if there is a flag before the command that is none of *fields*.
-
-    (argparse would take what stands behind it for the command, and blame that.) *words*: that are no
-    command.
-    """
-    flags = {"--config": True, "--help": False, "-h": False, "--version": False}
-    flags |= {"--verbose": False, "-v": False}
-    for name, part in fields.items():
-        flag = name.replace("_", "-")
-        flags[f"--{flag}"] = part.type is not bool
-        if part.type is bool:
-            flags[f"--no-{flag}"] = False
-        if part.metadata["short"]:
-            flags[part.metadata["short"]] = True
-    left = iter(arguments)
-    for argument in left:
-        if argument in words:
-            continue
-        if not argument.startswith("-"):
-            return  # the command; what comes then is its own
-        flag, has_value, _ = argument.partition("=")
-        if flag not in flags and (flag.startswith("--") or flag[:2] not in flags):
-            close = difflib.get_close_matches(flag, flags, n=1, cutoff=0.7)
-            parser.error(f"there is no flag {flag}" + (f"; did you mean {close[0]}?" if close else ""))
-        if flags.get(flag) and not has_value:
-            next(left, None)
-
-
-def _parser() -> argparse.ArgumentParser:
-    parser = _Parser(
-        prog="sfss",
-        usage="sfss [--SETTING VALUE ...]    serve files\n       sfss COMMAND ...",
-        description="A small-file storage service. Without a command it serves.",
-        epilog=f"Each setting may also stand in a TOML file (port = 8255) or in the environment "
-        f"({ENVIRONMENT_PREFIX}PORT=8255); flags win over the environment, and that over the file.",
-        add_help=False,
-    )
-    commands = parser.add_subparsers(
-        dest="command",
-        metavar="COMMAND",
-        prog="sfss",
-        title="commands",
-        description="sfss COMMAND --help tells more of each.",
-    )
-    general = parser.add_argument_group("in general")
-    general.add_argument("-h", "--help", action="help", help="show this, and end")
-    general.add_argument("--version", action="version", version=f"sfss {__version__} ({kind()})")
-    _add_config(general)
-    _add_settings(parser, FIELDS, _GROUPS)
-
-    server = _Parser(add_help=False)
-    server.add_argument(
-        "--url",
-        default=os.environ.get(URL_VARIABLE) or DEFAULT_URL,
-        help=f"the server, a gateway or a node (default: ${URL_VARIABLE}, or {DEFAULT_URL}). If it wants a "
-        f"token, set {TOKEN_VARIABLE}",
-    )
-    server.add_argument(
-        "--cafile",
-        metavar="FILE",
-        default=os.environ.get(CA_VARIABLE) or None,
-        help=f"certificates (PEM) by which the server's is trusted (default: ${CA_VARIABLE}, or the system's)",
-    )
-    server.add_argument("--server", choices=SERVERS, help="what the server is (default: that is found out)")
-    many = _Parser(add_help=False, parents=[server])
-    many.add_argument(
-        "--parallel",
-        type=_positive,
-        default=16,
-        metavar="N",
-        help="how many at once (default: %(default)s)",
-    )
-
-    put = commands.add_parser("put", parents=[many], help="upload files")
-    put.add_argument("files", nargs="+", metavar="FILE")
-    put.add_argument("--to", default="", metavar="PREFIX", help="folder to put them under")
-    put.add_argument("-r", "--recursive", action="store_true", help="upload folders with all that is in them")
-    get = commands.add_parser("get", parents=[many], help="download files")
-    get.add_argument("paths", nargs="+", metavar="PATH")
-    get.add_argument(
-        "-o",
-        "--output",
-        default=".",
-        metavar="FOLDER",
-        help="folder to keep them in, each under its path; - is standard output (default: .)",
-    )
-    rm = commands.add_parser("rm", parents=[many], help="delete files")
-    rm.add_argument("paths", nargs="+", metavar="PATH")
-    status = commands.add_parser("status", parents=[server], help="show the figures of the server")
-    status.add_argument("--full", action="store_true", help="of the nodes and the web server")
-    sign = commands.add_parser("sign", parents=[server], help="print a signed URL of a file")
-    sign.add_argument("path", metavar="PATH")
-    sign.add_argument("--method", choices=METHODS, default="GET", help="(default: %(default)s)")
-    sign.add_argument(
-        "--lifetime", type=float, default=3600.0, metavar="SECONDS", help="(default: %(default)g)"
-    )
-    sign.add_argument("--limit", type=int, metavar="BYTES", help="the most that may be put")
-    sign.add_argument(
-        "--key-file",
-        metavar="FILE",
-        help=f"file with the server's key (default: what ${transfers.KEY_VARIABLE} says)",
-    )
-    _add_node(commands)
-
-    folder = _Parser(add_help=False)
-    folder.add_argument(
-        "--data",
-        metavar="FOLDER",
-        default=argparse.SUPPRESS,
-        help=f"folder of the embedded store (default: $SFSS_DATA, or {FIELDS['data'].default})",
-    )
-    backup = commands.add_parser(
-        "backup",
-        parents=[folder],
-        help="copy the embedded store, while a server runs over it",
-        description="Make one consistent copy of the embedded store, read it again, and put it on disk.",
-    )
-    backup.add_argument("target", metavar="TARGET", help="the file to make")
-    restored = commands.add_parser(
-        "restore",
-        parents=[folder],
-        help="make a copy the embedded store again; no server may run over it",
-        description="Make a copy of the embedded store the store again. It is read from beginning to end first.",
-    )
-    restored.add_argument("source", metavar="SOURCE", help="the file that sfss backup has made")
-    restored.add_argument("--replace", action="store_true", help="put a store that is there already aside")
-    return parser
-
-
-def _add_node(commands: Any) -> None:
-    node = commands.add_parser(
-        "node",
-        help="be one of several nodes that keep all files",
-        usage="sfss node [serve|verify] [--SETTING VALUE ...]",
-        description="Be a node: keep every file that any of the nodes is given.",
-    )
-    node.add_argument(
-        "what",
-        nargs="?",
-        choices=("serve", "verify"),
-        default="serve",
-        help="verify: read every file again, heal what is damaged, and compare with the other nodes",
-    )
-    _add_config(node)
-    node.add_argument(
-        "-v",
-        "--verbose",
-        action="store_true",
-        help="log everything (--log-level debug); without it, only warnings and errors",
-    )
-    fields, common = fields_of(NodeSettings), fields_of(ServerSettings)
-    own = {"the node": [name for name in fields if name not in common]}
-    shared = {title: [n for n in names if n in common] for title, names in _GROUPS.items()}
-    _add_settings(node, fields, own | {title: names for title, names in shared.items() if names})
-
-
-def _add_config(group: Any) -> None:
-    group.add_argument(
-        "--config",
-        metavar="FILE",
-        default=argparse.SUPPRESS,
-        help=f"TOML file with settings (default: ${CONFIG_VARIABLE})",
-    )
-
-
-def _add_settings(
-    parser: argparse.ArgumentParser, fields: Mapping[str, Any], groups: Mapping[str, Sequence[str]]
-) -> None:
-    for title, names in groups.items():
-        group = parser.add_argument_group(title)
-        for name in names:
-            if name in fields:
-                _add_setting(group, name, fields[name])
-
-
-def _add_setting(group: Any, name: str, part: Any) -> None:
-    flags = ["--" + name.replace("_", "-")]
-    if part.metadata["short"]:
-        flags.append(part.metadata["short"])
-    help = part.metadata["help"].replace("%", "%%")
-    if part.type is bool:
-        group.add_argument(
-            *flags,
-            action=argparse.BooleanOptionalAction,
-            default=argparse.SUPPRESS,
-            help=f"{help} (default: {'yes' if part.default else 'no'})",
-        )
-        return
-    many = part.type not in (int, float, str)
-    group.add_argument(
-        *flags,
-        type=str if many else part.type,
-        action=_Repeated if many else "store",
-        metavar=part.metadata["unit"],
-        default=argparse.SUPPRESS,
-        help=help if many or part.default == "" else f"{help} (default: {part.default})",
-    )
-
-
-class _Repeated(argparse.Action):
-    """Collects the values of a flag that is given several times into a tuple."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        value: Any,
-        option_string: str | None = None,
-    ) -> None:
-        setattr(namespace, self.dest, (*getattr(namespace, self.dest, ()), value))
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
-    return number

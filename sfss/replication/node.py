@@ -27,7 +27,7 @@ from typing import Any, NamedTuple
 from sfss.completion import Completion
 from sfss.config.node import NodeSettings
 from sfss.disk.usage import disk_families
-from sfss.errors import AlreadyDeleted, NoStoreAvailable, NotFound, SfssError, StoreRefused
+from sfss.errors import AlreadyDeleted, InvalidRequest, NoStoreAvailable, NotFound, SfssError, StoreRefused
 from sfss.metrics.events import StateChange
 from sfss.metrics.families import Family
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
@@ -100,7 +100,7 @@ def _file(entry: Entry, content: bytes | bytearray) -> StoredFile:
     return StoredFile(content, entry.etag, _modified(entry), entry.sha1)
 
 
-async def hashed(content: bytes | bytearray) -> Digests:
+async def _hashed(content: bytes | bytearray) -> Digests:
     """The digests of *content*, without keeping the loop waiting."""
     if len(content) > _LONG:
         return await asyncio.to_thread(digests_of, content)
@@ -334,7 +334,7 @@ class Node(Store):
             return False
         try:
             operation = self._put(path, content, digests_of(content), precondition)
-        except AlreadyDeleted as error:
+        except (AlreadyDeleted, InvalidRequest) as error:
             self._counts["put"] += 1
             completion.set_exception(error)
             return True
@@ -356,17 +356,13 @@ class Node(Store):
         path: str,
         content: bytes | bytearray,
         precondition: Precondition | None = None,
-        *,
-        digests: Digests | None = None,
     ) -> PutFile:
-        """*digests*: those of *content*, if they are known already.
-
-        :raises AlreadyDeleted, NameTaken, PreconditionFailed: and nothing has changed.
+        """:raises AlreadyDeleted, NameTaken, PreconditionFailed: and nothing has changed.
         :raises InvalidPath: if the name that is generated is too long.
         :raises NoStoreAvailable: if it was not on disk in time, here or on enough nodes.
         """
         self._counts["put"] += 1
-        operation = self._put(path, content, digests or await hashed(content), precondition)
+        operation = self._put(path, content, await _hashed(content), precondition)
         check_path(operation.path)
         return _put_result(await self._change(operation, len(content)))
 
@@ -377,7 +373,11 @@ class Node(Store):
         digests: Digests,
         precondition: Precondition | None,
     ) -> Put:
-        """:raises AlreadyDeleted: if *path* is a generated name that is not used again."""
+        """:raises AlreadyDeleted: if *path* is a generated name that is not used again.
+        :raises InvalidRequest: if *content* is not the one that *precondition* wants.
+        """
+        if precondition is not None and precondition.sha1 not in (None, digests.sha1):
+            raise InvalidRequest(f"X-Content-SHA1 is not that of the body, which is {digests.sha1}.")
         if not self.settings.immutable:
             return Put(path, content, digests, precondition)
         return Put(self._name_for(path, digests), content, digests, None, immutable=True)

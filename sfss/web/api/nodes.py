@@ -4,6 +4,7 @@ PUT /name  GET /name  HEAD /name  DELETE /name
 GET /_status  /metrics  /healthz  /readyz  /_page/    POST /_replication  /_verify
 """
 
+import dataclasses
 import json
 import re
 from typing import Any
@@ -16,10 +17,11 @@ from sfss.config.node import NodeSettings
 from sfss.errors import Forbidden, InvalidPath, InvalidRequest, NotAGateway, NotFound
 from sfss.http.messages import Request, Response, header_lines
 from sfss.metrics.aggregate import Aggregate
+from sfss.models import Precondition
 from sfss.paths import PLAIN_IN_A_URL, check_path
 from sfss.replication.changes import BadMessage
 from sfss.replication.names import is_reserved
-from sfss.replication.node import Node, PutFile, hashed
+from sfss.replication.node import Node, PutFile
 from sfss.replication.transport import MEDIA_TYPE, MESSAGE_ROOM, RESOURCE
 from sfss.service import FileService
 from sfss.web.api.description import Api
@@ -67,25 +69,6 @@ def path_of(request: Request) -> str:
     if is_reserved(path):
         raise InvalidPath(f"The name {path!r} is the node's own; choose another one.")
     return path
-
-
-class NodePut(Put):
-    """A put whose client says what the SHA-1 of the body is, or that is too long to be hashed in passing."""
-
-    __slots__ = ("expected", "node")
-
-    node: Node
-    expected: str | None  #: what the client says that the body's SHA-1 is
-
-    def begin(self) -> bool:
-        return self.expected is None and Put.begin(self)
-
-    async def run(self) -> Response:
-        digests = await hashed(self.content)
-        if self.expected not in (None, digests.sha1):
-            raise InvalidRequest(f"X-Content-SHA1 is not that of the body, which is {digests.sha1}.")
-        precondition = self._precondition
-        return self.response(await self.node.put(self._path, self.content, precondition, digests=digests))
 
 
 class Message(Write):
@@ -164,10 +147,10 @@ class NodeFiles:
         path = path_of(request)
         expected = _expected_sha1(request)
         precondition = None if self._immutable else write_precondition(request.headers)
+        if expected is not None:
+            precondition = dataclasses.replace(precondition or Precondition(), sha1=expected)
         upload = upload_of(request, self._service.max_file_size, forms=False)
-        put = NodePut(request, path, self._service, precondition, upload, self.written)
-        put.node, put.expected = self._node, expected
-        return put
+        return Put(request, path, self._service, precondition, upload, self.written)
 
     def delete(self, request: Request) -> Operation:
         _check_query(request)

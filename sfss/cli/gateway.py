@@ -1,0 +1,79 @@
+"""A gateway: chooses its store, and serves it from as many processes as are wanted."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+from sfss.config.credentials import Credentials
+from sfss.config.gateway import Settings, split_address
+from sfss.memcache.endpoint import Limits
+from sfss.metrics.aggregate import Aggregate
+from sfss.runtime import logs, master
+from sfss.runtime.malloc import keep_large_blocks
+from sfss.service import FileService
+from sfss.stores.base import Store
+from sfss.stores.directory import DirectoryStore
+from sfss.stores.pool import ProxyStore
+from sfss.stores.sqlite import SqliteStore
+from sfss.web.api.gateway import make_server
+from sfss.web.exposure import exposures, warn_of
+from sfss.web.server import WebServer
+
+log = logging.getLogger("sfss")
+
+
+def make_store(settings: Settings) -> Store:
+    """The store that the settings ask for, not yet started."""
+    if settings.store:
+        folder = settings.store.removeprefix("directory:")
+        return DirectoryStore(
+            Path(folder),
+            max_file_size=settings.max_file_size,
+            request_timeout=settings.request_timeout,
+        )
+    if not settings.proxy:
+        return SqliteStore(
+            Path(settings.data),
+            request_timeout=settings.request_timeout,
+            cache_bytes=settings.data_cache,
+        )
+    return ProxyStore(
+        [split_address(address) for address in settings.proxy],
+        limits=Limits(settings.connections, settings.connect_timeout, settings.operation_timeout),
+        request_timeout=settings.request_timeout,
+        nodes=[split_address(address) for address in settings.node],
+        hedge_share=settings.hedge_share,
+    )
+
+
+def serve(load_settings: Callable[[], Settings]) -> int:
+    """Serve until SIGTERM or SIGINT, then end what is under way."""
+    settings = load_settings()
+    logs.set_up(settings.log_level)
+    keep_large_blocks()
+    return master.run(settings, load_settings, _check, _make_server)
+
+
+def _check(settings: Settings) -> str:
+    """See that a worker could serve with *settings*; what it would keep files in, for the log."""
+    credentials = Credentials.of(settings)
+    if credentials.read_tokens and not (credentials.write_tokens or settings.allow_writes_from):
+        log.warning("reads need a token, and everybody may write: there is no write_token")
+    warn_of(exposures(settings, credentials))
+    store = make_store(settings)
+    store.prepare()
+    return store.description
+
+
+async def _make_server(settings: Settings, aggregate: Aggregate) -> WebServer:
+    """All that one worker serves with."""
+    store = make_store(settings)
+    await store.start()
+    service = FileService.of(store, settings)
+    server = make_server(service, settings, Credentials.of(settings), aggregate)
+
+    async def close_store(app: object) -> None:
+        await store.close()
+
+    server.app.on_cleanup.append(close_store)
+    return server
