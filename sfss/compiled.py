@@ -27,9 +27,9 @@ MODULES = tuple(
         "web.operations web.dispatch web.query web.access_log web.request_metrics web.request_ids "
         "web.uploads web.forms web.pieces web.content_headers web.conditional web.auth web.api.files web.api.nodes "
         "service metrics.families completion memcache.connection memcache.protocol memcache.endpoint "
-        "memcache.endpoint_stats memcache.keys stores.pool stores.hedging models paths disk.folder_reading "
-        "replication.node replication.entries replication.names replication.digests replication.clock "
-        "replication.merkle"
+        "memcache.endpoint_stats memcache.keys stores.pool stores.pool_tries stores.pool_operations stores.hedging "
+        "models paths disk.folder_reading replication.node replication.entries replication.names "
+        "replication.digests replication.clock replication.merkle"
     ).split()
 )
 

@@ -144,7 +144,7 @@ def request_from(method: str, remote: str, forwarded: list[str]) -> Request:
 
 
 @pytest.mark.parametrize(
-    "peer, forwarded, allowed",
+    "remote, forwarded, allowed",
     [
         ("10.1.2.3", [], True),
         ("::ffff:10.1.2.3", [], True),

@@ -8,7 +8,7 @@ import pytest
 
 from sfss.errors import PeerUnknown
 from sfss.node_proofs import NONCE_HEADER, PROOF_HEADER, Prover, Verifier, _proof
-from sfss.replication.transport import HttpTransport, NeighbourFailed
+from sfss.replication.transport import HttpTransport, PeerFailed
 from tests.cluster import Cluster
 from tests.http import ask, request
 from tests.programs import SfssNode, free_port
@@ -171,7 +171,7 @@ async def test_who_answers_must_know_the_secret_too(tmp_path):
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     transport = HttpTransport(SECRET, "", 1000)
-    with pytest.raises(NeighbourFailed):
+    with pytest.raises(PeerFailed):
         await transport.exchange(f"http://127.0.0.1:{port}", [b"private message"])
     assert b"private message" not in heard and SECRET.encode() not in heard
     await transport.close()
@@ -192,7 +192,7 @@ async def test_who_knows_the_challenge_and_not_the_secret_is_not_believed():
     server = await asyncio.start_server(serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     transport = HttpTransport(SECRET, "", 1000)
-    with pytest.raises(NeighbourFailed, match="has not proved"):
+    with pytest.raises(PeerFailed, match="has not proved"):
         await transport.exchange(f"http://127.0.0.1:{port}", [b"message"])
     await transport.close()
     server.close()

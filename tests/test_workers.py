@@ -307,10 +307,10 @@ def test_settings_that_cannot_even_be_read_change_nothing(tmp_path):
 def test_when_no_worker_can_start_at_all_it_says_so_and_ends(tmp_path):
     # The master may open the folder, and the workers have no descriptors left for it.
     script = (
-        "import sys; from sfss import cli\n"
-        "async def fails(settings, panel): raise OSError('nothing works')\n"
-        "cli._make_server = fails\n"
-        "sys.exit(cli.main(sys.argv[1:]))"
+        "import sys; from sfss.cli import gateway, main\n"
+        "async def fails(settings, aggregate): raise OSError('nothing works')\n"
+        "gateway._make_server = fails\n"
+        "sys.exit(main.main(sys.argv[1:]))"
     )
     for count in (1, 4):
         ended = subprocess.run(

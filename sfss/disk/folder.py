@@ -11,8 +11,9 @@
 * What another user has shut (``lost+found``) is no part of it: nothing is looked for in there.
 
 It opens on a full disk, too: what is there is read and removed. All calls block. One process, or one thread,
-may disturb another: whoever needs more than single steps takes :meth:`Folder.locked`. (``folder_reading.py`` is
-the part that reads.)
+may disturb another: a caller that needs more than single steps takes :meth:`Folder.locked`.
+(``folder_reading.py`` is the part that reads.) The module is long because each step has its own rules for
+what other users and file systems may have done meanwhile.
 """
 
 import errno

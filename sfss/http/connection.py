@@ -8,6 +8,8 @@ What keeps it simple:
   other one is given, and the room of that answer is not given back.
 * One timer, which looks at what the connection is doing when it fires. Nothing is set up for a request that is
   whole, and answered at once.
+
+The module is long because order, time limits and flow control share the state of the connection.
 """
 
 import asyncio

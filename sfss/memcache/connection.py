@@ -20,6 +20,8 @@ that order. The rules that keep a reply from ever reaching the wrong request:
   them yet never will: the same writes are about to go another way, and must not happen late.
 * When the connection closes, everything in the queue fails with :class:`ConnectionLost`, and the
   connection is never used again. If it was not closed from our side, its owner is told.
+
+The module is long because all these rules hold for one queue.
 """
 
 import asyncio

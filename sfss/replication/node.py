@@ -11,6 +11,8 @@ What stands below, from the ground up:
 * ``transport.py`` is HTTP, ``peer.py`` one neighbour, ``read_path.py`` how a client gets its file,
   ``quorum.py`` how a write waits for others; ``scrub.py`` reads everything again, ``maintenance.py`` is
   the rest of what is done in the background.
+
+The module is long because a node puts all these parts together, and is the store that clients see.
 """
 
 import asyncio

@@ -148,7 +148,7 @@ class Peer:
         self._compare_wake.set()
 
     async def ask(self, kind: str, **fields: Any) -> list[Change]:
-        """The changes of the answer to one message. :raises NeighbourFailed, BadMessage:"""
+        """The changes of the answer to one message. :raises PeerFailed, BadMessage:"""
         # (Not how much is left to tell: the catalog is asked in the engine's thread only.)
         message = encode(kind, **introduction(self._replica, self._names), **fields)
         answer = decode(await self._transport.exchange(self.url, message))

@@ -5,7 +5,9 @@ reaches the log, synced: *now it has happened*; the file gets its name; the cata
 what the neighbours have to be told. A kill between any two of them leaves either nothing or a record in
 the log, from which the start does the rest again.
 
-Nothing here waits for anybody but the disk, and only one thread may be in here at a time.
+Nothing here waits for anything but the disk, and only one thread may be in here at a time.
+
+The module is long because a change, its failure, and its repetition after a kill are one procedure over one state.
 """
 
 import contextlib

@@ -39,7 +39,7 @@ class Transport(Protocol):
     """How messages travel."""
 
     async def exchange(self, url: str, message: list[Piece]) -> bytes:
-        """The answer of the neighbour *url* to *message*. :raises NeighbourFailed, TooLarge:"""
+        """The answer of the neighbour *url* to *message*. :raises PeerFailed, TooLarge:"""
 
     async def knock(self, url: str) -> bool:
         """Whether the neighbour can be reached."""
@@ -95,7 +95,7 @@ class HttpTransport:
     async def _post(
         self, url: str, body: bytes, headers: dict[str, str]
     ) -> tuple[int, Mapping[str, str], bytes]:
-        """Status, headers and body of the answer. :raises NeighbourFailed:"""
+        """Status, headers and body of the answer. :raises PeerFailed:"""
         try:
             async with self._session.post(
                 URL(url + RESOURCE, encoded=True),
@@ -142,7 +142,7 @@ class HttpTransport:
 
 
 def _checked(status: int, data: bytes) -> bytes:
-    """The answer. :raises NeighbourFailed, TooLarge: if it is none."""
+    """The answer. :raises PeerFailed, TooLarge: if it is none."""
     if status == 200:
         return data
     reason = data.decode("utf-8", "replace")

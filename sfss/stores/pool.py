@@ -15,32 +15,22 @@ process, best effort among several gateways.
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
-from time import perf_counter
 from typing import Any, TypeVar
 from weakref import WeakValueDictionary
 
-from sfss.completion import Completion, WriteCompletion, is_waited_for
+from sfss.completion import Completion, WriteCompletion
 from sfss.errors import (
-    FileTooLarge,
     NoStoreAvailable,
     NotFound,
     SfssError,
-    StoreFull,
-    StoreRefused,
 )
 from sfss.memcache import endpoint_stats
 from sfss.memcache.connection import Connection
 from sfss.memcache.endpoint import Endpoint, Limits
 from sfss.memcache.errors import (
-    DeadlinePassed,
-    OutOfMemory,
-    ProxyDown,
     ProxyError,
-    ProxyRefused,
-    ValueRefused,
 )
 from sfss.memcache.keys import memcache_key, probe_key
 from sfss.memcache.stats import stats_of
@@ -49,17 +39,11 @@ from sfss.metrics.families import Family
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
 from sfss.stores.base import Stats, Store
 from sfss.stores.hedging import Hedges
+from sfss.stores.pool_operations import Begun, BegunDelete, BegunGet, BegunPut, BegunStat, Operation, file_of
+from sfss.stores.pool_tries import MOST_TRIES, Superseded, Tries, Writes
 
 Address = tuple[str, int]
-#: Does one thing on a connection: called with it, and with ``deadline`` and ``completion`` as the
-#: operations of :class:`Connection` have them.
-Operation = Callable[..., Any]
-
-B = TypeVar("B", bound="_Begun")
-
-#: How often one request tries one proxy in a row: a lost connection says more about the connection
-#: than about the proxy.
-_TRIES = 2
+B = TypeVar("B", bound="Begun")
 
 _UNREACHABLE = "None of the storage proxies can be reached."
 
@@ -92,7 +76,7 @@ class ProxyStore(Store):
         self._loop: asyncio.AbstractEventLoop  # once it is started
         self._tasks: set[asyncio.Task[Any]] = set()  # of requests whose first try failed
         self._conditional: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
-        self.writes = _Writes()
+        self.writes = Writes()
 
     async def start(self) -> None:
         """Try each proxy once, so that the log tells from the start which ones are down."""
@@ -104,15 +88,15 @@ class ProxyStore(Store):
         if self.begin_get(path, answer):
             file: StoredFile | None = await answer
         else:
-            file = _file_of(await self._ask(partial(Connection.get, key=memcache_key(path))))
+            file = file_of(await self._ask(partial(Connection.get, key=memcache_key(path))))
         if file is None:
             raise NotFound.of(path)
         return file
 
     def begin_get(self, path: str, completion: Completion) -> bool:
-        return self._begin_read(_BegunGet, path, completion)
+        return self._begin_read(BegunGet, path, completion)
 
-    def _begin_read(self, kind: "type[_BegunGet]", path: str, completion: Completion) -> bool:
+    def _begin_read(self, kind: "type[BegunGet]", path: str, completion: Completion) -> bool:
         begun = self._begin(kind, memcache_key(path), completion)
         if begun is None:
             return False
@@ -120,7 +104,7 @@ class ProxyStore(Store):
         begun.connection.get(begun.key, begun.deadline, begun)
         return True
 
-    def _overdue(self, now: float) -> "tuple[list[_BegunGet], bool]":
+    def _overdue(self, now: float) -> "tuple[list[BegunGet], bool]":
         """See :class:`sfss.stores.hedging.Hedges`."""
         overdue = []
         any_under_way = False
@@ -129,12 +113,12 @@ class ProxyStore(Store):
             for connection in proxy.connections:
                 any_under_way = any_under_way or connection.load > 0
                 for completion in connection.gets_begun_before(before):
-                    if isinstance(completion, _BegunGet) and not completion.hedged:
+                    if isinstance(completion, BegunGet) and not completion.hedged:
                         overdue.append(completion)
         return overdue, any_under_way
 
     def begin_stat(self, path: str, completion: Completion) -> bool:
-        return self._begin_read(_BegunStat, path, completion)
+        return self._begin_read(BegunStat, path, completion)
 
     def begin_put(
         self,
@@ -145,7 +129,7 @@ class ProxyStore(Store):
     ) -> bool:
         if precondition is not None:
             return False
-        begun = self._begin(_BegunPut, memcache_key(path), completion)
+        begun = self._begin(BegunPut, memcache_key(path), completion)
         if begun is None:
             return False
         begun.value = content
@@ -156,7 +140,7 @@ class ProxyStore(Store):
     def begin_delete(self, path: str, precondition: Precondition | None, completion: WriteCompletion) -> bool:
         if precondition is not None:
             return False
-        begun = self._begin(_BegunDelete, memcache_key(path), completion)
+        begun = self._begin(BegunDelete, memcache_key(path), completion)
         if begun is None:
             return False
         begun.path = path
@@ -266,14 +250,14 @@ class ProxyStore(Store):
         connection = proxy.ready_connection()
         return None if connection is None else (proxy, connection)
 
-    def try_again(self, begun: "_Begun") -> None:
+    def try_again(self, begun: "Begun") -> None:
         """What was begun without a task has failed; go on with it in a task."""
         task = asyncio.create_task(self._answer(begun))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, begun: "_Begun") -> None:
-        tries = _Tries()
+    async def _answer(self, begun: "Begun") -> None:
+        tries = Tries()
         for proxy, error in begun.failures:
             tries.note(proxy, error)
         completion = begun.completion
@@ -294,7 +278,7 @@ class ProxyStore(Store):
         self,
         operation: Operation,
         deadline: float | None = None,
-        tries: "_Tries | None" = None,
+        tries: "Tries | None" = None,
         *,
         may_try_again: Callable[[], bool] = lambda: True,
     ) -> Any:
@@ -304,12 +288,12 @@ class ProxyStore(Store):
         """
         if deadline is None:
             deadline = self._loop.time() + self._request_timeout
-        tries = tries or _Tries()
+        tries = tries or Tries()
 
         def attempt(connection: Connection) -> Awaitable[Any]:
             # Now, and not before: it may have waited for the connection.
             if tries.failed_once and not may_try_again():
-                raise _Superseded
+                raise Superseded
             begun: Awaitable[Any] = operation(connection, deadline=deadline)
             return begun
 
@@ -321,7 +305,7 @@ class ProxyStore(Store):
                         break
                     try:
                         return await proxy.ask(attempt)
-                    except _Superseded:
+                    except Superseded:
                         tries.superseded = True
                         break
                     except ProxyError as error:
@@ -331,7 +315,7 @@ class ProxyStore(Store):
             pass
         raise tries.verdict()
 
-    async def _choose(self, tries: "_Tries") -> Endpoint | None:
+    async def _choose(self, tries: "Tries") -> Endpoint | None:
         """A proxy that may be tried (again); None when there is no hope left."""
         while True:
             candidates = self._candidates(tries.failed)
@@ -360,295 +344,8 @@ class ProxyStore(Store):
 
     def _candidates(self, failed: Sequence[Endpoint]) -> list[Endpoint]:
         """Those that are up and have tries left: above suspicion if there is one."""
-        left = [p for p in self._proxies if p.up and failed.count(p) < _TRIES]
+        left = [p for p in self._proxies if p.up and failed.count(p) < MOST_TRIES]
         return [p for p in left if not p.suspect] or left
-
-
-class _Superseded(Exception):
-    """A write is not to be tried again."""
-
-
-class _Tries:
-    """What one request has tried."""
-
-    def __init__(self) -> None:
-        self.failed: list[Endpoint] = []  # a proxy stands here as often as it has been tried
-        self.refusals: list[ProxyRefused] = []
-        self.failed_once = False
-        self.out_of_time = False
-        self.superseded = False  # by a newer write, or nobody waits for it
-        self._pause = 0.01
-
-    def note(self, proxy: Endpoint, error: ProxyError) -> None:
-        self.failed_once = True
-        self.failed.append(proxy)
-        if isinstance(error, ProxyRefused):
-            self.refusals.append(error)
-            self.failed.append(proxy)  # it would say the same again
-        elif isinstance(error, DeadlinePassed):
-            self.out_of_time = True
-        elif self.failed.count(proxy) >= _TRIES:
-            proxy.suspicion(error)  # it takes connections, and drops them
-
-    def next_pause(self) -> float:
-        """Seconds before the next round, which grow."""
-        self._pause *= 2
-        return self._pause * random.uniform(0.5, 1.0)
-
-    def verdict(self) -> SfssError:
-        """What to tell the client when no proxy did it."""
-        for refusal in self.refusals:
-            if isinstance(refusal, ValueRefused):
-                return FileTooLarge(f"The store takes no file of this size: {refusal}.")
-        for refusal in self.refusals:
-            if isinstance(refusal, OutOfMemory):
-                return StoreFull(f"The store has no room left: {refusal}.")
-        if self.refusals:
-            return StoreRefused(
-                f"The store refused: {self.refusals[0]}. A write may have happened all the same."
-            )
-        if self.superseded:
-            return NoStoreAvailable(
-                "The storage proxy failed, and a newer write of this file has begun: this one was not tried"
-                " again. It may have happened all the same."
-            )
-        return NoStoreAvailable(
-            "None of the storage proxies could be reached in time. Try again later; a write "
-            "may have happened all the same."
-        )
-
-
-class _Writes:
-    """The writes that are under way, by key: which one of each has begun last."""
-
-    def __init__(self) -> None:
-        self._under_way: dict[bytes, list[_Write]] = {}
-
-    def begin(self, key: bytes, is_waited_for: Callable[[], bool]) -> "_Write":
-        write = _Write(self._under_way, key, is_waited_for)
-        self._under_way.setdefault(key, []).append(write)
-        return write
-
-    @contextmanager
-    def of(self, key: bytes) -> Iterator["_Write"]:
-        write = self.begin(key, is_waited_for.get())
-        try:
-            yield write
-        finally:
-            write.end()
-
-
-class _Write:
-    __slots__ = ("_is_waited_for", "_key", "_others", "_superseded")
-
-    def __init__(self, under_way: "dict[bytes, list[_Write]]", key: bytes, is_waited_for: Callable[[], bool]):
-        self._is_waited_for = is_waited_for
-        self._others = under_way
-        self._key = key
-        self._superseded = False
-        for older in under_way.get(key, ()):
-            older._superseded = True
-
-    def may_try_again(self) -> bool:
-        """Whether somebody waits for it, and no other write of this key has begun since."""
-        return not self._superseded and self._is_waited_for()
-
-    def end(self) -> None:
-        writes = self._others.get(self._key)
-        if writes is not None and self in writes:
-            writes.remove(self)
-            if not writes:
-                del self._others[self._key]
-
-
-class _Begun:
-    """A request whose first try is under way without a task; it receives what the proxy gives."""
-
-    __slots__ = (
-        "asked",
-        "completion",
-        "connection",
-        "deadline",
-        "done",
-        "failures",
-        "key",
-        "proxy",
-        "store",
-    )
-
-    def __init__(
-        self,
-        store: ProxyStore,
-        proxy: Endpoint,
-        connection: Connection,
-        key: bytes,
-        completion: Completion,
-    ):
-        self.store = store
-        self.proxy = proxy
-        self.connection = connection
-        self.key = key
-        self.deadline = store._loop.time() + store._request_timeout
-        self.completion = completion
-        self.done = completion.done
-        self.asked = 1  # proxies
-        self.failures: tuple[tuple[Endpoint, ProxyError], ...] = ()
-
-    @property
-    def operation(self) -> Operation:
-        """The same once more, for other tries."""
-        raise NotImplementedError
-
-    def translate(self, result: Any) -> object:
-        """What the receiver wants to have, from what a connection gives."""
-        raise NotImplementedError
-
-    def may_try_again(self) -> bool:
-        return True
-
-    def ended(self) -> None:
-        """It has its answer, or nobody wants one any more."""
-
-    def set_result(self, result: Any) -> None:
-        self.ended()
-        try:
-            outcome = self.translate(result)
-        except SfssError as error:
-            self.completion.set_exception(error)
-        else:
-            self.completion.set_result(outcome)
-
-    def set_exception(self, error: Exception) -> None:
-        assert isinstance(error, ProxyError)
-        self.failed(self.proxy, error)
-
-    def failed(self, proxy: Endpoint, error: ProxyError) -> None:
-        proxy.endpoint_stats.failed(error)
-        self.failures += ((proxy, error),)
-        if len(self.failures) == self.asked:
-            self.store.hedges.failed += self.asked > 1
-            self.store.try_again(self)
-
-
-class _BegunWrite(_Begun):
-    __slots__ = ("write",)
-
-    write: "_Write"
-
-    def may_try_again(self) -> bool:
-        return self.write.may_try_again()
-
-    def ended(self) -> None:
-        self.write.end()
-
-
-class _BegunDelete(_BegunWrite):
-    __slots__ = ("path",)
-
-    path: str
-
-    @property
-    def operation(self) -> Operation:
-        return partial(Connection.delete, key=self.key)
-
-    def translate(self, result: bool) -> None:
-        # One that is tried again and finds nothing has succeeded: the first try did it.
-        if not result and not self.failures:
-            raise NotFound.of(self.path)
-
-
-class _BegunPut(_BegunWrite):
-    __slots__ = ("value",)
-
-    value: bytes | bytearray
-
-    @property
-    def operation(self) -> Operation:
-        return partial(Connection.set, key=self.key, value=self.value)
-
-    def translate(self, result: None) -> FileInfo:
-        return FileInfo(len(self.value), etag_of(self.value))
-
-
-class _BegunGet(_Begun):
-    """May be hedged (:class:`sfss.stores.hedging.Hedgeable`)."""
-
-    __slots__ = ("began", "hedged")
-
-    def __init__(
-        self,
-        store: ProxyStore,
-        proxy: Endpoint,
-        connection: Connection,
-        key: bytes,
-        completion: Completion,
-    ):
-        _Begun.__init__(self, store, proxy, connection, key, completion)
-        self.began = perf_counter()
-        self.hedged = False  # or it shall not be
-
-    @property
-    def operation(self) -> Operation:
-        return partial(Connection.get, key=self.key)
-
-    def translate(self, result: bytearray | None) -> StoredFile | FileInfo | None:
-        return _file_of(result)
-
-    def set_result(self, result: bytearray | None) -> None:
-        if self.asked > 1:
-            self.store.hedges.wasted += 1
-        super().set_result(result)
-
-    def deny(self) -> None:
-        self.hedged = True
-
-    def hedge(self) -> bool:
-        if self.failures or (second := self.store.second(self.proxy)) is None:
-            return False
-        proxy, connection = second
-        self.hedged = True
-        self.asked = 2
-        connection.get(self.key, self.deadline, _Hedge(self, proxy))
-        return True
-
-    def won_by_the_second(self, result: bytearray | None) -> None:
-        self.store.hedges.won += 1
-        # If nothing at all came from the first one meanwhile, it is suspect.
-        waited = perf_counter() - self.began
-        if self.connection.last_reply < self.store._loop.time() - waited:
-            self.proxy.suspicion(ProxyDown(f"no reply within {waited:.3f} s"))
-        self.completion.set_result(self.translate(result))
-
-
-class _BegunStat(_BegunGet):
-    """There is no command for this that is safe everywhere."""
-
-    __slots__ = ()
-
-    def translate(self, result: bytearray | None) -> FileInfo | None:
-        return None if result is None else FileInfo(len(result), etag_of(result))
-
-
-class _Hedge:
-    """Receives what the second proxy gives to a read."""
-
-    __slots__ = ("begun", "done", "proxy")
-
-    def __init__(self, begun: _BegunGet, proxy: Endpoint):
-        self.begun = begun
-        self.proxy = proxy
-        self.done = begun.done
-
-    def set_result(self, result: bytearray | None) -> None:
-        self.begun.won_by_the_second(result)
-
-    def set_exception(self, error: Exception) -> None:
-        assert isinstance(error, ProxyError)
-        self.begun.failed(self.proxy, error)
-
-
-def _file_of(content: bytearray | None) -> StoredFile | None:
-    return None if content is None else StoredFile(content, etag_of(content))
 
 
 def _less_loaded(proxies: list[Endpoint]) -> Endpoint:
