@@ -69,22 +69,22 @@ class ProxyStore(Store):
         self._proxies = [Endpoint(host, port, limits) for host, port in proxies]
         self._addresses = list(proxies)
         self._nodes = list(nodes)
-        self._request_timeout = request_timeout
+        self.request_timeout = request_timeout
         self._stats_timeout = limits.operation_timeout
         share = hedge_share if len(proxies) > 1 else 0.0
         self.hedges = Hedges(share, limits.operation_timeout / 2, self._overdue)
-        self._loop: asyncio.AbstractEventLoop  # once it is started
+        self.loop: asyncio.AbstractEventLoop  # once it is started
         self._tasks: set[asyncio.Task[Any]] = set()  # of requests whose first try failed
         self._conditional: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
         self.writes = Writes()
 
     async def start(self) -> None:
         """Try each proxy once, so that the log tells from the start which ones are down."""
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         await asyncio.gather(*(proxy.probe() for proxy in self._proxies))
 
     async def get(self, path: str) -> StoredFile:
-        answer = self._loop.create_future()
+        answer = self.loop.create_future()
         if self.begin_get(path, answer):
             file: StoredFile | None = await answer
         else:
@@ -100,7 +100,7 @@ class ProxyStore(Store):
         begun = self._begin(kind, memcache_key(path), completion)
         if begun is None:
             return False
-        self.hedges.note_read(self._loop)
+        self.hedges.note_read(self.loop)
         begun.connection.get(begun.key, begun.deadline, begun)
         return True
 
@@ -287,7 +287,7 @@ class ProxyStore(Store):
         *may_try_again* is asked before each try but the first.
         """
         if deadline is None:
-            deadline = self._loop.time() + self._request_timeout
+            deadline = self.loop.time() + self.request_timeout
         tries = tries or Tries()
 
         def attempt(connection: Connection) -> Awaitable[Any]:

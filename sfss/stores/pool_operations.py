@@ -38,7 +38,7 @@ class Begun:
 
     def __init__(
         self,
-        store: ProxyStore,
+        store: "ProxyStore",
         proxy: Endpoint,
         connection: Connection,
         key: bytes,
@@ -48,7 +48,7 @@ class Begun:
         self.proxy = proxy
         self.connection = connection
         self.key = key
-        self.deadline = store._loop.time() + store._request_timeout
+        self.deadline = store.loop.time() + store.request_timeout
         self.completion = completion
         self.done = completion.done
         self.asked = 1  # proxies
@@ -137,7 +137,7 @@ class BegunGet(Begun):
 
     def __init__(
         self,
-        store: ProxyStore,
+        store: "ProxyStore",
         proxy: Endpoint,
         connection: Connection,
         key: bytes,
@@ -175,7 +175,7 @@ class BegunGet(Begun):
         self.store.hedges.won += 1
         # If nothing at all came from the first one meanwhile, it is suspect.
         waited = perf_counter() - self.began
-        if self.connection.last_reply < self.store._loop.time() - waited:
+        if self.connection.last_reply < self.store.loop.time() - waited:
             self.proxy.suspicion(ProxyDown(f"no reply within {waited:.3f} s"))
         self.completion.set_result(self.translate(result))
 
