@@ -18,10 +18,9 @@ The module is long because a node puts all these parts together, and is the stor
 import asyncio
 import contextlib
 import logging
-import sqlite3
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence, Set
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,7 +34,7 @@ from sfss.metrics.families import Family
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
 from sfss.paths import check_path, is_valid_path
 from sfss.replication import report
-from sfss.replication.changes import Message, decode
+from sfss.replication.changes import decode
 from sfss.replication.clock import Version
 from sfss.replication.digests import Digests, are_same, digests_of
 from sfss.replication.engine import Engine
@@ -46,17 +45,16 @@ from sfss.replication.operations import Delete, Learn, Outcome, Put
 from sfss.replication.peer import Peer
 from sfss.replication.quorum import Quorums
 from sfss.replication.read_path import ReadPath
+from sfss.replication.relaying import Relaying
 from sfss.replication.replica import Replica
 from sfss.replication.resolve import Rules
-from sfss.replication.responses import Answers, tells
+from sfss.replication.responses import Answers
 from sfss.replication.scrub import Scrub
 from sfss.replication.transport import Transport
 from sfss.stores.base import Stats, Store
 
 log = logging.getLogger("sfss.node")
 
-#: A neighbour for whom something waits for longer (µs) is not told what happens here, as others see it.
-_MOST_BEHIND = 5_000_000
 #: A larger content is hashed in a thread. Bytes.
 _LONG = 256 * 1024
 
@@ -121,6 +119,7 @@ class Node(Store):
     _read_path: ReadPath
     _opened: contextlib.AsyncExitStack
     _reader: CatalogReader
+    _relaying: Relaying
     _replica: Replica
     _transport: Transport
 
@@ -165,6 +164,7 @@ class Node(Store):
             self._opened = opened.pop_all()
             self._opened.push_async_callback(self._transport.close)
         self._answers = Answers(self._replica, self.settings.names)
+        self._relaying = Relaying(self._replica, self._reader, self.peers)
         self._read_path = ReadPath(
             self._replica,
             self._reader,
@@ -178,7 +178,7 @@ class Node(Store):
         for url in self._peer_urls:
             self._add_peer(url)
         self._tasks = [
-            loop.create_task(self._keep_saying_who_is_told()),
+            loop.create_task(self._relaying.keep_announcing()),
             loop.create_task(keep_log_short(self._replica, self._engine)),
             loop.create_task(keep_forgetting(self._replica, self._engine, self.settings.tombstone_lifetime)),
         ]
@@ -245,8 +245,8 @@ class Node(Store):
             interval=settings.compare_interval,
             one_compares=self._one_compares,
             told=self._note_has,
-            heard=self._note_tells,
-            lost=self._note_lost,
+            heard=self._relaying.heard,
+            lost=self._relaying.lost,
         )
         self.peers[url] = peer
         peer.start()
@@ -265,7 +265,7 @@ class Node(Store):
         for url in gone:
             peer = self.peers.pop(url)
             await peer.stop()
-            self._note_lost(peer)
+            self._relaying.lost(peer)
         for url in new:
             self._add_peer(url)
         for what, urls in (("removed", gone), ("added", new)):
@@ -459,16 +459,7 @@ class Node(Store):
         node = message.fields.get("node")
         peer = next((peer for peer in self.peers.values() if peer.node == node), None)
         source = peer.url if peer is not None else None
-        told: frozenset[str] = frozenset()
-        if peer is not None and peer.up:  # else nobody here would notice that it is lost
-            named = tells(message)
-            peer.tells |= named
-            told = frozenset(
-                other.url
-                for other in self.peers.values()
-                # (Who is being compared with could not be compared with soon.)
-                if other.node in named and other.caught_up and not other.catching_up
-            )
+        told = self._relaying.left_to(peer, message) if peer is not None else frozenset()
 
         def prepare() -> tuple[Sequence[Learn], Callable[..., tuple[bytes, int]]]:
             operations, finish = self._answers.prepare(message, source, told)
@@ -484,54 +475,12 @@ class Node(Store):
         self._counts["learned"] += changed
         if peer is not None:
             peer.has_spoken(message.changes)
-            self._note_tells(peer, message)
+            self._relaying.heard(peer, message)
             if not peer.up or peer.url not in self.peers:  # since it has spoken
-                self._note_lost(peer)
+                self._relaying.lost(peer)
             if message.kind in ("offer", "push"):
                 self._note_has(node, ((c.path, c.version) for c in message.changes))
         return answer
-
-    # Who tells whom. What a neighbour tells another one itself is not passed on to him, unless the
-    # neighbour is lost, or loses him: then it is seen what he lacks.
-
-    def _say_who_is_told(self) -> None:
-        """Have neighbours know whom this node tells itself what begins here."""
-        told = tuple(
-            peer.node
-            for peer in self.peers.values()
-            if peer.node is not None and peer.can_be_told and not self._is_behind(peer)
-        )
-        if told != self._replica.tells:
-            self._replica.tells = told
-            self._wake_peers()
-
-    def _is_behind(self, peer: Peer) -> bool:
-        try:
-            due = self._reader.oldest_due(peer.url)
-        except sqlite3.Error:
-            return True  # nobody knows
-        # Who was behind has to catch up first, or it would go to and fro.
-        most = _MOST_BEHIND if peer.node in self._replica.tells else _MOST_BEHIND // 10
-        return due is not None and due < self._replica.now() - most
-
-    def _note_tells(self, peer: Peer, message: Message) -> None:
-        before, peer.tells = peer.tells, tells(message)
-        self._compare_with(before - peer.tells)
-
-    def _note_lost(self, peer: Peer) -> None:
-        self._say_who_is_told()
-        lost, peer.tells = peer.tells, frozenset()
-        self._compare_with(lost)
-
-    def _compare_with(self, nodes: Set[str]) -> None:
-        for peer in self.peers.values():
-            if peer.node is not None and peer.node in nodes:
-                peer.compare_soon(urgent=True)
-
-    async def _keep_saying_who_is_told(self) -> None:
-        while True:
-            self._say_who_is_told()
-            await asyncio.sleep(0.5)
 
     def _wake_peers(self) -> None:
         for peer in self.peers.values():
