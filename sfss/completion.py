@@ -1,4 +1,4 @@
-"""Who waits for an answer without a task of its own."""
+"""Completions: how an answer reaches what waits for it without a task of its own."""
 
 import logging
 from collections.abc import Callable
@@ -26,7 +26,7 @@ class Completion(Protocol):
 
 
 class WriteCompletion(Completion, Protocol):
-    """Who waits for a write. It gets its answer even if its client has gone meanwhile."""
+    """That of a write. It gets its answer even if its client has gone meanwhile."""
 
     def is_waited_for(self) -> bool:
         """Whether there is still somebody to tell. If not, what has failed is not tried again."""
@@ -42,4 +42,4 @@ def tell(completion: Completion, outcome: Any) -> None:
         else:
             completion.set_result(outcome)
     except Exception:  # one receiver's bug must not keep the others waiting
-        log.exception("it was done, but who asked for it could not be told")
+        log.exception("a completion callback failed")

@@ -78,7 +78,7 @@ class Verifier:
         self._taken: dict[str, tuple[int, int]] = {}
 
     def challenge(self, reason: str) -> PeerUnknown:
-        """What to answer to who has proved nothing."""
+        """What to answer to a client that has proved nothing."""
         return PeerUnknown(reason, f'{SCHEME} nonce="{self._nonce()}"')
 
     def check(self, method: str, target: str, authorization: str) -> Claim:
@@ -182,7 +182,7 @@ class Proved:
         self._numbers = numbers
 
     def is_answered_by(self, status: int, headers: Mapping[str, str], body: bytes) -> bool:
-        """Whether who has answered knows the secret."""
+        """Whether the server that has answered knows the secret."""
         return self._prover.holds(self._numbers, status, headers, body)
 
 

@@ -28,7 +28,7 @@ from sfss.web.request_ids import RequestIds
 from tests.http import RawClient, ask, form, request
 from tests.programs import Program, Sfss, SfssNode
 from tests.test_admission import figure, until_idle
-from tests.test_doors import make_certificate
+from tests.test_auth import make_certificate
 
 MB = 1_000_000
 

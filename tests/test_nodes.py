@@ -345,7 +345,7 @@ def closed(tmp_path_factory):
     assert node.stop() == 0
 
 
-def test_doors(closed):
+def test_auth(closed):
     def status(method, target, token=None, body=b""):
         headers = {"Authorization": f"Bearer {token}"} if token else {}
         return send(closed, method, target, body, **headers).status

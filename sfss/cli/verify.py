@@ -86,7 +86,7 @@ async def _verified_by_the_running_one(settings: NodeSettings) -> dict[str, Any]
         raise SfssError(f"A node runs with this queue, but does not listen yet: {error}") from error
     url = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
     credentials = Credentials.of(settings)
-    # Who may write may read. (If writing needs no token, reading may.)
+    # Write tokens also allow reading. (If writing needs no token, reading may.)
     tokens = credentials.write_tokens or credentials.read_tokens
     headers = {"Authorization": f"Bearer {tokens[0]}"} if tokens else {}
     try:

@@ -16,7 +16,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9._~+/-]+=*")
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """Empty is open: without a token, whoever reaches the port may do it."""
+    """Empty is open: without a token, every client that reaches the port may do it."""
 
     write_tokens: tuple[str, ...] = field(default=(), repr=False)
     read_tokens: tuple[str, ...] = field(default=(), repr=False)

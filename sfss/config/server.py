@@ -15,7 +15,7 @@ _ORIGIN = re.compile(r"https?://[a-z0-9.\[\]:-]+")
 _HOST_NAME = re.compile(r"[A-Za-z0-9_.-]+|\[[0-9A-Fa-f:.]+\]")
 # RFC 9110 5.5
 _HEADER_VALUE = re.compile(r"(?:[\x21-\x7e](?:[\x20-\x7e]*[\x21-\x7e])?)?")
-#: Of ``trust_forwarded_from``: who comes by a Unix socket.
+#: Of ``trust_forwarded_from``: clients that come by a Unix socket.
 UNIX = "unix"
 
 
@@ -71,7 +71,7 @@ class ServerSettings:
     )
     write_token: tuple[str, ...] = setting(
         (),
-        "token that writes need (Authorization: Bearer TOKEN); repeatable. Who may write may read",
+        "token that writes need (Authorization: Bearer TOKEN); repeatable. Write tokens also allow reading",
         unit="TOKEN",
         secret=True,
         live=True,

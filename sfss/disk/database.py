@@ -158,8 +158,8 @@ class DatabaseFiles:
 class Turn:
     """Whose turn it is to write, among all processes that share the folder.
 
-    The kernel wakes who has waited for longest. SQLite's own waiting is to look again now and then:
-    who has just written is there first again, and others wait for seconds (seen: 10).
+    The kernel wakes the process that has waited for longest. SQLite itself only looks again now and then:
+    the last writer is there first again, and others wait for seconds (seen: 10).
     """
 
     def __init__(self, file: Path):

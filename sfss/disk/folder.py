@@ -6,8 +6,8 @@
 * A path that the file system cannot hold lies under its SHA-256 in :data:`RESERVED`: parts of over
   255 bytes, a file where others have a folder and the other way round, names of ours. So does, on
   a file system that takes two names for one (``A`` and ``a``, two ways to write ``é``), each path
-  that is not the plainest way to write itself. Its name lies beside it, so that whoever has the folder
-  has the names.
+  that is not the plainest way to write itself. Its name lies beside it, so that the folder alone
+  has all names.
 * What another user has shut (``lost+found``) is no part of it: nothing is looked for in there.
 
 It opens on a full disk, too: what is there is read and removed. All calls block. One process, or one thread,
@@ -78,7 +78,7 @@ class Folder(FolderReading):
                 log.warning("no room in the folder: it can only be read", extra={"folder": self.root})
             self._sweep(_LEFT_OVER if not alone else 0.0)
             self._folds = self._tries_out_folding() if folds is None else folds
-            # Who is alone knows whether any file lies there.
+            # A process that is alone knows whether any file lies there.
             self._any_hashed = not alone or self._has_hashed()
         except OSError as error:
             os.close(self._root)
@@ -151,7 +151,7 @@ class Folder(FolderReading):
         if own is None:
             return False
         try:
-            # (Not by _parent: who walks may be another thread than who writes.)
+            # (Not by _parent: it is for one thread, and another one may be walking.)
             descriptor = open_beneath(self._root, "/".join(own), READ_FLAGS)
         except OSError as error:
             return not self._is_no_file(error, own)
@@ -231,7 +231,7 @@ class Folder(FolderReading):
                 return
         hashed = hashed_place(path)
         if not self._is_regular(_name_of(hashed)):
-            # The name first: a content without one could not be found again by whoever has only the folder.
+            # The name first: a content without one could not be found again with the folder alone.
             self._rename(self.write_temporary(path.encode(), sync=True), _name_of(hashed))
         self._rename(temporary, hashed)
         self._any_hashed = True
@@ -267,7 +267,7 @@ class Folder(FolderReading):
     def sync_folders(self, path: str) -> None:
         """Return when what was placed or removed at *path* will still be so after a power cut."""
         for parts in self._looked_at(path):
-            # All of them: who has just made one of these folders may not have synced it yet.
+            # All of them: the process that has just made one may not have synced it yet.
             for depth in range(len(parts), 0, -1):
                 try:
                     self._sync_parent(parts[:depth])

@@ -12,7 +12,7 @@ from mypy_extensions import mypyc_attr
 
 from sfss.disk.openat import READ_FLAGS, open_beneath
 
-#: What is not a file of the user's lies here. Only the user who runs sfss can look into it.
+#: What is not a file of the user's lies here. Only the user that runs sfss can look into it.
 RESERVED = ".sfss"
 _LONGEST_PART = 255  # bytes: NAME_MAX, on every file system of today
 _NOWAIT = getattr(os, "RWF_NOWAIT", 0)  # Linux: fail rather than wait for the disk
@@ -101,7 +101,7 @@ class FolderReading:
         try:
             _check_size(status, limit)
             content = bytearray(status.st_size)
-            # (One byte more would be the end of the file; who writes here renames.)
+            # (One byte more would be the end of the file; writers here rename.)
             if content and os.preadv(descriptor, [content], 0, _NOWAIT) != len(content):
                 raise BlockingIOError
         except OSError as error:

@@ -261,7 +261,7 @@ class Exchange(Request):
             self._bytes_out = len(head)
 
     def fail(self, error: Exception) -> None:
-        """Answer with what is to be said of *error*. One that is a fault of ours is logged, whoever waits."""
+        """Answer with what is to be said of *error*. A fault of ours is logged, even if no client waits."""
         self.id = self.id or self.server.handler.new_id()
         self.respond(self.server.handler.refusal(error, self.id))
 

@@ -1,4 +1,4 @@
-"""Who answers the requests that the engine frames."""
+"""What answers the requests that the engine frames."""
 
 from mypy_extensions import mypyc_attr
 

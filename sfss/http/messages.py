@@ -89,7 +89,7 @@ class Head:
 
 
 class Request(Head):
-    """What a client asks for. *remote*: the address of who has connected, "" if he has none."""
+    """What a client asks for. *remote*: the address of the client, "" if it has none."""
 
     __slots__ = ("claim", "id", "limit", "remote", "room", "started")
 

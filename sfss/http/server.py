@@ -80,7 +80,7 @@ class Server:
         self.draining = True
         started = self.loop.time()
         # A client may just be sending its next request over a connection that is idle by our
-        # lights. Whoever asks in this time is answered, and told that it was the last time.
+        # lights. A request in this time is answered, with ``Connection: close``.
         while self._open() and self.loop.time() - started < IDLE_GRACE:
             await asyncio.sleep(_LOOK)
         for handshake in self._handshakes:
@@ -104,7 +104,7 @@ class Server:
     # What listeners call.
 
     def take(self, accepted: socket.socket, tls: ssl.SSLContext | None) -> None:
-        """Serve who has connected to *accepted*."""
+        """Serve the client at the other end of *accepted*."""
         connection = self._connection()
         if isinstance(connection, _TurnedAway):
             accepted.close()
@@ -124,7 +124,7 @@ class Server:
         try:
             await self.loop.connect_accepted_socket(made, accepted, ssl=tls, **limits)
         except (OSError, ssl.SSLError) as error:
-            # A scanner, a client of another version, somebody who has gone.
+            # A scanner, a client of another version, one that has gone.
             log.debug("TLS was not agreed on", extra={"reason": str(error)})
         finally:
             if connection.transport is None:
@@ -268,7 +268,7 @@ class _TlsListener:
 
 
 def _take_all(server: Server, listener: socket.socket, tls: ssl.SSLContext | None) -> None:
-    """Take who waits in the kernel's queue: he has connected, may have sent a request, and a close resets him."""
+    """Take the clients that wait in the kernel's queue: they may have sent a request, and a close would reset them."""
     listener.setblocking(False)
     for _ in range(_BACKLOG):
         try:

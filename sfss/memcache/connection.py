@@ -198,7 +198,7 @@ class Connection:
         return self._queued_weight + self._parser.missing // _BYTES_PER_OPERATION
 
     def gets_begun_before(self, moment: float) -> Iterator[Completion]:
-        """Who waits for a get that began before *moment*, on :func:`time.perf_counter`'s clock."""
+        """The completions of gets that began before *moment*, on :func:`time.perf_counter`'s clock."""
         for operation in self._queue:
             if operation.began >= moment:
                 return

@@ -63,7 +63,7 @@ def delete_command(key: bytes) -> bytes:
 class ReplyParser:
     """Cuts a stream of bytes, in pieces of any size, into replies.
 
-    Who has bytes puts them into :meth:`buffer`, and says how many by :meth:`received`. The rest of a large value goes
+    The caller puts bytes into :meth:`buffer`, and says how many by :meth:`received`. The rest of a large value goes
     to where it stays, without another copy.
     """
 

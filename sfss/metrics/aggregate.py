@@ -1,7 +1,7 @@
 """The figures of all processes of a server, seen as one.
 
-Each worker pins its figures on the board (:mod:`sfss.metrics.scoreboard`) several times a second. Whoever is asked
-puts together what all have pinned. What a worker has counted outlives it: when it has ended, the
+Each worker writes its figures to the scoreboard (:mod:`sfss.metrics.scoreboard`) several times a second. The worker
+that is asked adds up what all have written. What a worker has counted outlives it: when it has ended, the
 master adds its counters to those of all who ended before, and the sum never goes down.
 """
 

@@ -4,7 +4,7 @@ The process that starts the others makes it before it forks, and gives each a pl
 memory without a file: whatever is killed, nothing is left behind.
 
 A note is written beside the one before it, and then becomes the note by the change of one byte:
-neither a reader nor whoever finds the note of a process that was killed sees half of one.
+neither a reader, nor the process that finds the note of one that was killed, sees half of it.
 """
 
 import mmap

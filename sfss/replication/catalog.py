@@ -238,7 +238,7 @@ class Catalog(Reading):
         )
 
     def keep_queues_of(self, peers: Sequence[str], now: int) -> list[str]:
-        """Drop the queues of all others, who are returned. Nothing is due later than *now*."""
+        """Drop the queues of all others, which are returned. Nothing is due later than *now*."""
         found = self._database.execute("SELECT neighbour FROM lengths").fetchall()
         gone = [name for (name,) in found if name not in peers]
         for name in gone:

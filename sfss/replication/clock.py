@@ -14,7 +14,7 @@ COUNTER_BITS = 16
 #: Beyond all stamps of a clock: the delete of a name that is never used again. It is newer than
 #: any put, whatever the clocks said.
 FINAL = 1 << 62
-#: No clock goes beyond this (the year 3084); whoever says so is not believed,
+#: No clock goes beyond this (the year 3084); a node that says so is not believed,
 LATEST = 1 << 61
 #: nor is a clock that is so far ahead of ours. Seconds. (Less is borne: the stamps of all nodes are then
 #: ahead of time, and still in order. To refuse what a wrong clock has stamped would keep it from ever

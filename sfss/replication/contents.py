@@ -1,4 +1,4 @@
-"""The contents of a node's files, for those who are in the replica's thread: nothing changes meanwhile."""
+"""The contents of a node's files, for code in the replica's thread: nothing changes meanwhile."""
 
 import logging
 
@@ -80,7 +80,7 @@ class Contents:
         if change.is_delete:
             return change
         content = self.of(entry)
-        # The ETag tells damage; the SHA-256 is held against it by whoever gets it.
+        # The ETag tells damage; its receiver checks the SHA-256.
         return None if content is None else change._replace(content=content)
 
 

@@ -93,7 +93,7 @@ class Engine:
         return await self.do(lambda: ((), lambda outcomes: function()), 0)
 
     async def do(self, prepare: Prepare, size: int) -> Any:
-        """As :meth:`submit`, for who can wait."""
+        """As :meth:`submit`, for coroutines."""
         future = self._loop.create_future()
         self.submit(prepare, size, future)
         return await future

@@ -1,4 +1,4 @@
-"""What a node knows of a path, and how its catalog is read, by whoever writes it (``catalog.py``) and by others."""
+"""What a node knows of a path, and how its catalog is read: by its writer (``catalog.py``) and by other threads."""
 
 import sqlite3
 import threading
@@ -18,7 +18,7 @@ ROW = "path, stamp, node, size, sha256, sha1, etag, received"
 _GET = f"SELECT {ROW} FROM files WHERE leaf = ? AND path = ?"
 #: So many entries a reader keeps (about 700 bytes each).
 _MOST_KEPT = 16 * 1024
-#: Usually whoever writes the node's checkpoints is there long before that.
+#: Usually the node's own checkpoint comes long before that.
 _WAL_PAGES = 64 * 1024
 
 

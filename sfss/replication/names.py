@@ -1,7 +1,7 @@
 """What files of a node are called.
 
 Generated names have a time and the SHA-1 of the content in them, so a name never has another content, and
-is never used again. (SHA-1 can be collided on purpose: who does so gets another name, see ``resolve.py``.)
+is never used again. (SHA-1 can be collided on purpose: such a content gets another name, see ``resolve.py``.)
 """
 
 import re

@@ -101,7 +101,7 @@ class Peer:
         self._lost = lost
         self._wake = asyncio.Event()
         self._again = asyncio.Event()
-        self._said: tuple[str, ...] | None = None  # who is told what begins here, as it knows
+        self._said: tuple[str, ...] | None = None  # which nodes are told what begins here, as it knows
         self._resends = Resends()
         self._careful = True  # it may have much of the queue from others
         self._believes_knocks = True
@@ -237,7 +237,7 @@ class Peer:
         while time.monotonic() < self._compare_at:
             self._compare_wake.clear()
             await _wait(self._compare_wake, self._compare_at - time.monotonic())
-        # (Who has not answered yet may never do so, and shall keep nobody waiting.)
+        # (One that has not answered yet may never do so: the others do not wait for it.)
         while self.up and not self._urgent and self._one_compares.locked():
             self._compare_wake.clear()
             await _wait(self._compare_wake, _LOOK)
@@ -249,7 +249,7 @@ class Peer:
         except BaseException:
             self._compare_at = 0.0
             raise
-        # Who has asked for one meanwhile wants one that begins after that.
+        # A comparison that was asked for meanwhile has to begin after that.
         following = time.monotonic() + self._interval * random.uniform(0.8, 1.2)
         self._compare_at = min(self._compare_at, following)
         self._is_up()

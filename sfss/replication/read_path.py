@@ -24,7 +24,7 @@ log = logging.getLogger("sfss.node")
 
 #: Neighbours have so long to say whether they have a file that is asked for here (seconds).
 _TIMEOUT = 2.0
-#: and who has said nothing is not asked again for so long.
+#: and one that has said nothing is not asked again for so long.
 _SILENCE = 15.0
 #: A content that comes damaged is asked for so often.
 _MOST_FETCHES = 3

@@ -85,7 +85,7 @@ class Replica:
         self.peers: tuple[str, ...] = ()
         #: Ids of the neighbours that soon hear from this node itself what begins here.
         self.tells: tuple[str, ...] = ()
-        #: Paths that neighbours have announced and not yet sent, and who has.
+        #: Paths that peers have announced and not yet sent, and which peer has.
         self.announced: dict[str, str] = {}
         self.rules = rules
         self._reached = reached
@@ -492,7 +492,7 @@ class Replica:
                 number = self._log.rotate()
                 self.folder.sync()
                 if self.catalog.checkpoint():
-                    self._log.discard(number, keep=False)  # who knows what is wrong with its blocks
+                    self._log.discard(number, keep=False)  # its blocks may be bad
             except Exception as error:
                 self._is_full = getattr(error, "errno", None) in FULL
                 self._broken = str(error) or type(error).__name__

@@ -1,5 +1,5 @@
 """What a node says to one neighbour, as conversations: generators that give the bytes of a request and
-are sent the answer. Who runs them decides how the bytes travel (``peer.py``: over HTTP; the tests: through
+are sent the answer. Their caller decides how the bytes travel (``peer.py``: over HTTP; the tests: through
 a network that loses, delays and damages them).
 
 :func:`deliver` tells the neighbour what has changed; :func:`compare` finds what the two have not in
@@ -51,7 +51,7 @@ class Told(NamedTuple):
     changes: list[tuple[str, Version]]
     put_off: int  #: how many could not be told
     reason: str  #: why, of the last of them
-    said: tuple[str, ...] | None  #: who is told, as it has heard; None: nothing was said
+    said: tuple[str, ...] | None  #: which nodes are told, as it has heard; None: nothing was said
     damaged: int = 0  #: how many arrived damaged, and are sent again soon
 
 
@@ -193,7 +193,10 @@ def compare(replica: Replica, names: str, peer: str) -> Conversation[Compared]:
     behind = synced is not None and synced < _number(answer, "horizon")
     they_are_behind = type(theirs) is int and theirs < horizon
     if behind and they_are_behind:
-        log.warning("two nodes were apart for so long that both forgot", extra={"neighbour": peer})
+        log.warning(
+            "both peers have purged tombstones since they last met; deleted files may reappear",
+            extra={"neighbour": peer},
+        )
         behind = they_are_behind = False
     # Of our own clock, when the two were last found to have the same.
     old = catalog.state(f"same {node}") or 0 if behind else 0

@@ -21,7 +21,7 @@ class ContentDamaged(StoreRefused):
 
 
 class Rules(NamedTuple):
-    """What holds for every file of a node, whoever sends it."""
+    """What holds for every file of a node, wherever it comes from."""
 
     immutable: bool  #: names are generated, and a delete is final
     max_file_size: int  #: bytes
@@ -83,7 +83,7 @@ def learned(change: Change, before: Entry | None, clock: Clock, rules: Rules) ->
     :raises StoreRefused: if it cannot be true, or cannot be taken.
     """
     if clock.ahead(change.version.stamp) > MOST_AHEAD:
-        raise StoreRefused("It is from a clock that is years ahead.")
+        raise StoreRefused("The timestamp is too far in the future.")
     if not is_newer(change, before):
         return None
     rules.check(change)

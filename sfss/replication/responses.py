@@ -17,9 +17,9 @@ a message     has                                         and is answered with
                                                           of them that were
 ============  ==========================================  ========================================
 
-Each message and each answer has ``node`` (who speaks), ``process`` (which of its lives), ``names`` (which
-mode), ``tells`` (the nodes that soon hear from the speaker itself what begins there: who learns it need
-not pass it on to them) and ``left``: how much more the speaker has to tell the other.
+Each message and each answer has ``node`` (the speaker), ``process`` (which of its lives), ``names`` (which
+mode), ``tells`` (the nodes that soon hear from the speaker itself what begins there: others need
+not relay it to them) and ``left``: how much more the speaker has to tell the other.
 """
 
 import logging
@@ -52,7 +52,7 @@ Finish = Callable[[Sequence[Outcome | SfssError]], list[Piece]]
 
 
 class _Speaker(NamedTuple):
-    """Who has sent a message."""
+    """The sender of a message."""
 
     node: str  #: its id
     url: str | None  #: where it is found, if it is a neighbour
@@ -212,7 +212,7 @@ def speak(
 
 
 def introduction(replica: Replica, names: str) -> dict[str, Any]:
-    """Who speaks: what every message begins with."""
+    """The speaker: what every message begins with."""
     return {
         "node": replica.node,
         "process": replica.process,
@@ -225,7 +225,7 @@ def tells(message: Message) -> frozenset[str]:
     """The ids of the nodes that its speaker tells itself. :raises BadMessage:"""
     nodes = message.fields.get("tells", [])
     if not isinstance(nodes, list) or not all(type(node) is str for node in nodes):
-        raise BadMessage("The message does not say who is told.")
+        raise BadMessage("The message does not say which nodes are told.")
     return frozenset(nodes)
 
 

@@ -11,7 +11,7 @@ reading a small file from the page cache takes less time than handing it to a th
 A kill at any moment leaves the last commit. Several processes may share the folder: one of them
 writes at a time, and the others wait for their turn (:class:`sfss.disk.database.Turn`).
 
-Nobody but the user who runs sfss can read the database, or lock it. Before each group of writes it is seen
+Only the user that runs sfss can read the database, or lock it. Before each group of writes the store checks
 that the files are still those that were opened: what is written into one that was removed or cut off
 would be gone with the process.
 """
@@ -41,8 +41,8 @@ log = logging.getLogger("sfss.store")
 FILE_NAME = "files.sqlite3"
 #: Pages of the database that are kept in memory, unless it is said otherwise.
 CACHE_BYTES = 64 * 1024 * 1024
-#: The totals are kept by the database itself, so that they are true whoever writes and
-#: whatever is killed, and cost the same for any number of files.
+#: The totals are kept by the database itself, so that they are true whichever process writes,
+#: and whatever is killed, and cost the same for any number of files.
 _SCRIPT = """
 CREATE TABLE files (
     path TEXT PRIMARY KEY NOT NULL,

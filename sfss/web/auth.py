@@ -1,4 +1,4 @@
-"""Who may come in: tokens, networks and signed URLs. All doors are open until they are closed.
+"""Authorization: tokens, networks and signed URLs. Everything is open until it is closed.
 
 Two doors: writing, and reading. A request that is neither for the page nor a question whether the
 process lives goes through one of them, whatever it asks for. A valid signature opens the door for
@@ -37,7 +37,7 @@ _FORWARDED_V6 = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?")
 
 
 class Auth:
-    """*open_paths* are for everybody. Who sends to *nodes_path* is another node."""
+    """*open_paths* are for everybody. Requests to *nodes_path* come from other nodes."""
 
     def __init__(
         self,
@@ -136,7 +136,7 @@ class Auth:
     def client_address(self, request: Request) -> str:
         """Whose request it is: its peer, or whom trusted proxies name in their ``X-Forwarded-For``.
 
-        Who comes by a Unix socket is called ``unix``.
+        A client that comes by a Unix socket is called ``unix``.
 
         Each proxy has put at the end of the list whom it was asked by, so it is read from there,
         for as long as the one who says it is trusted.

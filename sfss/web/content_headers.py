@@ -153,7 +153,7 @@ def _by_type(media_type: str, is_utf8: bool) -> dict[str, str]:
 def _file_name(name: str) -> str:
     """The parameters of ``Content-Disposition`` that say what a download is called (RFC 6266 4.3).
 
-    Twice: in ASCII for who knows no more, and whole (RFC 8187 3.2).
+    Twice: in ASCII for clients that know no more, and whole (RFC 8187 3.2).
     """
     if _PLAIN_NAME.fullmatch(name):
         return f"filename=\"{name}\"; filename*=UTF-8''{name}"

@@ -1,4 +1,4 @@
-"""What is open to everybody who reaches the port: said at the start, and on the page."""
+"""What is open to every client that reaches the port: said at the start, and on the page."""
 
 import ipaddress
 import logging

@@ -27,7 +27,7 @@ class Operation:
 
     __slots__ = ("content", "exchange", "go_on", "request", "room", "upload")
 
-    exchange: Exchange  #: the same as the request; who begins it by a call sets it, and the next
+    exchange: Exchange  #: the same as the request; a caller that begins it sets it, and the next
     go_on: Callable[["Operation"], None]  #: called if it is to be awaited all the same
 
     def __init__(self, request: Request, room: Room | None = None):

@@ -11,7 +11,7 @@ from sfss import __version__
 from sfss.compiled import kind
 from sfss.metrics.families import Family, Figures, Histogram, counter, gauge, seconds
 
-#: Other methods are counted together: whoever invents them shall not fill our memory.
+#: Other methods are counted together: a client that invents them cannot fill our memory.
 METHODS = frozenset(("GET", "HEAD", "PUT", "POST", "DELETE", "OPTIONS"))
 
 REQUESTS = "sfss_requests_total"

@@ -1,5 +1,5 @@
 """What the server says of itself: ``/status`` to people and scripts, ``/metrics`` to Prometheus,
-``/healthz`` and ``/readyz`` to whoever stands in front of it.
+``/healthz`` and ``/readyz`` to what stands in front of it.
 """
 
 import json
@@ -28,7 +28,7 @@ class Status:
         self._service = service
         self._aggregate = aggregate
         self._kind = kind
-        self._expositions: dict[str, Shared[tuple[bytes, str]]] = {}  # by the Accept of who asks
+        self._expositions: dict[str, Shared[tuple[bytes, str]]] = {}  # by the Accept of the request
 
     def routes(self) -> list[web.RouteDef]:
         return [
