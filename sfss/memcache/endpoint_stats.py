@@ -3,28 +3,9 @@
 from collections import deque
 from collections.abc import Iterable
 
-from sfss.memcache.errors import (
-    ConnectionLost,
-    DeadlinePassed,
-    OutOfMemory,
-    ProxyDown,
-    ProxyError,
-    ProxyRefused,
-    ValueRefused,
-)
-from sfss.memcache.protocol import ProtocolError
+from sfss.memcache.errors import KINDS, ProxyError
 from sfss.metrics.families import Family, Histogram, counter, gauge, seconds
 
-#: How a failure is called in the metrics: as the first of its classes that stands here.
-_KINDS = {
-    ProtocolError: "garbage",
-    ConnectionLost: "connection_lost",
-    ProxyDown: "down",
-    DeadlinePassed: "deadline",
-    OutOfMemory: "out_of_memory",
-    ValueRefused: "too_large",
-    ProxyRefused: "refused",
-}
 #: What a get is thought to take before any was seen, in seconds.
 _FIRST_GUESS = 0.02
 # One step up for each get that takes longer than the estimate, one down for each that does not:
@@ -54,8 +35,7 @@ class EndpointStats:
             self.slow_get *= _UP if took > self.slow_get else _DOWN
 
     def failed(self, error: ProxyError) -> None:
-        kind = next(_KINDS[cls] for cls in type(error).__mro__ if cls in _KINDS)
-        self.failures[kind] = self.failures.get(kind, 0) + 1
+        self.failures[error.kind] = self.failures.get(error.kind, 0) + 1
 
     def changed(self, now: float, state: str, reason: str) -> None:
         self.changes[state] = self.changes.get(state, 0) + 1
@@ -63,7 +43,7 @@ class EndpointStats:
 
 
 def families(proxies: Iterable[tuple[str, EndpointStats, bool, int]]) -> list[Family]:
-    """The metrics of proxies: of each its address, its tally, whether it is up, its connections."""
+    """The metrics of proxies: of each its address, its stats, whether it is up, its connections."""
     up = gauge("sfss_proxy_up", "1 if any worker can use it", "proxy", join="max")
     open_ones = gauge("sfss_proxy_connections", "Open connections", "proxy")
     took = seconds("sfss_proxy_duration_seconds", "Time from command to reply", "proxy", "operation")
@@ -74,7 +54,7 @@ def families(proxies: Iterable[tuple[str, EndpointStats, bool, int]]) -> list[Fa
         open_ones.add((address,), connections)
         for operation, latencies in endpoint_stats.latencies.items():
             took.add((address, operation), latencies)
-        for kind in _KINDS.values():  # from 0: an alert on the increase would miss the first one
+        for kind in KINDS:  # from 0: an alert on the increase would miss the first one
             failures.add((address, kind), endpoint_stats.failures.get(kind, 0))
         for state in ("down", "up"):
             changes.add((address, state), endpoint_stats.changes.get(state, 0))

@@ -4,26 +4,44 @@
 class ProxyError(Exception):
     """One proxy did not do what it was asked; another one may."""
 
+    kind: str  #: what it is called in the metrics; see :data:`KINDS`
+
 
 class ConnectionLost(ProxyError):
     """The connection ended before the reply was whole. The operation may have happened."""
+
+    kind = "connection_lost"
 
 
 class ProxyDown(ProxyError):
     """The proxy cannot be connected to, does not answer in time, or answers garbage."""
 
+    kind = "down"
+
 
 class DeadlinePassed(ProxyError):
     """The request's own time was over first: that says nothing about the proxy."""
+
+    kind = "deadline"
 
 
 class ProxyRefused(ProxyError):
     """The proxy answered, and said no. A write may have happened all the same."""
 
+    kind = "refused"
+
 
 class ValueRefused(ProxyRefused):
     """The value is too large for the store behind the proxy."""
 
+    kind = "too_large"
+
 
 class OutOfMemory(ProxyRefused):
     """The store behind the proxy has no room."""
+
+    kind = "out_of_memory"
+
+
+#: All that :attr:`ProxyError.kind` can be. (``garbage`` is that of the protocol's errors.)
+KINDS = ("garbage", "connection_lost", "down", "deadline", "out_of_memory", "too_large", "refused")

@@ -32,6 +32,8 @@ _VALUE_END_SIZE = len(_VALUE_END)
 class ProtocolError(ProxyDown):
     """The bytes are not a reply of the memcache protocol."""
 
+    kind = "garbage"
+
 
 class Value(NamedTuple):
     """The reply to a get that hit. (A get that missed is the line ``END``.)"""

@@ -37,20 +37,20 @@ CREATE TABLE files (
 CREATE INDEX tombstones ON files (received) WHERE sha256 IS NULL;
 CREATE TABLE queue (
     neighbour TEXT NOT NULL, path TEXT NOT NULL,
-    lane INTEGER NOT NULL, due INTEGER NOT NULL, stamp INTEGER NOT NULL, node TEXT NOT NULL,
+    origin INTEGER NOT NULL, due INTEGER NOT NULL, stamp INTEGER NOT NULL, node TEXT NOT NULL,
     PRIMARY KEY (neighbour, path)
 ) WITHOUT ROWID;
-CREATE INDEX queue_order ON queue (neighbour, lane, due);
+CREATE INDEX queue_order ON queue (neighbour, origin, due);
 CREATE TABLE lengths (neighbour TEXT PRIMARY KEY, length INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE tree (branch INTEGER PRIMARY KEY, leaves BLOB NOT NULL);
 CREATE TABLE state (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
 # A change touches a page here and there: small pages are less to write (measured: 5 % of a PUT).
-SCHEMA = Schema(0x5346534E, 3, 2048, _SCRIPT, "a catalog")  # "SFSN"
+SCHEMA = Schema(0x5346534E, 4, 2048, _SCRIPT, "a catalog")  # "SFSN"
 _PUT = f"INSERT OR REPLACE INTO files (leaf, {ROW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _QUEUE = "INSERT OR IGNORE INTO queue VALUES (?, ?, ?, ?, ?, ?)"
 _QUEUE_AGAIN = (
-    "UPDATE queue SET lane = ?3, due = ?4, stamp = ?5, node = ?6"
+    "UPDATE queue SET origin = ?3, due = ?4, stamp = ?5, node = ?6"
     " WHERE neighbour = ?1 AND path = ?2 AND (stamp, node) <= (?5, ?6)"
 )
 _UNQUEUE = "DELETE FROM queue WHERE neighbour = ? AND path = ? AND (stamp, node) <= (?, ?)"
@@ -125,7 +125,7 @@ class Catalog(Reading):
         """All of this, or, if it raises, nothing.
 
         Of *entries*, what was known before of each path, and what is known now. *queued*: neighbour,
-        path, lane, due, version: to be told. *known*: neighbour, path and the version that the neighbour
+        path, origin, due, version: to be told. *known*: neighbour, path and the version that the neighbour
         has, so that it need not be told that.
         """
         database, tree = self._database, self.tree
@@ -207,12 +207,12 @@ class Catalog(Reading):
 
     # What is to be told.
 
-    def queued(self, peer: str, lane: int, now: int, limit: int) -> list[Entry]:
+    def queued(self, peer: str, origin: int, now: int, limit: int) -> list[Entry]:
         """What *peer* is to be told by *now* (µs), the longest waiting first."""
         rows = self._database.execute(
             "SELECT path FROM queue INDEXED BY queue_order"
-            " WHERE neighbour = ? AND lane = ? AND due <= ? ORDER BY due LIMIT ?",
-            (peer, lane, now, limit),
+            " WHERE neighbour = ? AND origin = ? AND due <= ? ORDER BY due LIMIT ?",
+            (peer, origin, now, limit),
         ).fetchall()
         # What is queued is in the catalog: tombstones stay for as long as somebody is to be told.
         entries = [self.get(path) for (path,) in rows]
@@ -244,9 +244,9 @@ class Catalog(Reading):
         for name in gone:
             self._database.execute("DELETE FROM queue WHERE neighbour = ?", (name,))
             self._database.execute("DELETE FROM lengths WHERE neighbour = ?", (name,))
-        late = ((now, name, lane, now) for name in peers for lane in (OWN, LEARNED))
+        late = ((now, name, origin, now) for name in peers for origin in (OWN, LEARNED))
         self._database.executemany(
-            "UPDATE queue SET due = ? WHERE neighbour = ? AND lane = ? AND due > ?", late
+            "UPDATE queue SET due = ? WHERE neighbour = ? AND origin = ? AND due > ?", late
         )
         return gone
 
@@ -319,8 +319,8 @@ class Catalog(Reading):
     ) -> None:
         """Each path is in a queue at most once, with its newest version: nothing grows with retries."""
         queues: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
-        for peer, path, lane, due, version in queued:
-            queues[peer].append((peer, path, lane, due, *version))
+        for peer, path, origin, due, version in queued:
+            queues[peer].append((peer, path, origin, due, *version))
         for peer, rows in queues.items():
             added = self._database.executemany(_QUEUE, rows).rowcount
             if added < len(rows):  # some were there

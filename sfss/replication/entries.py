@@ -65,8 +65,8 @@ class Reading:
 
     def oldest_due(self, peer: str) -> int | None:
         """When the first of what *peer* is to be told was, or will be, due (µs)."""
-        query = "SELECT min(due) FROM queue WHERE neighbour = ? AND lane = ?"
-        found = [self._database.execute(query, (peer, lane)).fetchall()[0][0] for lane in (OWN, LEARNED)]
+        query = "SELECT min(due) FROM queue WHERE neighbour = ? AND origin = ?"
+        found = [self._database.execute(query, (peer, origin)).fetchall()[0][0] for origin in (OWN, LEARNED)]
         return min((due for due in found if due is not None), default=None)
 
 

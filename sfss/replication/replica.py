@@ -336,13 +336,13 @@ class Replica:
         for step in steps:
             operation = step.operation
             know: frozenset[str | None] = frozenset()
-            lane, delay = OWN, 0
+            origin, delay = OWN, 0
             if isinstance(operation, Learn):
                 know = operation.told | {operation.source}
-                lane, delay = LEARNED, self._passing_delay
+                origin, delay = LEARNED, self._passing_delay
             due = self.next_due() + delay
             rows += [
-                (peer, step.change.path, lane, due, step.change.version)
+                (peer, step.change.path, origin, due, step.change.version)
                 for peer in self.peers
                 if peer not in know
             ]

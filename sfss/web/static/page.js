@@ -73,8 +73,8 @@ function show(now, last) {
   $("about").textContent = `${now.version} · up ${duration(uptime)} · ${count(total(figures.sfss_workers), "worker")}`;
   cards($("cards"), [
     ["Requests/s", number(requests)],
-    ["Half are faster than", took.count ? `${number(half)} ms` : "–"],
-    ["99 of 100 are faster than", took.count ? `${number(slow)} ms` : "–"],
+    ["p50", took.count ? `${number(half)} ms` : "–"],
+    ["p99", took.count ? `${number(slow)} ms` : "–"],
     ["In flight", number(Math.max(total(figures.sfss_requests_in_flight) - 1, 0))], // but for ours
     ["Connections", number(total(figures.sfss_connections))],
     ["Received", `${bytes(rate("sfss_request_bytes_total"))}/s`],
@@ -225,7 +225,7 @@ function showStore(figures) {
     ["Their size", bytes(total(figures.sfss_store_bytes))],
     ["On disk", bytes(total(figures.sfss_store_disk_bytes))],
     ["Writes to an fsync", flushed.count ? number(flushed.sum / flushed.count) : "–"],
-    ["99 of 100 commits are faster than", took.count ? `${number(percentile(took, 0.99) * 1000)} ms` : "–"],
+    ["p99 of a commit", took.count ? `${number(percentile(took, 0.99) * 1000)} ms` : "–"],
   ]);
 }
 
