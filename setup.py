@@ -30,7 +30,14 @@ setup(
     ],
     extras_require={
         "test": ["hypothesis>=6.100", "pytest>=8", "pytest-asyncio>=1.0", "pytest-xdist>=3.6"]
-        + ["coverage>=7.6", "mypy>=2.4", "ruff>=0.17", "schemathesis>=4", "selenium>=4.30", "types-tqdm"]
+        + [
+            "coverage>=7.6",
+            "mypy>=2.4",
+            "ruff>=0.17",
+            "schemathesis>=4",
+            "selenium>=4.30",
+            "types-tqdm>=4.67",
+        ]
     },
     entry_points={"console_scripts": ["sfss = sfss.cli.main:main"]},
 )
