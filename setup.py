@@ -17,6 +17,9 @@ setup(
     packages=find_packages(include=["sfss", "sfss.*"]),
     package_data={"sfss": ["py.typed"], "sfss.web": ["media_types.txt", "static/*"]},
     python_requires=">=3.11",
+    license="BSD-3-Clause",
+    license_files=["LICENSE"],
+    classifiers=[f"Programming Language :: Python :: 3.{minor}" for minor in range(11, 15)],
     install_requires=[
         "aiohttp>=3.14.5",
         "aiomcache>=0.8.2",

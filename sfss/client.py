@@ -35,7 +35,7 @@ from sfss.errors import (
     StoreRefused,
     Unauthorized,
 )
-from sfss.models import FileInfo, etag_of
+from sfss.models import SERVER_HEADER, FileInfo, etag_of
 from sfss.network_errors import reason_of
 from sfss.paths import PLAIN_IN_A_URL, check_path
 from sfss.signing import signed_query
@@ -60,8 +60,6 @@ _EXPECTED: dict[str, dict[str, tuple[int, ...]]] = {
     "node": {"GET": (200,), "HEAD": (200,), "PUT": (201, 204, 302), "DELETE": (200, 204)},
 }
 SERVERS = tuple(_EXPECTED)
-#: In which a server says which of them it is.
-SERVER_HEADER = "X-SFSS-Server"
 _WORTH_A_RETRY = frozenset({408, 502, 503, 504})
 _FIRST_PAUSE = 0.1  # seconds; doubled each time
 

@@ -7,6 +7,9 @@ import xxhash
 
 from sfss.errors import PreconditionFailed
 
+#: The header in which a server says whether it is a ``gateway`` or a ``node``.
+SERVER_HEADER = "X-SFSS-Server"
+
 
 class FileInfo(NamedTuple):
     """What is known of a file without its content."""

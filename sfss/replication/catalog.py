@@ -50,8 +50,8 @@ SCHEMA = Schema(0x5346534E, 4, 2048, _SCRIPT, "a catalog")  # "SFSN"
 _PUT = f"INSERT OR REPLACE INTO files (leaf, {ROW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _QUEUE = "INSERT OR IGNORE INTO queue VALUES (?, ?, ?, ?, ?, ?)"
 _QUEUE_AGAIN = (
-    "UPDATE queue SET origin = ?3, due = ?4, stamp = ?5, node = ?6"
-    " WHERE neighbour = ?1 AND path = ?2 AND (stamp, node) <= (?5, ?6)"
+    "UPDATE queue SET origin = ?, due = ?, stamp = ?, node = ?"
+    " WHERE neighbour = ? AND path = ? AND (stamp, node) <= (?, ?)"
 )
 _UNQUEUE = "DELETE FROM queue WHERE neighbour = ? AND path = ? AND (stamp, node) <= (?, ?)"
 _LENGTH = (
@@ -324,7 +324,8 @@ class Catalog(Reading):
         for peer, rows in queues.items():
             added = self._database.executemany(_QUEUE, rows).rowcount
             if added < len(rows):  # some were there
-                self._database.executemany(_QUEUE_AGAIN, rows)
+                again = [(*row[2:], *row[:2], *row[-2:]) for row in rows]
+                self._database.executemany(_QUEUE_AGAIN, again)
             self._database.execute(_LENGTH, (peer, added))
         dropped: defaultdict[str, list[tuple[Any, ...]]] = defaultdict(list)
         for peer, path, version in known:

@@ -7,6 +7,7 @@ from aiohttp import web
 
 from sfss import errors
 from sfss.http.messages import Response
+from sfss.models import SERVER_HEADER
 
 #: An error has the status of the first of its classes that stands here.
 STATUS: dict[type[Exception], HTTPStatus] = {
@@ -57,7 +58,7 @@ def error_response(error: errors.SfssError) -> Response:
     if isinstance(error, errors.Unauthorized):
         response.add("WWW-Authenticate", error.challenge)
     if isinstance(error, errors.NotAGateway):
-        response.add("X-SFSS-Server", "node")
+        response.add(SERVER_HEADER, "node")
     if isinstance(error, errors.Overloaded):
         response.add("Retry-After", "1")  # RFC 9110 10.2.3
     if isinstance(error, _BODY_UNREAD):

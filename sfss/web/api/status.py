@@ -13,6 +13,7 @@ from sfss.errors import InvalidRequest, SfssError
 from sfss.http.messages import Response
 from sfss.metrics.aggregate import Aggregate
 from sfss.metrics.families import Figures
+from sfss.models import SERVER_HEADER
 from sfss.service import EVENTS, FileService, Shared, Stats
 from sfss.web.api.metrics import exposition
 from sfss.web.api.openapi import document
@@ -82,7 +83,7 @@ class Status:
         It says what kind of server this is, for clients that speak to both.
         """
         response = fresh("ok\n", "text/plain")
-        response.headers["X-SFSS-Server"] = self._kind
+        response.headers[SERVER_HEADER] = self._kind
         return response
 
     async def ready(self, request: web.Request) -> Any:
