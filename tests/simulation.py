@@ -79,7 +79,7 @@ class SimulatedNode:
                 reached=self._reached,
             )
             self._watch_checkpoints(self.replica.catalog)
-            self.answers = Answers(self.replica, self.world.names)
+            self.answers = Answers(self.replica)
             self.kill_at = self.begun = None
             self.careful = dict.fromkeys(self.peers, True)
             self.resends = {name: Resends() for name in self.peers}
@@ -262,10 +262,10 @@ class World:
             return False
         if kind == "deliver":
             conversation: Conversation = deliver(
-                one.replica, self.names, target, one.resends[target], careful=one.careful[target]
+                one.replica, target, one.resends[target], careful=one.careful[target]
             )
         else:
-            conversation = compare(one.replica, self.names, target)
+            conversation = compare(one.replica, target)
         if self.trusting:
             living = [self.nodes[name].replica for name in one.peers]
             one.replica.tells = tuple(replica.node for replica in living if replica)

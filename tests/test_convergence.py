@@ -8,7 +8,6 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from sfss.replication.operations import Adopt
-from sfss.replication.responses import Answers
 from tests import shattered
 from tests.simulation import STEPS, SimulatedNode, World
 
@@ -464,7 +463,8 @@ def test_files_found_in_the_folder_are_the_same_on_every_node(world):
 def test_nodes_of_different_names_do_not_mix():
     world = World({"A": "B", "B": "A"})
     world.put("A", "x", b"1")
-    world.nodes["B"].answers = Answers(world.nodes["B"].replica, "generated")
+    replica = world.nodes["B"].replica
+    replica.rules = replica.rules._replace(immutable=True)
     assert not world.converse("A", "B", "deliver")
     assert world.nodes["B"].files() == {}
     world.close()

@@ -21,7 +21,7 @@ def answers(tmp_path):
         now=lambda: 1,
         rules=Rules(immutable=False, max_file_size=1000),
     )
-    yield Answers(replica, "exact")
+    yield Answers(replica)
     replica.close()
 
 

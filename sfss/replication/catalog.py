@@ -230,7 +230,7 @@ class Catalog(Reading):
         """*peer* has these versions, or newer ones."""
         self.step([], (), [(peer, path, version) for path, version in known])
 
-    def put_off(self, peer: str, changes: Iterable[tuple[str, Version]], due: int) -> None:
+    def defer(self, peer: str, changes: Iterable[tuple[str, Version]], due: int) -> None:
         """Tell these later, and others first; but not what is newer by now."""
         self._database.executemany(
             "UPDATE queue SET due = ? WHERE neighbour = ? AND path = ? AND (stamp, node) <= (?, ?)",

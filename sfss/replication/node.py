@@ -163,7 +163,7 @@ class Node(Store):
             self._transport = self._open_transport()
             self._opened = opened.pop_all()
             self._opened.push_async_callback(self._transport.close)
-        self._answers = Answers(self._replica, self.settings.names)
+        self._answers = Answers(self._replica)
         self._relaying = Relaying(self._replica, self._reader, self.peers)
         self._read_path = ReadPath(
             self._replica,
@@ -237,7 +237,6 @@ class Node(Store):
         settings = self.settings
         peer = Peer(
             url,
-            settings.names,
             self._replica,
             self._engine,
             self._transport,

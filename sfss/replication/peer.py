@@ -19,12 +19,12 @@ from sfss.replication.clock import Version
 from sfss.replication.engine import Engine
 from sfss.replication.replica import Replica
 from sfss.replication.requests import (
-    PUT_OFF,
+    DEFERRAL,
+    Acked,
     Compared,
     Conversation,
     Itself,
     Resends,
-    Told,
     TooLarge,
     check,
     compare,
@@ -43,7 +43,7 @@ KNOCK_INTERVAL = 1.0
 #: One that has not been asked anything for so long is greeted. Seconds.
 _IDLE = 5.0
 #: One that could not be told something is not relied upon for so long. Seconds.
-_DOUBT = 1.5 * PUT_OFF / 1_000_000
+_DOUBT = 1.5 * DEFERRAL / 1_000_000
 #: How often it is looked whether something has become due, if nobody says so. Seconds.
 _LOOK = 0.5
 #: Progress of a long comparison is logged so often. Seconds.
@@ -65,7 +65,6 @@ class Peer:
     def __init__(
         self,
         url: str,
-        names: str,
         replica: Replica,
         engine: Engine,
         transport: Transport,
@@ -89,7 +88,6 @@ class Peer:
         self.bytes = {"sent": 0, "received": 0}
         self.catching_up: dict[str, int] | None = None  #: a comparison is under way
         self.history: deque[StateChange] = deque(maxlen=20)
-        self._names = names
         self._replica = replica
         self._engine = engine
         self._transport = transport
@@ -150,9 +148,9 @@ class Peer:
     async def ask(self, kind: str, **fields: Any) -> list[Change]:
         """The changes of the answer to one message. :raises PeerFailed, BadMessage:"""
         # (Not how much is left to tell: the catalog is asked in the engine's thread only.)
-        message = encode(kind, **introduction(self._replica, self._names), **fields)
+        message = encode(kind, **introduction(self._replica), **fields)
         answer = decode(await self._transport.exchange(self.url, message))
-        check(self._replica, self._names, answer)
+        check(self._replica, answer)
         return answer.changes
 
     async def _forever(self, work: Callable[[], Awaitable[None]]) -> None:
@@ -189,49 +187,48 @@ class Peer:
         # What it answers to a greeting shows that it works, and tells whom it tells.
         silent = not self.up or time.monotonic() > self._silent_from
         greeting = self.up is not None and (silent or self._replica.tells != self._said)
-        told: Told = await self._converse(
+        acked: Acked = await self._converse(
             deliver(
                 self._replica,
-                self._names,
                 self.url,
                 self._resends,
                 careful=self._careful,
                 greeting=greeting,
             )
         )
-        if told.said is not None:
-            self._said = told.said
-            if self.up is False and not told.changes:
+        if acked.said is not None:
+            self._said = acked.said
+            if self.up is False and not acked.changes:
                 self.compare_soon()
             self._is_up()
-        if told.changes or told.put_off or told.damaged:
-            self.counts["told"] += len(told.changes)
-            self.counts["put_off"] += told.put_off
-            self.counts["damaged"] += told.damaged
-            if told.damaged:
+        if acked.changes or acked.deferred or acked.damaged:
+            self.counts["told"] += len(acked.changes)
+            self.counts["put_off"] += acked.deferred
+            self.counts["damaged"] += acked.damaged
+            if acked.damaged:
                 log.warning(
                     "contents arrived damaged; sending them again",
-                    extra={"neighbour": self.url, "files": told.damaged},
+                    extra={"neighbour": self.url, "files": acked.damaged},
                 )
-            self._told(self.node, told.changes)
-            self._note_refusals(told)
+            self._told(self.node, acked.changes)
+            self._note_refusals(acked)
         else:
             self._careful = not self.up
             await _wait(self._wake, _LOOK)
 
-    def _note_refusals(self, told: Told) -> None:
+    def _note_refusals(self, acked: Acked) -> None:
         """Log when it begins to refuse changes, and why, and not each one."""
-        if told.reason:
+        if acked.reason:
             self._relied_on_from = time.monotonic() + _DOUBT
-            self.last_failure = told.reason
+            self.last_failure = acked.reason
             if not self._refuses:
                 log.error(
                     "a neighbour refuses changes; trying again now and then",
-                    extra={"neighbour": self.url, "changes": told.put_off, "reason": told.reason},
+                    extra={"neighbour": self.url, "changes": acked.deferred, "reason": acked.reason},
                 )
-        elif self._refuses and told.changes:
+        elif self._refuses and acked.changes:
             log.info("a neighbour takes changes again", extra={"neighbour": self.url})
-        self._refuses = bool(told.reason) or (self._refuses and not told.changes)
+        self._refuses = bool(acked.reason) or (self._refuses and not acked.changes)
 
     async def _compare_when_due(self) -> None:
         while time.monotonic() < self._compare_at:
@@ -258,9 +255,7 @@ class Peer:
         self.catching_up = {"fetched_files": 0, "fetched_bytes": 0, "of_files": 0}
         began = time.monotonic()
         try:
-            found: Compared = await self._converse(
-                compare(self._replica, self._names, self.url), rate=self._rate
-            )
+            found: Compared = await self._converse(compare(self._replica, self.url), rate=self._rate)
         finally:
             self.catching_up = None
         self.counts["comparisons"] += 1
@@ -292,7 +287,7 @@ class Peer:
             self.bytes["sent"] += sum(map(len, request))
             self.bytes["received"] += len(data)
             answer = decode(data)
-            self.node = check(self._replica, self._names, answer)
+            self.node = check(self._replica, answer)
             self.last_answer, self._silent_from = time.time(), time.monotonic() + _IDLE
             self._heard(self, answer)
             self._note_clock(answer.changes)

@@ -25,7 +25,7 @@ from sfss.replication.responses import MOST_BYTES, MOST_CHANGES, MOST_LEAVES, ch
 log = logging.getLogger("sfss.node")
 
 #: What the neighbour cannot take, or we cannot send, is tried again after this (µs).
-PUT_OFF = 30_000_000
+DEFERRAL = 30_000_000
 #: What arrived damaged is sent again after this (µs), and after twice as long each time; what arrives damaged
 #: so often is put off like what the neighbour cannot take.
 _SEND_AGAIN = 500_000
@@ -45,11 +45,11 @@ class TooLarge(SfssError):
     """The neighbour takes no message of this size. Sent into a conversation in place of an answer."""
 
 
-class Told(NamedTuple):
+class Acked(NamedTuple):
     """What a neighbour has now."""
 
     changes: list[tuple[str, Version]]
-    put_off: int  #: how many could not be told
+    deferred: int  #: how many could not be told
     reason: str  #: why, of the last of them
     said: tuple[str, ...] | None  #: which nodes are told, as it has heard; None: nothing was said
     damaged: int = 0  #: how many arrived damaged, and are sent again soon
@@ -84,13 +84,12 @@ class Resends:
 
 def deliver(
     replica: Replica,
-    names: str,
     peer: str,
     resends: Resends,
     *,
     careful: bool,
     greeting: bool = False,
-) -> Conversation[Told]:
+) -> Conversation[Acked]:
     """Tell *peer* the next of what is due.
 
     *careful*: it may know much of it already, from others: ask before anything is sent. *greeting*: say
@@ -103,14 +102,14 @@ def deliver(
     told: list[tuple[str, Version]] = []
     pushed = [] if careful else own
     offered = [*own, *learned] if careful else learned
-    put_off, damaged, reason = 0, 0, ""
+    deferred, damaged, reason = 0, 0, ""
     said = None
     if offered or (greeting and not pushed):
         offered = offered[:MOST_CHANGES]
         changes = [announcement(entry) for entry in offered]
         said = replica.tells
-        answer = yield speak(replica, names, "offer", peer, changes)
-        check(replica, names, answer)
+        answer = yield speak(replica, "offer", peer, changes)
+        check(replica, answer)
         wanted = set(_numbers(answer, "wanted", len(changes)))
         failed = _failures(answer, len(changes))
         for number, entry in enumerate(offered):
@@ -120,9 +119,9 @@ def deliver(
                 told.append((entry.path, entry.version))
         if failed:
             number = next(iter(failed))
-            put_off, reason = len(failed), f"{offered[number].path}: {failed[number]}"
+            deferred, reason = len(failed), f"{offered[number].path}: {failed[number]}"
         late = [(offered[n].path, offered[n].version) for n in failed]
-        catalog.put_off(peer, late, replica.now() + PUT_OFF)
+        catalog.defer(peer, late, replica.now() + DEFERRAL)
     if told:
         catalog.told(peer, told)
     batches = list(_batches(pushed))
@@ -144,7 +143,7 @@ def deliver(
         if changes:
             waited, said = True, replica.tells
             try:
-                answer = yield speak(replica, names, "push", peer, changes)
+                answer = yield speak(replica, "push", peer, changes)
             except TooLarge as error:
                 if len(batch) > 1:
                     batches = [[entry] for entry in batch] + batches
@@ -152,7 +151,7 @@ def deliver(
                 results: Any = [str(error)]
                 broken: set[int] = set()
             else:
-                check(replica, names, answer)
+                check(replica, answer)
                 results = answer.fields.get("results")
                 broken = set(_numbers(answer, "damaged", len(changes)))
             if not isinstance(results, list) or len(results) != len(changes):
@@ -165,18 +164,18 @@ def deliver(
                 pause = resends.pause(path, version) if number in broken else None
                 if pause is not None:
                     damaged += 1
-                    catalog.put_off(peer, [(path, version)], replica.now() + pause)
+                    catalog.defer(peer, [(path, version)], replica.now() + pause)
                 elif result != "":
                     reason = f"{path}: {result}"
                     unfit.append((path, version))
                 else:
                     resends.arrived(path)
-        put_off += len(unfit)
-        catalog.put_off(peer, unfit, replica.now() + PUT_OFF)
-    return Told(told, put_off, reason, said, damaged)
+        deferred += len(unfit)
+        catalog.defer(peer, unfit, replica.now() + DEFERRAL)
+    return Acked(told, deferred, reason, said, damaged)
 
 
-def compare(replica: Replica, names: str, peer: str) -> Conversation[Compared]:
+def compare(replica: Replica, peer: str) -> Conversation[Compared]:
     """Find what *peer* and this node have not in common; fetch the one, queue the other.
 
     A file that only one of them has may be new, or deleted and forgotten by the other. This node deletes
@@ -186,8 +185,8 @@ def compare(replica: Replica, names: str, peer: str) -> Conversation[Compared]:
     catalog = replica.catalog
     horizon, now = replica.horizon, replica.receipt()
     root = catalog.tree.root()
-    answer = yield speak(replica, names, "tree", peer, root=root, branches=None)
-    node = check(replica, names, answer)
+    answer = yield speak(replica, "tree", peer, root=root, branches=None)
+    node = check(replica, answer)
     mark = _number(answer, "mark")
     synced, theirs = catalog.state(f"synced {node}"), answer.fields.get("synced")
     behind = synced is not None and synced < _number(answer, "horizon")
@@ -206,11 +205,11 @@ def compare(replica: Replica, names: str, peer: str) -> Conversation[Compared]:
         return Compared(True, 0, 0, 0)
     fetched = size = to_tell = refused = 0
     per_leaf = max(catalog.counts.files, _number(answer, "files")) / LEAVES
-    leaves = yield from _different_leaves(replica, names, peer, answer)
+    leaves = yield from _different_leaves(replica, peer, answer)
     at_once = min(max(int(MOST_CHANGES / max(per_leaf, 0.1)), 1), MOST_LEAVES)
     while leaves:
-        answer = yield speak(replica, names, "list", peer, leaves=leaves[:at_once])
-        check(replica, names, answer)
+        answer = yield speak(replica, "list", peer, leaves=leaves[:at_once])
+        check(replica, answer)
         done = max(_number(answer, "leaves"), 1)
         fetch, tell, drop, learn, unfit = _differences(replica, peer, leaves[:done], answer, old)
         refused += unfit
@@ -232,8 +231,8 @@ def compare(replica: Replica, names: str, peer: str) -> Conversation[Compared]:
         to_tell += len(tell)
         sent_again: set[str] = set()
         while fetch:
-            answer = yield speak(replica, names, "fetch", peer, paths=fetch[:MOST_CHANGES])
-            check(replica, names, answer)
+            answer = yield speak(replica, "fetch", peer, paths=fetch[:MOST_CHANGES])
+            check(replica, answer)
             count = max(_number(answer, "paths"), 1)
             refused += min(count, len(fetch)) - len(answer.changes)  # it could not give
             fetch = fetch[count:]
@@ -258,7 +257,7 @@ def _found_same(replica: Replica, node: str, mark: int, now: int) -> None:
     replica.catalog.set_state(f"same {node}", now)
 
 
-def _different_leaves(replica: Replica, names: str, peer: str, answer: Message) -> Conversation[list[int]]:
+def _different_leaves(replica: Replica, peer: str, answer: Message) -> Conversation[list[int]]:
     tree = replica.catalog.tree
     theirs = answer.fields.get("branches")
     if not isinstance(theirs, list) or len(theirs) != FAN:
@@ -267,8 +266,8 @@ def _different_leaves(replica: Replica, names: str, peer: str, answer: Message) 
     different = []
     while branches:
         asked, branches = branches[:16], branches[16:]
-        answer = yield speak(replica, names, "tree", peer, root=tree.root(), branches=asked)
-        check(replica, names, answer)
+        answer = yield speak(replica, "tree", peer, root=tree.root(), branches=asked)
+        check(replica, answer)
         found = answer.fields.get("leaves")
         if not isinstance(found, list) or len(found) != len(asked):
             raise BadMessage("The answer has not the leaves of each branch.")
@@ -351,9 +350,9 @@ def _batches(entries: Iterable[Entry]) -> Iterator[list[Entry]]:
         yield batch
 
 
-def check(replica: Replica, names: str, answer: Message) -> str:
+def check(replica: Replica, answer: Message) -> str:
     """The id of the neighbour that has given *answer*. :raises BadMessage, Itself:"""
-    node = check_speaker(answer, replica, names)
+    node = check_speaker(answer, replica)
     if node == replica.node:
         raise Itself("This neighbour is the node itself.")
     return node

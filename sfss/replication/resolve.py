@@ -26,6 +26,11 @@ class Rules(NamedTuple):
     immutable: bool  #: names are generated, and a delete is final
     max_file_size: int  #: bytes
 
+    @property
+    def names(self) -> str:
+        """What kind of names the files have, as ``--names`` says it."""
+        return "generated" if self.immutable else "exact"
+
     def check(self, change: Change) -> None:
         """:raises StoreRefused: if a peer could not have this *change*, or this node cannot take it."""
         if not can_name_a_file(change.path):

@@ -65,11 +65,10 @@ class _Speaker(NamedTuple):
 
 
 class Answers:
-    """The answers of the node that *replica* is, with names of the mode *names*."""
+    """The answers of the node that *replica* is."""
 
-    def __init__(self, replica: Replica, names: str):
+    def __init__(self, replica: Replica):
         self._replica = replica
-        self._names = names
         #: Of each neighbour, by its id, how much it had to tell when it last spoke.
         self.left: dict[str, int] = {}
         self._kinds = {
@@ -91,7 +90,7 @@ class Answers:
         answer = self._kinds.get(message.kind)
         if answer is None:
             raise BadMessage(f"Nodes of this version know no message {message.kind[:50]!r}.")
-        node = check_speaker(message, self._replica, self._names)
+        node = check_speaker(message, self._replica)
         if node == self._replica.node:
             return [], lambda outcomes: self._message([], None)  # it talks to itself, and will see
         if len(message.changes) > MOST_CHANGES:
@@ -195,12 +194,11 @@ class Answers:
         return [], lambda outcomes: self._message(changes, speaker.url, paths=number)
 
     def _message(self, changes: Sequence[Change], source: str | None, **fields: Any) -> list[Piece]:
-        return speak(self._replica, self._names, "answer", source, changes, **fields)
+        return speak(self._replica, "answer", source, changes, **fields)
 
 
 def speak(
     replica: Replica,
-    names: str,
     kind: str,
     peer: str | None,
     changes: Sequence[Change] = (),
@@ -208,15 +206,15 @@ def speak(
 ) -> list[Piece]:
     """A message of this node to *peer*."""
     left = replica.catalog.queue_length(peer) if peer is not None else 0
-    return encode(kind, changes, **introduction(replica, names), left=left, **fields)
+    return encode(kind, changes, **introduction(replica), left=left, **fields)
 
 
-def introduction(replica: Replica, names: str) -> dict[str, Any]:
+def introduction(replica: Replica) -> dict[str, Any]:
     """The speaker: what every message begins with."""
     return {
         "node": replica.node,
         "process": replica.process,
-        "names": names,
+        "names": replica.rules.names,
         "tells": replica.tells,
     }
 
@@ -229,7 +227,7 @@ def tells(message: Message) -> frozenset[str]:
     return frozenset(nodes)
 
 
-def check_speaker(message: Message, replica: Replica, names: str) -> str:
+def check_speaker(message: Message, replica: Replica) -> str:
     """The id of the node that speaks.
 
     :raises BadMessage: if its files have names of another kind, or it is a copy of this one.
@@ -242,6 +240,7 @@ def check_speaker(message: Message, replica: Replica, names: str) -> str:
             "Two nodes have the same id: one's folders were copied from the other's. Stop the copy, remove"
             " its queue folder, and start it again; it keeps its files."
         )
-    if theirs != names:
-        raise BadMessage(f"One of us runs with --names {names}, the other with --names {str(theirs)[:20]}.")
+    ours = replica.rules.names
+    if theirs != ours:
+        raise BadMessage(f"One of us runs with --names {ours}, the other with --names {str(theirs)[:20]}.")
     return node
