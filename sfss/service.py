@@ -25,7 +25,7 @@ class FileService:
 
     def __init__(self, store: Store, *, max_file_size: int, admission: Admission | None = None):
         self.max_file_size = max_file_size
-        self.admission = admission or Admission(limit=2**62, wait=0.0)
+        self._admission = admission or Admission(limit=2**62, wait=0.0)
         self.description = store.description
         self._store = store
         self._at_once: AnswersAtOnce | None = store if isinstance(store, AnswersAtOnce) else None
@@ -38,6 +38,18 @@ class FileService:
         """As *settings* want it. *has_peers*: whether other nodes send messages, too."""
         admission = Admission(settings.max_bytes_in_flight, settings.admission_timeout, has_peers=has_peers)
         return cls(store, max_file_size=settings.max_file_size, admission=admission)
+
+    # Where what a request takes is counted.
+
+    def room_to_read(self) -> Room:
+        return self._admission.reads.room()
+
+    def room_to_write(self) -> Room:
+        return self._admission.uploads.room()
+
+    def room_of_peers(self) -> Room:
+        """For messages of other nodes."""
+        return self._admission.peers.room()
 
     async def get(self, path: str, room: Room) -> Any:
         """The :class:`StoredFile`, for which *room* is taken; it stays taken.
@@ -130,7 +142,7 @@ class FileService:
 
     def families(self) -> Iterable[Family]:
         """What has been counted of the store and of the admission."""
-        return [*self._store.families(), *self.admission.families()]
+        return [*self._store.families(), *self._admission.families()]
 
     def history(self) -> Iterable[StateChange]:
         return self._store.history()

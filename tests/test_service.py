@@ -12,7 +12,7 @@ async def test_the_rules_hold_for_whoever_calls():
     await service.put("a", b"123")
     with pytest.raises(FileTooLarge, match="at most 3 bytes"):
         await service.put("a", b"1234")
-    room = service.admission.reads.room()
+    room = service.room_to_read()
     for call in (
         service.get("/a", room),
         service.stat("/a", room),

@@ -4,7 +4,6 @@ import logging
 
 from sfss.disk.errors import TOO_MUCH, refusal
 from sfss.disk.folder import Folder
-from sfss.models import etag_of
 from sfss.replication.changes import Change, Piece
 from sfss.replication.clock import Version
 from sfss.replication.digests import is_content
@@ -55,7 +54,7 @@ class Contents:
                 raise refusal(error) from error  # that says nothing about the file
             log.error("cannot read a file", extra={"path": entry.path, "reason": str(error)})
             content = None
-        if content is not None and etag_of(content) == entry.etag:
+        if entry.is_intact(content):
             return content
         if entry.path not in self.damaged:
             what = "is missing" if content is None else "is damaged on disk"

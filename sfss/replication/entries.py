@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from mypy_extensions import mypyc_attr
 
+from sfss.models import etag_of
 from sfss.replication.clock import Version
 from sfss.replication.digests import Digests
 from sfss.replication.merkle import leaf_of
@@ -35,6 +36,10 @@ class Entry(NamedTuple):
     @property
     def is_delete(self) -> bool:
         return self.digests is None
+
+    def is_intact(self, content: bytes | bytearray | None) -> bool:
+        """Whether *content* is what was put. (The ETag tells damage; a forger could make another of the same.)"""
+        return content is not None and etag_of(content) == self.etag
 
     @property
     def sha256(self) -> str:

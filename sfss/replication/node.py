@@ -31,7 +31,7 @@ from sfss.disk.usage import disk_families
 from sfss.errors import AlreadyDeleted, InvalidRequest, NoStoreAvailable, NotFound, SfssError, StoreRefused
 from sfss.metrics.events import StateChange
 from sfss.metrics.families import Family
-from sfss.models import FileInfo, Precondition, StoredFile, etag_of
+from sfss.models import FileInfo, Precondition, StoredFile
 from sfss.paths import check_path, is_valid_path
 from sfss.replication import report
 from sfss.replication.changes import decode
@@ -293,7 +293,7 @@ class Node(Store):
         except OSError:
             return False
         content = found and found.content
-        if content is None or etag_of(content) != entry.etag:
+        if content is None or not entry.is_intact(content):
             return False
         self._counts["get"] += 1
         self._counts["get_hits"] += 1

@@ -10,7 +10,6 @@ from functools import partial
 
 from sfss.disk.errors import refusal
 from sfss.errors import NotFound, Overloaded, SfssError, StoreRefused
-from sfss.models import etag_of
 from sfss.replication.changes import Change
 from sfss.replication.digests import Digests, are_same
 from sfss.replication.engine import Engine
@@ -103,7 +102,7 @@ class ReadPath:
             if not isinstance(answer, Overloaded):
                 log.error("cannot read a file", extra={"path": entry.path, "reason": str(error)})
             raise answer from error
-        return content if content is not None and etag_of(content) == entry.etag else None
+        return content if entry.is_intact(content) else None
 
     def _look_again(self, path: str) -> tuple[Entry | None, bytes | bytearray | None]:
         entry = self._replica.catalog.get(path)

@@ -79,7 +79,7 @@ class Read(Operation):
     __slots__ = ("_headers", "_service", "_taken", "path")
 
     def __init__(self, request: Request, path: str, service: FileService, headers: FileHeaders):
-        self._taken = service.admission.reads.room()
+        self._taken = service.room_to_read()
         Operation.__init__(self, request, self._taken)
         self.path = path
         self._service = service
@@ -210,7 +210,7 @@ class Put(Write):
         upload: Upload,
         written: Callable[[str, Any], Response],
     ):
-        Write.__init__(self, request, service.admission.uploads.room())
+        Write.__init__(self, request, service.room_to_write())
         self.upload = upload
         self._path = path
         self._service = service

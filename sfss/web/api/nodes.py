@@ -77,7 +77,7 @@ class Message(Write):
     __slots__ = ("_node",)
 
     def __init__(self, request: Request, node: Node, service: FileService):
-        Write.__init__(self, request, service.admission.peers.room())
+        Write.__init__(self, request, service.room_of_peers())
         self._node = node
         limit = service.max_file_size + MESSAGE_ROOM
         if "origin" in request.headers:
