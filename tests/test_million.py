@@ -57,7 +57,8 @@ def test_a_million_files_cost_what_a_thousand_do(home):
             assert node.stop() == 0
     print(f"\nmemory, MB: {memory}; bytes to compare: {bytes_to_compare}")
     assert memory[MILLION] < memory[1000] + 30
-    assert bytes_to_compare[MILLION] < 1000
+    # (On a slow machine some greetings are among them; a list of the files would be a hundred megabytes.)
+    assert bytes_to_compare[MILLION] < 10_000
 
 
 def _one_more_is_found(nodes: list[SfssNode], home) -> None:
