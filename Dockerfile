@@ -2,7 +2,7 @@
 FROM python:3.13.9-slim-bookworm
 
 WORKDIR /src
-COPY setup.py README.rst buildout.cfg ./
+COPY setup.py pyproject.toml README.rst LICENSE buildout.cfg ./
 COPY sfss ./sfss
 # The versions that are tested together, and no others.
 RUN sed -n '/^\[versions\]/,$ s/ = /==/p' buildout.cfg > constraints.txt \

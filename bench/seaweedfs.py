@@ -3,7 +3,6 @@
 It has to be installed: ``sh tests/install-stores.sh --seaweedfs``. Its usage statistics are switched off.
 """
 
-import http.client
 import json
 import os
 import re
@@ -81,7 +80,7 @@ def beside(folder: Path, options) -> None:
         in_volume = other.put_in_volume(content)
         gets = {SFSS: (server.port, target), FILER: (filer, PATH), VOLUME: (volume, in_volume)}
         for port, place in gets.values():
-            assert _get(port, place) == content
+            assert ask(port, request("GET", place)).body == content
         puts = {SFSS: (server.port, "/file?path=bench/put/"), FILER: (filer, "/bench/put/")}
         _table(
             "GET 10 KB",
@@ -114,15 +113,6 @@ def _table(title: str, loads: dict[str, Callable[..., wrk.Load]], options) -> No
     print(f"\n{title}, 32 connections, each with one core")
     for name, rate in medians.items():
         print(f"  {name:22}{rate:9.0f}/s  {rate / medians[FILER]:5.2f} times the filer", flush=True)
-
-
-def _get(port: int, target: str) -> bytes:
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=10)
-    try:
-        connection.request("GET", target)
-        return connection.getresponse().read()
-    finally:
-        connection.close()
 
 
 def _version() -> str:

@@ -49,9 +49,8 @@ class Share:
         self._budget = budget
         self._limit = limit
         self._wait = wait
-        self._waiting: deque[tuple[asyncio.Future[Any], int]] = (
-            deque()
-        )  # each with the bytes that it waits for
+        # Each with the bytes that it waits for.
+        self._waiting: deque[tuple[asyncio.Future[Any], int]] = deque()
         self.held = 0
         self.waits = 0
         self.refusals = 0

@@ -2,7 +2,7 @@
 
 They are Python that runs as it is, and passes the same tests. ``scripts/compile`` (which ``bootstrap.py`` calls
 where there is a C compiler) makes extension modules of them, in a folder that is named after what they were
-made of; they are used if that is what the sources are now. In a wheel they lie beside the sources.
+made of; they are used if that is what the sources are now. (An installed package has none.)
 """
 
 import hashlib

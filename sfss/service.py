@@ -13,7 +13,7 @@ from sfss.config.server import ServerSettings
 from sfss.errors import FileTooLarge
 from sfss.metrics.events import StateChange
 from sfss.metrics.families import Family
-from sfss.models import Precondition
+from sfss.models import FileInfo, Precondition, StoredFile
 from sfss.paths import check_path, is_valid_path
 from sfss.stores.base import EVENTS, AnswersAtOnce, HasNodes, Stats, Store
 
@@ -51,8 +51,8 @@ class FileService:
         """For messages of other nodes."""
         return self._admission.peers.room()
 
-    async def get(self, path: str, room: Room) -> Any:
-        """The :class:`StoredFile`, for which *room* is taken; it stays taken.
+    async def get(self, path: str, room: Room) -> StoredFile:
+        """The file, for which *room* is taken; it stays taken.
 
         A file for which there is no room is not kept until there is some: it is read again.
 
@@ -61,7 +61,7 @@ class FileService:
         check_path(path)
         await room.grow(SMALL)
         while True:
-            file: Any = await self._store.get(path)
+            file = await self._store.get(path)
             size = len(file.content)
             if room.try_grow(size):
                 return file
@@ -69,12 +69,11 @@ class FileService:
             room.release()  # two that wait for each other would both wait in vain
             await room.grow(size)
 
-    async def stat(self, path: str, room: Room) -> Any:
-        """The :class:`FileInfo`. Raises as :meth:`get` does."""
+    async def stat(self, path: str, room: Room) -> FileInfo:
+        """Raises as :meth:`get` does."""
         check_path(path)
         await room.grow(SMALL)
-        info: Any = await self._store.stat(path)
-        return info
+        return await self._store.stat(path)
 
     # Each begins what its namesake does, without a coroutine (see :class:`AnswersAtOnce`). False: not now, or not
     # with this store, or not with this path; the namesake tells.
@@ -122,7 +121,8 @@ class FileService:
     async def put(
         self, path: str, content: bytes | bytearray, precondition: Precondition | None = None
     ) -> Any:
-        """Keep *content* under *path*, whatever was there; its :class:`FileInfo`.
+        """Keep *content* under *path*, whatever was there. What the store says of it: a :class:`FileInfo`, or, of a
+        node, a :class:`sfss.replication.node.PutFile`.
 
         :raises InvalidPath, FileTooLarge, PreconditionFailed: and nothing has changed.
         :raises NoStoreAvailable, StoreRefused: and it may have happened all the same.

@@ -64,9 +64,8 @@ def check(
     """
     if method == "HEAD":
         method = "GET"
-    if method not in METHODS or expires is None or not _is_number(expires):
-        raise Forbidden("The URL is not signed for this.")
-    if limit is not None and not _is_number(limit):
+    has_numbers = _is_number(expires) and (limit is None or _is_number(limit))
+    if method not in METHODS or expires is None or not has_numbers:
         raise Forbidden("The URL is not signed for this.")
     wanted = None if limit is None else int(limit)
     holds = False

@@ -70,6 +70,8 @@ def test_half_a_record_is_taken_back(tmp_path, monkeypatch):
     assert not isinstance(raised.value, LogBroken)
     monkeypatch.undo()
     log.append([change("c")])
+    (segment,) = tmp_path.glob("changes-*.log")
+    assert segment.stat().st_size == log.size  # no hole is left, either
     log.close()
     assert paths(tmp_path) == ["a", "c"]
 

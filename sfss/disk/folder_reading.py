@@ -58,17 +58,12 @@ class FolderReading:
             os.close(descriptor)
         return None
 
-    def stat(self, path: str) -> os.stat_result | None:
-        """What the file system knows of the file, None if there is none. Raises as :meth:`open`."""
-        opened = self._open(path)
-        if opened is None:
-            return None
-        os.close(opened[0])
-        return opened[1]
+    def stat(self, path: str, *, at_once: bool = False) -> os.stat_result | None:
+        """What the file system knows of the file, None if there is none. Raises as :meth:`open`.
 
-    def stat_at_once(self, path: str) -> os.stat_result | None:
-        """The same, if it need not be waited for. :raises BlockingIOError: if it must be."""
-        opened = self._open(path, at_once=True)
+        *at_once*: if it need not be waited for. :raises BlockingIOError: if it must be.
+        """
+        opened = self._open(path, at_once=at_once)
         if opened is None:
             return None
         os.close(opened[0])

@@ -243,6 +243,7 @@ class Exchange(Request):
         except Exception:  # a fault of ours: the client shall not wait for ever for what does not come
             log.exception("the answer cannot be sent", extra={"request_id": self.id})
             connection.transport.abort()
+            self.end_of_room()
             return
         self._done(connection, response.status, close)
 

@@ -146,7 +146,7 @@ def _ends_value(buffer: bytearray, position: int, end: int) -> bool:
     """Whether a value's end stands at *position*; False if too few bytes are there, before *end*."""
     if buffer.startswith(_VALUE_END, position, end):
         return True
-    if end - position < _VALUE_END_SIZE and _VALUE_END.startswith(buffer[position:end]):
+    if _VALUE_END.startswith(buffer[position:end]):
         return False
     raise ProtocolError("a value does not end where its size says")
 

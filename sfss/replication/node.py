@@ -161,8 +161,8 @@ class Node(Store):
             self._reader = self._replica.catalog.reader()
             opened.callback(self._reader.close)
             self._transport = self._open_transport()
+            opened.push_async_callback(self._transport.close)
             self._opened = opened.pop_all()
-            self._opened.push_async_callback(self._transport.close)
         self._answers = Answers(self._replica)
         self._relaying = Relaying(self._replica, self._reader, self.peers)
         self._read_path = ReadPath(
@@ -308,7 +308,7 @@ class Node(Store):
             completion.set_result(None)
             return True
         try:
-            found = self._replica.folder.stat_at_once(path)
+            found = self._replica.folder.stat(path, at_once=True)
         except OSError:
             return False
         if found is None or found.st_size != entry.size:

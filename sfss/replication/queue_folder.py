@@ -18,9 +18,8 @@ class QueueFolder:
 
     def __init__(self, path: Path, storage: Path):
         self.path = Path(path).absolute()
-        self.reserve = Reserve(
-            self.path
-        )  #: :meth:`Reserve.hold_back` is called once everything in here is open
+        #: :meth:`Reserve.hold_back` is called once everything in here is open.
+        self.reserve = Reserve(self.path)
         if self.path.resolve().is_relative_to(Path(storage).resolve()):
             raise StoreUnusable(f"The queue {path} lies in the storage, where everybody could read it.")
         try:

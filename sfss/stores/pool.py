@@ -96,7 +96,7 @@ class ProxyStore(Store):
     def begin_get(self, path: str, completion: Completion) -> bool:
         return self._begin_read(BegunGet, path, completion)
 
-    def _begin_read(self, kind: "type[BegunGet]", path: str, completion: Completion) -> bool:
+    def _begin_read(self, kind: type[BegunGet], path: str, completion: Completion) -> bool:
         begun = self._begin(kind, memcache_key(path), completion)
         if begun is None:
             return False
@@ -104,7 +104,7 @@ class ProxyStore(Store):
         begun.connection.get(begun.key, begun.deadline, begun)
         return True
 
-    def _overdue(self, now: float) -> "tuple[list[BegunGet], bool]":
+    def _overdue(self, now: float) -> tuple[list[BegunGet], bool]:
         """See :class:`sfss.stores.hedging.Hedges`."""
         overdue = []
         any_under_way = False
@@ -250,13 +250,13 @@ class ProxyStore(Store):
         connection = proxy.ready_connection()
         return None if connection is None else (proxy, connection)
 
-    def try_again(self, begun: "Begun") -> None:
+    def try_again(self, begun: Begun) -> None:
         """What was begun without a task has failed; go on with it in a task."""
         task = asyncio.create_task(self._answer(begun))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _answer(self, begun: "Begun") -> None:
+    async def _answer(self, begun: Begun) -> None:
         tries = Tries()
         for proxy, error in begun.failures:
             tries.note(proxy, error)
@@ -278,7 +278,7 @@ class ProxyStore(Store):
         self,
         operation: Operation,
         deadline: float | None = None,
-        tries: "Tries | None" = None,
+        tries: Tries | None = None,
         *,
         may_try_again: Callable[[], bool] = lambda: True,
     ) -> Any:
@@ -315,7 +315,7 @@ class ProxyStore(Store):
             pass
         raise tries.verdict()
 
-    async def _choose(self, tries: "Tries") -> Endpoint | None:
+    async def _choose(self, tries: Tries) -> Endpoint | None:
         """A proxy that may be tried (again); None when there is no hope left."""
         while True:
             candidates = self._candidates(tries.failed)

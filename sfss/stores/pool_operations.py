@@ -93,7 +93,7 @@ class Begun:
 class BegunWrite(Begun):
     __slots__ = ("write",)
 
-    write: "Write"
+    write: Write
 
     def may_try_again(self) -> bool:
         return self.write.may_try_again()

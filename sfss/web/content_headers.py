@@ -9,10 +9,10 @@ import re
 from collections.abc import Callable
 from email.utils import formatdate
 from functools import lru_cache
-from typing import Any
 from urllib.parse import quote
 
 from sfss.http.messages import header_lines
+from sfss.models import FileInfo, StoredFile
 from sfss.web.media_types import media_type_of
 
 _POLICY = "default-src 'none'; img-src 'self' data:; media-src 'self'; style-src 'unsafe-inline'"
@@ -43,7 +43,7 @@ _NOT_QUOTED = re.compile(r'[^\x20-\x7e]|["\\%]')
 _OF_SHARED_CACHES = frozenset(("public", "s-maxage"))
 
 #: More headers of a file (or of what is known of it), as lines.
-MoreHeaders = Callable[[Any], str]
+MoreHeaders = Callable[[StoredFile | FileInfo], str]
 
 
 def is_active(content_type: str) -> bool:
@@ -72,22 +72,22 @@ class FileHeaders:
         self._cache_control = {True: cache_control, False: _private(cache_control)}
         self._more = more
 
-    def lines(self, path: str, file: Any) -> str:
+    def lines(self, path: str, file: StoredFile) -> str:
         """Those of *file* at *path*, as they stand in the head of an answer."""
         lines, of_utf8_text = _lines_by_path(path, self._inline_active)
         if of_utf8_text and _is_utf8(file.content):
             lines = of_utf8_text
         return lines + self._lines_of_file(file)
 
-    def lines_without_content(self, path: str, info: Any) -> str:
+    def lines_without_content(self, path: str, info: FileInfo) -> str:
         """The same, if :func:`depends_on_content` says that the content does not matter."""
         return _lines_by_path(path, self._inline_active)[0] + self._lines_of_file(info)
 
-    def lines_of_unchanged(self, file: Any) -> str:
+    def lines_of_unchanged(self, file: StoredFile | FileInfo) -> str:
         """RFC 9110 15.4.5: what a cache may need of a file that it has."""
         return f'ETag: "{file.etag}"\r\n{self._cache_line()}'
 
-    def _lines_of_file(self, file: Any) -> str:
+    def _lines_of_file(self, file: StoredFile | FileInfo) -> str:
         lines = f'ETag: "{file.etag}"\r\nAccept-Ranges: bytes\r\n'
         if file.modified is not None:
             lines += f"Last-Modified: {http_date(int(file.modified))}\r\n"

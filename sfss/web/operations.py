@@ -12,7 +12,7 @@ from sfss.admission import Room
 from sfss.errors import NotFound
 from sfss.http.exchange import Exchange
 from sfss.http.messages import Request, Response
-from sfss.models import FileInfo, Precondition
+from sfss.models import FileInfo, Precondition, StoredFile
 from sfss.service import FileService
 from sfss.web.conditional import is_unchanged, requested_range
 from sfss.web.content_headers import FileHeaders, depends_on_content
@@ -52,7 +52,7 @@ class Operation:
     def response(self, result: Any) -> Response:
         """What the client gets to see of what the store has answered. :raises SfssError:
 
-        (That is a :class:`StoredFile` or a :class:`FileInfo`, or what a node has in its place.)
+        (That is a :class:`StoredFile` or a :class:`FileInfo`, or what a node says of a put.)
         """
         raise NotImplementedError
 
@@ -103,20 +103,20 @@ class Get(ReadWhole):
 
     __slots__ = ()
 
-    def set_result(self, file: Any) -> None:
+    def set_result(self, file: StoredFile | None) -> None:
         if file is not None and not self._taken.try_grow(len(file.content)):
             self.go_on(self)  # it is read again when there is room for it
         else:
             Operation.set_result(self, file)
 
-    def response(self, file: Any) -> Response:
+    def response(self, file: StoredFile | None) -> Response:
         if file is None:
             raise NotFound.of(self.path)
         content = file.content
         request_headers = self.request.headers
         if _CONDITIONS.isdisjoint(request_headers.raw):
             return Response(200, self._headers.lines(self.path, file), content)
-        info = FileInfo(len(content), file.etag, file.modified)
+        info = file.info
         if is_unchanged(request_headers, info):
             return Response(304, self._headers.lines_of_unchanged(file))
         lines = self._headers.lines(self.path, file)
@@ -138,10 +138,10 @@ class Head(Read):
     async def run(self) -> Response:
         return self.response(await self._service.stat(self.path, self._taken))
 
-    def response(self, info: Any) -> Response:
+    def response(self, info: FileInfo | None) -> Response:
         if info is None:
             raise NotFound.of(self.path)
-        if is_unchanged(self.request.headers, FileInfo(info.size, info.etag, info.modified)):
+        if is_unchanged(self.request.headers, info):
             return Response(304, self._headers.lines_of_unchanged(info))
         lines = self._headers.lines_without_content(self.path, info)
         return Response(200, lines, length=info.size)
@@ -152,10 +152,10 @@ class HeadOfText(ReadWhole):
 
     __slots__ = ()
 
-    def response(self, file: Any) -> Response:
+    def response(self, file: StoredFile | None) -> Response:
         if file is None:
             raise NotFound.of(self.path)
-        if is_unchanged(self.request.headers, FileInfo(len(file.content), file.etag, file.modified)):
+        if is_unchanged(self.request.headers, file.info):
             return Response(304, self._headers.lines_of_unchanged(file))
         return Response(200, self._headers.lines(self.path, file), length=len(file.content))
 

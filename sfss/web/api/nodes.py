@@ -7,7 +7,6 @@ GET /_status  /metrics  /healthz  /readyz  /_page/    POST /_replication  /_veri
 import dataclasses
 import json
 import re
-from typing import Any
 from urllib.parse import quote
 
 from aiohttp import web
@@ -17,7 +16,7 @@ from sfss.config.node import NodeSettings
 from sfss.errors import Forbidden, InvalidPath, InvalidRequest, NotAGateway, NotFound
 from sfss.http.messages import Request, Response, header_lines
 from sfss.metrics.aggregate import Aggregate
-from sfss.models import Precondition
+from sfss.models import FileInfo, Precondition, StoredFile
 from sfss.paths import PLAIN_IN_A_URL, check_path
 from sfss.replication.changes import BadMessage
 from sfss.replication.names import is_reserved
@@ -240,7 +239,7 @@ def make_node_server(
     return WebServer(api, service, settings, auth, cors, aggregate)
 
 
-def _sha1_line(file: Any) -> str:
+def _sha1_line(file: StoredFile | FileInfo) -> str:
     return f"X-Content-SHA1: {file.sha1}\r\n"
 
 
