@@ -2,21 +2,23 @@
 # Installs the stores that the tests run against. As root on Debian it asks nothing.
 #
 #   sh tests/install-stores.sh            memcached and nutcracker (twemproxy), nginx, HAProxy,
-#                                         promtool and Chromium, Debian packages; gobeansdb and
-#                                         gobeansproxy, Go modules, into stores-bin/; and a C
-#                                         compiler, for the modules that are compiled
+#                                         promtool and Chromium, Debian packages; gobeansdb, and
+#                                         gobeansproxy where it can be had, Go modules, into
+#                                         stores-bin/; and a C compiler, for the modules that are
+#                                         compiled
 #   sh tests/install-stores.sh --bench    wrk as well, for bench/
 #   sh tests/install-stores.sh --seaweedfs  wrk and SeaweedFS, which bench/ can compare with: a Go module
 #                                         that takes two cores some minutes to build
 #
-# A registry may refuse a Go module. That is written into stores-bin/refused, a line each, and is
-# no error here: the tests of that store then skip and say so.
+# No registry has gobeansproxy. That is written into stores-bin/refused, and is no error here: its tests then
+# skip and say so.
 set -eu
 
 here=$(cd "$(dirname "$0")/.." && pwd)
 bin="$here/stores-bin"
-# gobeansdb's releases have four numbers (2.1.0.18), which are no versions to Go.
-modules="github.com/douban/gobeansdb@latest github.com/douban/gobeansproxy@v2.1.1"
+# Exactly these: the registry refuses lists of versions, and @latest.
+gobeansdb=github.com/douban/gobeansdb@v1.1.3
+gobeansproxy=github.com/douban/gobeansproxy@v2.1.1
 
 have() {
     command -v "$1" > /dev/null || [ -x "/usr/sbin/$1" ]
@@ -57,13 +59,16 @@ fi
 
 mkdir -p "$bin"
 : > "$bin/refused"
-for module in $modules; do
-    name=$(basename "${module%@*}")
-    [ -x "$bin/$name" ] && continue
-    if ! answer=$(GOBIN="$bin" go install "$module" 2>&1); then
-        echo "$name: go install $module: $(echo "$answer" | tail -n 1 | tr -d '\t')" >> "$bin/refused"
-    fi
-done
+if [ ! -x "$bin/gobeansdb" ]; then
+    echo "Building $gobeansdb"
+    place=$(mktemp -d)
+    printf 'module stores\n\ngo 1.19\n\nrequire %s %s\n' "${gobeansdb%@*}" "${gobeansdb#*@}" > "$place/go.mod"
+    (cd "$place" && go build -mod=mod -o "$bin/gobeansdb" "${gobeansdb%@*}")
+    rm -rf "$place"
+fi
+if [ ! -x "$bin/gobeansproxy" ] && ! answer=$(GOBIN="$bin" go install "$gobeansproxy" 2>&1); then
+    echo "gobeansproxy: go install $gobeansproxy: $(echo "$answer" | tail -n 1 | tr -d '\t')" >> "$bin/refused"
+fi
 if [ "${1:-}" = --seaweedfs ] && [ ! -x "$bin/weed" ]; then
     # Its go.mod replaces a module, which "go install module@version" refuses: so it is built where it lies.
     module=github.com/seaweedfs/seaweedfs@v0.0.0-20261109003541-7506e5f91cd6

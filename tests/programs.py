@@ -192,9 +192,19 @@ def start_nginx(folder: Path, servers: str, port: int) -> Program:
     return program
 
 
-def start_gobeansdb(folder: Path, port: int, routes: str) -> Program:
-    """A gobeansdb node with the configuration of conf/gobeansdb, its data in *folder*."""
-    return _start_beans("gobeansdb", folder, port, routes)
+def start_gobeansdb(folder: Path, port: int, routes: str, cpu: int | None = None) -> Program:
+    """A gobeansdb node with the configuration of conf/gobeansdb, its data in *folder*.
+
+    Its index files are removed first, as the unit in conf/systemd does: one that is longer than its data
+    shows versions whose values are gone.
+    """
+    for index in gobeansdb_home(folder, port).glob("data/**/*.idx.*"):
+        index.unlink()
+    return _start_beans("gobeansdb", folder, port, routes, cpu)
+
+
+def gobeansdb_home(folder: Path, port: int) -> Path:
+    return folder / f"gobeansdb-{port}"
 
 
 def start_gobeansproxy(folder: Path, port: int, routes: str) -> Program:
@@ -213,7 +223,7 @@ def routes(main: Sequence[int], backup: int) -> str:
     return f'numbucket: 16\nmain:\n{nodes}backup:\n- "127.0.0.1:{backup}"\n'
 
 
-def _start_beans(name: str, folder: Path, port: int, routes: str) -> Program:
+def _start_beans(name: str, folder: Path, port: int, routes: str, cpu: int | None = None) -> Program:
     home = folder / f"{name}-{port}"
     for part in ("conf", "data", "log", "dual"):
         (home / part).mkdir(parents=True, exist_ok=True)
@@ -222,7 +232,7 @@ def _start_beans(name: str, folder: Path, port: int, routes: str) -> Program:
         text = text.replace("@PORT@", str(port)).replace("@WEBPORT@", str(free_port()))
         (home / "conf" / template.name).write_text(text.replace("@HOME@", str(home)))
     (home / "conf" / "route.yaml").write_text(routes)
-    program = Program([find(name), "-confdir", home / "conf"], cwd=home)
+    program = Program([find(name), "-confdir", home / "conf"], cwd=home, cpu=cpu)
     program.wait_for_port(port)
     return program
 
