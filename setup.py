@@ -25,8 +25,10 @@ setup(
         "aiomcache>=0.8.2",
         # What is a head is llhttp's to say: a new one is let in when the tests have passed with it.
         "httptools>=0.9,<0.10",
+        "mmh3>=5.0",  # the hash that says where a Beansdb key lies: C, no dependencies
         "mypy_extensions>=1.0",  # a decorator that mypyc heeds, and that does nothing otherwise
         "prometheus_client>=0.22",
+        "PyYAML>=6.0.2",  # route.yaml
         "tqdm>=4.66.3",
         "uvloop>=0.19; platform_system != 'Windows' and platform_python_implementation == 'CPython'",
         "xxhash>=3.0",
@@ -39,6 +41,7 @@ setup(
             "ruff>=0.17",
             "schemathesis>=4",
             "selenium>=4.30",
+            "types-PyYAML>=6.0.12",
             "types-tqdm>=4.67",
         ]
     },

@@ -28,6 +28,8 @@ MODULES = tuple(
         "web.uploads web.forms web.pieces web.content_headers web.conditional web.auth web.api.files web.api.nodes "
         "service metrics.families completion memcache.connection memcache.protocol memcache.endpoint "
         "memcache.endpoint_stats memcache.keys stores.pool stores.pool_tries stores.pool_operations stores.hedging "
+        "beansdb.hashing beansdb.versions beansdb.connection beansdb.node beansdb.part beansdb.units beansdb.reads "
+        "beansdb.writes beansdb.cluster stores.beansdb "
         "models paths disk.folder_reading replication.node replication.entries replication.names "
         "replication.digests replication.clock replication.merkle"
     ).split()

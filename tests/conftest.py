@@ -103,6 +103,19 @@ def gobeansproxies(tmp_path_factory) -> Iterator[list[int]]:
         program.stop()
 
 
+@pytest.fixture(scope="session")
+def beansdb_nodes(tmp_path_factory) -> Iterator[list[int]]:
+    """The ports of three real gobeansdb nodes, each with all 16 buckets, for who needs no proxy."""
+    need("gobeansdb")
+    folder = tmp_path_factory.mktemp("beansdb")
+    ports = [programs.free_port() for _ in range(3)]
+    routes = programs.routes(ports, programs.free_port())
+    nodes = [programs.start_gobeansdb(folder, port, routes) for port in ports]
+    yield ports
+    for node in nodes:
+        node.stop()
+
+
 @pytest.fixture(params=["embedded", "memcached", "twemproxy", "gobeansdb", "gobeansproxy"])
 def each_store(request, tmp_path: Path) -> list[str]:
     """The flags for a server on every kind of store in turn."""

@@ -25,6 +25,7 @@ FLOORS = [
     {"sfss.client"},  # beside the house: it imports only the ground, and only the top imports it
     {"sfss.disk.*"},
     {"sfss.memcache.*"},
+    {"sfss.beansdb.*"},
     {"sfss.stores.*"},
     {"sfss.runtime.*"},
     {"sfss.service"},
@@ -40,6 +41,7 @@ NARROW = {"sfss.client": GROUND}
 #: What a room may know besides itself and the ground.
 KNOWS = {
     "sfss.memcache": {"sfss.metrics"},
+    "sfss.beansdb": {"sfss.memcache", "sfss.metrics"},
     "sfss.disk": {"sfss.metrics"},
     "sfss.metrics": set(),
     "sfss.config": set(),

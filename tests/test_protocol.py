@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from sfss.memcache.protocol import (
     MAX_LINE_BYTES,
+    Figures,
     ProtocolError,
     ReplyParser,
     Value,
@@ -24,7 +25,9 @@ REPLIES = [
     (b"SERVER_ERROR out of memory storing object\r\n", b"SERVER_ERROR out of memory storing object"),
     (b"VALUE a2V5 0 0\r\n\r\nEND\r\n", Value(b"a2V5", b"")),
     (b"VALUE a2V5 0 5\r\nhello\r\nEND\r\n", Value(b"a2V5", b"hello")),
-    (b"VALUE a2V5 65536 7\r\nEND\r\nEN\r\nEND\r\n", Value(b"a2V5", b"END\r\nEN")),
+    (b"VALUE a2V5 65536 7\r\nEND\r\nEN\r\nEND\r\n", Value(b"a2V5", b"END\r\nEN", 65536)),
+    (b"STAT pid 1\r\nSTAT version 2.1 b\r\nEND\r\n", Figures([b"pid 1", b"version 2.1 b"])),
+    (b"VALUE a 4294967295 1\r\nx\r\nEND\r\n", Value(b"a", b"x", 4294967295)),
     (b"VALUE a 0 3000\r\n" + b"\r" * 3000 + b"\r\nEND\r\n", Value(b"a", b"\r" * 3000)),
 ]
 GARBAGE = [
@@ -39,6 +42,10 @@ GARBAGE = [
     b"VALUE a2V5 0 5\r\nhello!\r\nEND\r\n",
     b"VALUE a2V5 0 5\r\nhello\r\nEND\n",
     b"VALUE a2V5 0 5\r\nhello\r\nVALUE b 0 1\r\nx\r\nEND\r\n",
+    b"VALUE a2V5 99999999999 0\r\n",
+    b"STAT pid 1\r\nSTORED\r\n",
+    b"STAT pid 1\r\nVALUE a 0 0\r\n\r\nEND\r\n",
+    b"STAT a b\r\n" * 1001,
     b"x" * MAX_LINE_BYTES,
 ]
 
@@ -98,7 +105,9 @@ replies = st.lists(
             Value,
             st.binary(min_size=1, max_size=8).map(lambda b: b.hex().encode()),
             st.one_of(st.binary(max_size=200), st.sampled_from([b"\r\nEND\r\n", b"END\r\n" * 9])),
+            st.integers(0, (1 << 32) - 1),
         ),
+        st.builds(Figures, st.lists(st.sampled_from([b"pid 1", b"END", b"a b c"]), min_size=1, max_size=5)),
     ),
     max_size=8,
 )
@@ -108,8 +117,10 @@ replies = st.lists(
 @settings(max_examples=300, deadline=None)
 def test_cut_anywhere(expected, data):
     stream = b"".join(
-        b"VALUE %b 0 %d\r\n%b\r\nEND\r\n" % (r.key, len(r.content), r.content)
+        b"VALUE %b %d %d\r\n%b\r\nEND\r\n" % (r.key, r.flags, len(r.content), r.content)
         if isinstance(r, Value)
+        else b"".join(b"STAT %b\r\n" % line for line in r.lines) + b"END\r\n"
+        if isinstance(r, Figures)
         else r + b"\r\n"
         for r in expected
     )

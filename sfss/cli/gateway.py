@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
+from sfss.cli import beansdb
 from sfss.config.credentials import Credentials
 from sfss.config.gateway import Settings, split_address
 from sfss.memcache.endpoint import Limits
@@ -31,6 +32,8 @@ def make_store(settings: Settings) -> Store:
             max_file_size=settings.max_file_size,
             request_timeout=settings.request_timeout,
         )
+    if settings.beansdb or settings.beansdb_route:
+        return beansdb.make_store(settings)
     if not settings.proxy:
         return SqliteStore(
             Path(settings.data),

@@ -22,7 +22,9 @@ EXIT_USAGE = 2
 #: The settings of the server as ``--help`` shows them.
 GROUPS = {
     "where it listens": ("host", "port", "workers", "ssl", "sslcert", "sslkey"),
-    "where files are kept": ("data", "data_cache", "store", "proxy", "node", "connections", "connect_timeout")
+    "where files are kept": ("data", "data_cache", "store", "proxy", "node")
+    + ("beansdb", "beansdb_route", "beansdb_copies", "beansdb_quorum", "beansdb_body_big")
+    + ("connections", "connect_timeout")
     + ("operation_timeout", "request_timeout", "hedge_share"),
     "limits": ("max_file_size", "max_bytes_in_flight", "admission_timeout", "header_timeout")
     + ("upload_timeout", "send_timeout", "keepalive_timeout", "drain_timeout"),

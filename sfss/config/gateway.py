@@ -29,6 +29,26 @@ class Settings(ServerSettings):
         "Beansdb node behind the proxies, for its figures in /status?full=1; repeatable",
         unit="HOST:PORT",
     )
+    beansdb: tuple[str, ...] = setting(
+        (),
+        "Beansdb node (gobeansdb) to keep files in, without a proxy; repeatable: each has a copy of every file",
+        unit="HOST:PORT",
+    )
+    beansdb_route: str = setting(
+        "", "route.yaml of Beansdb nodes to keep files in, in place of --beansdb", unit="FILE"
+    )
+    beansdb_copies: int = setting(
+        0, "nodes that each bucket must have; 0 takes what the route says", unit="N", least=0
+    )
+    beansdb_quorum: int = setting(
+        0, "copies that decide, in reads and writes; 0 is most of them", unit="N", least=0
+    )
+    beansdb_body_big: int = setting(
+        5 * 1024 * 1024,
+        "body_big_str of the nodes: what is larger they may refuse, and read as commands",
+        unit="BYTES",
+        least=1,
+    )
     data: str = setting("sfss-data", "folder of the embedded store", unit="FOLDER")
     data_cache: int = setting(
         64 * 1024 * 1024,
@@ -63,7 +83,7 @@ class Settings(ServerSettings):
 
     def __post_init__(self) -> None:
         ServerSettings.__post_init__(self)
-        for addresses in (self.proxy, self.node):
+        for addresses in (self.proxy, self.node, self.beansdb):
             for address in addresses:
                 split_address(address)
                 if addresses.count(address) > 1:
@@ -83,8 +103,15 @@ class Settings(ServerSettings):
                 f"request_timeout ({self.request_timeout:g}): one slow proxy would use up all "
                 f"the time that a request has for another"
             )
-        if self.store and self.proxy:
-            raise SettingsError("store and proxy: files are kept in one of them, not in both")
+        kinds = [name for name in ("store", "proxy", "beansdb", "beansdb_route") if getattr(self, name)]
+        if len(kinds) > 1:
+            raise SettingsError(f"{' and '.join(kinds)}: files are kept in one of them, not in both")
+        if (self.beansdb or self.beansdb_route) and self.max_file_size > self.beansdb_body_big:
+            raise SettingsError(
+                f"max_file_size ({self.max_file_size}) must not be over beansdb_body_big ({self.beansdb_body_big}): a "
+                f"node may refuse a larger file, and read it as commands. It is what body_big_str says in the nodes' "
+                f"configuration"
+            )
 
     @property
     def worker_count(self) -> int:

@@ -67,7 +67,11 @@ _JOIN_BYTES = 64 * 1024
 _BYTES_PER_OPERATION = 32 * 1024
 
 
-class _Operation:
+#: What a proxy may have done although it has refused.
+_WRITES = ("set", "delete")
+
+
+class Operation:
     """A command that was written (or will be, this turn) and whose reply is to come."""
 
     __slots__ = ("began", "completion", "deadline", "key", "name", "read", "sent", "weight")
@@ -75,7 +79,7 @@ class _Operation:
     def __init__(
         self,
         name: str,
-        read: Callable[["_Operation", Reply], object],
+        read: Callable[["Operation", Reply], object],
         key: bytes,
         completion: Completion,
         sent: float,
@@ -117,10 +121,10 @@ class Connection:
         self._transport: Any = None  # an asyncio.Transport
         self._parser = ReplyParser()
         self._draining = False
-        self._queue: deque[_Operation] = deque()
+        self._queue: deque[Operation] = deque()
         # While it drains: what waits for the last get, and those that have answers which may not be theirs.
         self._end: asyncio.Future[Any] | None = None
-        self._held: list[tuple[_Operation, object]] = []
+        self._held: list[tuple[Operation, object]] = []
         self._queued_weight = 0
         self._unwritten: list[bytes | bytearray] = []
         self._unwritten_bytes = 0
@@ -167,7 +171,7 @@ class Connection:
 
     def get(self, key: bytes, deadline: float, completion: Completion | None = None) -> Any:
         """The value as bytes, or None if the proxy knows of none."""
-        return self._send("get", completion, _read_get, key, deadline, 1, get_command(key))
+        return self.send("get", completion, read_get, key, deadline, 1, get_command(key))
 
     def set(
         self,
@@ -178,14 +182,14 @@ class Connection:
     ) -> Any:
         """None, once the proxy has said that the value is stored."""
         size = len(value)
-        weight = 1 + size // _BYTES_PER_OPERATION
+        weight = weight_of(size)
         command = set_command(key, size)
-        return self._send("set", completion, _read_set, key, deadline, weight, command, value, b"\r\n")
+        return self.send("set", completion, read_set, key, deadline, weight, command, value, b"\r\n")
 
     def delete(self, key: bytes, deadline: float, completion: Completion | None = None) -> Any:
         """True if there was a value, False if there was none."""
         command = delete_command(key)
-        return self._send("delete", completion, _read_delete, key, deadline, 1, command)
+        return self.send("delete", completion, _read_delete, key, deadline, 1, command)
 
     @property
     def is_open(self) -> bool:
@@ -202,7 +206,7 @@ class Connection:
         for operation in self._queue:
             if operation.began >= moment:
                 return
-            if operation.name == "get" and not operation.completion.done():
+            if operation.name not in _WRITES and not operation.completion.done():
                 yield operation.completion
 
     def close(self) -> None:
@@ -216,16 +220,20 @@ class Connection:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self._transport.abort()
 
-    def _send(
+    def send(
         self,
         name: str,
         completion: Completion | None,
-        read: Callable[[_Operation, Reply], object],
+        read: Callable[[Operation, Reply], object],
         key: bytes,
         deadline: float,
         weight: int,
         *pieces: bytes | bytearray,
     ) -> Completion:
+        """Write *pieces*, and give *completion* what *read* makes of the reply: see above.
+
+        *name*: what it counts as. *weight*: see :attr:`load`.
+        """
         if not self.usable:
             raise ConnectionLost("the connection is closed")
         if completion is None:
@@ -237,14 +245,14 @@ class Connection:
         self,
         name: str,
         completion: Completion,
-        read: Callable[[_Operation, Reply], object],
+        read: Callable[[Operation, Reply], object],
         key: bytes,
         deadline: float,
         weight: int,
         *pieces: bytes | bytearray,
     ) -> None:
         now = self._loop.time()
-        self._queue.append(_Operation(name, read, key, completion, now, deadline, weight))
+        self._queue.append(Operation(name, read, key, completion, now, deadline, weight))
         self._queued_weight += weight
         if not self._unwritten:
             self._loop.call_soon(self._flush)
@@ -351,8 +359,8 @@ class Connection:
         except ProtocolError as error:
             self._give_up(error)
 
-    def _settle(self, operation: _Operation, reply: Reply) -> None:
-        is_write = operation.name != "get"
+    def _settle(self, operation: Operation, reply: Reply) -> None:
+        is_write = operation.name in _WRITES
         try:
             outcome = operation.read(operation, reply)
         except ProtocolError as garbage:
@@ -380,7 +388,7 @@ class Connection:
         self.usable, self._draining = False, True
         if self._queue:
             key, self._end = probe_key(), self._loop.create_future()
-            self._enqueue("get", self._end, _read_get, key, float("inf"), 1, get_command(key))
+            self._enqueue("get", self._end, read_get, key, float("inf"), 1, get_command(key))
             self._end.add_done_callback(self._drained)
 
     def _drained(self, end: asyncio.Future[Any]) -> None:
@@ -405,33 +413,38 @@ class Connection:
         self._queued_weight = 0
 
 
+def weight_of(size: int) -> int:
+    """What a transfer of *size* bytes weighs."""
+    return 1 + size // _BYTES_PER_OPERATION
+
+
 # From a reply to the result of the command that it answers.
 
 
-def _read_get(operation: _Operation, reply: Reply) -> bytearray | None:
+def read_get(operation: Operation, reply: Reply) -> bytearray | None:
     if isinstance(reply, Value):
         if reply.key != operation.key:
             raise ProtocolError("the value of another key")
         return reply.content
     if reply == b"END":
         return None
-    raise _refusal(reply)
+    raise refusal(reply)
 
 
-def _read_set(operation: _Operation, reply: Reply) -> None:
+def read_set(operation: Operation, reply: Reply) -> None:
     if reply != b"STORED":
-        raise _refusal(reply)
+        raise refusal(reply)
 
 
-def _read_delete(operation: _Operation, reply: Reply) -> bool:
+def _read_delete(operation: Operation, reply: Reply) -> bool:
     if reply == b"DELETED":
         return True
     if reply == b"NOT_FOUND":
         return False
-    raise _refusal(reply)
+    raise refusal(reply)
 
 
-def _refusal(reply: Reply) -> ProxyError:
+def refusal(reply: Reply) -> ProxyError:
     """The error for a reply that is not what the command hopes for."""
     if isinstance(reply, bytes):
         text = reply.decode("ascii", "backslashreplace")[:200]

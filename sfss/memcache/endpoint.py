@@ -47,20 +47,27 @@ class Limits(NamedTuple):
 
 
 class Endpoint:
-    """A proxy at *host*:*port*. Belongs to one event loop."""
+    """A proxy at *host*:*port*. Belongs to one event loop.
 
-    def __init__(self, host: str, port: int, limits: Limits):
+    *kind*: of its connections. *noun*: what it is called in the log.
+    """
+
+    def __init__(
+        self, host: str, port: int, limits: Limits, kind: type[Connection] = Connection, noun: str = "proxy"
+    ):
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self.up = True
         self.endpoint_stats = EndpointStats()
+        self.noun = noun
+        self._kind = kind
         self._host = host
         self._port = port
-        self._limits = limits
+        self.limits = limits
         self._connections: list[Connection] = []
         self._last: Connection | None = None  # that was used
         self._opening: asyncio.Task[Any] | None = None
         self._open_pause = FIRST_PAUSE
-        self._open_after = float("-inf")  # on time.monotonic's clock, as all of these
+        self._open_after = float("-inf")  # on the loop's clock, as all of these
         self._checking: asyncio.Task[Any] | None = None  # while it is suspect
         self._testing: asyncio.Task[Any] | None = None  # while it is down
         self._hurry = asyncio.Event()
@@ -133,8 +140,17 @@ class Endpoint:
                 return None
         return least
 
+    def least_busy(self) -> Connection | None:
+        """One that can be used now, even if it were better to wait; None if there is none: then one is opened."""
+        usable = self._usable()
+        if usable:
+            return _least_busy(usable)
+        if self._may_open() and not self._closed:
+            self._open()
+        return None
+
     def _may_open(self) -> bool:
-        return len(self._usable()) < self._limits.connections and time.monotonic() >= self._open_after
+        return len(self._usable()) < self.limits.connections and _now() >= self._open_after
 
     def _usable(self) -> list[Connection]:
         return [connection for connection in self._connections if connection.usable]
@@ -166,7 +182,7 @@ class Endpoint:
         try:
             connection = await self._answering_connection()
         except ProxyError as error:
-            self._open_after = time.monotonic() + self._open_pause
+            self._open_after = _now() + self._open_pause
             self._open_pause = min(self._open_pause * 2, LONGEST_PAUSE)
             if not self._usable():  # else it takes no more connections, but serves
                 self._take_out(error)
@@ -177,7 +193,7 @@ class Endpoint:
     def _join(self, connection: Connection) -> Connection:
         """Use *connection*, or, when there are enough of them by now, another one instead."""
         usable = self._usable()
-        if len(usable) >= self._limits.connections:
+        if len(usable) >= self.limits.connections:
             connection.close()
             return _least_busy(usable)
         self._connections = self.connections
@@ -187,28 +203,39 @@ class Endpoint:
         return connection
 
     async def _answering_connection(self) -> Connection:
-        connection = await Connection.open(
-            self._host,
-            self._port,
-            connect_timeout=self._limits.connect_timeout,
-            operation_timeout=self._limits.operation_timeout,
-        )
+        connection = await self.open_connection()
         answer = connection.get(probe_key(), float("inf"))
         try:
-            async with asyncio.timeout(self._limits.connect_timeout):
+            async with asyncio.timeout(self.limits.connect_timeout):
                 await asyncio.shield(answer)
+                await self.admit(connection)
         except ProxyRefused as refusal:
             if not connection.usable:
                 raise ProxyDown(str(refusal)) from refusal
             # It is there, and says what it thinks: requests shall hear it too.
         except TimeoutError:
             self._listen_on(connection, answer)
-            raise ProxyDown(f"no reply within {self._limits.connect_timeout:g} s") from None
+            raise ProxyDown(f"no reply within {self.limits.connect_timeout:g} s") from None
         except BaseException:
             answer.cancel()
             connection.close()
             raise
         return connection
+
+    async def open_connection(self) -> Connection:
+        """A connection that nobody else uses, and that has not been tested. :raises ProxyDown:"""
+        return await self._kind.open(
+            self._host,
+            self._port,
+            connect_timeout=self.limits.connect_timeout,
+            operation_timeout=self.limits.operation_timeout,
+        )
+
+    async def admit(self, connection: Connection) -> None:
+        """What is to be found out before *connection* is used, which has just answered.
+
+        :raises ProxyError: if it cannot be used.
+        """
 
     # Health.
 
@@ -254,7 +281,7 @@ class Endpoint:
         if error is not None or self._closed:
             connection.close()
             return
-        connection.stall_timeout = self._limits.operation_timeout
+        connection.stall_timeout = self.limits.operation_timeout
         self._join(connection)
         self._take_in()
 
@@ -267,7 +294,7 @@ class Endpoint:
         """
         if self._checking is not None:
             await asyncio.wait({self._checking})
-        asked = time.monotonic()
+        asked = _now()
         while not self.up and not self._closed and self._test_began < asked:
             self._hurry.set()
             await self._tested.wait()
@@ -277,9 +304,9 @@ class Endpoint:
         if not self.up or self._closed:
             return
         self.up = False
-        self._down_since = time.monotonic()
+        self._down_since = _now()
         self.endpoint_stats.changed(time.time(), "down", str(reason))
-        log.warning("proxy down", extra={"proxy": self.address, "reason": str(reason)})
+        log.warning(f"{self.noun} down", extra={self.noun.split()[-1]: self.address, "reason": str(reason)})
         for connection in self._connections:
             connection.close()
         self._connections = []
@@ -291,9 +318,9 @@ class Endpoint:
     def _take_in(self) -> None:
         if not self.up:
             self.up = True
-            seconds = round(time.monotonic() - self._down_since, 1)
+            seconds = round(_now() - self._down_since, 1)
             self.endpoint_stats.changed(time.time(), "up", f"after {seconds} s")
-            log.info("proxy up", extra={"proxy": self.address, "was_down_s": seconds})
+            log.info(f"{self.noun} up", extra={self.noun.split()[-1]: self.address, "was_down_s": seconds})
 
     async def _test_until_up(self) -> None:
         pause = FIRST_PAUSE
@@ -305,10 +332,14 @@ class Endpoint:
             except TimeoutError:
                 pause = min(pause * 2, LONGEST_PAUSE)
             self._hurry.clear()
-            self._test_began = time.monotonic()
+            self._test_began = _now()
             await self.probe()
             self._tested.set()
             self._tested.clear()
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _least_busy(connections: list[Connection]) -> Connection:

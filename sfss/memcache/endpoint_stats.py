@@ -42,14 +42,21 @@ class EndpointStats:
         self.history.append((now, state, reason))
 
 
-def families(proxies: Iterable[tuple[str, EndpointStats, bool, int]]) -> list[Family]:
-    """The metrics of proxies: of each its address, its stats, whether it is up, its connections."""
-    up = gauge("sfss_proxy_up", "1 if any worker can use it", "proxy", join="max")
-    open_ones = gauge("sfss_proxy_connections", "Open connections", "proxy")
-    took = seconds("sfss_proxy_duration_seconds", "Time from command to reply", "proxy", "operation")
-    failures = counter("sfss_proxy_failures_total", "Failed operations", "proxy", "kind")
-    changes = counter("sfss_proxy_state_changes_total", "Times it went down, up", "proxy", "state")
-    for address, endpoint_stats, is_up, connections in proxies:
+def families(
+    endpoints: Iterable[tuple[str, EndpointStats, bool, int]],
+    prefix: str = "sfss_proxy",
+    label: str = "proxy",
+) -> list[Family]:
+    """The metrics of servers: of each its address, its stats, whether it is up, its connections.
+
+    *prefix* of their names; *label* with the address.
+    """
+    up = gauge(f"{prefix}_up", "1 if any worker can use it", label, join="max")
+    open_ones = gauge(f"{prefix}_connections", "Open connections", label)
+    took = seconds(f"{prefix}_duration_seconds", "Time from command to reply", label, "operation")
+    failures = counter(f"{prefix}_failures_total", "Failed operations", label, "kind")
+    changes = counter(f"{prefix}_state_changes_total", "Times it went down, up", label, "state")
+    for address, endpoint_stats, is_up, connections in endpoints:
         up.add((address,), int(is_up))
         open_ones.add((address,), connections)
         for operation, latencies in endpoint_stats.latencies.items():

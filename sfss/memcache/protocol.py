@@ -1,8 +1,9 @@
 """The memcache text protocol without any I/O: commands to bytes, bytes to replies.
 
-Only get (of one key), set and delete are spoken: with version and stats they are the
-commands that every store of the Beansdb family answers alike (stores.md). Source of the
-formats: memcached's doc/protocol.txt, "Storage commands" and "Retrieval command".
+To a proxy only get (of one key), set and delete are spoken: with version and stats they are the
+commands that every store of the Beansdb family answers alike (stores.md). To a Beansdb node also
+stats, and set with flags and a version. Source of the formats: memcached's doc/protocol.txt,
+"Storage commands", "Retrieval command" and "General-purpose statistics".
 
 The rules kept here:
 
@@ -27,6 +28,9 @@ _FIRST_BYTES = 4 * 1024 * 1024
 _CRLF = b"\r\n"
 _VALUE_END = b"\r\nEND\r\n"
 _VALUE_END_SIZE = len(_VALUE_END)
+_END = b"END"
+#: No server has so many figures.
+_MOST_FIGURES = 1000
 
 
 class ProtocolError(ProxyDown):
@@ -40,10 +44,17 @@ class Value(NamedTuple):
 
     key: bytes
     content: bytearray
+    flags: int = 0  #: as they were set, 32 bits
 
 
-#: A value, or any other reply as its line without the line break.
-Reply = Value | bytes
+class Figures(NamedTuple):
+    """The reply to ``stats``."""
+
+    lines: list[bytes]  #: each ``NAME VALUE``
+
+
+#: A value, figures, or any other reply as its line without the line break.
+Reply = Value | Figures | bytes
 
 
 def get_command(key: bytes) -> bytes:
@@ -56,6 +67,11 @@ def set_command(key: bytes, size: int) -> bytes:
     The flags are 0: the Beansdb family gives some of their bits a meaning. So is the expiry.
     """
     return b"set %b 0 0 %d\r\n" % (key, size)
+
+
+def versioned_set_command(key: bytes, flags: int, version: int, size: int) -> bytes:
+    """The same to a Beansdb node, which takes the expiry as the version (beansdb.md, 1)."""
+    return b"set %b %d %d %d\r\n" % (key, flags, version, size)
 
 
 def delete_command(key: bytes) -> bytes:
@@ -73,6 +89,8 @@ class ReplyParser:
         self._buffer = bytearray(BUFFER_BYTES)
         self._kept = 0  # bytes at its beginning: the first of a line, or of a value's end
         self._key = b""
+        self._flags = 0
+        self._figures: list[bytes] = []
         self._value = bytearray()  # the one under way
         self._value_size = 0
         self._value_filled = 0
@@ -108,7 +126,7 @@ class ReplyParser:
                 if not _ends_value(buffer, position, end):
                     break
                 position += _VALUE_END_SIZE
-                replies.append(Value(self._key, self._value))
+                replies.append(Value(self._key, self._value, self._flags))
                 self._value = bytearray()
                 self._value_size = self._value_filled = 0
                 self._has_value = False
@@ -121,19 +139,31 @@ class ReplyParser:
             line = bytes(buffer[position:line_end])
             position = line_end + 2
             if not line.startswith(b"VALUE "):
-                replies.append(line)
+                if line.startswith(b"STAT "):
+                    self._figures.append(line[5:])
+                    if len(self._figures) > _MOST_FIGURES:
+                        raise ProtocolError("stats without an end")
+                elif self._figures:
+                    if line != _END:
+                        raise ProtocolError("stats do not end where they should")
+                    replies.append(Figures(self._figures))
+                    self._figures = []
+                else:
+                    replies.append(line)
                 continue
-            key, length = _value_line(line)
+            if self._figures:
+                raise ProtocolError("stats do not end where they should")
+            key, flags, length = _value_line(line)
             value_end = position + length
             if value_end + _VALUE_END_SIZE <= end and buffer.startswith(_VALUE_END, value_end):
-                replies.append(Value(key, buffer[position:value_end]))
+                replies.append(Value(key, buffer[position:value_end], flags))
                 position = value_end + _VALUE_END_SIZE
                 continue
             # What a proxy announces is not believed before it comes: a large one gets its room bit by bit.
             here = min(value_end, end) - position
             self._value = bytearray(min(length, max(_FIRST_BYTES, here)))
             self._value[:here] = memoryview(buffer)[position : position + here]
-            self._key, self._has_value = key, True
+            self._key, self._flags, self._has_value = key, flags, True
             self._value_size, self._value_filled = length, here
             position += here
         self._kept = end - position
@@ -151,11 +181,13 @@ def _ends_value(buffer: bytearray, position: int, end: int) -> bool:
     raise ProtocolError("a value does not end where its size says")
 
 
-def _value_line(line: bytes) -> tuple[bytes, int]:
-    """``VALUE <key> <flags> <bytes>`` to the key and the number of bytes."""
+def _value_line(line: bytes) -> tuple[bytes, int, int]:
+    """``VALUE <key> <flags> <bytes>`` to the key, the flags and the number of bytes."""
     parts = line.split(b" ")
     if len(parts) != 4 or not parts[1] or not parts[2].isdigit() or not parts[3].isdigit():
         raise ProtocolError("a VALUE line is malformed")
+    if len(parts[2]) > 10:
+        raise ProtocolError("a VALUE line is malformed")
     if len(parts[3]) > 9 or (size := int(parts[3])) > MAX_VALUE_BYTES:
         raise ProtocolError("a value is announced larger than any store keeps")
-    return parts[1], size
+    return parts[1], int(parts[2]), size

@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from sfss.completion import is_waited_for
-from sfss.errors import FileTooLarge, NoStoreAvailable, SfssError, StoreFull, StoreRefused
+from sfss.errors import NoStoreAvailable, SfssError
 from sfss.memcache.endpoint import Endpoint
-from sfss.memcache.errors import DeadlinePassed, OutOfMemory, ProxyError, ProxyRefused, ValueRefused
+from sfss.memcache.errors import DeadlinePassed, ProxyError, ProxyRefused, refused_because
 
 #: How often one request tries one proxy in a row: a lost connection says more about the connection
 #: than about the proxy.
@@ -47,16 +47,8 @@ class Tries:
 
     def verdict(self) -> SfssError:
         """What to tell the client when no proxy did it."""
-        for refusal in self.refusals:
-            if isinstance(refusal, ValueRefused):
-                return FileTooLarge(f"The store takes no file of this size: {refusal}.")
-        for refusal in self.refusals:
-            if isinstance(refusal, OutOfMemory):
-                return StoreFull(f"The store has no room left: {refusal}.")
         if self.refusals:
-            return StoreRefused(
-                f"The store refused: {self.refusals[0]}. A write may have happened all the same."
-            )
+            return refused_because(self.refusals)
         if self.superseded:
             return NoStoreAvailable(
                 "The storage proxy failed, and a newer write of this file has begun: this one was not tried"

@@ -1,0 +1,43 @@
+"""The mark by which a node shows that it has what it has acknowledged.
+
+A node loses at its end what it had not written to its files (beansdb.md, 4), and nothing in its answers tells. So
+each part of a node has a *mark*, a value that names the node, the members of the part, the moment in which the node
+was started, and its process. While the mark tells the truth the node is trusted. It is written when the node has been
+compared with the others and repaired, over the connection by which that was done, so it holds for that process only.
+A mark that was copied from another node tells a lie, and so does one of before a restart.
+"""
+
+import json
+from typing import NamedTuple
+
+#: ``time - uptime`` is of two numbers that were rounded down.
+_ROUNDING = 1
+
+
+class Mark(NamedTuple):
+    node: str
+    members: tuple[str, ...]
+    born: int  #: seconds since the epoch, by the node's clock
+    pid: int
+    epoch: int  #: how often tombstones were purged in this part
+
+    def encode(self) -> bytes:
+        return json.dumps(self._asdict()).encode()
+
+    def is_of(self, born: int, pid: int) -> bool:
+        """Whether the process that was started so wrote it."""
+        return abs(self.born - born) <= _ROUNDING and self.pid == pid
+
+
+def decode(content: bytes | bytearray) -> Mark | None:
+    """None if it is no mark."""
+    try:
+        read = json.loads(content)
+        mark = Mark(**{**read, "members": tuple(read["members"])})
+    except (ValueError, TypeError, KeyError):
+        return None
+    numbers = (mark.born, mark.pid, mark.epoch)
+    texts = (mark.node, *mark.members)
+    if all(type(n) is int for n in numbers) and all(type(t) is str for t in texts):
+        return mark
+    return None

@@ -1,0 +1,239 @@
+"""Repair of a part: what its nodes have is compared, each key is copied to those that lack its newest version, and
+those that were fenced get their mark.
+
+A fenced node may be trusted again when it has been compared with as many trusted nodes as every quorum of writes must
+have met, or else with all members: then nobody can know more. It must have been up for a few seconds (two processes of
+one node then differ in when they were started), and all is done over one connection to each node, so that the mark is
+true for the process that was compared. If that ends, nothing is marked.
+
+One process at a time repairs a node: a *lease*, a key in the node itself, says who, and how far it is. Two would do no
+harm.
+"""
+
+import asyncio
+import json
+import logging
+import secrets
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from sfss.beansdb.connection import NodeConnection
+from sfss.beansdb.copying import PATIENCE, Copied, make_equal
+from sfss.beansdb.hashing import hash_text, key_hash
+from sfss.beansdb.marks import Mark, decode
+from sfss.beansdb.node import FOREIGN, Node
+from sfss.beansdb.part import Replicas
+from sfss.beansdb.route import LEASE, MARK, Part
+from sfss.beansdb.tree import differences, leaves, share
+from sfss.beansdb.versions import Seen, label
+from sfss.memcache.errors import ProxyDown, ProxyError
+
+log = logging.getLogger("sfss.beansdb")
+
+#: A node must have been up for so long before it is marked. Seconds.
+LEAST_UPTIME = 3
+#: A lease that was not renewed for so long is nobody's; how often it is renewed. Seconds, by the node's clock.
+_LEASE, _RENEWAL = 10.0, 2.0
+#: So many keys are copied at once.
+_AT_ONCE = 64
+
+
+class NotNow(Exception):
+    """It cannot be repaired at the moment; the message says why."""
+
+
+class Progress(NamedTuple):
+    """Of a repair, as its lease tells everybody."""
+
+    token: str
+    node: str  #: that is repaired
+    share: float  #: of the part that was compared, 0 to 1
+    keys: int  #: copied so far
+    size: int  #: bytes copied so far
+
+    def encode(self) -> bytes:
+        return json.dumps(self._asdict()).encode()
+
+
+def progress_of(content: bytes | bytearray) -> Progress | None:
+    try:
+        read = json.loads(content)
+        texts, numbers = (str(read["token"]), str(read["node"])), (int(read["keys"]), int(read["size"]))
+        return Progress(*texts, float(read["share"]), *numbers)
+    except (ValueError, TypeError, KeyError):
+        return None
+
+
+class Repair:
+    """Of one part. *wanted*: the nodes that are to be trusted afterwards; none: they are only made equal."""
+
+    def __init__(self, replicas: Replicas, wanted: Sequence[Node]):
+        self._replicas = replicas
+        self._part: Part = replicas.part
+        self._wanted = list(wanted)
+        self._token = secrets.token_hex(8)
+        self._connections: list[NodeConnection] = []
+        self._nodes: list[Node] = []
+        self._renewed = float("-inf")
+        self.copied = Copied()
+        self.share = 0.0
+
+    async def run(self) -> list[Node]:
+        """The nodes that have their mark now.
+
+        :raises NotNow: when too few can be compared, or another process repairs.
+        :raises ProxyError: when a node has failed; what was copied stays.
+        """
+        try:
+            await self._connect()
+            fenced, epochs = await self._choose()
+            await self._lease()
+            await self._compare(fenced, epochs)
+            marked = []
+            for node, connection in fenced:
+                await self._mark(node, connection, max(epochs.values()))
+                marked.append(node)
+            return marked
+        finally:
+            for connection in self._connections:
+                connection.close()
+
+    async def _connect(self) -> None:
+        """One connection to each member that can be reached."""
+        opened = await asyncio.gather(
+            *(node.open_another() for node in self._replicas.nodes), return_exceptions=True
+        )
+        for node, connection in zip(self._replicas.nodes, opened):
+            if isinstance(connection, NodeConnection):
+                self._nodes.append(node)
+                self._connections.append(connection)
+            elif not isinstance(connection, ProxyError):
+                raise connection
+
+    async def _choose(self) -> tuple[list[tuple[Node, NodeConnection]], dict[str, int]]:
+        """Which are to be marked; and the epoch of each node's data."""
+        fenced: list[tuple[Node, NodeConnection]] = []
+        epochs = {}
+        trusted = 0
+        for node, connection in zip(self._nodes, self._connections):
+            if node.states[self._part.number] == FOREIGN:
+                raise NotNow(f"{node.name} belongs to other members than ours")
+            mark = await self._own_mark(node, connection)
+            epochs[node.name] = mark.epoch if mark is not None else -1
+            if connection.trusted[self._part.number]:
+                trusted += 1
+            elif node in self._wanted:
+                figures = await connection.figures(self._soon())
+                if int(figures["uptime"]) < LEAST_UPTIME:
+                    raise NotNow(f"{node.name} has just been started")
+                fenced.append((node, connection))
+        members, quorum = len(self._replicas.nodes), self._replicas.quorum
+        if self._wanted and trusted < members - quorum + 1 and len(self._nodes) < members:
+            missing = [node.name for node in self._replicas.nodes if node not in self._nodes]
+            raise NotNow(
+                f"only {trusted} nodes are trusted, and {', '.join(missing)} cannot be reached: nobody can know what"
+                " was acknowledged"
+            )
+        if len(self._nodes) < 2 < members:
+            raise NotNow("only one node can be reached")
+        return fenced, epochs
+
+    async def _own_mark(self, node: Node, connection: NodeConnection) -> Mark | None:
+        value = await connection.fetch(self._part.reserved_key(MARK), self._soon())
+        mark = None if value is None else decode(value.content)
+        return (
+            mark
+            if mark is not None and mark.node == node.name and mark.members == self._part.members
+            else None
+        )
+
+    async def _compare(self, fenced: list[tuple[Node, NodeConnection]], epochs: dict[str, int]) -> None:
+        ours = self._part.private_hashes()
+        old = self._from_before_a_purge(epochs)
+        async for leaf in leaves(self._connections, self._part.prefix):
+            different = differences(leaf)
+            work = [(hashed, seen) for hashed, seen in different.items() if hashed not in ours]
+            for start in range(0, len(work), _AT_ONCE):
+                await asyncio.gather(
+                    *(self._make_equal(hashed, seen, old) for hashed, seen in work[start : start + _AT_ONCE])
+                )
+                await self._renew()
+            self.share = share(leaf.prefix, self._part.prefix)
+            await self._renew()
+        self.share = 1.0
+
+    def _from_before_a_purge(self, epochs: dict[str, int]) -> set[int]:
+        """The nodes, by number, that may have files whose tombstones the others have purged."""
+        newest = max(epochs.values())
+        return {
+            number for number, node in enumerate(self._nodes) if newest > 0 and epochs[node.name] < newest
+        }
+
+    async def _make_equal(self, hashed: bytes, seen: list[Seen], old: set[int]) -> None:
+        if old and all(each.version == 0 for number, each in enumerate(seen) if number not in old):
+            # Nobody else knows of it: it was deleted, and the tombstone purged. It goes, and comes back to nobody.
+            for number in old:
+                await self._drop(hashed, self._connections[number])
+            return
+        await make_equal(hashed, self._connections, seen, self.copied)
+
+    async def _drop(self, hashed: bytes, connection: NodeConnection) -> None:
+        record = await connection.record(hashed, self._soon())
+        if record is not None and record.version > 0:
+            await connection.delete(record.key, self._soon())
+
+    async def _mark(self, node: Node, connection: NodeConnection, epoch: int) -> None:
+        """Over the connection by which it was compared."""
+        mark = Mark(node.name, self._part.members, connection.born, connection.pid, max(epoch, 0))
+        if not await _keep(connection, self._part.reserved_key(MARK), mark.encode()):
+            raise ProxyDown(f"{node.name} does not keep its mark: it does not serve this bucket")
+
+    # The lease, in the first of those that are repaired (or, if there is none, in the first node).
+
+    def _leased(self) -> NodeConnection:
+        for node, connection in zip(self._nodes, self._connections):
+            if node in self._wanted:
+                return connection
+        return self._connections[0]
+
+    async def _lease(self) -> None:
+        connection = self._leased()
+        key = self._part.reserved_key(LEASE)
+        soon = self._soon()
+        figures, found, value = await asyncio.gather(
+            connection.figures(soon), connection.meta(key, soon), connection.fetch(key, soon)
+        )
+        if found is not None and value is not None and value.content:
+            progress = progress_of(value.content)
+            idle = int(figures["time"]) - int(found.split()[4])
+            if progress is not None and progress.token != self._token and 0 <= idle < _LEASE:
+                raise NotNow("another process repairs it")
+        await self._renew()
+
+    async def _renew(self) -> None:
+        now = asyncio.get_running_loop().time()
+        if now - self._renewed < _RENEWAL:
+            return
+        self._renewed = now
+        if not await _keep(self._leased(), self._part.reserved_key(LEASE), self.progress().encode()):
+            raise NotNow("another process repairs it")
+
+    def progress(self) -> Progress:
+        names = ", ".join(node.name for node in self._wanted) or "all"
+        return Progress(self._token, names, round(self.share, 4), self.copied.keys, self.copied.bytes)
+
+    def _soon(self) -> float:
+        return asyncio.get_running_loop().time() + PATIENCE
+
+
+async def _keep(connection: NodeConnection, key: bytes, value: bytes) -> bool:
+    """Set a value of our own in one node, in place of what is there; whether it is there then."""
+    deadline = asyncio.get_running_loop().time() + PATIENCE
+    hashed = hash_text(key_hash(key))
+    seen: Seen = await connection.look(hashed, deadline)
+    version = seen.age + 1
+    kept, found = await asyncio.gather(
+        connection.store(key, hashed, label(version, False), version, value, deadline),
+        connection.fetch(key, deadline),
+    )
+    return kept.version == version and found is not None and bytes(found.content) == value

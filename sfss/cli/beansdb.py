@@ -1,0 +1,53 @@
+"""A cluster of Beansdb nodes, as the settings describe it."""
+
+import asyncio
+import time
+from pathlib import Path
+
+from sfss.beansdb.checks import check
+from sfss.beansdb.cluster import Cluster
+from sfss.beansdb.route import Route, RouteError, read_route, route_of
+from sfss.config.gateway import Settings, split_address
+from sfss.errors import SettingsError
+from sfss.memcache.endpoint import Limits
+from sfss.stores.beansdb import BeansdbStore
+
+
+def route(settings: Settings) -> Route:
+    """:raises SettingsError: if it cannot be read, or gives a bucket too few nodes."""
+    try:
+        if settings.beansdb_route:
+            found = read_route(Path(settings.beansdb_route).read_text("utf-8"))
+        else:
+            found = route_of(settings.beansdb)
+        found.check(settings.beansdb_copies, settings.beansdb_quorum)
+    except OSError as error:
+        raise SettingsError(f"beansdb_route: {settings.beansdb_route}: {error.strerror}") from None
+    except (RouteError, UnicodeDecodeError) as error:
+        source = settings.beansdb_route or "beansdb"
+        raise SettingsError(f"{source}: {error}") from None
+    return found
+
+
+def limits(settings: Settings) -> Limits:
+    return Limits(settings.connections, settings.connect_timeout, settings.operation_timeout)
+
+
+def make_store(settings: Settings) -> BeansdbStore:
+    """Not yet started."""
+    nodes = route(settings)
+    addresses = {address: split_address(address) for address in nodes.addresses}
+    cluster = Cluster(
+        nodes,
+        addresses,
+        limits=limits(settings),
+        request_timeout=settings.request_timeout,
+        quorum=settings.beansdb_quorum,
+    )
+    return BeansdbStore(
+        cluster,
+        addresses,
+        stats_timeout=settings.operation_timeout,
+        hedge_share=settings.hedge_share,
+        check=lambda: asyncio.run(check(nodes, addresses, limits(settings), time.time)),
+    )

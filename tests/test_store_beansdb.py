@@ -1,0 +1,299 @@
+"""Real gobeansdb nodes without a proxy: the contract, and what a node's faults do to it."""
+
+import asyncio
+import shutil
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator
+
+import aiomcache
+import pytest
+
+from sfss.beansdb.checks import check
+from sfss.beansdb.cluster import Cluster
+from sfss.beansdb.route import Route, read_route, route_of
+from sfss.errors import NoStoreAvailable, NotFound, StoreUnusable
+from sfss.memcache.endpoint import Limits
+from sfss.memcache.keys import memcache_key
+from sfss.stores.beansdb import BeansdbStore
+from tests import programs
+from tests.conftest import need
+from tests.contract import StoreContract
+
+LIMITS = Limits(connections=3, connect_timeout=1.0, operation_timeout=3.0)
+
+
+def store_over(route: Route, **options) -> BeansdbStore:
+    addresses = {address: ("127.0.0.1", int(address.split(":")[1])) for address in route.addresses}
+    cluster = Cluster(route, addresses, limits=LIMITS, request_timeout=8.0, **options)
+    return BeansdbStore(cluster, addresses, stats_timeout=2.0)
+
+
+async def trusted(store: BeansdbStore, seconds: float = 20.0) -> None:
+    """Wait until all nodes are trusted, and there is a writer id."""
+    deadline = time.monotonic() + seconds
+    cluster = store._cluster
+    while not (
+        all(cluster.is_trusted(node) for node in cluster.nodes)
+        and all(part.units.writer >= 0 for part in cluster.parts)
+    ):
+        assert time.monotonic() < deadline, [(node.name, node.state) for node in cluster.nodes]
+        await asyncio.sleep(0.02)
+
+
+def plain_route(ports: list[int]) -> Route:
+    return route_of(tuple(f"127.0.0.1:{port}" for port in ports))
+
+
+class TestBeansdbStore(StoreContract):
+    @pytest.fixture(params=["a list of nodes", "a route of 16 buckets"])
+    async def store(self, request, beansdb_nodes) -> AsyncIterator[BeansdbStore]:
+        if request.param == "a list of nodes":
+            route = plain_route(beansdb_nodes)
+        else:
+            route = read_route(programs.routes(beansdb_nodes, 1))
+        store = store_over(route)
+        await store.start()
+        await trusted(store)
+        yield store
+        await store.close()
+
+
+class Nodes:
+    """Three real nodes of its own, that can be killed and started."""
+
+    def __init__(self, folder, routes: str = "", count: int = 3):
+        self.folder = folder
+        self.ports = [programs.free_port() for _ in range(count)]
+        self.routes = routes or programs.routes(self.ports, programs.free_port())
+        self.running = [self._start(port) for port in self.ports]
+
+    def _start(self, port: int) -> programs.Program:
+        return programs.start_gobeansdb(self.folder, port, self.routes)
+
+    def kill(self, number: int) -> None:
+        self.running[number].kill()
+
+    def start(self, number: int, *, empty: bool = False) -> None:
+        if empty:
+            shutil.rmtree(programs.gobeansdb_home(self.folder, self.ports[number]) / "data")
+        self.running[number] = self._start(self.ports[number])
+
+    def stop(self) -> None:
+        for node in self.running:
+            node.kill()
+
+    def client(self, number: int) -> aiomcache.Client:
+        return aiomcache.Client("127.0.0.1", self.ports[number])
+
+
+@pytest.fixture
+def nodes(tmp_path) -> Iterator[Nodes]:
+    need("gobeansdb")
+    nodes = Nodes(tmp_path)
+    yield nodes
+    nodes.stop()
+
+
+@pytest.fixture
+async def store(nodes) -> AsyncIterator[BeansdbStore]:
+    store = store_over(plain_route(nodes.ports))
+    await store.start()
+    await trusted(store)
+    yield store
+    await store.close()
+
+
+async def test_a_killed_node_is_fenced_and_repaired_and_nothing_fails(nodes, store):
+    contents = {f"a/{n}": b"%d" % n * 300 for n in range(200)}
+    for path, content in contents.items():
+        await store.put(path, content)
+    nodes.kill(0)
+    for n in range(100):
+        await store.put(f"a/{n}", b"newer")
+        assert (await store.get(f"a/{n + 100}")).content == contents[f"a/{n + 100}"]
+    await store.delete("a/199")
+    nodes.start(0)
+    await trusted(store)
+    # What it has lost and what it has missed is there, and what was deleted is not.
+    for other in (1, 2):
+        nodes.kill(other)
+        nodes.start(other)
+        await trusted(store)
+    for n in range(199):
+        assert (await store.get(f"a/{n}")).content == (b"newer" if n < 100 else contents[f"a/{n}"])
+    with pytest.raises(NotFound):
+        await store.get("a/199")
+
+
+async def test_a_node_with_an_empty_disk_gets_everything(nodes, store):
+    for n in range(300):
+        await store.put(f"b/{n}", b"%d" % n * 2000)
+    nodes.kill(1)
+    nodes.start(1, empty=True)
+    await trusted(store)
+    client = nodes.client(1)
+    for n in range(300):
+        assert await client.get(memcache_key(f"b/{n}")) == b"%d" % n * 2000
+    await client.close()
+
+
+async def test_one_fenced_and_one_away_is_504_and_never_404(nodes, store):
+    await store.put("c", b"here")
+    nodes.kill(0)
+    nodes.kill(1)
+    nodes.start(0)
+    for _ in range(3):
+        for ask in (store.get, store.stat, store.delete):
+            with pytest.raises(NoStoreAvailable, match="fenced.*cannot be reached|cannot be reached.*fenced"):
+                await ask("c")
+        with pytest.raises(NoStoreAvailable, match="Nothing was written|2 of 3"):
+            await store.put("c", b"other")
+        await asyncio.sleep(1.5)
+    with pytest.raises(NoStoreAvailable):
+        await store.ready()
+    nodes.start(1)
+    await trusted(store)
+    assert (await store.get("c")).content == b"here"
+
+
+async def test_files_of_earlier_releases(nodes, store):
+    """Flags 0, small versions, native tombstones."""
+    clients = [nodes.client(number) for number in range(3)]
+    for client in clients:
+        for name in ("old", "overwritten", "deleted", "large"):
+            await client.set(memcache_key(name), b"old " * (5000 if name == "large" else 1))
+        await client.set(memcache_key("gone"), b"x")
+        await client.delete(memcache_key("gone"))
+    assert (await store.get("old")).content == b"old "
+    assert (await store.get("large")).content == b"old " * 5000
+    await store.put("overwritten", b"new")
+    assert (await store.get("overwritten")).content == b"new"
+    await store.delete("deleted")
+    for path in ("deleted", "gone"):
+        with pytest.raises(NotFound):
+            await store.get(path)
+    # Where the copies differ, the newer one wins, and a newer native tombstone is one.
+    await clients[0].set(memcache_key("old"), b"newer")
+    assert (await store.get("old")).content == b"newer"
+    await clients[1].set(memcache_key("differs"), b"1")
+    await clients[1].set(memcache_key("differs"), b"2")
+    await clients[2].set(memcache_key("differs"), b"1")
+    await clients[1].delete(memcache_key("differs"))
+    with pytest.raises(NotFound):
+        await store.get("differs")
+    await store.put("differs", b"again")
+    assert (await store.get("differs")).content == b"again"
+    for client in clients:
+        await client.close()
+
+
+async def test_other_clients_read_what_is_stored(nodes, store):
+    await store.put("photo", b"\x00bytes\r\n")
+    found = []
+    for number in range(3):
+        client = nodes.client(number)
+        found.append(await client.get(memcache_key("photo")))
+        await client.close()
+    assert found.count(b"\x00bytes\r\n") >= 2
+
+
+async def test_one_round_trip_to_read_and_two_to_write(store):
+    def commands() -> int:
+        return sum(
+            latencies.count
+            for node in store._cluster.nodes
+            for name, latencies in node.endpoint_stats.latencies.items()
+            if name in ("get", "look", "set")
+        )
+
+    await store.put("d", b"x" * 10_000)
+    await asyncio.sleep(0.1)
+    before = commands()
+    for _ in range(100):
+        await store.get("d")
+    assert commands() - before == 200  # the value from one node, its version from another
+    before = commands()
+    for _ in range(100):
+        await store.put("d", b"x" * 10_000)
+    await asyncio.sleep(0.1)
+    assert commands() - before == 900  # on each of three: a look, then a set and a look
+    assert store._cluster.counts.settled == 0
+
+
+async def test_a_stopped_node_delays_nobody_for_long(nodes, store):
+    await store.put("e", b"x")
+    nodes.running[0].send(signal.SIGSTOP)
+    began = time.monotonic()
+    for n in range(20):
+        await store.put(f"e/{n}", b"x")
+        assert (await store.get(f"e/{n}")).content == b"x"
+    took = time.monotonic() - began
+    nodes.running[0].send(signal.SIGCONT)
+    assert took < 15  # (20 operation timeouts would be a minute)
+    await trusted(store)
+    assert (await store.get("e")).content == b"x"
+
+
+async def check_of(route: Route, wall=time.time) -> None:
+    addresses = {address: ("127.0.0.1", int(address.split(":")[1])) for address in route.addresses}
+    await check(route, addresses, LIMITS, wall)
+
+
+async def test_the_start_refuses_what_cannot_work(nodes, memcached, tmp_path):
+    await check_of(plain_route(nodes.ports))
+    with pytest.raises(StoreUnusable, match="no gobeansdb"):
+        await check_of(plain_route([*nodes.ports[:2], memcached]))
+    with pytest.raises(StoreUnusable, match="clock of this machine is .* ahead"):
+        await check_of(plain_route(nodes.ports), lambda: time.time() + 3600)
+    # A node that is not there is no reason not to start.
+    await check_of(plain_route([*nodes.ports[:2], programs.free_port()]))
+    # One that does not serve a bucket says STORED all the same.
+    half = Nodes(
+        tmp_path / "half", 'numbucket: 16\nmain:\n- addr: 127.0.0.1:1\n  buckets: ["0"]\nbackup: []\n', 1
+    )
+    with pytest.raises(StoreUnusable, match="does not keep all keys"):
+        await check_of(plain_route(half.ports))
+    half.stop()
+
+
+async def test_other_members_are_refused(nodes, store):
+    await store.put("f", b"x")
+    with pytest.raises(StoreUnusable, match="belongs to other members"):
+        await check_of(plain_route(nodes.ports[:2]))
+    other = store_over(plain_route(nodes.ports[:2]))
+    await other.start()
+    with pytest.raises(NoStoreAvailable, match="other members"):
+        await other.get("f")
+    with pytest.raises(NoStoreAvailable, match="other members"):
+        await other.put("f", b"y")
+    await other.close()
+    assert (await store.get("f")).content == b"x"
+
+
+async def test_two_gateways_and_a_successor(nodes, store):
+    other = store_over(plain_route(nodes.ports))
+    await other.start()
+    await trusted(other)
+    writers = {each._cluster.parts[0].units.writer for each in (store, other)}
+    assert len(writers) == 2
+    for n in range(50):
+        await store.put("g", b"%d" % n)
+        assert (await other.get("g")).content == b"%d" % n
+        await other.put("g", b"other %d" % n)
+        assert (await store.get("g")).content == b"other %d" % n
+    both = [each.put("h", b"%d" % n) for n in range(100) for each in (store, other)]
+    await asyncio.gather(*both)
+    assert (await store.get("h")).content == (await other.get("h")).content
+    await other.close()
+    assert (await store.get("g")).content == b"other 49"
+
+
+async def test_a_file_that_looks_like_commands_is_a_file(nodes, store):
+    """Over body_max a node reads the body as commands."""
+    await store.put("victim", b"x")
+    key = memcache_key("victim").decode()
+    body = f"\r\ndelete {key}\r\n".encode() * 60_000
+    await store.put("i", body[: 2 * 1024 * 1024])
+    assert (await store.get("i")).content == body[: 2 * 1024 * 1024]
+    assert (await store.get("victim")).content == b"x"
