@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import kinds, nodes, references, scale, seaweedfs, wrk
+from bench import beansdb, kinds, nodes, references, scale, seaweedfs, wrk
 from sfss.memcache.keys import memcache_key
 from tests.http import RawClient, ask, request
 from tests.programs import Program, Sfss, find, free_port, start_memcached
@@ -47,6 +47,7 @@ def main() -> None:
             "stop",
             "nodes",
             "heal",
+            "beansdb",
             "million",
             "seaweedfs",
         ],
@@ -94,6 +95,8 @@ def main() -> None:
             nodes.throughput(folder, options)
         if options.only in (None, "heal"):
             asyncio.run(nodes.heal(folder))
+        if options.only in (None, "beansdb"):
+            beansdb.beside(folder, options)
         if options.only == "seaweedfs":
             seaweedfs.beside(folder, options)
         if options.only == "million":

@@ -14,12 +14,14 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=1_000_000, help="at least (default: 1000000)")
     parser.add_argument("--faults", type=int, default=100, help="at least (default: 100)")
     parser.add_argument("--seed", type=int, default=1, help="of the order of the faults (default: 1)")
-    parser.add_argument("--scene", choices=["proxies", "embedded"], help="only this one")
+    parser.add_argument("--scene", choices=["proxies", "beansdb", "embedded"], help="only this one")
     options = parser.parse_args()
     wanted = []
-    if options.scene != "embedded":
+    if options.scene in (None, "proxies"):
         wanted.append(scenes.over_beansdb if find("gobeansproxy") else scenes.over_twemproxies)
-    if options.scene != "proxies":
+    if options.scene in (None, "beansdb"):
+        wanted.append(scenes.over_nodes)
+    if options.scene in (None, "embedded"):
         wanted.append(scenes.embedded)
     wrong = 0
     try:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 
 from tests.faults.history import File, History, content_of
@@ -12,15 +13,15 @@ PATIENCE = 40.0
 
 
 class Load:
-    """*clients* that put, get and delete, each with files of its own that all may read."""
+    """*clients* that put, get and delete, each with files of its own that all may read; each asks one of *ports*."""
 
-    def __init__(self, port: int, history: History, clients: int = 24, files: int = 40):
+    def __init__(self, ports: Sequence[int], history: History, clients: int = 24, files: int = 40):
         self.history = history
         #: Requests that were no success: when they began and ended (time.monotonic()), what came.
         self.failures: list[tuple[float, float, str]] = []
         self.longest_silence = 0.0  # seconds without any success
         self._last_success = time.monotonic()
-        self._port = port
+        self._ports = ports
         self._done = asyncio.Event()
         self._own = [[history.file(f"client-{n}/file-{m}") for m in range(files)] for n in range(clients)]
         self._all = [file for own in self._own for file in own]
@@ -35,7 +36,7 @@ class Load:
 
     async def _client(self, number: int) -> None:
         generator = random.Random(number)
-        connection = Connection(self._port)
+        connection = Connection(self._ports[number % len(self._ports)])
         while not self._done.is_set():
             choice = generator.random()
             if choice < 0.6:
@@ -101,8 +102,9 @@ class Load:
 
     async def read_all_back(self) -> None:
         """Read each file once more: now it must be what was acknowledged last, or tried since."""
-        connection = Connection(self._port)
-        for file in self._all:
+        connections = [Connection(port) for port in self._ports]
+        for number, file in enumerate(self._all):
+            connection = connections[number % len(connections)]
             for _ in range(100):
                 acknowledged = file.acknowledged
                 status, body = await self._ask(connection, "GET", file)
@@ -111,7 +113,8 @@ class Load:
                     break
             else:
                 self.history.say(f"{file.path}: cannot be read back: {status}")
-        connection.close()
+        for connection in connections:
+            connection.close()
 
 
 class Connection:

@@ -3,6 +3,8 @@
 import asyncio
 import os
 import random
+import re
+import shutil
 import signal
 import tempfile
 import time
@@ -18,6 +20,7 @@ from tests.conftest import until
 from tests.faults.history import History
 from tests.faults.load import Load
 from tests.faults.relay import Relay
+from tests.http import ask, request
 from tests.programs import Program, Sfss
 
 #: After all is well again a request may still fail for so long: tests of proxies have pauses. Seconds.
@@ -39,6 +42,8 @@ class Scene:
     stops: frozenset[str] = frozenset()
     #: What else may be answered during which fault.
     allowed: dict[str, frozenset[str]] = field(default_factory=dict)
+    #: Ports of other servers over the same stores.
+    other_ports: tuple[int, ...] = ()
 
 
 @dataclass
@@ -68,7 +73,7 @@ async def play(scene: Scene, *, requests: int, faults: int, seed: int, quiet: fl
     generator = random.Random(seed)
     report = Report(History())
     periods: list[tuple[float, float, str]] = []
-    async with Load(scene.server.port, report.history) as load:
+    async with Load((scene.server.port, *scene.other_ports), report.history) as load:
         await asyncio.sleep(quiet)
         waiting: list[str] = []
         while report.faults < faults or report.history.requests < requests:
@@ -178,6 +183,87 @@ async def over_beansdb() -> AsyncIterator[Scene]:
 
 
 @asynccontextmanager
+async def over_nodes() -> AsyncIterator[Scene]:
+    """Two gateways with two workers each over three gobeansdb nodes, without a proxy; one node behind a relay."""
+    with tempfile.TemporaryDirectory(prefix="sfss-faults-") as folder:
+        ports = [programs.free_port() for _ in range(3)]
+        routes = programs.routes(ports, programs.free_port())
+
+        def start_node(number: int) -> Program:
+            return programs.start_gobeansdb(Path(folder), ports[number], routes)
+
+        nodes = [start_node(number) for number in range(3)]
+        async with Relay(ports[0]) as relay:
+            flags = [f for port in (relay.port, *ports[1:]) for f in ("--beansdb", f"127.0.0.1:{port}")]
+            flags += ["--workers", "2", "--no-access-log"]
+            gateways = [await asyncio.to_thread(Sfss, *flags) for _ in range(2)]
+
+            async def all_trusted() -> None:
+                """Until every gateway trusts every node again."""
+                await asyncio.sleep(0.5)
+                for gateway in gateways:
+                    await until(lambda port=gateway.port: _trusted_nodes(port) == 3, 60)
+
+            async def end_a_node(end: Callable[[Program], object], *, lose_disk: bool = False) -> None:
+                number = random.randrange(3)
+                await asyncio.to_thread(end, nodes[number])
+                await asyncio.sleep(random.uniform(0, 2))
+                if lose_disk:
+                    shutil.rmtree(programs.gobeansdb_home(Path(folder), ports[number]) / "data")
+                nodes[number] = await asyncio.to_thread(start_node, number)
+                await all_trusted()
+
+            async def stop_a_node() -> None:
+                node = random.choice(nodes)
+                node.send(signal.SIGSTOP)
+                await asyncio.sleep(random.uniform(0.5, 6.0))
+                node.send(signal.SIGCONT)
+
+            async def kill_a_gateway() -> None:
+                number = random.randrange(2)
+                port = gateways[number].port
+                gateways[number].kill()
+                gateways[number] = await asyncio.to_thread(Sfss, "--port", port, *flags)
+
+            async def reload() -> None:
+                gateway = random.choice(gateways)
+                done = gateway.printed().count("settings reloaded")
+                gateway.send(signal.SIGHUP)
+                await until(lambda: gateway.printed().count("settings reloaded") > done, 20)
+
+            async def kill_a_worker() -> None:
+                await _kill_a_worker(random.choice(gateways))
+
+            await all_trusted()
+            yield Scene(
+                gateways[0],
+                {
+                    "kill -9 a node": partial(end_a_node, Program.kill),
+                    "SIGTERM a node": partial(end_a_node, Program.stop),
+                    "lose a disk": partial(end_a_node, Program.kill, lose_disk=True),
+                    "SIGSTOP a node": stop_a_node,
+                    "kill -9 a worker": kill_a_worker,
+                    "kill -9 a gateway": kill_a_gateway,
+                    "SIGHUP": reload,
+                }
+                | _on_the_wire(relay),
+                allowed=dict.fromkeys(("kill -9 a worker", "kill -9 a gateway"), WORKER_LOST | {"504"}),
+                other_ports=(gateways[1].port,),
+            )
+            _end(*gateways)
+        _end(*nodes)
+
+
+def _trusted_nodes(port: int) -> int:
+    """How many nodes a gateway trusts; -1: it does not say."""
+    try:
+        figures = ask(port, request("GET", "/metrics")).body.decode()
+    except OSError:
+        return -1
+    return len(re.findall(r"(?m)^sfss_beansdb_node_trusted\{[^}]*\} 1", figures))
+
+
+@asynccontextmanager
 async def _over(
     proxies: list[Program], ports: list[int], start: Callable[[int], Program]
 ) -> AsyncIterator[tuple[Sfss, dict[str, Callable[[], Awaitable[None]]]]]:
@@ -198,14 +284,6 @@ async def _over(
             await asyncio.sleep(random.uniform(0.5, 3.0))
             proxy.send(signal.SIGCONT)
 
-        def on_the_wire(fault: Callable[[], None], seconds: float):
-            async def wire() -> None:
-                fault()
-                await asyncio.sleep(seconds)
-                relay.heal()
-
-            return wire
-
         yield (
             server,
             {
@@ -213,14 +291,28 @@ async def _over(
                 "SIGSTOP a proxy": stop_a_proxy,
                 "kill -9 all proxies": kill_all_proxies,
                 "kill -9 a worker": partial(_kill_a_worker, server),
-                "cut the wire": on_the_wire(relay.cut, 1.0),
-                "delay the wire": on_the_wire(lambda: relay.delay(0.2), 2.0),
-                "throttle the wire": on_the_wire(lambda: relay.throttle(50_000), 2.0),
-                "garble the wire": on_the_wire(lambda: relay.garble(0.05), 2.0),
-                "swallow on the wire": on_the_wire(relay.swallow, 2.0),
-            },
+            }
+            | _on_the_wire(relay),
         )
         _end(server)
+
+
+def _on_the_wire(relay: Relay) -> dict[str, Callable[[], Awaitable[None]]]:
+    def during(fault: Callable[[], None], seconds: float) -> Callable[[], Awaitable[None]]:
+        async def wire() -> None:
+            fault()
+            await asyncio.sleep(seconds)
+            relay.heal()
+
+        return wire
+
+    return {
+        "cut the wire": during(relay.cut, 1.0),
+        "delay the wire": during(lambda: relay.delay(0.2), 2.0),
+        "throttle the wire": during(lambda: relay.throttle(50_000), 2.0),
+        "garble the wire": during(lambda: relay.garble(0.05), 2.0),
+        "swallow on the wire": during(relay.swallow, 2.0),
+    }
 
 
 def _proxied(server: Sfss, faults: dict[str, Callable[[], Awaitable[None]]]) -> Scene:

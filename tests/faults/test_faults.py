@@ -10,7 +10,7 @@ from tests.programs import can_mount
 SHORT = {"requests": 10_000, "seed": 7, "quiet": 0.3}
 
 
-@pytest.mark.parametrize("kind", ["twemproxy", "gobeansproxy", "embedded"])
+@pytest.mark.parametrize("kind", ["twemproxy", "gobeansproxy", "gobeansdb", "embedded"])
 async def test_what_was_acknowledged_stays_and_no_read_lies(kind, tmp_path):
     if kind == "embedded":
         if not can_mount(tmp_path):
@@ -19,6 +19,9 @@ async def test_what_was_acknowledged_stays_and_no_read_lies(kind, tmp_path):
     elif kind == "twemproxy":
         need("memcached", "nutcracker")
         scene = scenes.over_twemproxies
+    elif kind == "gobeansdb":
+        need("gobeansdb")
+        scene = scenes.over_nodes
     else:
         need("gobeansdb", "gobeansproxy")
         scene = scenes.over_beansdb
