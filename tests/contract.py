@@ -7,7 +7,7 @@ import pytest
 
 from sfss.errors import NotFound, PreconditionFailed
 from sfss.models import FileInfo, Precondition, etag_of
-from sfss.stores.base import AnswersAtOnce, Store
+from sfss.stores.base import AnswersAtOnce, Lists, Store
 
 LIMIT = 2 * 1024 * 1024
 #: Contents that a careless protocol or database would change.
@@ -197,6 +197,46 @@ class StoreContract:
             else:
                 with pytest.raises(error):
                     await completion.future
+
+    async def test_listings(self, store: Store):
+        if not isinstance(store, Lists):
+            return  # it is free not to
+        folder = f"list-{random.random()}"
+        paths = {f"{folder}/{n:02}" for n in range(25)} | {
+            f"{folder}/07/inner",
+            f"{folder}/07.x",
+            f"{folder}/ü/名",
+        }
+        long = f"{folder}/" + "x" * 300  # some stores do not have its path
+        paths -= {f"{folder}/07"}
+        for path in [*paths, long]:
+            await store.put(path, path.encode())
+        await store.put(f"{folder}/gone", b"x")
+        await store.delete(f"{folder}/gone")
+        for prefix, limit in [
+            (f"{folder}/", 1000),
+            (f"{folder}/", 4),
+            (f"{folder}/07", 1),
+            (f"{folder}/", 1),
+        ]:
+            found, cursor, rounds = [], "", 0
+            while cursor is not None:
+                listing = await store.list_files(prefix, cursor, limit)
+                assert len(listing.files) <= limit
+                assert listing.cursor is None or listing.cursor != cursor
+                found += listing.files
+                cursor = listing.cursor
+                rounds += 1
+                assert rounds < 5000
+            wanted = sorted(path for path in [*paths, long] if path.startswith(prefix))
+            names = [file.path for file in found]
+            assert sorted(names) in (wanted, [path for path in wanted if path != long])
+            if store.is_ordered:
+                assert names == wanted
+            for file in found:
+                assert file.size in (None, len(file.path.encode()))
+                assert file.etag in (None, etag_of(file.path.encode()))
+        assert (await store.list_files("no such prefix/")).files == []
 
     async def test_it_is_ready(self, store: Store):
         await store.ready()

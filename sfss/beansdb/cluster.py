@@ -61,6 +61,15 @@ class Cluster:
 
     async def start(self) -> None:
         """Try each node once, and begin what goes on in the background."""
+        await self.connect()
+        for node in self.nodes:
+            node.watch()
+        for maintenance, register in zip(self.maintenance, self.registers):
+            self._go_on(maintenance.run())
+            self._go_on(register.keep())
+
+    async def connect(self) -> None:
+        """Try each node once, and do no more: nothing is repaired, and nothing can be written."""
         self._loop = loop = asyncio.get_running_loop()
         nodes = {node.name: node for node in self.nodes}
         for part in self.route.parts:
@@ -74,11 +83,10 @@ class Cluster:
             )
             self.registers.append(register)
         await asyncio.gather(*(node.probe() for node in self.nodes))
-        for node in self.nodes:
-            node.watch()
-        for maintenance, register in zip(self.maintenance, self.registers):
-            self._go_on(maintenance.run())
-            self._go_on(register.keep())
+
+    def soon(self, seconds: float) -> float:
+        """The deadline that is so far away, on the loop's clock."""
+        return self._loop.time() + seconds
 
     async def close(self) -> None:
         releases = (register.release() for register in self.registers)

@@ -91,7 +91,7 @@ class NodeConnection(Connection):
         self.send("set", refused, read_set, key, deadline, weight, command, value, b"\r\n")
         return self.look(hashed, deadline, completion)
 
-    def list(self, prefix: bytes, deadline: float) -> Any:
+    def list_tree(self, prefix: bytes, deadline: float) -> Any:
         """The hash tree's bytes under *prefix*, hex digits: see :mod:`sfss.beansdb.tree`."""
         key = b"@" + prefix
         return self.send("list", None, _read_list, key, deadline, 1, get_command(key))

@@ -49,7 +49,7 @@ async def leaves(
 
 async def _list(connection: NodeConnection, prefix: bytes, deadline: float) -> bytearray:
     # (A coroutine: one connection that is lost already must not leave the others' answers to nobody.)
-    content: bytearray = await connection.list(prefix, deadline)
+    content: bytearray = await connection.list_tree(prefix, deadline)
     return content
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from sfss.cli import backups, gateway, node, transfers, verify
+from sfss.cli import backups, beansdb, gateway, node, transfers, verify
 from sfss.cli.parser import EXIT_USAGE, Parser, check_flags, make_parser
 from sfss.client import Client
 from sfss.config.gateway import FIELDS
@@ -34,6 +34,8 @@ def main(arguments: list[str] | None = None) -> int:
         _use_utf8()
         arguments = sys.argv[1:]
     parser = make_parser()
+    if arguments[:1] == ["beansdb"]:
+        return _reported(lambda: _look_after_beansdb(vars(parser.parse_args(arguments))))
     if arguments[:1] == ["node"]:
         node = Parser(prog="sfss node", add_help=False)
         check_flags(node, fields_of(NodeSettings), arguments[1:], ("serve", "verify"))
@@ -83,6 +85,12 @@ def _be_a_node(options: dict[str, Any]) -> int:
         options["log_level"] = "debug"
     load_settings = partial(load, options, config=config, kind=NodeSettings)
     return _run(node.serve(load_settings) if what == "serve" else verify.verify(load_settings))
+
+
+def _look_after_beansdb(options: dict[str, Any]) -> int:
+    what, as_json, config = options.pop("what"), options.pop("json"), options.pop("config", None)
+    del options["command"]
+    return _run(beansdb.run(what, partial(load, options, config=config), as_json))
 
 
 def _reported(function: Callable[[], int]) -> int:

@@ -19,6 +19,8 @@ from sfss.signing import METHODS
 
 EXIT_USAGE = 2
 
+#: Those of ``sfss beansdb``, too.
+OF_BEANSDB = ("beansdb", "beansdb_route", "beansdb_quorum", "connect_timeout", "operation_timeout")
 #: The settings of the server as ``--help`` shows them.
 GROUPS = {
     "where it listens": ("host", "port", "workers", "ssl", "sslcert", "sslkey"),
@@ -162,6 +164,7 @@ def make_parser() -> argparse.ArgumentParser:
         help=f"file with the server's key (default: what ${transfers.KEY_VARIABLE} says)",
     )
     _add_node(commands)
+    _add_beansdb(commands)
 
     folder = Parser(add_help=False)
     folder.add_argument(
@@ -213,6 +216,23 @@ def _add_node(commands: Any) -> None:
     own = {"the node": [name for name in fields if name not in common]}
     shared = {title: [n for n in names if n in common] for title, names in GROUPS.items()}
     _add_settings(node, fields, own | {title: names for title, names in shared.items() if names})
+
+
+def _add_beansdb(commands: Any) -> None:
+    command = commands.add_parser(
+        "beansdb",
+        help="look after the Beansdb nodes that files are kept in",
+        description="Look after a cluster of Beansdb nodes, while gateways serve from it or not.",
+    )
+    command.add_argument(
+        "what",
+        choices=("status", "verify", "repair", "ls"),
+        help="status: how each node is; verify: where they differ; repair: make them alike, and trusted; "
+        "ls: the paths of all files, in no order",
+    )
+    command.add_argument("--json", action="store_true", help="status and ls: for programs")
+    _add_config(command)
+    _add_settings(command, FIELDS, {"the nodes": OF_BEANSDB})
 
 
 def _add_config(group: Any) -> None:

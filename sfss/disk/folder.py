@@ -18,6 +18,7 @@ what other users and file systems may have done meanwhile.
 
 import errno
 import fcntl
+import heapq
 import itertools
 import logging
 import os
@@ -123,6 +124,42 @@ class Folder(FolderReading):
         yield from self._walk("", self._root, skipped)
         if self._any_hashed:
             yield from self._walk_hashed(skipped)
+
+    def walk_from(self, after: str) -> Iterator[str]:
+        """The paths of all files that are greater than *after*, in the order of their code points."""
+        places = self._walk_in_order("", self._root, after)
+        if not self._any_hashed:
+            yield from places
+            return
+        hashed = sorted(path for path in self._walk_hashed(lambda place, is_ours: None) if path > after)
+        yield from heapq.merge(places, hashed)
+
+    def _walk_in_order(self, prefix: str, folder: int, after: str) -> Iterator[str]:
+        names = []
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                if not prefix and entry.name == RESERVED:
+                    continue
+                if entry.is_dir(follow_symlinks=False):
+                    names.append(f"{entry.name}/")
+                elif entry.is_file(follow_symlinks=False):
+                    names.append(entry.name)
+        for name in sorted(names):
+            path = prefix + name
+            if not name.endswith("/"):
+                if path > after:
+                    yield path
+                continue
+            if path <= after and not after.startswith(path):
+                continue  # all that is in it is less, too
+            try:
+                inner = os.open(name[:-1], FOLDER_FLAGS, dir_fd=folder)
+            except OSError:
+                continue  # it has just been removed, or is another user's
+            try:
+                yield from self._walk_in_order(path, inner, after)
+            finally:
+                os.close(inner)
 
     def _walk_hashed(self, skipped: Callable[[str, bool], None]) -> Iterator[str]:
         try:

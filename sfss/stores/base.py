@@ -13,7 +13,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
-from typing import Protocol, runtime_checkable
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from sfss.completion import Completion, WriteCompletion
 from sfss.metrics.events import StateChange
@@ -118,6 +118,37 @@ class AnswersAtOnce(Protocol):
 
     def begin_delete(self, path: str, precondition: Precondition | None, completion: WriteCompletion) -> bool:
         """The result is None; the error is :class:`NotFound` if there was no file."""
+
+
+class Listed(NamedTuple):
+    """A file in a listing."""
+
+    path: str
+    size: int | None  #: bytes; None: not known without reading it
+    etag: str | None  #: see :func:`sfss.models.etag_of`; None: as above
+
+
+class Listing(NamedTuple):
+    files: list[Listed]
+    cursor: str | None  #: where the next one begins; None: that was all
+    unnamed: int = 0  #: files that are there, and whose paths the store does not have
+
+
+@runtime_checkable
+class Lists(Protocol):
+    """A store that can say which files it has."""
+
+    #: Whether listings are in the order of the paths (by code point), and a cursor is a path. Otherwise the order is
+    #: the store's own, and a cursor means something only to it.
+    is_ordered: bool
+
+    async def list_files(self, prefix: str = "", cursor: str = "", limit: int = 1000) -> Listing:
+        """At most *limit* files whose paths begin with *prefix*, from behind *cursor*; perhaps fewer, or none, though
+        more are to come. A file that is there all the while is in exactly one of the listings.
+
+        :raises InvalidRequest: if that is no cursor.
+        :raises NoStoreAvailable, StoreRefused:
+        """
 
 
 @runtime_checkable

@@ -1,22 +1,29 @@
 """A store over a cluster of Beansdb nodes, without a proxy (:mod:`sfss.beansdb`)."""
 
 import asyncio
+import re
 from collections.abc import Callable, Iterable
 from typing import Any
 from weakref import WeakValueDictionary
 
 from sfss.beansdb.cluster import Cluster
+from sfss.beansdb.listing import Found, files
 from sfss.beansdb.metrics import families_of
 from sfss.beansdb.reads import Read, State, read_of
 from sfss.completion import Completion, WriteCompletion
-from sfss.errors import NoStoreAvailable, NotFound
+from sfss.errors import InvalidRequest, NoStoreAvailable, NotFound
+from sfss.memcache.errors import ProxyError
 from sfss.memcache.keys import memcache_key, probe_key
 from sfss.memcache.stats import stats_of
 from sfss.metrics.events import StateChange
 from sfss.metrics.families import Family
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
-from sfss.stores.base import Stats, Store
+from sfss.stores.base import Listed, Listing, Stats, Store
 from sfss.stores.hedging import Hedges
+
+_CURSOR = re.compile("[0-9a-f]{16}")
+#: One listing looks at no more than so many files for each that it may give.
+_MOST_LOOKED_AT = 20
 
 
 class BeansdbStore(Store):
@@ -49,6 +56,11 @@ class BeansdbStore(Store):
     async def start(self) -> None:
         self._loop = asyncio.get_running_loop()
         await self._cluster.start()
+
+    async def connect(self) -> None:
+        """For who only reads, and does not stay: see :meth:`Cluster.connect`."""
+        self._loop = asyncio.get_running_loop()
+        await self._cluster.connect()
 
     async def close(self) -> None:
         await self._cluster.close()
@@ -147,6 +159,32 @@ class BeansdbStore(Store):
             self._cluster.write_over(key, content, state, written, conditional=True)
             await written
 
+    # Listing: in the order of the keys' hashes.
+
+    is_ordered = False
+
+    async def list_files(self, prefix: str = "", cursor: str = "", limit: int = 1000) -> Listing:
+        if cursor and not _CURSOR.fullmatch(cursor):
+            raise InvalidRequest("That is no cursor of a listing.")
+        listed: list[Listed] = []
+        unnamed = looked_at = 0
+        first = int(cursor, 16) >> self._cluster.route.shift if cursor else 0
+        for part in self._cluster.parts[first:]:
+            try:
+                async for found in files(part, cursor.encode()):
+                    for file in found:
+                        if len(listed) == limit or looked_at == limit * _MOST_LOOKED_AT:
+                            return Listing(listed, cursor, unnamed)
+                        cursor = file.hashed.decode()
+                        looked_at += 1
+                        if file.path is None:
+                            unnamed += not prefix
+                        elif file.path.startswith(prefix):
+                            listed.append(_listed(file))
+            except ProxyError as error:
+                raise NoStoreAvailable(f"A Beansdb node failed during the listing: {error}.") from error
+        return Listing(listed, None, unnamed)
+
     # What it says of itself.
 
     async def stats(self) -> Stats:
@@ -175,6 +213,13 @@ class BeansdbStore(Store):
             for node in self._cluster.nodes
             for when, state, reason in node.endpoint_stats.history
         ]
+
+
+def _listed(file: Found) -> Listed:
+    assert file.path is not None
+    if file.content is None:
+        return Listed(file.path, None, None)
+    return Listed(file.path, len(file.content), etag_of(file.content))
 
 
 class _Receiver:

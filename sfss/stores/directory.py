@@ -20,7 +20,8 @@ from sfss.disk.usage import disk_families
 from sfss.errors import NoStoreAvailable, NotFound, Overloaded, SfssError
 from sfss.metrics.families import Family, counter
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
-from sfss.stores.base import EVENTS, Stats, Store
+from sfss.paths import is_valid_path
+from sfss.stores.base import EVENTS, Listed, Listing, Stats, Store
 
 log = logging.getLogger("sfss.store")
 
@@ -104,6 +105,28 @@ class DirectoryStore(Store):
         self._counts["cmd_delete"] += 1
         if not await self._in_thread(self._writers, self._delete, path, precondition):
             raise NotFound.of(path)
+
+    is_ordered = True
+
+    async def list_files(self, prefix: str = "", cursor: str = "", limit: int = 1000) -> Listing:
+        listing: Listing = await self._in_thread(self._readers, self._list, prefix, cursor, limit)
+        return listing
+
+    def _list(self, prefix: str, cursor: str, limit: int) -> Listing:
+        # (What begins with the prefix begins with it or is it: from just before.)
+        begin = max(cursor, prefix[:-1] + chr(ord(prefix[-1]) - 1)) if prefix else cursor
+        found: list[Listed] = []
+        for path in self._folder.walk_from(begin):
+            if not path.startswith(prefix):
+                if path > prefix:
+                    return Listing(found, None)
+                continue
+            if not is_valid_path(path):
+                continue  # something else has put it there
+            if len(found) == limit:
+                return Listing(found, found[-1].path)
+            found.append(Listed(path, None, None))
+        return Listing(found, None)
 
     async def stats(self) -> Stats:
         figures = self._events() | {"free_bytes": self._folder.free_bytes()}

@@ -33,7 +33,7 @@ from sfss.disk.usage import disk_families
 from sfss.errors import NotFound, StoreRefused, StoreUnusable
 from sfss.metrics.families import Family, counter, gauge, seconds, sizes
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
-from sfss.stores.base import EVENTS, Stats, Store
+from sfss.stores.base import EVENTS, Listed, Listing, Stats, Store
 from sfss.stores.sqlite_writer import Writer, connect, gone
 
 log = logging.getLogger("sfss.store")
@@ -199,6 +199,21 @@ class SqliteStore(Store):
         self._writer.write(delete, 0, completion)
         return True
 
+    is_ordered = True
+
+    async def list_files(self, prefix: str = "", cursor: str = "", limit: int = 1000) -> Listing:
+        # SQLite compares text as its bytes in UTF-8, which is the order of code points.
+        begin = max(prefix, cursor)
+        rows = self._read_rows(
+            "SELECT path, size, etag FROM files WHERE path >= ? AND path <> ? ORDER BY path LIMIT ?",
+            begin,
+            cursor,
+            limit,
+        )
+        files = [Listed(*row) for row in rows if row[0].startswith(prefix)]
+        ended = len(rows) < limit or len(files) < len(rows)
+        return Listing(files, None if ended else files[-1].path)
+
     async def stats(self) -> Stats:
         files, size = self._totals()
         figures = {
@@ -268,13 +283,16 @@ class SqliteStore(Store):
         return row[0], row[1]
 
     def _read_row(self, query: str, *arguments: str) -> tuple[Any, ...] | None:
+        rows = self._read_rows(query, *arguments)
+        return rows[0] if rows else None
+
+    def _read_rows(self, query: str, *arguments: str | int) -> list[tuple[Any, ...]]:
         try:
             # fetchall, not fetchone: a statement that is not at its end keeps its snapshot.
-            rows = self._reader.execute(query, arguments).fetchall()
+            return self._reader.execute(query, arguments).fetchall()
         except sqlite3.Error as error:
             log.error("store read failed", extra={"store": self._address, "reason": str(error)})
             raise StoreRefused(f"The store could not read: {error}.") from error
-        return rows[0] if rows else None
 
 
 def create(file: Path) -> None:
