@@ -22,6 +22,8 @@ from tests.programs import (
     find,
     free_port,
     proxy_flags,
+    routes,
+    start_gobeansdb,
     start_memcached,
     start_nutcracker,
 )
@@ -181,6 +183,27 @@ def test_a_proxy_goes_down_and_comes_back(browser, tmp_path):
     for program, _ in proxies:
         program.stop()
     memcached.stop()
+
+
+def test_beansdb_nodes_are_shown(browser, tmp_path):
+    need("gobeansdb")
+    ports = [free_port() for _ in range(3)]
+    nodes = [start_gobeansdb(tmp_path, port, routes(ports, free_port())) for port in ports]
+    server = Sfss(*(flag for port in ports for flag in ("--beansdb", f"127.0.0.1:{port}")), "--workers", 2)
+    try:
+        browser.get(server.url + "/")
+        until(browser, lambda: text(browser, "#beansdb-rows").count("trusted") == 3)
+        until(browser, lambda: text(browser, "#state") == "Serving")
+        nodes[1].kill()
+        until(browser, lambda: text(browser, "#state") == "Serving, 1 of 3 Beansdb nodes down or fenced")
+        assert f"127.0.0.1:{ports[1]} down" in text(browser, "#beansdb-rows").replace("\n", " ")
+        until(browser, lambda: f"127.0.0.1:{ports[1]}" in text(browser, "#events"))
+        nodes[1] = start_gobeansdb(tmp_path, ports[1], routes(ports, free_port()))
+        until(browser, lambda: text(browser, "#beansdb-rows").count("trusted") == 3)
+        assert errors(browser) == []
+    finally:
+        for program in [server, *nodes]:
+            program.stop()
 
 
 def test_nodes_see_each_other(browser, tmp_path):

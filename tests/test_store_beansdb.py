@@ -203,6 +203,19 @@ async def test_files_of_earlier_releases(nodes):
     await store.close()
 
 
+async def test_others_who_write_are_noticed(nodes, store, caplog):
+    await store.put("j", b"x")
+    for number in range(3):
+        client = nodes.client(number)
+        await client.set(memcache_key("j"), b"by a proxy")
+        await client.close()
+    assert (await store.get("j")).content == b"by a proxy"
+    assert "somebody else writes" in caplog.text
+    assert store._cluster.parts[0].foreign_writes > 0
+    await store.put("j", b"by us")
+    assert (await store.get("j")).content == b"by us"
+
+
 async def test_other_clients_read_what_is_stored(nodes, store):
     await store.put("photo", b"\x00bytes\r\n")
     found = []

@@ -1,6 +1,7 @@
 """The cluster as one process sees it: its nodes, its parts, and how a key gets to them."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any
@@ -18,6 +19,8 @@ from sfss.beansdb.writes import Write
 from sfss.completion import Completion
 from sfss.errors import SfssError
 from sfss.memcache.endpoint import Limits
+
+log = logging.getLogger("sfss.beansdb")
 
 #: How long a request waits for nodes that can be asked, before it says that there are none. Seconds.
 PATIENCE = 1.0
@@ -65,8 +68,8 @@ class Cluster:
         for node in self.nodes:
             node.watch()
         for maintenance, register in zip(self.maintenance, self.registers):
-            self._go_on(maintenance.run())
-            self._go_on(register.keep())
+            self._go_on(_for_ever(maintenance.run))
+            self._go_on(_for_ever(register.keep))
 
     async def connect(self) -> None:
         """Try each node once, and do no more: nothing is repaired, and nothing can be written."""
@@ -177,3 +180,13 @@ class Cluster:
 
     def is_trusted(self, node: Node) -> bool:
         return node.up and all(node.states[part.number] == TRUSTED for part in node.parts)
+
+
+async def _for_ever(run: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """A bug in what goes on in the background must not end it."""
+    while True:
+        try:
+            await run()
+        except Exception:
+            log.exception("an error in the background")
+            await asyncio.sleep(1.0)

@@ -23,6 +23,13 @@ def families_of(cluster: "Cluster") -> Iterable[Family]:
         trusted.add((node.name,), int(cluster.is_trusted(node)))
         behind.add((node.name,), sum(len(missed) for missed in node.missed))
         fenced.add((node.name,), node.fenced_seconds)
+    repair = gauge(
+        "sfss_beansdb_node_repair_ratio", "How far its repair is that is under way", "node", join="max"
+    )
+    for maintenance in cluster.maintenance:
+        if maintenance.repair is not None:
+            for node in maintenance.repair.wanted:
+                repair.add((node.name,), maintenance.repair.share)
     settled = counter("sfss_beansdb_settled_total", "Reads for which all nodes were asked")
     settled.add((), cluster.counts.settled)
     written = counter(
@@ -46,6 +53,10 @@ def families_of(cluster: "Cluster") -> Iterable[Family]:
     size.add((), sum(maintenance.copied.bytes for maintenance in every))
     damaged = counter("sfss_beansdb_unreadable_total", "Keys whose newest version no node could give")
     damaged.add((), sum(maintenance.copied.unreadable for maintenance in every))
+    foreign = counter(
+        "sfss_beansdb_foreign_writes_total", "Values that were found of writers who must not write here"
+    )
+    foreign.add((), sum(part.foreign_writes for part in cluster.parts))
     conflicts = counter(
         "sfss_beansdb_conflicts_total", "Versions that were found with two values: see the log"
     )
@@ -56,6 +67,7 @@ def families_of(cluster: "Cluster") -> Iterable[Family]:
         trusted,
         behind,
         fenced,
+        repair,
         settled,
         written,
         raised,
@@ -65,4 +77,5 @@ def families_of(cluster: "Cluster") -> Iterable[Family]:
         size,
         damaged,
         conflicts,
+        foreign,
     ]

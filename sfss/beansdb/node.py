@@ -75,6 +75,12 @@ class Node(Endpoint):
         if len(missed) <= MOST_MISSED:
             missed.add(hashed)
 
+    async def open_connection(self) -> Connection:
+        connection = await super().open_connection()
+        assert isinstance(connection, NodeConnection)
+        connection.trusted = bytearray(self._count)  # for nothing yet
+        return connection
+
     async def open_another(self) -> NodeConnection:
         """A connection of its own for who asks, examined; it must close it. :raises ProxyError:"""
         connection = await self.open_connection()
@@ -97,8 +103,6 @@ class Node(Endpoint):
     async def examine(self, connection: NodeConnection) -> None:
         """Find out for which parts *connection* can be trusted. :raises ProxyError:"""
         deadline = float("inf")  # the connection's own time bounds it
-        if not connection.trusted:
-            connection.trusted = bytearray(self._count)
         asked = [part for part in self.parts if not connection.trusted[part.number]]
         # All in one write. The first shows whether it is a gobeansdb (see the connection).
         _, figures, *found = await asyncio.gather(
@@ -149,8 +153,7 @@ class Node(Endpoint):
                         continue  # it is lost, which its owner is told
 
     def _is_settled(self, connection: NodeConnection) -> bool:
-        trusted = connection.trusted
-        return bool(trusted) and all(trusted[part.number] for part in self.parts)
+        return all(connection.trusted[part.number] for part in self.parts)
 
 
 def _birth(figures: dict[str, str]) -> tuple[int, int]:

@@ -1,6 +1,7 @@
 """What one process knows of a part of the cluster: its nodes, which of them can be asked, and its versions."""
 
 import asyncio
+import logging
 import random
 
 from sfss.beansdb.connection import NodeConnection
@@ -8,6 +9,8 @@ from sfss.beansdb.node import FOREIGN, Node
 from sfss.beansdb.route import Part
 from sfss.beansdb.units import Units
 from sfss.errors import NoStoreAvailable
+
+log = logging.getLogger("sfss.beansdb")
 
 
 class Replicas:
@@ -20,6 +23,7 @@ class Replicas:
         self.quorum = quorum
         self.units = units
         self.first_turn = 0
+        self.foreign_writes = 0  #: values that were found of writers who do not keep to the rules
         self.tasks: set[asyncio.Task[None]] = set()  #: of writes that wait
 
     def ready(self) -> list[tuple[Node, NodeConnection]]:
@@ -37,7 +41,7 @@ class Replicas:
         found = []
         for node in self.nodes:
             connection = node.ready()
-            if connection is not None and connection.trusted and connection.trusted[index]:
+            if connection is not None and connection.trusted[index]:
                 found.append((node, connection))
         count = len(found)
         if count > 1:
@@ -72,6 +76,15 @@ class Replicas:
         return NoStoreAvailable(
             f"{self.quorum} of {len(self.nodes)} Beansdb nodes are needed to answer: {why}. Try again later."
         )
+
+    def note_foreign(self, key: bytes) -> None:
+        """A value has a version of ours and no label: somebody else writes, who does not keep to the rules."""
+        if not self.foreign_writes:
+            log.error(
+                "somebody else writes to the Beansdb nodes: files may be lost. Stop all proxies of this cluster",
+                extra={"key": key.decode("ascii", "replace")},
+            )
+        self.foreign_writes += 1
 
     def jitter(self, seconds: float) -> float:
         return seconds * random.uniform(0.5, 1.0)

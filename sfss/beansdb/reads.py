@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from sfss.beansdb.connection import NodeConnection
 from sfss.beansdb.part import Replicas
-from sfss.beansdb.versions import Seen, fits, is_label, is_tombstone
+from sfss.beansdb.versions import Seen, fits, is_foreign, is_label, is_tombstone
 from sfss.completion import Completion
 from sfss.memcache.protocol import Value
 
@@ -142,6 +142,8 @@ class Read:
         if own.version <= 0 or (is_label(value.flags) and not fits(value.flags, own.version)):
             self.disagree()  # it was written meanwhile
             return
+        if is_foreign(value.flags, own.version):
+            self.replicas.note_foreign(self.key)
         self.answer(State(own.version, None if is_tombstone(value.flags) else value.content))
 
     def answer(self, state: State) -> None:

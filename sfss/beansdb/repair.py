@@ -70,7 +70,7 @@ class Repair:
     def __init__(self, replicas: Replicas, wanted: Sequence[Node]):
         self._replicas = replicas
         self._part: Part = replicas.part
-        self._wanted = list(wanted)
+        self.wanted = list(wanted)
         self._token = secrets.token_hex(8)
         self._connections: list[NodeConnection] = []
         self._nodes: list[Node] = []
@@ -122,13 +122,13 @@ class Repair:
             epochs[node.name] = mark.epoch if mark is not None else -1
             if connection.trusted[self._part.number]:
                 trusted += 1
-            elif node in self._wanted:
+            elif node in self.wanted:
                 figures = await connection.figures(self._soon())
                 if int(figures["uptime"]) < LEAST_UPTIME:
                     raise NotNow(f"{node.name} has just been started")
                 fenced.append((node, connection))
         members, quorum = len(self._replicas.nodes), self._replicas.quorum
-        if self._wanted and trusted < members - quorum + 1 and len(self._nodes) < members:
+        if self.wanted and trusted < members - quorum + 1 and len(self._nodes) < members:
             missing = [node.name for node in self._replicas.nodes if node not in self._nodes]
             raise NotNow(
                 f"only {trusted} nodes are trusted, and {', '.join(missing)} cannot be reached: nobody can know what"
@@ -192,7 +192,7 @@ class Repair:
 
     def _leased(self) -> NodeConnection:
         for node, connection in zip(self._nodes, self._connections):
-            if node in self._wanted:
+            if node in self.wanted:
                 return connection
         return self._connections[0]
 
@@ -219,7 +219,7 @@ class Repair:
             raise NotNow("another process repairs it")
 
     def progress(self) -> Progress:
-        names = ", ".join(node.name for node in self._wanted) or "all"
+        names = ", ".join(node.name for node in self.wanted) or "all"
         return Progress(self._token, names, round(self.share, 4), self.copied.keys, self.copied.bytes)
 
     def _soon(self) -> float:

@@ -14,7 +14,7 @@ from sfss.beansdb.connection import NodeConnection
 from sfss.beansdb.node import Node
 from sfss.beansdb.part import Replicas
 from sfss.beansdb.reads import State
-from sfss.beansdb.versions import Seen, fits, is_label, is_tombstone, label
+from sfss.beansdb.versions import Seen, fits, is_foreign, is_label, is_tombstone, label
 from sfss.errors import StoreRefused
 from sfss.memcache.errors import ProxyError, ProxyRefused
 from sfss.memcache.protocol import Value
@@ -126,6 +126,8 @@ async def _agree(
     if source is None:
         refusals.extend(answer.refusal for answer in holders if answer.refusal is not None)
         return None
+    if source.value is not None and is_foreign(source.value.flags, newest):
+        replicas.note_foreign(key)
     absent = source.value is None or is_tombstone(source.value.flags)
     state = State(source.seen.version, None if absent or source.value is None else source.value.content)
     lacking = [answer for answer in answers if answer.seen.age < newest]

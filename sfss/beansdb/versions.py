@@ -77,6 +77,11 @@ def is_tombstone(flags: int) -> bool:
     return flags & (_TOMBSTONE | _IS_LABEL) == _TOMBSTONE | _IS_LABEL
 
 
+def is_foreign(flags: int, version: int) -> bool:
+    """Whether a value has a version as only we give them, and not our label."""
+    return not is_label(flags) and version >> WRITER_BITS >= OURS
+
+
 def fits(flags: int, version: int) -> bool:
     """Whether *flags* are the label of a value of this *version*."""
     return version > 0 and flags & ~_TOMBSTONE == label(version, False)

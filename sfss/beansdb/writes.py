@@ -92,7 +92,7 @@ class Write:
         ready = replicas.ready()
         index, votes = replicas.index, 0
         for _, connection in ready:
-            if connection.trusted and connection.trusted[index]:
+            if connection.trusted[index]:
                 votes += 1
         if votes < replicas.quorum or replicas.units.writer < 0:
             return False

@@ -89,6 +89,7 @@ function show(now, last) {
   const writable = (figures.sfss_store_writable || []).every(([, value]) => value);
   const trouble = [
     showProxies(now, old, seconds),
+    showBeansdb(now, old, seconds),
     showNeighbours(now, old, seconds),
     writable ? "" : "The store cannot write",
   ].filter(Boolean);
@@ -128,11 +129,39 @@ function showProxies(now, old, seconds) {
   return down ? `Serving, ${down} of ${up.length} proxies down` : "";
 }
 
-function rowOf(address, up) {
+function showBeansdb(now, old, seconds) {
+  const figures = now.figures;
+  const up = figures.sfss_beansdb_node_up || [];
+  $("beansdb").hidden = !up.length;
+  if (!up.length) return "";
+  let serving = 0;
+  const rows = up.map(([{ node }, value]) => {
+    const mine = (labels) => labels.node === node;
+    const took = difference(
+      sum(figures.sfss_beansdb_node_duration_seconds, mine), sum(old.sfss_beansdb_node_duration_seconds, mine));
+    const trusted = value && total(figures.sfss_beansdb_node_trusted, mine);
+    serving += trusted ? 1 : 0;
+    const repair = (figures.sfss_beansdb_node_repair_ratio || []).find(([labels]) => mine(labels));
+    const row = rowOf(node, trusted, value ? (trusted ? "trusted" : "fenced") : "down");
+    row.append(
+      element("td", number(seconds > 0 ? took.count / seconds : 0)),
+      element("td", took.count ? number(percentile(took, 0.99) * 1000) : "–"),
+      element("td", number(total(figures.sfss_beansdb_node_behind, mine))),
+      element("td", repair ? `${Math.round(repair[1] * 100)} %` : "–"),
+      element("td", number(total(figures.sfss_beansdb_node_failures_total, mine))),
+    );
+    return row;
+  });
+  replace($("beansdb-rows"), rows);
+  if (!serving) return "No Beansdb node can be trusted";
+  return serving < up.length ? `Serving, ${up.length - serving} of ${up.length} Beansdb nodes down or fenced` : "";
+}
+
+function rowOf(address, up, word = up ? "up" : "down") {
   const row = element("tr");
   const name = element("th", address);
   name.scope = "row";
-  const badge = element("span", up ? "up" : "down");
+  const badge = element("span", word);
   badge.className = `badge ${up ? "good" : "bad"}`;
   const cell = element("td");
   cell.append(badge);
@@ -203,7 +232,7 @@ function showDisks(figures) {
 }
 
 function showHistory(now) {
-  $("history").hidden = $("proxies").hidden && $("neighbours").hidden;
+  $("history").hidden = ["proxies", "beansdb", "neighbours"].every((id) => $(id).hidden);
   const events = now.events.map((event) => {
     const item = element("li");
     const when = element("time", new Date(event.time * 1000).toLocaleString());
