@@ -92,12 +92,11 @@ class Cluster:
         return self._loop.time() + seconds
 
     async def close(self) -> None:
-        releases = (register.release() for register in self.registers)
-        await asyncio.gather(*releases, return_exceptions=True)
         tasks = [*self._tasks, *(task for replicas in self.parts for task in replicas.tasks)]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*(register.release() for register in self.registers), return_exceptions=True)
         await asyncio.gather(*(node.close() for node in self.nodes))
 
     def place(self, key: bytes) -> tuple[Replicas, int, bytes]:

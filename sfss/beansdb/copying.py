@@ -5,13 +5,14 @@ import logging
 from collections.abc import Sequence
 
 from sfss.beansdb.connection import NodeConnection, Record
-from sfss.beansdb.versions import Seen, fits, is_label, label
+from sfss.beansdb.versions import Seen, fits, label
 from sfss.memcache.errors import ProxyError, ProxyRefused
 
 log = logging.getLogger("sfss.beansdb")
 
 #: Seconds for one step.
 PATIENCE = 10.0
+_MOST_TOLD = 50
 
 
 class Copied:
@@ -36,7 +37,7 @@ async def make_equal(
     lacking = [number for number, each in enumerate(seen) if each.age < newest]
     if len({seen[number] for number in holders if seen[number].version > 0}) > 1:
         copied.conflicts += 1
-        log.error("one version has two values", extra={"key_hash": hashed.decode(), "version": newest})
+        _tell(copied.conflicts, "one version has two values", hashed, newest)
     if not lacking:
         return
     if any(seen[number].version < 0 for number in holders):
@@ -51,7 +52,7 @@ async def make_equal(
         record = await _record(hashed, [connections[number] for number in holders])
     if record is None or record.value is None:
         copied.unreadable += 1
-        log.error("no node can give a value", extra={"key_hash": hashed.decode(), "version": newest})
+        _tell(copied.unreadable, "no node can give a value", hashed, newest)
         return
     if record.version <= 0:
         return  # it was deleted natively meanwhile, by somebody who is out of bounds
@@ -59,6 +60,12 @@ async def make_equal(
     await asyncio.gather(*(_give(connections[number], hashed, record, value) for number in lacking))
     copied.keys += 1
     copied.bytes += len(value) * len(lacking)
+
+
+def _tell(count: int, what: str, hashed: bytes, version: int) -> None:
+    """In the log, for the first ones of each run."""
+    if count <= _MOST_TOLD:
+        log.error(what, extra={"key_hash": hashed.decode(), "version": version})
 
 
 async def _give(connection: NodeConnection, hashed: bytes, record: Record, value: bytes) -> None:
@@ -83,9 +90,7 @@ async def _record(hashed: bytes, holders: Sequence[NodeConnection]) -> Record | 
             found, seen = await asyncio.gather(
                 connection.fetch(record.key, deadline), connection.look(hashed, deadline)
             )
-            if found is not None and (
-                fits(found.flags, seen.version) if is_label(found.flags) else seen.version == record.version
-            ):
+            if found is not None and (fits(found.flags, seen.version) or seen.version == record.version):
                 return Record(record.key, found.flags, seen.version, bytes(found.content))
         except ProxyRefused as refusal:
             error = refusal

@@ -13,7 +13,7 @@ from sfss.beansdb.connection import NodeConnection, Record
 from sfss.beansdb.part import Replicas
 from sfss.beansdb.route import RESERVED
 from sfss.beansdb.tree import entries, leaves
-from sfss.beansdb.versions import Seen, is_label, is_tombstone
+from sfss.beansdb.versions import Seen, is_tombstone
 from sfss.memcache.errors import ProxyRefused
 
 #: Seconds for one record; how many are read at once.
@@ -73,7 +73,7 @@ async def _record(connection: NodeConnection, hashed: bytes) -> Record | None:
 def _found(hashed: bytes, record: Record) -> Found | None:
     if record.version <= 0 or record.key.startswith(RESERVED):
         return None
-    if is_label(record.flags) and is_tombstone(record.flags):
+    if is_tombstone(record.flags, record.version):
         return None
     return Found(hashed, _path_of(record.key), record.value)
 

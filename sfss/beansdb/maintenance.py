@@ -8,7 +8,7 @@ from collections import deque
 from sfss.beansdb.connection import NodeConnection
 from sfss.beansdb.copying import PATIENCE, Copied, make_equal
 from sfss.beansdb.hashing import hash_text
-from sfss.beansdb.node import FENCED, MOST_MISSED, TRUSTED, Node
+from sfss.beansdb.node import FENCED, TRUSTED, Node
 from sfss.beansdb.part import Replicas
 from sfss.beansdb.repair import NotNow, Repair
 from sfss.beansdb.versions import Seen
@@ -106,7 +106,7 @@ class Maintenance:
             since = self._missed_since.setdefault(node.name, now)
             if node.states[index] != TRUSTED or node.ready() is None or now - since < _ON_ITS_WAY:
                 continue
-            if len(missed) > MOST_MISSED:
+            if len(missed) > node.most_missed:
                 missed.clear()
                 await self._run(Repair(self._replicas, []))
                 continue

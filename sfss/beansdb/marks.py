@@ -19,7 +19,6 @@ class Mark(NamedTuple):
     members: tuple[str, ...]
     born: int  #: seconds since the epoch, by the node's clock
     pid: int
-    epoch: int  #: how often tombstones were purged in this part
 
     def encode(self) -> bytes:
         return json.dumps(self._asdict()).encode()
@@ -36,7 +35,7 @@ def decode(content: bytes | bytearray) -> Mark | None:
         mark = Mark(**{**read, "members": tuple(read["members"])})
     except (ValueError, TypeError, KeyError):
         return None
-    numbers = (mark.born, mark.pid, mark.epoch)
+    numbers = (mark.born, mark.pid)
     texts = (mark.node, *mark.members)
     if all(type(n) is int for n in numbers) and all(type(t) is str for t in texts):
         return mark

@@ -26,7 +26,7 @@ UNKNOWN, FENCED, FOREIGN, TRUSTED = range(4)
 STATES = ("unknown", "fenced", "foreign", "trusted")
 #: How often a connection that is not trusted is examined again, seconds.
 EXAMINE_PAUSE = 0.25
-#: Of the writes that a node is known to have missed, so many are kept; beyond, all is compared.
+#: Of the writes that a node is known to have missed, so many are kept in all its parts; beyond, all is compared.
 MOST_MISSED = 10_000
 
 
@@ -39,6 +39,8 @@ class Node(Endpoint):
         self.parts = list(parts)
         self.states = bytearray(count)  #: by part, as the last examination found them
         self.missed: list[set[int]] = [set() for _ in range(count)]  #: by part, hashes of keys
+        #: Of each; with one more than these, all is to be compared.
+        self.most_missed = MOST_MISSED // max(1, len(self.parts))
         self.fenced_seconds = 0.0  #: how long it was up and not trusted for all
         self._fenced_since = -1.0
         self._count = count
@@ -72,7 +74,7 @@ class Node(Endpoint):
     def note_missed(self, part: int, hashed: int) -> None:
         """It has not said that it has the last write of a key."""
         missed = self.missed[part]
-        if len(missed) <= MOST_MISSED:
+        if len(missed) <= self.most_missed:
             missed.add(hashed)
 
     async def open_connection(self) -> Connection:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from sfss.beansdb.connection import NodeConnection
 from sfss.beansdb.part import Replicas
-from sfss.beansdb.versions import Seen, fits, is_foreign, is_label, is_tombstone
+from sfss.beansdb.versions import Seen, fits, is_foreign, is_tombstone, is_torn
 from sfss.completion import Completion
 from sfss.memcache.protocol import Value
 
@@ -109,20 +109,20 @@ class Read:
                     return
             self.answer(State(min([seen.version for seen in self.seen], default=0), None))
             return
-        if not is_label(value.flags):
-            self.compare_old()
-            return
-        version = 0
-        for seen in self.seen:
-            if not fits(value.flags, seen.version) or (version and seen.version != version):
-                self.disagree()
-                return
-            version = seen.version
-        content = None if is_tombstone(value.flags) else value.content
         if not self.seen:  # one node is the quorum: it alone says what the version is
             self.compare_old()
             return
-        self.answer(State(version, content))
+        version = self.seen[0].version
+        for seen in self.seen:
+            if seen.version != version:
+                self.disagree()
+                return
+        if fits(value.flags, version):
+            self.answer(State(version, None if is_tombstone(value.flags, version) else value.content))
+        elif version > 0 and not is_torn(value.flags, version):
+            self.compare_old()
+        else:
+            self.disagree()
 
     def compare_old(self) -> None:
         """The value does not say of which version it is: the node that gave it is asked."""
@@ -139,12 +139,12 @@ class Read:
             if seen != own:
                 self.disagree()
                 return
-        if own.version <= 0 or (is_label(value.flags) and not fits(value.flags, own.version)):
+        if own.version <= 0 or is_torn(value.flags, own.version):
             self.disagree()  # it was written meanwhile
             return
         if is_foreign(value.flags, own.version):
             self.replicas.note_foreign(self.key)
-        self.answer(State(own.version, None if is_tombstone(value.flags) else value.content))
+        self.answer(State(own.version, None if is_tombstone(value.flags, own.version) else value.content))
 
     def answer(self, state: State) -> None:
         self.answered = True

@@ -20,7 +20,7 @@ from typing import NamedTuple
 from sfss.beansdb.connection import NodeConnection
 from sfss.beansdb.copying import PATIENCE, Copied, make_equal
 from sfss.beansdb.hashing import hash_text, key_hash
-from sfss.beansdb.marks import Mark, decode
+from sfss.beansdb.marks import Mark
 from sfss.beansdb.node import FOREIGN, Node
 from sfss.beansdb.part import Replicas
 from sfss.beansdb.route import LEASE, MARK, Part
@@ -86,12 +86,12 @@ class Repair:
         """
         try:
             await self._connect()
-            fenced, epochs = await self._choose()
+            fenced = await self._choose()
             await self._lease()
-            await self._compare(fenced, epochs)
+            await self._compare()
             marked = []
             for node, connection in fenced:
-                await self._mark(node, connection, max(epochs.values()))
+                await self._mark(node, connection)
                 marked.append(node)
             return marked
         finally:
@@ -110,16 +110,13 @@ class Repair:
             elif not isinstance(connection, ProxyError):
                 raise connection
 
-    async def _choose(self) -> tuple[list[tuple[Node, NodeConnection]], dict[str, int]]:
-        """Which are to be marked; and the epoch of each node's data."""
+    async def _choose(self) -> list[tuple[Node, NodeConnection]]:
+        """Which are to be marked."""
         fenced: list[tuple[Node, NodeConnection]] = []
-        epochs = {}
         trusted = 0
         for node, connection in zip(self._nodes, self._connections):
             if node.states[self._part.number] == FOREIGN:
                 raise NotNow(f"{node.name} belongs to other members than ours")
-            mark = await self._own_mark(node, connection)
-            epochs[node.name] = mark.epoch if mark is not None else -1
             if connection.trusted[self._part.number]:
                 trusted += 1
             elif node in self.wanted:
@@ -136,55 +133,28 @@ class Repair:
             )
         if len(self._nodes) < 2 < members:
             raise NotNow("only one node can be reached")
-        return fenced, epochs
+        return fenced
 
-    async def _own_mark(self, node: Node, connection: NodeConnection) -> Mark | None:
-        value = await connection.fetch(self._part.reserved_key(MARK), self._soon())
-        mark = None if value is None else decode(value.content)
-        return (
-            mark
-            if mark is not None and mark.node == node.name and mark.members == self._part.members
-            else None
-        )
-
-    async def _compare(self, fenced: list[tuple[Node, NodeConnection]], epochs: dict[str, int]) -> None:
+    async def _compare(self) -> None:
         ours = self._part.private_hashes()
-        old = self._from_before_a_purge(epochs)
         async for leaf in leaves(self._connections, self._part.prefix):
             different = differences(leaf)
             work = [(hashed, seen) for hashed, seen in different.items() if hashed not in ours]
             for start in range(0, len(work), _AT_ONCE):
                 await asyncio.gather(
-                    *(self._make_equal(hashed, seen, old) for hashed, seen in work[start : start + _AT_ONCE])
+                    *(
+                        make_equal(hashed, self._connections, seen, self.copied)
+                        for hashed, seen in work[start : start + _AT_ONCE]
+                    )
                 )
                 await self._renew()
             self.share = share(leaf.prefix, self._part.prefix)
             await self._renew()
         self.share = 1.0
 
-    def _from_before_a_purge(self, epochs: dict[str, int]) -> set[int]:
-        """The nodes, by number, that may have files whose tombstones the others have purged."""
-        newest = max(epochs.values())
-        return {
-            number for number, node in enumerate(self._nodes) if newest > 0 and epochs[node.name] < newest
-        }
-
-    async def _make_equal(self, hashed: bytes, seen: list[Seen], old: set[int]) -> None:
-        if old and all(each.version == 0 for number, each in enumerate(seen) if number not in old):
-            # Nobody else knows of it: it was deleted, and the tombstone purged. It goes, and comes back to nobody.
-            for number in old:
-                await self._drop(hashed, self._connections[number])
-            return
-        await make_equal(hashed, self._connections, seen, self.copied)
-
-    async def _drop(self, hashed: bytes, connection: NodeConnection) -> None:
-        record = await connection.record(hashed, self._soon())
-        if record is not None and record.version > 0:
-            await connection.delete(record.key, self._soon())
-
-    async def _mark(self, node: Node, connection: NodeConnection, epoch: int) -> None:
+    async def _mark(self, node: Node, connection: NodeConnection) -> None:
         """Over the connection by which it was compared."""
-        mark = Mark(node.name, self._part.members, connection.born, connection.pid, max(epoch, 0))
+        mark = Mark(node.name, self._part.members, connection.born, connection.pid)
         if not await _keep(connection, self._part.reserved_key(MARK), mark.encode()):
             raise ProxyDown(f"{node.name} does not keep its mark: it does not serve this bucket")
 

@@ -14,7 +14,7 @@ from sfss.beansdb.connection import NodeConnection
 from sfss.beansdb.node import Node
 from sfss.beansdb.part import Replicas
 from sfss.beansdb.reads import State
-from sfss.beansdb.versions import Seen, fits, is_foreign, is_label, is_tombstone, label
+from sfss.beansdb.versions import Seen, is_foreign, is_tombstone, is_torn, label
 from sfss.errors import StoreRefused
 from sfss.memcache.errors import ProxyError, ProxyRefused
 from sfss.memcache.protocol import Value
@@ -24,6 +24,7 @@ log = logging.getLogger("sfss.beansdb")
 #: Seconds that a quorum waits for the others' answers, and between two looks whether there is a quorum.
 _FOR_THE_OTHERS = 0.05
 _PAUSE = 0.05
+_MOST_TOLD = 50
 
 
 class Counts:
@@ -97,7 +98,7 @@ async def _ask_one(
         return _Answer(node, connection, seen, None, found)
     if (found is None) != (seen.version <= 0):
         return None
-    if found is not None and is_label(found.flags) and not fits(found.flags, seen.version):
+    if found is not None and is_torn(found.flags, seen.version):
         return None
     return _Answer(node, connection, seen, found, None)
 
@@ -128,7 +129,7 @@ async def _agree(
         return None
     if source.value is not None and is_foreign(source.value.flags, newest):
         replicas.note_foreign(key)
-    absent = source.value is None or is_tombstone(source.value.flags)
+    absent = source.value is None or is_tombstone(source.value.flags, newest)
     state = State(source.seen.version, None if absent or source.value is None else source.value.content)
     lacking = [answer for answer in answers if answer.seen.age < newest]
     if all(answer.seen.version <= 0 for answer in answers):
@@ -154,14 +155,13 @@ def _source(holders: list[_Answer], counts: Counts, key: bytes) -> _Answer | Non
     hashes = [answer.seen.value_hash for answer in readable]
     if len({answer.seen for answer in readable if answer.seen.version > 0}) > 1:
         counts.conflicts += 1
-        log.error(
-            "one version has two values",
-            extra={"key": key.decode("ascii", "replace"), "version": readable[0].seen.version},
-        )
+        if counts.conflicts <= _MOST_TOLD:
+            what = {"key": key.decode("ascii", "replace"), "version": readable[0].seen.version}
+            log.error("one version has two values", extra=what)
     return max(
         readable,
         key=lambda answer: (
-            answer.value is None or is_tombstone(answer.value.flags),
+            answer.value is None or is_tombstone(answer.value.flags, answer.seen.version),
             hashes.count(answer.seen.value_hash),
             answer.seen.value_hash,
         ),

@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 WRITER_BITS = 7
 WRITERS = 1 << WRITER_BITS
-#: The writer that stands in the tombstones that are about to be purged (:mod:`sfss.beansdb.purge`).
+#: No process writes as this one: a purge of tombstones is to be told from all writes.
 PURGE_WRITER = WRITERS - 1
 MOST_UNITS = (1 << 24) - 1
 #: Where writes are refused: so much is left for those who repair it (docs/beansdb.rst, "The budget of versions").
@@ -56,11 +56,6 @@ def unit_at(wall: float) -> int:
     return max(0, int(wall - _BEGIN) // SECONDS_PER_UNIT)
 
 
-def is_being_purged(version: int) -> bool:
-    """Whether that is what stands in place of a tombstone that is about to be purged."""
-    return version & (WRITERS - 1) == PURGE_WRITER and version >> WRITER_BITS >= OURS
-
-
 def label(version: int, tombstone: bool) -> int:
     """The flags of a value of this version."""
     low = version & _LOW_BITS
@@ -70,18 +65,25 @@ def label(version: int, tombstone: bool) -> int:
 
 
 def is_label(flags: int) -> bool:
+    """Whether *flags* may be a label. (Other clients may have set 0x10, too; the version then does not fit.)"""
     return flags & _IS_LABEL != 0
-
-
-def is_tombstone(flags: int) -> bool:
-    return flags & (_TOMBSTONE | _IS_LABEL) == _TOMBSTONE | _IS_LABEL
-
-
-def is_foreign(flags: int, version: int) -> bool:
-    """Whether a value has a version as only we give them, and not our label."""
-    return not is_label(flags) and version >> WRITER_BITS >= OURS
 
 
 def fits(flags: int, version: int) -> bool:
     """Whether *flags* are the label of a value of this *version*."""
     return version > 0 and flags & ~_TOMBSTONE == label(version, False)
+
+
+def is_tombstone(flags: int, version: int) -> bool:
+    """Whether a value with *flags* and this *version* is a tombstone of ours."""
+    return flags & _TOMBSTONE != 0 and fits(flags, version)
+
+
+def is_torn(flags: int, version: int) -> bool:
+    """Whether *flags* are the label of another version than this one of ours: it was written meanwhile."""
+    return is_label(flags) and not fits(flags, version) and version >> WRITER_BITS >= OURS
+
+
+def is_foreign(flags: int, version: int) -> bool:
+    """Whether a value has a version as only we give them, and not our label."""
+    return not is_label(flags) and version >> WRITER_BITS >= OURS

@@ -17,7 +17,7 @@ from typing import Any
 from sfss.beansdb.connection import NodeConnection
 from sfss.beansdb.node import Node
 from sfss.beansdb.part import Replicas
-from sfss.beansdb.versions import Seen, is_being_purged, label
+from sfss.beansdb.versions import Seen, label
 from sfss.completion import Completion
 from sfss.errors import NoStoreAvailable, PreconditionFailed, SfssError
 from sfss.memcache.errors import ProxyRefused, refused_because
@@ -128,13 +128,6 @@ class Write:
         """The second step: *newest* is what a quorum has. (A condition has been looked at against that.)"""
         replicas = self.replicas
         self.newest = newest
-        if is_being_purged(newest):
-            self._fail(
-                NoStoreAvailable(
-                    "What is left of a deleted file is being removed. Nothing was written; try again."
-                )
-            )
-            return
         if self.loop.time() - self.began > PATIENCE:
             self._fail(_nothing_written(replicas.unavailable()))
             return
