@@ -58,7 +58,7 @@ def test_a_few_in_this_process():
 
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_without_a_rule_it_is_seen(mutant):
-    code, printed = simulate("--mutant", mutant, "--histories", 300)
+    code, printed = simulate("--mutant", mutant, "--histories", 200)
     assert code == 1 and "1 wrong" in printed, printed
 
 

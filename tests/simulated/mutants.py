@@ -214,10 +214,6 @@ def index_kept() -> None:
 
 _BUSY = Plan(keys=1, pause=0.1, writes=0.8, gateways=3)
 _LOSS = ("lose what one had",)
-_FORGETFUL = Plan(
-    keys=6, pause=0.2, writes=0.3, troubles=(*_LOSS, *_LOSS, "kill a gateway"), every=1.5, seconds=120.0
-)
-_FENCED = Plan(keys=6, pause=0.05, writes=0.5, troubles=("kill a node", "kill a flapping node"), every=0.7)
 _QUIET = Plan(keys=6, pause=0.2, writes=0.3, troubles=_LOSS, every=3.0)
 _CLOCKS = Plan(keys=6, pause=0.2, writes=0.3, troubles=("step a clock", *_LOSS), every=1.0)
 _CUTS = Plan(
@@ -229,7 +225,7 @@ MUTANTS = {
     "no_fence": Mutant(no_fence, _QUIET),
     "fence_by_time": Mutant(fence_by_time, _CLOCKS),
     "marks_copied": Mutant(marks_copied, _QUIET),
-    "untrusted_acknowledge": Mutant(untrusted_acknowledge, _FENCED),
+    "untrusted_acknowledge": Mutant(untrusted_acknowledge, scenario=scenarios.a_fenced_node_has_it),
     "untrusted_read": Mutant(untrusted_read, _QUIET),
     "read_from_one": Mutant(read_from_one, _CUTS),
     "next_version": Mutant(next_version, _BUSY),
@@ -241,7 +237,7 @@ MUTANTS = {
     "native_delete": Mutant(native_delete, Plan(keys=2, pause=0.1, writes=0.7, every=2.0)),
     "new_version_for_write_back": Mutant(new_version_for_write_back, _CUTS),
     "no_write_back": Mutant(no_write_back, _CUTS),
-    "mark_before_compared": Mutant(mark_before_compared, _FORGETFUL),
+    "mark_before_compared": Mutant(mark_before_compared, scenario=scenarios.only_one_has_it),
     "index_kept": Mutant(
         index_kept, Plan(keys=2, pause=0.2, troubles=("kill a node",), every=3.0, keeps_index=True)
     ),
