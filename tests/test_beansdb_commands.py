@@ -8,10 +8,10 @@ import sys
 import pytest
 
 from tests import programs
+from tests.beansdb import Nodes
 from tests.conftest import need, until
 from tests.http import ask, request
 from tests.programs import Sfss
-from tests.test_store_beansdb import Nodes
 
 
 @pytest.fixture

@@ -38,11 +38,11 @@ def simulate(*arguments: object) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("seed", [100_000, 200_000, 300_000, 400_000])
+@pytest.mark.parametrize("seed", [100_000, 200_000, 300_000])
 def test_histories_are_linearizable(seed):
-    code, printed = simulate("--histories", 250, "--seed", seed)
+    code, printed = simulate("--histories", 200, "--seed", seed)
     assert code == 0, printed
-    assert "250 histories" in printed
+    assert "200 histories" in printed
 
 
 def test_a_few_in_this_process():
