@@ -5,8 +5,11 @@ import asyncio
 import pytest
 
 from sfss.beansdb.copying import Copied, make_equal
-from sfss.beansdb.hashing import hash_text, key_hash
+from sfss.beansdb.hashing import hash_text, key_hash, value_hash
+from sfss.beansdb.marks import Mark, decode
 from sfss.beansdb.reads import State
+from sfss.beansdb.repair import progress_of
+from sfss.beansdb.tree import Leaf, differences, entries, share
 from sfss.beansdb.units import Units
 from sfss.beansdb.versions import (
     LAST_UNIT,
@@ -20,6 +23,7 @@ from sfss.beansdb.versions import (
     version_of,
 )
 from sfss.errors import NoStoreAvailable, PreconditionFailed, SfssError, StoreFull, StoreRefused
+from sfss.memcache.protocol import ProtocolError
 from tests.simulated.histories import History, Plan
 from tests.simulated.nodes import Entry
 from tests.simulated.world import EPOCH
@@ -252,3 +256,29 @@ async def test_nothing_is_copied_where_nobody_lacks_anything():
     await make_equal(b"0" * 16, [], [Seen(5, 1), Seen(5, 1)], copied)
     await make_equal(b"0" * 16, [], [Seen(-5, 0), Seen(0, 0)], copied)
     assert copied.keys == 0
+
+
+def test_hashes_are_those_of_the_nodes():
+    """Read off a running gobeansdb."""
+    assert hash_text(key_hash(b"a")) == b"e40c292c3c2569b2"
+    assert value_hash(b"abc") == 59950 and value_hash(b"x" * 6000) == 41178 and value_hash(b"") == 40389
+
+
+def test_a_mark_that_is_none():
+    mark = Mark("n", ("n", "m"), 5, 7)
+    assert decode(mark.encode()) == mark
+    assert mark.is_of(6, 7) and not mark.is_of(7, 7) and not mark.is_of(5, 8)
+    for content in (b"", b"{}", b"[1]", b"\xff", mark.encode().replace(b"5", b'"5"'), b'{"members": 3}'):
+        assert decode(content) is None
+
+
+def test_a_tree_that_is_none():
+    line = b"%016x 7 5\n" % 3
+    assert differences(Leaf(b"", [bytearray(line), bytearray(line)])) == {}
+    found = differences(Leaf(b"", [bytearray(line), bytearray()]))
+    assert found == {b"%016x" % 3: [Seen(5, 7), Seen(0, 0)]}
+    for content in (b"x 1 2\n", b"%016x 1\n" % 3, b"123 1 2\n", b"%016x a 2\n" % 3):
+        with pytest.raises(ProtocolError):
+            entries(content)
+    assert share(b"a", b"a") == 0.0 and share(b"a8", b"a") == 0.5
+    assert progress_of(b"{}") is None and progress_of(b"\xff") is None
