@@ -3,7 +3,7 @@
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from sfss.beansdb.hashing import hash_text, key_hash
@@ -171,11 +171,6 @@ class Cluster:
         task = self._loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    @property
-    def trusted_parts(self) -> Iterable[Replicas]:
-        """Those of which a quorum can be asked."""
-        return [replicas for replicas in self.parts if len(replicas.trusted()) >= replicas.quorum]
 
     def is_trusted(self, node: Node) -> bool:
         return node.up and all(node.states[part.number] == TRUSTED for part in node.parts)

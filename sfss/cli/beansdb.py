@@ -75,13 +75,13 @@ async def run(what: str, load_settings: Callable[[], Settings], as_json: bool) -
     settings = load_settings()
     if not (settings.beansdb or settings.beansdb_route):
         raise SettingsError("no Beansdb node is named: give --beansdb HOST:PORT, or --beansdb-route FILE")
+    if what == "ls":
+        return await _list(settings, as_json)
     cluster = cluster_of(settings)
     await cluster.connect()
     try:
         if what == "status":
             return _status(await report(cluster), as_json)
-        if what == "ls":
-            return await _list(settings, as_json)
         return await (_verify if what == "verify" else _repair)(cluster.parts)
     finally:
         await cluster.close()

@@ -120,7 +120,7 @@ def no_reservation() -> None:
 
 def retry_above() -> None:
     """A write whose outcome is unknown is tried again with a newer version."""
-    write, write_over = Cluster.write, Cluster.write_over
+    write = Cluster.write
 
     async def again(self, key, content):
         for _ in range(3):
@@ -131,7 +131,6 @@ def retry_above() -> None:
         raise last
 
     Cluster.write = again
-    del write_over
 
 
 def native_delete() -> None:
