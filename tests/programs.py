@@ -195,11 +195,11 @@ def start_nginx(folder: Path, servers: str, port: int) -> Program:
 def start_gobeansdb(folder: Path, port: int, routes: str, cpu: int | None = None) -> Program:
     """A gobeansdb node with the configuration of conf/gobeansdb, its data in *folder*.
 
-    Its index files are removed first, as the unit in conf/systemd does: one that is longer than its data
-    shows versions whose values are gone.
+    Its data are made fit first, as the unit in conf/systemd does.
     """
-    for index in gobeansdb_home(folder, port).glob("data/**/*.idx.*"):
-        index.unlink()
+    data = gobeansdb_home(folder, port) / "data"
+    if data.exists():
+        subprocess.run([sys.executable, ROOT / "conf" / "gobeansdb" / "before-start", data], check=True)
     return _start_beans("gobeansdb", folder, port, routes, cpu)
 
 

@@ -1,6 +1,7 @@
 """What faults of real gobeansdb nodes do to a store without a proxy, and what a start refuses."""
 
 import asyncio
+import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -251,3 +252,23 @@ async def test_a_file_that_looks_like_commands_is_a_file(nodes, store):
     await store.put("i", body[: 2 * 1024 * 1024])
     assert (await store.get("i")).content == body[: 2 * 1024 * 1024]
     assert (await store.get("victim")).content == b"x"
+
+
+async def test_a_node_that_was_killed_in_the_middle_of_a_write_starts(nodes, store):
+    for n in range(60):
+        await store.put(f"t/{n}", b"%d" % n * 500)
+    await asyncio.sleep(3)  # it is in their files
+    nodes.kill(0)
+    files = programs.gobeansdb_home(nodes.folder, nodes.ports[0]).glob("data/**/*.data")
+    torn = 0
+    for file in files:
+        if (size := file.stat().st_size) > 256:
+            torn += 1
+            os.truncate(file, size - (100, 300)[torn % 2])
+    assert torn > 3
+    nodes.start(0)
+    await trusted_again(store)
+    client = nodes.client(0)
+    for n in range(60):
+        assert await client.get(memcache_key(f"t/{n}")) == b"%d" % n * 500
+    await client.close()
