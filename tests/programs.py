@@ -17,7 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 INSTALL = "python3 bootstrap.py --with-test-stores"
-STARTING_SECONDS = 15
+STARTING_SECONDS = 90
 
 
 def find(name: str) -> str | None:

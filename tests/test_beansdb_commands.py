@@ -2,13 +2,10 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
 
-from tests import programs
-from tests.beansdb import Nodes
+from tests.beansdb import Nodes, run
 from tests.conftest import need, until
 from tests.http import ask, request
 from tests.programs import Sfss
@@ -22,23 +19,14 @@ def nodes(tmp_path):
     nodes.stop()
 
 
-def flags(nodes: Nodes) -> list[str]:
-    return [flag for port in nodes.ports for flag in ("--beansdb", f"127.0.0.1:{port}")]
-
-
-def run(*arguments: object) -> subprocess.CompletedProcess:
-    command = [sys.executable, "-m", "sfss", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, cwd=programs.ROOT, timeout=60)
-
-
 def is_ready(server: Sfss) -> bool:
     return ask(server.port, request("GET", "/readyz")).status == 200
 
 
 async def test_a_cluster_from_its_start_to_a_lost_disk(nodes, tmp_path):
-    status = run("beansdb", "status", *flags(nodes))
+    status = run("beansdb", "status", *nodes.flags())
     assert status.returncode == 1 and status.stdout.count("fenced") == 3
-    server = Sfss(*flags(nodes), "--workers", 2)
+    server = Sfss(*nodes.flags(), "--workers", 2)
     try:
         await until(lambda: is_ready(server), 20)
         content = os.urandom(100_000)
@@ -49,14 +37,14 @@ async def test_a_cluster_from_its_start_to_a_lost_disk(nodes, tmp_path):
         assert ask(server.port, request("PUT", "/file?path=" + "x" * 300, b"long")).status == 200
         assert ask(server.port, request("DELETE", "/file?path=c/49")).status == 204
 
-        status = json.loads(run("beansdb", "status", "--json", *flags(nodes)).stdout)
+        status = json.loads(run("beansdb", "status", "--json", *nodes.flags()).stdout)
         assert [node["state"] for node in status] == ["trusted"] * 3
-        assert run("beansdb", "verify", *flags(nodes)).stdout == "0 keys are not alike on all nodes\n"
-        listed = run("beansdb", "ls", *flags(nodes))
+        assert run("beansdb", "verify", *nodes.flags()).stdout == "0 keys are not alike on all nodes\n"
+        listed = run("beansdb", "ls", *nodes.flags())
         assert sorted(listed.stdout.split()) == sorted(["a/b", *(f"c/{n}" for n in range(49))])
         assert "1 files have paths that are too long" in listed.stderr
         sizes = [
-            json.loads(line) for line in run("beansdb", "ls", "--json", *flags(nodes)).stdout.splitlines()
+            json.loads(line) for line in run("beansdb", "ls", "--json", *nodes.flags()).stdout.splitlines()
         ]
         assert {"a/b": 100_000, "c/7": 1}.items() <= {file["path"]: file["size"] for file in sizes}.items()
         full = json.loads(ask(server.port, request("GET", "/status?full=1")).body)
@@ -66,11 +54,11 @@ async def test_a_cluster_from_its_start_to_a_lost_disk(nodes, tmp_path):
         server.stop()
         nodes.kill(2)
         nodes.start(2, empty=True)
-        verified = run("beansdb", "verify", *flags(nodes))
+        verified = run("beansdb", "verify", *nodes.flags())
         assert verified.returncode == 1 and "sfss beansdb repair" in verified.stdout
-        await until(lambda: run("beansdb", "repair", *flags(nodes)).returncode == 0, 20)
-        assert run("beansdb", "verify", *flags(nodes)).returncode == 0
-        assert run("beansdb", "status", *flags(nodes)).returncode == 0
+        await until(lambda: run("beansdb", "repair", *nodes.flags()).returncode == 0, 20)
+        assert run("beansdb", "verify", *nodes.flags()).returncode == 0
+        assert run("beansdb", "status", *nodes.flags()).returncode == 0
     finally:
         server.stop()
 

@@ -17,7 +17,8 @@ from tests.simulated.linearizable import FOREVER, Operation, explain
 MUTANTS = [
     "no_fence", "fence_by_time", "marks_copied", "untrusted_acknowledge", "untrusted_read", "read_from_one",
     "next_version", "no_writer", "no_floor", "no_reservation", "claims_not_compared", "retry_above", "native_delete",
-    "new_version_for_write_back", "no_write_back", "mark_before_compared", "index_kept",
+    "new_version_for_write_back", "no_write_back", "mark_before_compared", "old_disks_not_buried", "purge_of_what_is_new",
+    "leaving_node_answers", "index_kept",
 ]  # fmt: skip
 
 
@@ -43,6 +44,13 @@ def test_histories_are_linearizable(seed):
     code, printed = simulate("--histories", 200, "--seed", seed)
     assert code == 0, printed
     assert "200 histories" in printed
+
+
+@pytest.mark.parametrize("plan, histories", [("purges", 40), ("moves", 60)])
+def test_histories_with_purges_and_moves_are_linearizable(plan, histories):
+    code, printed = simulate("--plan", plan, "--histories", histories, "--seed", 400_000)
+    assert code == 0, printed
+    assert f"{histories} histories" in printed
 
 
 def test_a_few_in_this_process():

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from sfss.beansdb.copying import Copied, make_equal
+from sfss.beansdb.copying import Copied, Copier
 from sfss.beansdb.hashing import hash_text, key_hash, value_hash
 from sfss.beansdb.marks import Mark, decode
 from sfss.beansdb.reads import State
@@ -253,8 +253,8 @@ def test_labels():
 
 async def test_nothing_is_copied_where_nobody_lacks_anything():
     copied = Copied()
-    await make_equal(b"0" * 16, [], [Seen(5, 1), Seen(5, 1)], copied)
-    await make_equal(b"0" * 16, [], [Seen(-5, 0), Seen(0, 0)], copied)
+    await Copier([], copied).make_equal(b"0" * 16, [Seen(5, 1), Seen(5, 1)])
+    await Copier([], copied).make_equal(b"0" * 16, [Seen(-5, 0), Seen(0, 0)])
     assert copied.keys == 0
 
 

@@ -16,6 +16,7 @@ import yaml
 from sfss.config.gateway import FIELDS
 from sfss.config.node import NodeSettings
 from sfss.config.server import fields_of
+from tests.beansdb import Nodes
 from tests.conftest import need
 from tests.http import ask, request
 from tests.programs import (
@@ -138,8 +139,10 @@ class Prometheus:
 
 @pytest.fixture(scope="module")
 def prometheus(tmp_path_factory):
-    need("memcached", "prometheus")
+    need("memcached", "prometheus", "gobeansdb")
     memcached, port = start_memcached()
+    beans = Nodes(tmp_path_factory.mktemp("beans"))
+    over_beans = Sfss(*beans.flags())
     gateway = Sfss(*proxy_flags([port, free_port()]), "--connect-timeout", 0.2)
     embedded = Sfss("--data", tmp_path_factory.mktemp("data"))
     directory = Sfss("--store", f"directory:{tmp_path_factory.mktemp('files')}")
@@ -148,7 +151,7 @@ def prometheus(tmp_path_factory):
         SfssNode(tmp_path_factory.mktemp("node"), "--node", f"http://127.0.0.1:{ports[1 - n]}", port=ports[n])
         for n in range(2)
     ]
-    servers = [gateway, embedded, directory, *nodes]
+    servers = [gateway, embedded, directory, over_beans, *nodes]
     prometheus = Prometheus(tmp_path_factory.mktemp("prometheus"), [server.port for server in servers])
     for second in range(8):
         for server in servers:
@@ -160,6 +163,7 @@ def prometheus(tmp_path_factory):
     prometheus.stop()
     for program in [*servers, memcached]:
         program.stop()
+    beans.stop()
 
 
 _SELECTOR = re.compile(r"""\b((?:sfss_\w+|up)\b(?:\{(?:[^{}"]|"[^"]*")*\})?)""")

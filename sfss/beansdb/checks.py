@@ -8,7 +8,7 @@ from collections.abc import Callable
 from sfss.beansdb.connection import NodeConnection
 from sfss.beansdb.hashing import hash_text, key_hash
 from sfss.beansdb.node import FOREIGN, Node
-from sfss.beansdb.route import SERVES, Route
+from sfss.beansdb.route import SERVES, Part, Route
 from sfss.errors import StoreUnusable
 from sfss.memcache.endpoint import Limits
 from sfss.memcache.errors import ProxyDown, ProxyError
@@ -62,7 +62,7 @@ async def _check_node(node: Node, limits: Limits) -> int:
                         "of a cluster must have the same route, and name the nodes alike; members are changed by "
                         "'sfss beansdb move'."
                     )
-                if not await _serves(connection, part.reserved_key(SERVES)):
+                if not await serves(connection, part):
                     bucket = f"bucket {part.prefix.decode()}" if part.prefix else "all keys"
                     raise StoreUnusable(
                         f"The Beansdb node {node.name} does not keep {bucket}, which the route gives it: its own "
@@ -80,9 +80,10 @@ async def _check_node(node: Node, limits: Limits) -> int:
         connection.close()
 
 
-async def _serves(connection: NodeConnection, key: bytes) -> bool:
+async def serves(connection: NodeConnection, part: Part) -> bool:
     """Whether a node keeps what it says that it has stored (beansdb.md, 3)."""
     deadline = float("inf")
+    key = part.reserved_key(SERVES)
     _, found = await asyncio.gather(
         connection.store(key, hash_text(key_hash(key)), 0, 0, b"yes", deadline),
         connection.fetch(key, deadline),

@@ -6,7 +6,7 @@ import time
 from collections import deque
 
 from sfss.beansdb.connection import NodeConnection
-from sfss.beansdb.copying import PATIENCE, Copied, make_equal
+from sfss.beansdb.copying import PATIENCE, Copied, Copier
 from sfss.beansdb.hashing import hash_text
 from sfss.beansdb.node import FENCED, TRUSTED, Node
 from sfss.beansdb.part import Replicas
@@ -121,15 +121,17 @@ class Maintenance:
             own = node.ready()
             if own is None or len(ready) < 2:
                 return
-            await asyncio.gather(*(self._look_and_make_equal(hash_text(hashed), ready) for hashed in batch))
+            copier = Copier(ready, self.copied, self._replicas.horizon)
+            await asyncio.gather(*(_look_and_make_equal(hash_text(hashed), copier) for hashed in batch))
             missed.difference_update(batch)
 
-    async def _look_and_make_equal(self, hashed: bytes, ready: list[NodeConnection]) -> None:
-        deadline = asyncio.get_running_loop().time() + PATIENCE
 
-        async def look(connection: NodeConnection) -> Seen:
-            seen: Seen = await connection.look(hashed, deadline)
-            return seen
+async def _look_and_make_equal(hashed: bytes, copier: Copier) -> None:
+    deadline = asyncio.get_running_loop().time() + PATIENCE
 
-        seen = await asyncio.gather(*(look(connection) for connection in ready))
-        await make_equal(hashed, ready, seen, self.copied)
+    async def look(connection: NodeConnection) -> Seen:
+        seen: Seen = await connection.look(hashed, deadline)
+        return seen
+
+    seen = await asyncio.gather(*(look(connection) for connection in copier.connections))
+    await copier.make_equal(hashed, seen)

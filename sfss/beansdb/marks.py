@@ -5,6 +5,9 @@ each part of a node has a *mark*, a value that names the node, the members of th
 was started, and its process. While the mark tells the truth the node is trusted. It is written when the node has been
 compared with the others and repaired, over the connection by which that was done, so it holds for that process only.
 A mark that was copied from another node tells a lie, and so does one of before a restart.
+
+Two more things stand in it, which concern all members of the part: the members that it will have when a move has ended
+(:mod:`sfss.beansdb.move`), and its *horizon* (:mod:`sfss.beansdb.purge`).
 """
 
 import json
@@ -19,6 +22,8 @@ class Mark(NamedTuple):
     members: tuple[str, ...]
     born: int  #: seconds since the epoch, by the node's clock
     pid: int
+    next_members: tuple[str, ...] = ()  #: while nodes are moved: those that come after; empty: the same
+    horizon: int = 0  #: a unit: tombstones up to it may be missing
 
     def encode(self) -> bytes:
         return json.dumps(self._asdict()).encode()
@@ -27,16 +32,21 @@ class Mark(NamedTuple):
         """Whether the process that was started so wrote it."""
         return abs(self.born - born) <= _ROUNDING and self.pid == pid
 
+    def admits(self, members: tuple[str, ...]) -> bool:
+        """Whether a gateway with this route may believe it."""
+        return members == self.members or (self.next_members != () and members == self.next_members)
+
 
 def decode(content: bytes | bytearray) -> Mark | None:
     """None if it is no mark."""
     try:
         read = json.loads(content)
-        mark = Mark(**{**read, "members": tuple(read["members"])})
-    except (ValueError, TypeError, KeyError):
+        lists = {name: tuple(read.get(name, ())) for name in ("members", "next_members")}
+        mark = Mark(**{**read, **lists})
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    numbers = (mark.born, mark.pid)
-    texts = (mark.node, *mark.members)
-    if all(type(n) is int for n in numbers) and all(type(t) is str for t in texts):
+    numbers = (mark.born, mark.pid, mark.horizon)
+    texts = (mark.node, *mark.members, *mark.next_members)
+    if all(type(n) is int for n in numbers) and all(type(t) is str for t in texts) and mark.members:
         return mark
     return None

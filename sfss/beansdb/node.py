@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from sfss.beansdb.connection import NodeConnection
 from sfss.beansdb.hashing import hash_text, key_hash
-from sfss.beansdb.marks import decode
+from sfss.beansdb.marks import Mark, decode
 from sfss.beansdb.route import MARK, Part
 from sfss.memcache.connection import Connection
 from sfss.memcache.endpoint import Endpoint, Limits
@@ -38,6 +38,7 @@ class Node(Endpoint):
         self.name = address
         self.parts = list(parts)
         self.states = bytearray(count)  #: by part, as the last examination found them
+        self.marks: list[Mark | None] = [None] * count  #: by part: what it says, be it true or not
         self.missed: list[set[int]] = [set() for _ in range(count)]  #: by part, hashes of keys
         #: Of each; with one more than these, all is to be compared.
         self.most_missed = MOST_MISSED // max(1, len(self.parts))
@@ -115,14 +116,15 @@ class Node(Endpoint):
         connection.born, connection.pid = _birth(figures)
         for part, value in zip(asked, found):
             mark = None if value is None else decode(value.content)
-            if mark is not None and mark.members != part.members and mark.node == self.name:
-                state = FOREIGN
-            elif mark is None or mark.node != self.name or mark.members != part.members:
-                state = FENCED
+            if mark is None or mark.node != self.name:
+                mark, state = None, FENCED
+            elif not mark.admits(part.members):
+                mark, state = None, FOREIGN
             else:
                 state = TRUSTED if mark.is_of(connection.born, connection.pid) else FENCED
             connection.trusted[part.number] = state == TRUSTED
             self.states[part.number] = state
+            self.marks[part.number] = mark
         self._note_state()
 
     def _note_state(self) -> None:

@@ -5,7 +5,7 @@ import logging
 import random
 
 from sfss.beansdb.connection import NodeConnection
-from sfss.beansdb.node import FOREIGN, Node
+from sfss.beansdb.node import FOREIGN, TRUSTED, Node
 from sfss.beansdb.route import Part
 from sfss.beansdb.units import Units
 from sfss.errors import NoStoreAvailable
@@ -58,6 +58,17 @@ class Replicas:
             if best:
                 found[0], found[best] = found[best], found[0]
         return found
+
+    @property
+    def horizon(self) -> int:
+        """A unit: tombstones up to it may be missing on some nodes (:mod:`sfss.beansdb.purge`)."""
+        index = self.index
+        horizons = []
+        for node in self.nodes:
+            mark = node.marks[index]
+            if mark is not None and node.states[index] == TRUSTED:
+                horizons.append(mark.horizon)
+        return min(horizons, default=0)
 
     def unavailable(self) -> NoStoreAvailable:
         """Why nobody can say."""

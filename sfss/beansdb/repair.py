@@ -14,11 +14,12 @@ import asyncio
 import json
 import logging
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import suppress
 from typing import NamedTuple
 
 from sfss.beansdb.connection import NodeConnection
-from sfss.beansdb.copying import PATIENCE, Copied, make_equal
+from sfss.beansdb.copying import PATIENCE, Copied, Copier
 from sfss.beansdb.hashing import hash_text, key_hash
 from sfss.beansdb.marks import Mark
 from sfss.beansdb.node import FOREIGN, Node
@@ -65,11 +66,16 @@ def progress_of(content: bytes | bytearray) -> Progress | None:
 
 
 class Repair:
-    """Of one part. *wanted*: the nodes that are to be trusted afterwards; none: they are only made equal."""
+    """Of one part. *wanted*: the nodes that are to be trusted afterwards; none: they are only made equal.
 
-    def __init__(self, replicas: Replicas, wanted: Sequence[Node]):
+    *compared*: those that take part; all, if none are named.
+    """
+
+    def __init__(self, replicas: Replicas, wanted: Sequence[Node], compared: Sequence[Node] = ()):
         self._replicas = replicas
+        self._compared = compared or replicas.nodes
         self._part: Part = replicas.part
+        self._model = Mark("", self._part.members, 0, 0)
         self.wanted = list(wanted)
         self._token = secrets.token_hex(8)
         self._connections: list[NodeConnection] = []
@@ -86,40 +92,63 @@ class Repair:
         """
         try:
             await self._connect()
-            fenced = await self._choose()
+            self._take_model()
+            chosen = await self._choose()
             await self._lease()
             await self._compare()
             marked = []
-            for node, connection in fenced:
+            for node, connection in chosen:
                 await self._mark(node, connection)
                 marked.append(node)
+            with suppress(ProxyError):  # then it ends by its age
+                await keep(self._leased(), self._part.reserved_key(LEASE), b"")
             return marked
         finally:
             for connection in self._connections:
                 connection.close()
 
     async def _connect(self) -> None:
-        """One connection to each member that can be reached."""
+        """One connection to each of them that can be reached."""
         opened = await asyncio.gather(
-            *(node.open_another() for node in self._replicas.nodes), return_exceptions=True
+            *(node.open_another() for node in self._compared), return_exceptions=True
         )
-        for node, connection in zip(self._replicas.nodes, opened):
+        for node, connection in zip(self._compared, opened):
             if isinstance(connection, NodeConnection):
                 self._nodes.append(node)
                 self._connections.append(connection)
             elif not isinstance(connection, ProxyError):
                 raise connection
 
+    def _take_model(self) -> None:
+        """What the new marks say of all members is what those of trusted nodes say, or else what any says."""
+        index = self._part.number
+        marks, trusted = [], []
+        for node, connection in zip(self._nodes, self._connections):
+            if node.states[index] == FOREIGN:
+                raise NotNow(
+                    f"{node.name} belongs to other members than ours (after a move, a disk of before must be emptied)"
+                )
+            if (mark := node.marks[index]) is not None:
+                marks.append(mark)
+                if connection.trusted[index]:
+                    trusted.append(mark)
+        if marks:
+            # Not all of them say the same while that is being changed: then a purge has not begun, and a move has.
+            horizon = min(mark.horizon for mark in trusted) if trusted else max(m.horizon for m in marks)
+            of_all = max(trusted or marks, key=lambda mark: mark.next_members)
+            self._model = of_all._replace(horizon=horizon)
+
+    def _is_leaving(self, node: Node) -> bool:
+        return bool(self._model.next_members) and node.name not in self._model.next_members
+
     async def _choose(self) -> list[tuple[Node, NodeConnection]]:
         """Which are to be marked."""
         fenced: list[tuple[Node, NodeConnection]] = []
         trusted = 0
         for node, connection in zip(self._nodes, self._connections):
-            if node.states[self._part.number] == FOREIGN:
-                raise NotNow(f"{node.name} belongs to other members than ours")
             if connection.trusted[self._part.number]:
                 trusted += 1
-            elif node in self.wanted:
+            elif node in self.wanted and not self._is_leaving(node):
                 figures = await connection.figures(self._soon())
                 if int(figures["uptime"]) < LEAST_UPTIME:
                     raise NotNow(f"{node.name} has just been started")
@@ -136,26 +165,21 @@ class Repair:
         return fenced
 
     async def _compare(self) -> None:
-        ours = self._part.private_hashes()
-        async for leaf in leaves(self._connections, self._part.prefix):
-            different = differences(leaf)
-            work = [(hashed, seen) for hashed, seen in different.items() if hashed not in ours]
-            for start in range(0, len(work), _AT_ONCE):
-                await asyncio.gather(
-                    *(
-                        make_equal(hashed, self._connections, seen, self.copied)
-                        for hashed, seen in work[start : start + _AT_ONCE]
-                    )
-                )
-                await self._renew()
-            self.share = share(leaf.prefix, self._part.prefix)
+        horizon, index = self._model.horizon, self._part.number
+        old = []
+        for node, connection in zip(self._nodes, self._connections):
+            mark = node.marks[index]
+            old.append(not connection.trusted[index] and (mark is None or mark.horizon < horizon))
+        copier = Copier(self._connections, self.copied, horizon, old)
+        async for done in make_all_equal(copier, self._part):
+            self.share = done
             await self._renew()
         self.share = 1.0
 
     async def _mark(self, node: Node, connection: NodeConnection) -> None:
         """Over the connection by which it was compared."""
-        mark = Mark(node.name, self._part.members, connection.born, connection.pid)
-        if not await _keep(connection, self._part.reserved_key(MARK), mark.encode()):
+        mark = self._model._replace(node=node.name, born=connection.born, pid=connection.pid)
+        if not await keep(connection, self._part.reserved_key(MARK), mark.encode()):
             raise ProxyDown(f"{node.name} does not keep its mark: it does not serve this bucket")
 
     # The lease, in the first of those that are repaired (or, if there is none, in the first node).
@@ -185,7 +209,7 @@ class Repair:
         if now - self._renewed < _RENEWAL:
             return
         self._renewed = now
-        if not await _keep(self._leased(), self._part.reserved_key(LEASE), self.progress().encode()):
+        if not await keep(self._leased(), self._part.reserved_key(LEASE), self.progress().encode()):
             raise NotNow("another process repairs it")
 
     def progress(self) -> Progress:
@@ -196,7 +220,24 @@ class Repair:
         return asyncio.get_running_loop().time() + PATIENCE
 
 
-async def _keep(connection: NodeConnection, key: bytes, value: bytes) -> bool:
+async def make_all_equal(copier: Copier, part: Part) -> AsyncIterator[float]:
+    """Compare all that the copier's nodes have of a part, and copy; how far it is, 0 to 1.
+
+    :raises ProxyError: when one of them fails.
+    """
+    private = part.private_hashes()
+    async for leaf in leaves(copier.connections, part.prefix):
+        work = [item for item in differences(leaf).items() if item[0] not in private]
+        done = share(leaf.prefix, part.prefix)
+        for start in range(0, len(work), _AT_ONCE):
+            await asyncio.gather(
+                *(copier.make_equal(hashed, seen) for hashed, seen in work[start : start + _AT_ONCE])
+            )
+            yield done
+        yield done
+
+
+async def keep(connection: NodeConnection, key: bytes, value: bytes) -> bool:
     """Set a value of our own in one node, in place of what is there; whether it is there then."""
     deadline = asyncio.get_running_loop().time() + PATIENCE
     hashed = hash_text(key_hash(key))

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from sfss.beansdb.cluster import Cluster
 from sfss.beansdb.connection import NodeConnection
+from sfss.beansdb.copying import Copied, Copier
 from sfss.beansdb.node import TRUSTED, Node
 from sfss.beansdb.part import Replicas
 from sfss.beansdb.repair import NotNow, progress_of
@@ -74,9 +75,11 @@ async def compare(replicas: Replicas, progress: Callable[[float], object]) -> As
     if len(ready) < 2:
         raise NotNow("fewer than two nodes can be reached")
     private = replicas.part.private_hashes()
-    async for leaf in leaves([connection for _, connection in ready], replicas.part.prefix):
+    connections = [connection for _, connection in ready]
+    copier = Copier(connections, Copied(), replicas.horizon)
+    async for leaf in leaves(connections, replicas.part.prefix):
         for hashed, seen in differences(leaf).items():
-            if hashed not in private:
+            if hashed not in private and await copier.differs(hashed, seen):
                 versions = {node.name: each.version for (node, _), each in zip(ready, seen)}
                 yield Difference(hashed.decode(), versions)
         progress(share(leaf.prefix, replicas.part.prefix))

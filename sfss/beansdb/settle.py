@@ -14,7 +14,7 @@ from sfss.beansdb.connection import NodeConnection
 from sfss.beansdb.node import Node
 from sfss.beansdb.part import Replicas
 from sfss.beansdb.reads import State
-from sfss.beansdb.versions import Seen, is_foreign, is_tombstone, is_torn, label
+from sfss.beansdb.versions import Seen, is_foreign, is_tombstone, is_torn, label, unit_of
 from sfss.errors import StoreRefused
 from sfss.memcache.errors import ProxyError, ProxyRefused
 from sfss.memcache.protocol import Value
@@ -137,6 +137,13 @@ async def _agree(
     held = len(holders)
     if held >= replicas.quorum:
         return state
+    is_tombstone_of_ours = absent and source.value is not None
+    if (
+        is_tombstone_of_ours
+        and 0 < replicas.horizon >= unit_of(newest)
+        and all(each.seen.version <= 0 for each in lacking)
+    ):
+        return state  # it is being purged
     flags = label(newest, True) if source.value is None else source.value.flags
     content = b"" if source.value is None else source.value.content
     written = [

@@ -13,6 +13,8 @@ from sfss.errors import StoreRefused
 
 #: The last units of so many keys are remembered; of the others, only the greatest.
 _MOST_KEYS = 20_000
+#: No version is given whose unit is further behind the clock: a day. (A purge relies on it.)
+LAG = 24 * 60
 
 
 class Units:
@@ -52,12 +54,12 @@ class Units:
     def next(self, hashed: int, newest: int, by_clock: bool = True) -> int:
         """A version above *newest* for the key with this hash; 0 if none is reserved: see :attr:`granted`.
 
-        *by_clock*: not only just above.
+        *by_clock*: not only just above (or a day behind the clock).
 
         :raises StoreRefused: when the versions of the key are used up.
         """
-        unit = max(unit_of(newest), self._last.get(hashed, 0), self.floor) + 1
         clock = self.clock()
+        unit = max(unit_of(newest), self._last.get(hashed, 0), self.floor, clock - LAG) + 1
         if by_clock and clock > unit:
             unit = clock
         elif by_clock and unit > clock:

@@ -11,8 +11,8 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from sfss.cli import backups, beansdb, gateway, node, transfers, verify
-from sfss.cli.parser import EXIT_USAGE, Parser, check_flags, make_parser
+from sfss.cli import backups, beansdb_commands, gateway, node, transfers, verify
+from sfss.cli.parser import EXIT_USAGE, OF_BEANSDB, Parser, check_flags, make_parser
 from sfss.client import Client
 from sfss.config.gateway import FIELDS
 from sfss.config.node import NodeSettings
@@ -88,9 +88,10 @@ def _be_a_node(options: dict[str, Any]) -> int:
 
 
 def _look_after_beansdb(options: dict[str, Any]) -> int:
-    what, as_json, config = options.pop("what"), options.pop("json"), options.pop("config", None)
+    what, config = options.pop("what"), options.pop("config", None)
+    settings = {name: options.pop(name) for name in OF_BEANSDB if name in options}
     del options["command"]
-    return _run(beansdb.run(what, partial(load, options, config=config), as_json))
+    return _run(beansdb_commands.run(what, partial(load, settings, config=config), options))
 
 
 def _reported(function: Callable[[], int]) -> int:

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 from sfss import __version__
+from sfss.beansdb.purge import LEAST_AGE
 from sfss.cli import transfers
 from sfss.client import DEFAULT_URL, SERVERS
 from sfss.compiled import kind
@@ -224,15 +225,42 @@ def _add_beansdb(commands: Any) -> None:
         help="look after the Beansdb nodes that files are kept in",
         description="Look after a cluster of Beansdb nodes, while gateways serve from it or not.",
     )
-    command.add_argument(
-        "what",
-        choices=("status", "verify", "repair", "ls"),
-        help="status: how each node is; verify: where they differ; repair: make them alike, and trusted; "
-        "ls: the paths of all files, in no order",
+    cluster = Parser(add_help=False)
+    _add_config(cluster)
+    _add_settings(cluster, FIELDS, {"the nodes": OF_BEANSDB})
+    whats = command.add_subparsers(dest="what", required=True, metavar="COMMAND", parser_class=Parser)
+
+    def add(what: str, help: str, **options: Any) -> Parser:
+        added: Parser = whats.add_parser(what, parents=[cluster], help=help, description=help, **options)
+        return added
+
+    for what, help in (("status", "how each node is"), ("ls", "the paths of all files, in no order")):
+        add(what, help).add_argument("--json", action="store_true", help="for programs")
+    add("verify", "where the nodes differ; changes nothing")
+    add("repair", "make the nodes alike, and trusted")
+    purge = add(
+        "purge",
+        "let old tombstones go: afterwards each node is emptied in turn",
+        epilog="docs/beansdb.rst says how to go on.",
     )
-    command.add_argument("--json", action="store_true", help="status and ls: for programs")
-    _add_config(command)
-    _add_settings(command, FIELDS, {"the nodes": OF_BEANSDB})
+    purge.add_argument(
+        "--older-than",
+        type=_days,
+        default=30,
+        metavar="DAYS",
+        help=f"of what was deleted before that, at least {LEAST_AGE} (default: %(default)s)",
+    )
+    move = add("move", "other nodes for the cluster or its buckets, while it serves")
+    move.add_argument(
+        "--to", action=_Repeated, default=(), metavar="HOST:PORT", help="one of the nodes afterwards"
+    )
+    move.add_argument("--to-route", default="", metavar="FILE", help="or all of them: a route.yaml")
+    move.add_argument(
+        "--left", action=_Repeated, default=(), metavar="HOST:PORT", help="this one was stopped for good"
+    )
+    move.add_argument(
+        "--finish", action="store_true", help="the last step, when all gateways have the new route"
+    )
 
 
 def _add_config(group: Any) -> None:
@@ -289,6 +317,13 @@ class _Repeated(argparse.Action):
         option_string: str | None = None,
     ) -> None:
         setattr(namespace, self.dest, (*getattr(namespace, self.dest, ()), value))
+
+
+def _days(text: str) -> int:
+    number = _positive(text)
+    if number < LEAST_AGE:
+        raise argparse.ArgumentTypeError(f"{number} days are too few: what is late could come back")
+    return number
 
 
 def _positive(text: str) -> int:

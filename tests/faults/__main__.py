@@ -14,6 +14,12 @@ def main() -> int:
     parser.add_argument("--requests", type=int, default=1_000_000, help="at least (default: 1000000)")
     parser.add_argument("--faults", type=int, default=100, help="at least (default: 100)")
     parser.add_argument("--seed", type=int, default=1, help="of the order of the faults (default: 1)")
+    parser.add_argument(
+        "--pause",
+        type=float,
+        default=0.0,
+        help="between two requests of one of 24 clients, seconds (default: 0)",
+    )
     parser.add_argument("--scene", choices=["proxies", "beansdb", "embedded"], help="only this one")
     options = parser.parse_args()
     wanted = []
@@ -41,6 +47,7 @@ async def _play(scene, options: argparse.Namespace, among: int) -> int:
             requests=-(-options.requests // among),
             faults=-(-options.faults // among),
             seed=options.seed,
+            pause=options.pause,
         )
     print(report, flush=True)
     for line in report.wrong[:50]:

@@ -13,9 +13,20 @@ PATIENCE = 40.0
 
 
 class Load:
-    """*clients* that put, get and delete, each with files of its own that all may read; each asks one of *ports*."""
+    """*clients* that put, get and delete, each with files of its own that all may read; each asks one of *ports*.
 
-    def __init__(self, ports: Sequence[int], history: History, clients: int = 24, files: int = 40):
+    *pause*: between two requests of one client, on the average; seconds.
+    """
+
+    def __init__(
+        self,
+        ports: Sequence[int],
+        history: History,
+        clients: int = 24,
+        files: int = 40,
+        pause: float = 0.0,
+    ):
+        self._pause = pause
         self.history = history
         #: Requests that were no success: when they began and ended (time.monotonic()), what came.
         self.failures: list[tuple[float, float, str]] = []
@@ -46,6 +57,8 @@ class Load:
                 await self._write(connection, generator.choice(self._own[number]), size)
             else:
                 await self._delete(connection, generator.choice(self._own[number]))
+            if self._pause:
+                await asyncio.sleep(generator.expovariate(1 / self._pause))
         connection.close()
 
     async def _read(self, connection: "Connection", file: File) -> None:

@@ -68,12 +68,14 @@ class Report:
         )
 
 
-async def play(scene: Scene, *, requests: int, faults: int, seed: int, quiet: float = 0.5) -> Report:
+async def play(
+    scene: Scene, *, requests: int, faults: int, seed: int, quiet: float = 0.5, pause: float = 0.0
+) -> Report:
     """Faults in random order, each kind at least once, until there were so many, and so many requests."""
     generator = random.Random(seed)
     report = Report(History())
     periods: list[tuple[float, float, str]] = []
-    async with Load((scene.server.port, *scene.other_ports), report.history) as load:
+    async with Load((scene.server.port, *scene.other_ports), report.history, pause=pause) as load:
         await asyncio.sleep(quiet)
         waiting: list[str] = []
         while report.faults < faults or report.history.requests < requests:
@@ -87,6 +89,8 @@ async def play(scene: Scene, *, requests: int, faults: int, seed: int, quiet: fl
             await scene.faults[name]()
             periods.append((began, time.monotonic(), name))
             report.faults += 1
+            if report.faults % 25 == 0:
+                print(f"  {report.faults} faults, {report.history.requests} requests", flush=True)
             await asyncio.sleep(quiet + GRACE * generator.random())
         await asyncio.sleep(GRACE)
     await load.read_all_back()

@@ -17,6 +17,7 @@ def main() -> int:
     parser.add_argument(
         "--plan-of", metavar="MUTANT", help="the plan by which this mutant is caught, and no mutant"
     )
+    parser.add_argument("--plan", choices=["purges", "moves"], help="with these, and what goes with them")
     options = parser.parse_args()
     if (options.mutant or options.plan_of) and not os.environ.get(PURE_VARIABLE):
         os.execve(
@@ -28,7 +29,11 @@ def main() -> int:
 
     logging.disable(logging.CRITICAL)
     plan, scenario = Plan(), play
-    if options.mutant or options.plan_of:
+    if options.plan:
+        from tests.simulated import moves, mutants
+
+        plan, scenario = {"purges": (mutants.PURGES, play), "moves": (moves.MOVES, moves.play)}[options.plan]
+    elif options.mutant or options.plan_of:
         from tests.simulated.mutants import MUTANTS
 
         name = options.mutant or options.plan_of
@@ -41,12 +46,13 @@ def main() -> int:
             mutant.switch_off()
         elif plan.keeps_index:
             plan.keeps_index = False
-    began, wrong, operations, succeeded, troubles = time.time(), 0, 0, 0, 0
+    began, wrong, operations, succeeded, troubles, purges = time.time(), 0, 0, 0, 0, 0
     for seed in range(options.seed, options.seed + options.histories):
         verdict = scenario(seed, plan)
         operations += verdict.operations
         succeeded += verdict.succeeded
         troubles += verdict.troubles
+        purges += verdict.purges
         if verdict.wrong:
             wrong += 1
             print(f"seed {seed}: {'; '.join(verdict.wrong[:3])[:400]}", flush=True)
@@ -54,7 +60,7 @@ def main() -> int:
                 break
     print(
         f"{seed - options.seed + 1} histories, {operations} operations ({succeeded} succeeded), {troubles} troubles,"
-        f" {wrong} wrong, {time.time() - began:.0f} s"
+        f" {purges} purges, {wrong} wrong, {time.time() - began:.0f} s"
     )
     return 1 if wrong else 0
 

@@ -2,14 +2,18 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sfss.beansdb import writers
+from sfss.beansdb import units, versions, writers
 from sfss.beansdb.cluster import Cluster
 from sfss.beansdb.marks import decode
-from sfss.beansdb.route import route_of
+from sfss.beansdb.purge import purge
+from sfss.beansdb.repair import NotNow
+from sfss.beansdb.route import Route, route_of
 from sfss.errors import NoStoreAvailable, PreconditionFailed, SfssError
 from sfss.memcache.endpoint import Limits
+from sfss.memcache.errors import ProxyError
 from tests.simulated.linearizable import Operation, explain
 from tests.simulated.network import Network
 from tests.simulated.nodes import SimulatedNode
@@ -19,7 +23,7 @@ from tests.simulated.world import Process, World
 writers.IDLE, writers.RENEWAL = 2.0, 0.7
 
 PORTS = (1, 2, 3)
-ADDRESSES = {f"node:{port}": ("node", port) for port in PORTS}
+ADDRESSES = {f"node:{port}": ("node", port) for port in (*PORTS, 4)}
 LIMITS = Limits(connections=2, connect_timeout=1.0, operation_timeout=2.0)
 
 
@@ -43,6 +47,9 @@ class Plan:
     )  # fmt: skip
     every: float = 4.0  #: between two troubles, on the average
     keeps_index: bool = False
+    seconds_per_unit: int = 60
+    lag: int = 24 * 60  #: of versions behind the clock, units
+    purge_age: int = 8  #: of what is purged, units
 
 
 @dataclass
@@ -51,21 +58,29 @@ class Verdict:
     operations: int = 0
     succeeded: int = 0
     troubles: int = 0
+    purges: int = 0
     wrong: list[str] = field(default_factory=list)
+
+
+def route_over(nodes: Sequence[SimulatedNode]) -> Route:
+    return route_of(tuple(f"node:{node.port}" for node in nodes))
 
 
 class History:
     def __init__(self, seed: int, plan: Plan):
         random.seed(seed)
         self.plan = plan
+        versions.SECONDS_PER_UNIT, units.LAG = plan.seconds_per_unit, plan.lag
         self.world = world = World(seed)
         self.network = Network(world)
         self.network.processes = self.processes = []
         self.network.keeps_index = plan.keeps_index
         self.nodes = [SimulatedNode(self.network, port) for port in PORTS]
+        self.route = route_over(self.nodes)
         self.operations: list[Operation] = []
         self.verdict = Verdict(seed)
         self.ending = False
+        self.tasks: list[asyncio.Task] = []
         self.last_loss = 0.0  # when a trusted node was killed
         self._numbers = iter(range(1 << 30))
         for node in self.nodes:
@@ -79,16 +94,19 @@ class History:
         process.skew = self.world.random.uniform(-1, 1) * self.plan.skew
         process.name = f"g{next(self._numbers)}"
         self.processes.append(process)
-        process.cluster = Cluster(
-            route_of(tuple(ADDRESSES)),
+        process.cluster = self.cluster_of(process, self.route)
+        process.loop.call_soon(
+            lambda: setattr(process, "task", process.loop.create_task(self._serve(process)))
+        )
+
+    def cluster_of(self, process: Process, route: Route) -> Cluster:
+        return Cluster(
+            route,
             ADDRESSES,
             limits=LIMITS,
             request_timeout=5.0,
             wall=process.wall,
             writer_ids=range(self.plan.writer_ids),
-        )
-        process.loop.call_soon(
-            lambda: setattr(process, "task", process.loop.create_task(self._serve(process)))
         )
 
     async def _serve(self, process: Process) -> None:
@@ -250,8 +268,7 @@ class History:
 
     def _is_trusted(self, node: SimulatedNode) -> bool:
         """Whether it has a true mark. (Somebody may not know it yet.)"""
-        part = route_of(tuple(ADDRESSES)).parts[0]
-        key = part.reserved_key("mark")
+        key = self.route.parts[0].reserved_key("mark")
         for entry in node.entries.values():
             if entry.key == key:
                 mark = decode(entry.value)
@@ -406,6 +423,39 @@ class History:
 
     def _step_a_clock(self) -> bool:
         random.choice(self.nodes).skew += random.uniform(-40, 40)
+        return True
+
+    def _take_a_snapshot(self) -> bool:
+        random.choice(self.nodes).take_snapshot()
+        return True
+
+    def _empty_a_node(self) -> bool:
+        """As an operator does after a purge."""
+        if (node := self._victim()) is None:
+            return False
+        node.terminate()
+        node.lose_disk()
+        node.start()
+        return True
+
+    def _purge(self) -> bool:
+        if not self._living():
+            return False
+        process = random.choice(self._living())
+
+        def begin() -> None:
+            self.tasks.append(process.loop.create_task(self.purge(process)))
+
+        process.loop.call_soon(begin)
+        return True
+
+    async def purge(self, process: Process) -> bool:
+        replicas = process.cluster.parts[0]
+        try:
+            await purge(replicas, replicas.units.clock() - self.plan.purge_age).run()
+        except (NotNow, ProxyError):
+            return False
+        self.verdict.purges += 1
         return True
 
     # The judge.

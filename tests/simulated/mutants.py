@@ -9,15 +9,17 @@ from typing import NamedTuple
 from sfss.beansdb import node, reads, settle, units, writers, writes
 from sfss.beansdb.cluster import Cluster
 from sfss.beansdb.connection import NodeConnection
+from sfss.beansdb.copying import Copier
 from sfss.beansdb.maintenance import Maintenance
 from sfss.beansdb.marks import Mark, decode
+from sfss.beansdb.purge import purge
 from sfss.beansdb.reads import Read, State
 from sfss.beansdb.repair import Repair
 from sfss.beansdb.route import Part
 from sfss.beansdb.units import Units
 from sfss.beansdb.versions import is_tombstone, label, version_of
 from sfss.errors import NoStoreAvailable
-from tests.simulated import scenarios
+from tests.simulated import histories, moves, scenarios
 from tests.simulated.histories import Plan, Verdict, play
 
 
@@ -26,7 +28,7 @@ class Mutant(NamedTuple):
 
     switch_off: Callable[[], None]
     plan: Plan = Plan()
-    scenario: Callable[[int], Verdict] = play
+    scenario: Callable[..., Verdict] = play
 
 
 class _Any:
@@ -207,6 +209,20 @@ def claims_not_compared() -> None:
     writers.Register._renew = renew
 
 
+def old_disks_not_buried() -> None:
+    """What an old disk has that was purged meanwhile is copied like anything else."""
+    Copier._was_purged = lambda self, newest, seen: False
+
+
+def purge_of_what_is_new() -> None:
+    """The horizon of a purge is where versions are given now."""
+    histories.purge = lambda replicas, horizon: purge(replicas, replicas.units.clock() + 3)
+
+
+def leaving_node_answers() -> None:
+    """A node that leaves goes on answering, while gateways with the new route are there."""
+
+
 def index_kept() -> None:
     """Nodes start with index files that are longer than their data."""
 
@@ -218,6 +234,16 @@ _CLOCKS = Plan(keys=6, pause=0.2, writes=0.3, troubles=("step a clock", *_LOSS),
 _CUTS = Plan(
     keys=1, pause=0.05, writes=0.7, every=1.0,
     troubles=("cut", "cut two", "cut two", "stop a node", "slow", "pause a gateway"),
+)  # fmt: skip
+_MOVED_EARLY = Plan(
+    keys=1, pause=0.05, writes=0.6, gateways=3, every=0.7, troubles=("cut", "cut", "slow", "stop a node")
+)  # fmt: skip
+PURGES = Plan(
+    seconds=240.0, keys=40, pause=1.5, skew=1.0, every=4.0, seconds_per_unit=2, lag=2,
+    troubles=(
+        *["purge"] * 3, *["empty a node"] * 5, "take a snapshot", *["lose a disk"] * 3, "kill a node",
+        "kill a gateway", "cut", "stop a node", "lose what one had", "pause a gateway", "cut two", "slow",
+    ),
 )  # fmt: skip
 
 MUTANTS = {
@@ -237,6 +263,9 @@ MUTANTS = {
     "new_version_for_write_back": Mutant(new_version_for_write_back, _CUTS),
     "no_write_back": Mutant(no_write_back, _CUTS),
     "mark_before_compared": Mutant(mark_before_compared, scenario=scenarios.only_one_has_it),
+    "old_disks_not_buried": Mutant(old_disks_not_buried, scenario=scenarios.an_old_disk_comes_back),
+    "purge_of_what_is_new": Mutant(purge_of_what_is_new, scenario=scenarios.a_repair_meets_writes),
+    "leaving_node_answers": Mutant(leaving_node_answers, _MOVED_EARLY, moves.without_waiting),
     "index_kept": Mutant(
         index_kept, Plan(keys=2, pause=0.2, troubles=("kill a node",), every=3.0, keeps_index=True)
     ),

@@ -26,6 +26,7 @@ class SimulatedNode:
         self.world = network.world
         self.port = port
         self.up = self.stopped = False
+        self.serves = True  # its own route gives it the bucket
         self.incarnation = 0
         self.skew = 0.0
         self.entries: dict[int, Entry] = {}  # by the key's hash
@@ -148,6 +149,10 @@ class SimulatedNode:
                 "".join(f"STAT {name} {value}\r\n" for name, value in figures.items()).encode() + b"END\r\n"
             )
         key = parts[1]
+        if not self.serves:
+            if parts[0] == b"set":
+                return b"STORED\r\n"
+            return _value(key, 0, b"") if key.startswith(b"@") and key[1:2] != b"@" else b"END\r\n"
         if parts[0] == b"set":
             self._set(key, int(parts[2]), int(parts[3]), value)
             return b"STORED\r\n"

@@ -1,6 +1,7 @@
 """Histories that are told and not drawn: what chance makes too seldom."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from tests.simulated.histories import History, Plan, Verdict
 from tests.simulated.nodes import SimulatedNode
@@ -10,8 +11,8 @@ from tests.simulated.world import Process
 class Story(History):
     """One gateway without clients, over nodes that are well."""
 
-    def __init__(self, seed: int):
-        super().__init__(seed, Plan(gateways=1, clients=0, writer_ids=1, skew=0.0))
+    def __init__(self, seed: int, plan: Plan | None = None):
+        super().__init__(seed, plan or Plan(gateways=1, clients=0, writer_ids=1, skew=0.0))
         self.until(self._is_well, 60)
 
     @property
@@ -21,9 +22,25 @@ class Story(History):
     def until(self, condition: Callable[[], bool], seconds: float) -> None:
         self.world.run(condition, self.world.now + seconds)
 
-    def put(self, *_) -> None:  # begins one
+    def do(self, coroutine: Coroutine[Any, Any, Any]) -> Any:
+        """What *coroutine* gives, in the gateway's process."""
+        process, done = self.gateway, []
+
+        async def run() -> None:
+            done.append(await coroutine)
+
+        process.loop.call_soon(lambda: process.loop.create_task(run()))
+        self.until(lambda: bool(done), 30)
+        return done[0]
+
+    def put(self, key: str = "k0") -> None:
+        """Begin to put it."""
         process = self.gateway
-        process.loop.call_soon(lambda: process.loop.create_task(super(Story, self).put(process, "k0")))
+
+        def begin() -> None:
+            self.tasks.append(process.loop.create_task(super(Story, self).put(process, key)))
+
+        process.loop.call_soon(begin)
 
     def has_it(self, node: SimulatedNode) -> bool:
         return any(entry.key == b"k0" for entry in node.entries.values())
@@ -76,6 +93,48 @@ def only_one_has_it(seed: int, plan: Plan | None = None) -> Verdict:
     story.until(lambda: story.has_it(lost) and story.has_it(other), 5)
     story.until(lambda: False, 0.1)
     story.lose(lost)
+    return story.end()
+
+
+def an_old_disk_comes_back(seed: int, plan: Plan | None = None) -> Verdict:
+    """What was deleted was purged from all nodes, and then one has its disk of before the delete again."""
+    story = Story(seed, Plan(gateways=1, clients=0, skew=0.0, seconds_per_unit=2, lag=2))
+    story.put()
+    story.until(lambda: all(story.has_it(node) for node in story.nodes), 5)
+    story.until(lambda: False, 3.0)
+    old = story.nodes[0]
+    old.take_snapshot()
+    story.do(story.delete(story.gateway, "k0"))
+    story.until(lambda: False, 20.0)
+    assert story.do(story.purge(story.gateway))
+    for node in story.nodes:
+        node.terminate()
+        node.lose_disk()
+        node.start()
+        story.until(lambda: False, 1.0)
+        story.until(story._is_well, 30)
+    assert not any(story.has_it(node) for node in story.nodes)
+    old.kill()
+    old.roll_back()
+    assert story.has_it(old)
+    old.start()
+    return story.end()
+
+
+def a_repair_meets_writes(seed: int, plan: Plan | None = None) -> Verdict:
+    """A node that was emptied after a purge has what is being written before the others have it, and is compared."""
+    story = Story(seed, Plan(gateways=1, clients=0, keys=250, skew=0.0, seconds_per_unit=2, lag=2))
+    story.until(lambda: False, 20.0)
+    assert story.do(story.purge(story.gateway))
+    emptied, *others = story.nodes
+    emptied.terminate()
+    emptied.lose_disk()
+    emptied.start()
+    for node in others:
+        story.network.slow[node.port] = 0.3
+    for number in range(250):
+        story.put(f"k{number}")
+        story.until(lambda: False, 0.02)
     return story.end()
 
 
