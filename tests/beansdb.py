@@ -23,7 +23,7 @@ LIMITS = Limits(connections=3, connect_timeout=1.0, operation_timeout=3.0)
 def store_over(route: Route, **options) -> BeansdbStore:
     addresses = {address: ("127.0.0.1", int(address.split(":")[1])) for address in route.addresses}
     cluster = Cluster(route, addresses, limits=LIMITS, request_timeout=8.0, **options)
-    return BeansdbStore(cluster, addresses, stats_timeout=2.0)
+    return BeansdbStore(cluster, stats_timeout=2.0)
 
 
 async def trusted(store: BeansdbStore, seconds: float = 20.0) -> None:

@@ -332,7 +332,7 @@ def test_units(tmp_path):
     for unit in (CONF / "systemd").iterdir():
         text = unit.read_text()
         # What they start is not installed here.
-        text = re.sub(r"ExecStart=\S+", f"ExecStart={sys.executable}", text)
+        text = re.sub(r"(ExecStart(?:Pre)?)=\S+", rf"\1={sys.executable}", text)
         (tmp_path / unit.name).write_text(text)
     done = subprocess.run(
         [find("systemd-analyze"), "verify", "--man=no", *map(str, tmp_path.iterdir())],

@@ -45,6 +45,7 @@ class Cluster:
         writer_ids: range | None = None,
     ):
         self.route = route
+        self.addresses = {address: addresses[address] for address in route.addresses}
         self.request_timeout = request_timeout
         self.counts = Counts()
         self._shift = route.shift

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from sfss.beansdb.versions import Seen
 from sfss.completion import Completion
-from sfss.memcache.connection import Connection, Operation, read_set, refusal, weight_of
+from sfss.memcache.connection import Connection, Operation, read_set, read_value, refusal, weight_of
 from sfss.memcache.protocol import Figures, ProtocolError, Reply, Value, get_command, versioned_set_command
 
 NOTHING = Seen(0, 0)
@@ -68,7 +68,7 @@ class NodeConnection(Connection):
 
     def fetch(self, key: bytes, deadline: float, completion: Completion | None = None) -> Any:
         """The :class:`Value`, with its flags, or None."""
-        return self.send("get", completion, _read_fetch, key, deadline, 1, get_command(key))
+        return self.send("get", completion, read_value, key, deadline, 1, get_command(key))
 
     def store(
         self,
@@ -135,27 +135,17 @@ def _read_look(operation: Operation, reply: Reply) -> Seen:
         raise ProtocolError("a line of the hash tree is malformed") from None
 
 
-def _read_fetch(operation: Operation, reply: Reply) -> Value | None:
-    if isinstance(reply, Value):
-        if reply.key != operation.key:
-            raise ProtocolError("the value of another key")
-        return reply
-    if reply == b"END":
-        return None
-    raise refusal(reply)
-
-
 def _read_list(operation: Operation, reply: Reply) -> bytearray:
     return _value(operation, reply).content
 
 
 def _read_meta(operation: Operation, reply: Reply) -> bytearray | None:
-    value = _read_fetch(operation, reply)
+    value = read_value(operation, reply)
     return None if value is None else value.content
 
 
 def _read_record(operation: Operation, reply: Reply) -> Record | None:
-    value = _read_fetch(operation, reply)
+    value = read_value(operation, reply)
     if value is None:
         return None
     data = bytes(value.content)

@@ -53,11 +53,9 @@ def cluster_of(settings: Settings) -> Cluster:
 def make_store(settings: Settings) -> BeansdbStore:
     """Not yet started."""
     cluster = cluster_of(settings)
-    addresses = {address: split_address(address) for address in cluster.route.addresses}
     return BeansdbStore(
         cluster,
-        addresses,
         stats_timeout=settings.operation_timeout,
         hedge_share=settings.hedge_share,
-        check=lambda: asyncio.run(check(cluster.route, addresses, limits(settings), time.time)),
+        check=lambda: asyncio.run(check(cluster.route, cluster.addresses, limits(settings), time.time)),
     )

@@ -422,10 +422,15 @@ def weight_of(size: int) -> int:
 
 
 def read_get(operation: Operation, reply: Reply) -> bytearray | None:
+    value = read_value(operation, reply)
+    return None if value is None else value.content
+
+
+def read_value(operation: Operation, reply: Reply) -> Value | None:
     if isinstance(reply, Value):
         if reply.key != operation.key:
             raise ProtocolError("the value of another key")
-        return reply.content
+        return reply
     if reply == b"END":
         return None
     raise refusal(reply)

@@ -35,7 +35,6 @@ class BeansdbStore(Store):
     def __init__(
         self,
         cluster: Cluster,
-        addresses: dict[str, tuple[str, int]],
         *,
         stats_timeout: float,
         hedge_share: float = 0.05,
@@ -43,7 +42,6 @@ class BeansdbStore(Store):
     ):
         self.description = "beansdb " + " ".join(node.name for node in cluster.nodes)
         self._cluster = cluster
-        self._addresses = addresses
         self._stats_timeout = stats_timeout
         self._check_cluster = check
         self._hedges = Hedges(hedge_share, stats_timeout / 2, self._overdue)
@@ -188,8 +186,8 @@ class BeansdbStore(Store):
     # What it says of itself.
 
     async def stats(self) -> Stats:
-        servers = list(self._addresses.values())
-        stats = dict(zip(self._addresses, await stats_of(servers, self._stats_timeout)))
+        servers = self._cluster.addresses
+        stats = dict(zip(servers, await stats_of(list(servers.values()), self._stats_timeout)))
         if not any(stats.values()):
             raise NoStoreAvailable("None of the Beansdb nodes can be reached.")
         for node in self._cluster.nodes:
