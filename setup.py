@@ -34,10 +34,14 @@ setup(
         "xxhash>=3.0",
     ],
     extras_require={
+        # urllib3: HTTP for threads, which every site has anyway by way of something else; faster than requests.
+        "django": ["Django>=5.2.19", "urllib3>=2.7"],
         "test": ["hypothesis>=6.100", "pytest>=8", "pytest-asyncio>=1.0", "pytest-xdist>=3.6"]
         + [
             "coverage>=7.6",
+            "Django>=5.2.19",
             "mypy>=2.4",
+            "psycopg[binary]>=3.2",  # PostgreSQL, for the delivery queue
             "ruff>=0.17",
             "schemathesis>=4",
             "selenium>=4.30",

@@ -39,6 +39,8 @@ done
 [ -e /usr/include/stdio.h ] || packages="$packages libc6-dev"
 [ -e "$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] ||
     packages="$packages python3-dev"
+# It stays off the path: only the tests start it.
+ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1 || packages="$packages postgresql"
 if [ -n "$packages" ]; then
     if [ "$(id -u)" != 0 ] || ! have apt-get; then
         echo "install-stores.sh: install these first:$packages" >&2

@@ -15,7 +15,7 @@ ADVISORIES = tomllib.loads((ROOT / "tests" / "advisories.toml").read_text())["ad
 def requirements() -> list[Requirement]:
     """Those of setup.py, and of what it installs for the tests."""
     text = (ROOT / "setup.py").read_text()
-    lists = re.findall(r"(?:install_requires=|\"test\": )\[(.*?)\]", text, re.DOTALL)
+    lists = re.findall(r"(?:install_requires=|\"(?:test|django)\": )\[(.*?)\]", text, re.DOTALL)
     lists += re.findall(r"\+ \[(.*?)\]", text, re.DOTALL)
     return [Requirement(each) for found in lists for each in re.findall(r'"([^"]+)"', found)]
 

@@ -22,6 +22,8 @@ FLOORS = [
     {"sfss.config.*"},
     {"sfss.metrics.*"},
     {"sfss.admission"},
+    # Beside the house, too: in a site's own processes. It imports only the ground.
+    {"sfss.django.*", "sfss.django.management.*", "sfss.django.management.commands.*", "sfss.django.migrations.*"},
     {"sfss.client"},  # beside the house: it imports only the ground, and only the top imports it
     {"sfss.disk.*"},
     {"sfss.memcache.*"},
@@ -37,7 +39,7 @@ FLOORS = [
 ]
 GROUND = 3
 #: Rooms whose imports are narrower than their floor: from which floor, or from which rooms.
-NARROW = {"sfss.client": GROUND}
+NARROW = {"sfss.client": GROUND, "sfss.django": GROUND}
 #: What a room may know besides itself and the ground.
 KNOWS = {
     "sfss.memcache": {"sfss.metrics"},

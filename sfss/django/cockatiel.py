@@ -1,0 +1,175 @@
+"""django-cockatiel's storage: nodes with generated names, which tell each other of every file."""
+
+import time
+from collections.abc import Mapping
+from typing import Any, ClassVar
+from urllib.parse import unquote, urlsplit
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.storage import Storage
+from django.core.files.utils import validate_file_name
+from django.core.signals import setting_changed
+from django.utils.encoding import filepath_to_uri
+from django.utils.functional import cached_property
+
+from sfss.django.files import RemoteFile, content_of
+from sfss.django.http import Answer, NoAnswer, ask
+from sfss.django.names import path_under, shortened
+from sfss.django.options import Option, path_of_class, resolve, without_secrets
+
+#: A node puts ``_``, 13 digits of time, ``_`` and 40 of a SHA-1 into a name. Fields need room for it.
+ADDED = 55
+#: A node that has failed is asked last for so long, seconds.
+_AVOIDED = 5.0
+
+
+class CockatielStorage(Storage):
+    """*storage_nodes*: URLs of nodes; each request goes to the first that answers. *public_url*: what URLs begin with.
+
+    Without options, those of the setting COCKATIEL_STORAGE_OPTIONS (``PUBLIC_URL``, ``STORAGE_NODES``) are taken.
+    """
+
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "storage_nodes": Option(()),
+        "public_url": Option(None),
+        "timeout": Option(10.0, "COCKATIEL_TIMEOUT"),
+        "token": Option(None, "SFSS_WRITE_TOKEN", is_secret=True),
+    }
+
+    def __init__(self, options: Mapping[str, Any] | None = None, **given: Any):
+        # django-cockatiel took them as one dictionary, in capitals.
+        self._given = {name.lower(): value for name, value in (options or {}).items()} | given
+        self._failed: dict[str, float] = {}
+        self._nodes()  # what is wrong with the options is to be known at once
+        setting_changed.connect(self._setting_changed)
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """The value of each option now. :raises ImproperlyConfigured:"""
+        of_site = getattr(settings, "COCKATIEL_STORAGE_OPTIONS", {})
+        given = {name.lower(): value for name, value in of_site.items()} | self._given
+        return resolve(self, self.OPTIONS, given)
+
+    def _nodes(self) -> list[str]:
+        nodes = self.options["storage_nodes"]
+        found = [url.rstrip("/") for url in ([nodes] if isinstance(nodes, str) else nodes)]
+        if not found:
+            raise ImproperlyConfigured("storage_nodes: name one at least, as http://host:port")
+        return found
+
+    @property
+    def public_url(self) -> str:
+        url: str = self.options["public_url"] or self._nodes()[0]
+        return url.rstrip("/")
+
+    def _setting_changed(self, *, setting: str, **_: Any) -> None:
+        if setting in ("COCKATIEL_STORAGE_OPTIONS", "COCKATIEL_TIMEOUT", "SFSS_WRITE_TOKEN"):
+            self.__dict__.pop("options", None)
+
+    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
+        return path_of_class(self), [], without_secrets(self.OPTIONS, self._given)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_given": self._given}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state["_given"])  # type: ignore[misc]
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.options == self.options
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.public_url))
+
+    def save(self, name: str | None, content: Any, max_length: int | None = None) -> str:
+        """The node says what the file is called."""
+        if name is None:
+            name = content.name
+        validate_file_name(name, allow_relative_path=True)
+        if max_length is not None:
+            name = shortened(name, max_length - ADDED)
+        return self._save(name, content)
+
+    def _save(self, name: str, content: Any) -> str:
+        answer = self._ask("PUT", path_under("", name), content_of(content))
+        if answer.status not in (201, 302) or "Location" not in answer.headers:
+            raise OSError(f"the node has answered {answer.status} to {name}")
+        saved = unquote(urlsplit(answer.headers["Location"]).path).lstrip("/")
+        return path_under("", saved)
+
+    def get_available_name(self, name: str, max_length: int | None = None) -> str:
+        return name
+
+    def exists(self, name: str) -> bool:
+        """No name is ever taken: each file gets its own."""
+        return False
+
+    def _open(self, name: str, mode: str = "rb") -> RemoteFile:
+        if set(mode) - set("rbt"):
+            raise NotImplementedError(
+                "Files of these nodes never change: save a new one, and delete the old one."
+            )
+        return RemoteFile(name, mode, lambda: self._read(name), _never)
+
+    def _read(self, name: str) -> bytes:
+        answer = self._ask("GET", path_under("", name))
+        if answer.status == 404:
+            raise FileNotFoundError(f"there is no file {name}")
+        if answer.status != 200:
+            raise OSError(f"the node has answered {answer.status} to {name}")
+        return answer.body
+
+    def size(self, name: str) -> int:
+        answer = self._ask("HEAD", path_under("", name))
+        if answer.status == 404:
+            raise FileNotFoundError(f"there is no file {name}")
+        return int(answer.headers["Content-Length"])
+
+    def delete(self, name: str) -> None:
+        """One node is told, and tells the others."""
+        if not name:
+            raise ValueError("The name must be given to delete().")
+        answer = self._ask("DELETE", path_under("", name))
+        if answer.status not in (200, 204, 404):
+            raise OSError(f"the node has answered {answer.status} to the delete of {name}")
+
+    def url(self, name: str | None) -> str:
+        return f"{self.public_url}/{filepath_to_uri(path_under('', name or ''))}"
+
+    def _ask(self, method: str, path: str, body: bytes | None = None) -> Answer:
+        """The first answer that is one. A node that has no file may only not have heard of it yet."""
+        headers = {"Authorization": f"Bearer {self.options['token']}"} if self.options["token"] else {}
+        reasons: list[str] = []
+        last: Answer | None = None
+        for url in self._in_order():
+            try:
+                answer = ask(
+                    method,
+                    f"{url}/{filepath_to_uri(path)}",
+                    body=body,
+                    headers=headers,
+                    timeout=self.options["timeout"],
+                )
+            except NoAnswer as error:
+                self._failed[url] = time.monotonic()
+                reasons.append(f"{url}: {error}")
+                continue
+            if answer.status < 500 and not (answer.status == 404 and method != "PUT"):
+                return answer
+            last = answer
+        if last is None:
+            raise OSError(f"no node answers: {'; '.join(reasons)}")
+        if last.status == 404 and reasons and method != "DELETE":
+            raise OSError(
+                f"the nodes that answer have no {path}, and others do not answer: {'; '.join(reasons)}"
+            )
+        return last
+
+    def _in_order(self) -> list[str]:
+        now = time.monotonic()
+        return sorted(self._nodes(), key=lambda url: now - self._failed.get(url, -_AVOIDED * 2) < _AVOIDED)
+
+
+def _never(content: bytes, must_be_new: bool) -> None:
+    raise AssertionError("it is not open for writing")

@@ -1,0 +1,142 @@
+"""Files of sfss gateways, for code that has no event loop."""
+
+import json
+import threading
+import time
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote
+
+from sfss.django.http import Answer, NoAnswer, ask
+from sfss.models import etag_of
+
+#: A gateway that has failed is asked last for so long, seconds.
+_AVOIDED = 5.0
+_ELSEWHERE = frozenset({502, 503, 504})
+
+
+class GatewayError(OSError):
+    """A gateway has refused, or none has answered. *status*: of HTTP; 0 for no answer."""
+
+    def __init__(self, message: str, status: int = 0):
+        super().__init__(message)
+        self.status = status
+
+
+class Exists(Exception):
+    """There is a file of this name, and it is not to be written over."""
+
+
+class Gateways:
+    """Several gateways to the same files: each request goes to the first that answers.
+
+    *urls*: ``http://host:port``. *timeout*: seconds for each step of one try.
+    """
+
+    def __init__(
+        self,
+        urls: Sequence[str],
+        *,
+        timeout: float,
+        read_token: str | None = None,
+        write_token: str | None = None,
+    ):
+        self._urls = [url.rstrip("/") for url in urls]
+        self._timeout = timeout
+        self._tokens = {"GET": read_token, "HEAD": read_token, "PUT": write_token, "DELETE": write_token}
+        self._lock = threading.Lock()
+        self._failed: dict[str, float] = {}  # url -> when (monotonic)
+
+    @staticmethod
+    def target(path: str) -> str:
+        return "/file?path=" + quote(path)
+
+    def put(self, path: str, content: bytes, *, overwrite: bool) -> None:
+        """:raises Exists: if there is one, and *overwrite* is false. :raises GatewayError:"""
+        headers = {"Content-Type": "application/octet-stream"}
+        if not overwrite:
+            headers["If-None-Match"] = "*"
+        answer, tries = self._ask("PUT", path, content, headers)
+        if answer.status == 412 and not overwrite:
+            if tries > 1 and self._has(path, content):
+                return  # an earlier try has made it, whose answer was lost
+            raise Exists(path)
+        _check(answer, 200)
+
+    def get(self, path: str) -> bytes:
+        """:raises FileNotFoundError: :raises GatewayError:"""
+        answer, _ = self._ask("GET", path)
+        _check(answer, 200, path)
+        return answer.body
+
+    def head(self, path: str) -> Mapping[str, str]:
+        """The head of a GET. :raises FileNotFoundError: :raises GatewayError:"""
+        answer, _ = self._ask("HEAD", path)
+        _check(answer, 200, path)
+        return answer.headers
+
+    def delete(self, path: str) -> None:
+        """It is no error if there is none. :raises GatewayError:"""
+        answer, _ = self._ask("DELETE", path)
+        if answer.status != 404:
+            _check(answer, 204)
+
+    def _has(self, path: str, content: bytes) -> bool:
+        try:
+            return self.head(path).get("ETag") == f'"{etag_of(content)}"'
+        except FileNotFoundError:
+            return False
+
+    def _ask(
+        self,
+        method: str,
+        path: str,
+        body: bytes | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> tuple[Answer, int]:
+        """The answer, and how many were asked for it."""
+        sent = dict(headers or {})
+        if token := self._tokens[method]:
+            sent["Authorization"] = f"Bearer {token}"
+        answer: Answer | None = None
+        reasons = []
+        tries = 0
+        for url in self._in_order():
+            tries += 1
+            try:
+                answer = ask(method, url + self.target(path), body=body, headers=sent, timeout=self._timeout)
+            except NoAnswer as error:
+                self._note_failure(url)
+                reasons.append(f"{url}: {error}")
+                continue
+            if answer.status not in _ELSEWHERE:
+                return answer, tries
+            self._note_failure(url)
+        if answer is not None:
+            return answer, tries
+        raise GatewayError(f"no gateway answers: {'; '.join(reasons)}")
+
+    def _in_order(self) -> list[str]:
+        now = time.monotonic()
+        with self._lock:
+            failed = {url for url, when in self._failed.items() if now - when < _AVOIDED}
+        return [url for url in self._urls if url not in failed] + [url for url in self._urls if url in failed]
+
+    def _note_failure(self, url: str) -> None:
+        with self._lock:
+            self._failed[url] = time.monotonic()
+
+
+def _check(answer: Answer, expected: int, path: str = "") -> None:
+    if answer.status == expected:
+        return
+    if answer.status == 404 and path:
+        raise FileNotFoundError(f"there is no file {path}")
+    raise GatewayError(_complaint(answer), answer.status)
+
+
+def _complaint(answer: Answer) -> str:
+    """What the gateway says in its problem document (RFC 9457)."""
+    try:
+        return f"{answer.status}: {json.loads(answer.body)['detail']}"
+    except (ValueError, KeyError, TypeError):
+        return f"it has answered {answer.status}"

@@ -1,0 +1,46 @@
+"""Sends to media servers what they have missed."""
+
+import signal
+import threading
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import close_old_connections
+
+from sfss.django.senders import senders
+
+
+class Command(BaseCommand):
+    help = "Send to media servers what they have missed, as the delivery queues say."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("queues", nargs="*", help="only these (default: those of all storages)")
+        parser.add_argument("--forever", action="store_true", help="go on until SIGTERM or SIGINT")
+        parser.add_argument(
+            "--every",
+            type=float,
+            default=5.0,
+            metavar="SECONDS",
+            help="with --forever (default: %(default)g)",
+        )
+
+    def handle(self, *queues: str, **options: Any) -> None:
+        queues = tuple(options["queues"])
+        try:
+            mine = senders(queues)
+        except KeyError as error:
+            raise CommandError(f"no storage has the queue {error.args[0]}") from None
+        if not mine:
+            raise CommandError("no storage of this site has a queue")
+        done = threading.Event()
+        if options["forever"]:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: done.set())
+        while True:
+            for name, sender in mine.items():
+                sent = sender.send_all()
+                if any(sent) or not options["forever"]:
+                    self.stdout.write(f"{name}: {sent.delivered} delivered, {sent.failed} failed")
+            if not options["forever"] or done.wait(options["every"]):
+                break
+            close_old_connections()

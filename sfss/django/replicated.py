@@ -1,0 +1,367 @@
+"""What storages over several media servers have in common: every file is to be on each of them."""
+
+import hashlib
+import logging
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar
+from urllib.parse import urljoin, urlsplit
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.base import File
+from django.core.files.storage import FileSystemStorage, Storage
+from django.core.files.utils import validate_file_name
+from django.core.signals import setting_changed
+from django.db import transaction
+from django.utils.encoding import filepath_to_uri
+from django.utils.functional import cached_property
+
+from sfss.django.files import RemoteFile, content_of
+from sfss.django.names import names_like, path_under
+from sfss.django.options import Option, path_of_class, resolve, without_secrets
+from sfss.django.transport import MediaTransport
+
+log = logging.getLogger("sfss.django")
+
+_PARTIAL = ("raise", "log", "queue")
+
+
+class DistributionError(OSError):
+    """Not enough media servers have taken a change. *failures*: by host."""
+
+    def __init__(self, message: str, failures: Mapping[str, Exception]):
+        super().__init__(message)
+        self.failures = dict(failures)
+
+
+class ReplicatedStorage(Storage):
+    """Files on several media servers, and on this machine too, if *local* says so.
+
+    *hosts*: ``name:port`` of each. *base_url*: of the files, MEDIA_URL if there is none; a server has them under the
+    path of that URL. *queue*: the name of a delivery queue, which sees to it that a server that was away gets what it
+    missed (needs ``sfss.django`` in INSTALLED_APPS); empty for none. *write_quorum*: ``all``, ``majority``, or how many
+    must have a change, else the save raises and the name is deleted everywhere (default: most of them with a queue, all
+    without). *on_partial*: what to do when enough have it, but not all: ``raise`` (default without a queue), ``log``,
+    or leave it to the ``queue`` (default with one). *on_commit*: servers get a file when the transaction is committed.
+    *quarantine*: seconds in which what was sent has arrived, or never will.
+    """
+
+    #: Settings that options do not name.
+    OTHER_SETTINGS: ClassVar[frozenset[str]] = frozenset({"MEDIA_URL", "MEDIA_ROOT"})
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "hosts": Option((), "SFSS_MEDIA_HOSTS"),
+        "base_url": Option(None),
+        "location": Option(None),
+        "local": Option(False, "SFSS_MEDIA_LOCAL"),
+        "timeout": Option(2.0, "SFSS_MEDIA_TIMEOUT"),
+        "token": Option(None, "SFSS_WRITE_TOKEN", is_secret=True),
+        "scheme": Option("http", "SFSS_MEDIA_SCHEME"),
+        "queue": Option("default", "SFSS_MEDIA_QUEUE"),
+        "write_quorum": Option(None, "SFSS_MEDIA_WRITE_QUORUM"),
+        "on_partial": Option(None, "SFSS_MEDIA_ON_PARTIAL"),
+        "on_commit": Option(False, "SFSS_MEDIA_ON_COMMIT"),
+        "quarantine": Option(30.0, "SFSS_MEDIA_QUARANTINE"),
+    }
+
+    def __init__(self, **options: Any):
+        self._given = options
+        self.quorum()  # what is wrong with the options is to be known at once
+        setting_changed.connect(self._setting_changed)
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """The value of each option now. :raises ImproperlyConfigured:"""
+        values = resolve(self, self.OPTIONS, self._given)
+        has_queue = bool(values["queue"])
+        if values["write_quorum"] is None:
+            values["write_quorum"] = "majority" if has_queue else "all"
+        if values["on_partial"] is None:
+            values["on_partial"] = "queue" if has_queue else "raise"
+        if values["on_partial"] not in _PARTIAL:
+            raise ImproperlyConfigured(
+                f"on_partial is {values['on_partial']!r}: it is one of {', '.join(_PARTIAL)}"
+            )
+        if values["on_partial"] == "queue" and not has_queue:
+            raise ImproperlyConfigured("on_partial is 'queue', and there is none")
+        return values
+
+    @property
+    def hosts(self) -> list[str]:
+        return list(self.options["hosts"])
+
+    @property
+    def base_url(self) -> str:
+        url: str = self.options["base_url"] or settings.MEDIA_URL
+        return url
+
+    @cached_property
+    def transport(self) -> MediaTransport:
+        return self.make_transport()
+
+    def make_transport(self) -> MediaTransport:
+        options = self.options
+        return MediaTransport(options["timeout"], options["token"], options["scheme"])
+
+    @cached_property
+    def local(self) -> FileSystemStorage | None:
+        """Where this machine keeps its own copies, if it does."""
+        if not self.options["local"]:
+            return None
+        return FileSystemStorage(location=self.options["location"], base_url=self.base_url)
+
+    def quorum(self) -> int:
+        """So many servers must have a change. :raises ImproperlyConfigured:"""
+        wanted, count = self.options["write_quorum"], len(self.hosts)
+        number = {"all": count, "majority": count // 2 + 1 if count else 0}.get(wanted, wanted)
+        if type(number) is not int or not 0 <= number <= count:
+            raise ImproperlyConfigured(
+                f"write_quorum is {wanted!r}: all, majority, or a number up to {count}"
+            )
+        return number
+
+    def _setting_changed(self, *, setting: str, **_: Any) -> None:
+        if setting in {option.setting for option in self.OPTIONS.values()} | self.OTHER_SETTINGS:
+            for name in ("options", "transport", "local"):
+                self.__dict__.pop(name, None)
+
+    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
+        return path_of_class(self), [], without_secrets(self.OPTIONS, self._given)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_given": self._given}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state["_given"])  # type: ignore[misc]
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.options == self.options
+
+    def __hash__(self) -> int:
+        return hash((type(self), tuple(self.hosts)))
+
+    # The queue.
+
+    @property
+    def sender(self) -> Any:
+        """The :class:`sfss.django.sender.Sender` of this storage."""
+        # The tables are an application's, which a storage without a queue does not need.
+        from sfss.django.queue import Queue
+        from sfss.django.sender import Sender
+
+        options = self.options
+        queue = Queue(
+            options["queue"], self.hosts, timeout=options["timeout"], quarantine=options["quarantine"]
+        )
+        return Sender(queue, self.transport, self.url_path, self._read_local if self.local else None)
+
+    def _read_local(self, name: str) -> bytes:
+        assert self.local is not None
+        with self.local.open(name) as file:
+            content: bytes = file.read()
+            return content
+
+    # Names.
+
+    def url(self, name: str | None) -> str:
+        return urljoin(self.base_url, filepath_to_uri(path_under("", name or "")).lstrip("/"))
+
+    def url_path(self, name: str) -> str:
+        """The path of a file's URL, which is the same on every server."""
+        return urlsplit(self.url(name)).path
+
+    def save(self, name: str | None, content: Any, max_length: int | None = None) -> str:
+        if name is None:
+            name = content.name
+        if not hasattr(content, "chunks"):
+            content = File(content, name)
+        validate_file_name(name, allow_relative_path=True)
+        if self.local is not None:
+            # The local copy decides on the name, without a race.
+            saved = self.local.save(name, content, max_length=max_length)
+            self._replicate(saved, content_of(content))
+            return saved
+        return self._save_free(name, content_of(content), max_length)
+
+    def _save(self, name: str, content: Any) -> str:
+        return self._save_free(name, content_of(content), None)
+
+    def _save_free(self, name: str, content: bytes, max_length: int | None) -> str:
+        """Under *name*, or one like it that is free."""
+        if not self.options["queue"]:
+            free = self.get_available_name(name, max_length)
+            self._replicate(free, content)
+            return free
+        from sfss.django.queue import NameTaken
+
+        for other in names_like(self, name, max_length):
+            try:
+                self._replicate(other, content, overwrite=False)
+            except NameTaken:
+                continue
+            return other
+        raise AssertionError("unreachable")
+
+    def exists(self, name: str) -> bool:
+        if self.local is not None:
+            return self.local.exists(name)
+        if self.options["queue"] and self.sender.queue.is_taken(name):
+            return True  # also while it is being deleted
+        return self._ask_one(self.transport.exists, name)
+
+    # Writing.
+
+    def _replicate(self, name: str, content: bytes | None, *, overwrite: bool = True) -> None:
+        """Make every server have this; *content* None: nothing. :raises DistributionError:"""
+        path_under("", name)
+        if not self.options["queue"]:
+            url = self.url_path(name)
+            if content is None:
+                failures = self.execute(self.transport.delete, url)
+            else:
+                failures = self.execute(self.transport.create, url, content)
+            self._judge(name, failures or {})
+            return
+        sender = self.sender
+        sha256 = "" if content is None else hashlib.sha256(content).hexdigest()
+        size = 0 if content is None else len(content)
+        ticket = sender.queue.change(
+            name, sha256=sha256, size=size, is_deleted=content is None, overwrite=overwrite
+        )
+        if self.options["on_commit"]:
+            transaction.on_commit(
+                lambda: self._send(sender, ticket, content, may_raise=False), using=sender.queue.database
+            )
+        else:
+            self._send(sender, ticket, content, may_raise=True)
+
+    def _send(self, sender: Any, ticket: Any, content: bytes | None, *, may_raise: bool) -> None:
+        failures = sender.send_now(ticket, content)
+        others = [host for host in self.hosts if host not in ticket.hosts]
+        if others:  # somebody else has to do with this file there
+            held = sender.queue.wait_for(ticket, others, self.options["timeout"])
+            failures |= sender.send_now(ticket._replace(hosts=held), content)
+            busy = {host: OSError("another sender has to do with this file there") for host in others}
+            failures |= {host: error for host, error in busy.items() if host not in held}
+        try:
+            self._judge(ticket.state.name, failures)
+        except DistributionError as error:
+            if content is not None and len(self.hosts) - len(failures) < self.quorum():
+                self._take_back(sender, ticket.state.name)
+            if may_raise:
+                raise
+            log.error(
+                "a file is not where it should be", extra={"file": ticket.state.name, "reason": str(error)}
+            )
+
+    def _take_back(self, sender: Any, name: str) -> None:
+        """Too few have it, and whoever saved it is told so: it is not to be anywhere."""
+        ticket = sender.queue.change(name, is_deleted=True)
+        sender.send_now(ticket, None)
+        if self.local is not None:
+            self.local.delete(name)
+
+    def _judge(self, name: str, failures: Mapping[str, Exception]) -> None:
+        """:raises DistributionError: if that is too bad."""
+        for host, error in failures.items():
+            log.error(
+                "a media server has failed",
+                extra={"host": host, "file": name, "reason": str(error)},
+                exc_info=error if self.show_traceback else None,
+            )
+        if not failures:
+            return
+        reached = len(self.hosts) - len(failures)
+        if reached < self.quorum() or self.options["on_partial"] == "raise":
+            words = "; ".join(f"{host}: {error}" for host, error in failures.items())
+            raise DistributionError(
+                f"{reached} of {len(self.hosts)} media servers have taken {name} ({words})", failures
+            )
+
+    @property
+    def show_traceback(self) -> bool:
+        """Whether failures are logged with theirs."""
+        return False
+
+    def execute(self, func: Callable[..., Any], url: str, *args: Any) -> dict[str, Exception]:
+        """Call ``func(host, url, *args)`` for each host, in parallel; what failed, by host."""
+        from sfss.django.parallel import on_each
+
+        results = on_each(self.hosts, lambda host: func(host, url, *args))
+        return {host: result for host, result in results.items() if isinstance(result, Exception)}
+
+    def delete(self, name: str) -> None:
+        if not name:
+            raise ValueError("The name must be given to delete().")
+        if self.local is not None:
+            self.local.delete(name)
+        self._replicate(name, None)
+
+    # Reading.
+
+    def _ask_one(self, ask: Callable[[str, str], Any], name: str) -> Any:
+        """One server after the other, until one answers. That one has no file is an answer if all say so."""
+        url = self.url_path(name)
+        hosts: Sequence[str] = random.sample(self.hosts, len(self.hosts))
+        problem: Exception | None = None
+        for host in hosts:
+            try:
+                answer = ask(host, url)
+            except OSError as error:
+                if problem is None or isinstance(problem, FileNotFoundError):
+                    problem = error
+                continue
+            if answer is not False:
+                return answer
+        if problem is not None:
+            raise problem
+        return False
+
+    def _open(self, name: str, mode: str = "rb") -> File:
+        if self.local is not None and set(mode) <= set("rbt"):
+            return self.local.open(name, mode)
+
+        def write(content: bytes, must_be_new: bool) -> None:
+            if must_be_new and self.exists(name):
+                raise FileExistsError(f"there is a file {name}")
+            if self.local is not None:
+                with self.local.open(name, "wb") as file:
+                    file.write(content)
+            self._replicate(name, content)
+
+        return RemoteFile(name, mode, lambda: self._read(name), write)
+
+    def _read(self, name: str) -> bytes:
+        if self.local is not None:
+            return self._read_local(name)
+        content: bytes = self._ask_one(self.transport.content, name)
+        return content
+
+    def size(self, name: str) -> int:
+        if self.local is not None:
+            return self.local.size(name)
+        size: int = self._ask_one(self.transport.size, name)
+        return size
+
+    def path(self, name: str) -> str:
+        if self.local is None:
+            raise NotImplementedError("This storage keeps nothing on this machine.")
+        return self.local.path(name)
+
+    def listdir(self, path: str) -> tuple[list[str], list[str]]:
+        return self._of_local("listdir")(path)
+
+    def get_modified_time(self, name: str) -> Any:
+        return self._of_local("get_modified_time")(name)
+
+    def get_created_time(self, name: str) -> Any:
+        return self._of_local("get_created_time")(name)
+
+    def get_accessed_time(self, name: str) -> Any:
+        return self._of_local("get_accessed_time")(name)
+
+    def _of_local(self, what: str) -> Callable[..., Any]:
+        if self.local is None:
+            raise NotImplementedError("Media servers do not say that.")
+        method: Callable[..., Any] = getattr(self.local, what)
+        return method

@@ -1,0 +1,208 @@
+"""Storages whose files are kept by an sfss gateway, or several."""
+
+from collections.abc import Mapping
+from datetime import datetime
+from email.utils import parsedate_to_datetime
+from typing import Any, ClassVar
+from urllib.parse import urlencode
+
+from django.conf import settings
+from django.contrib.staticfiles.storage import ManifestFilesMixin
+from django.core.exceptions import ImproperlyConfigured
+from django.core.files.base import File
+from django.core.files.storage import Storage
+from django.core.files.utils import validate_file_name
+from django.core.signals import setting_changed
+from django.utils import timezone
+from django.utils.encoding import filepath_to_uri
+from django.utils.functional import cached_property
+
+from sfss.django.files import RemoteFile, content_of
+from sfss.django.gateway import Exists, Gateways
+from sfss.django.names import names_like, path_under, shortened
+from sfss.django.options import Option, path_of_class, resolve, without_secrets
+from sfss.signing import signed_query
+
+
+class SFSSStorage(Storage):
+    """Files of a gateway. What is not given as an option is an attribute of the class, or the setting ``SFSS_…``.
+
+    *gateways*: URLs; each request goes to the first that answers. *location*: a folder in them. *file_overwrite*: a
+    save under a name that is taken replaces the file; without, it gets another name. *base_url*, or *url_protocol* and
+    *custom_domain*: what URLs begin with, where browsers do not reach the gateway itself. *signing_key*, with
+    *querystring_auth*: URLs are signed, and expire after *querystring_expire* seconds.
+    """
+
+    OPTIONS: ClassVar[Mapping[str, Option]] = {
+        "gateways": Option(("http://127.0.0.1:8255",), "SFSS_GATEWAYS"),
+        "location": Option("", "SFSS_LOCATION"),
+        "file_overwrite": Option(False, "SFSS_FILE_OVERWRITE"),
+        "base_url": Option(None, "SFSS_BASE_URL"),
+        "custom_domain": Option(None, "SFSS_CUSTOM_DOMAIN"),
+        "url_protocol": Option("https:", "SFSS_URL_PROTOCOL"),
+        "querystring_auth": Option(True, "SFSS_QUERYSTRING_AUTH"),
+        "querystring_expire": Option(3600, "SFSS_QUERYSTRING_EXPIRE"),
+        "signing_key": Option(None, "SFSS_SIGNING_KEY", is_secret=True),
+        "read_token": Option(None, "SFSS_READ_TOKEN", is_secret=True),
+        "write_token": Option(None, "SFSS_WRITE_TOKEN", is_secret=True),
+        "timeout": Option(10.0, "SFSS_TIMEOUT"),
+    }
+
+    def __init__(self, **options: Any):
+        self._given = options
+        self._gateways  # noqa: B018  # what is wrong with the options is to be known at once
+        setting_changed.connect(self._setting_changed)
+
+    @cached_property
+    def options(self) -> dict[str, Any]:
+        """The value of each option now. :raises ImproperlyConfigured:"""
+        values = resolve(self, self.OPTIONS, self._given)
+        if isinstance(values["gateways"], str):
+            values["gateways"] = (values["gateways"],)
+        if not values["gateways"]:
+            raise ImproperlyConfigured("gateways: name one at least, as http://host:port")
+        return values
+
+    @cached_property
+    def _gateways(self) -> Gateways:
+        options = self.options
+        return Gateways(
+            options["gateways"],
+            timeout=options["timeout"],
+            read_token=options["read_token"],
+            write_token=options["write_token"],
+        )
+
+    def _setting_changed(self, *, setting: str, **_: Any) -> None:
+        if any(option.setting == setting for option in self.OPTIONS.values()):
+            for name in ("options", "_gateways"):
+                self.__dict__.pop(name, None)
+
+    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
+        """For migrations, which are committed: without secrets."""
+        return path_of_class(self), [], without_secrets(self.OPTIONS, self._given)
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"_given": self._given}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__init__(**state["_given"])  # type: ignore[misc]
+
+    def __eq__(self, other: object) -> bool:
+        return type(other) is type(self) and other.options == self.options
+
+    def __hash__(self) -> int:
+        return hash((type(self), self.options["location"]))
+
+    # Names.
+
+    def path_of(self, name: str) -> str:
+        """The path of a file in the gateway. :raises SuspiciousFileOperation:"""
+        return path_under(self.options["location"].strip("/"), name)
+
+    def save(self, name: str | None, content: Any, max_length: int | None = None) -> str:
+        """As Django's, without asking whether the name is free: the gateway says so when it gets the file."""
+        if name is None:
+            name = content.name
+        if not hasattr(content, "chunks"):
+            content = File(content, name)
+        validate_file_name(name, allow_relative_path=True)
+        saved = self._save_as(name, content_of(content), max_length)
+        validate_file_name(saved, allow_relative_path=True)
+        return saved
+
+    def _save(self, name: str, content: Any) -> str:
+        return self._save_as(name, content_of(content), None)
+
+    def _save_as(self, name: str, content: bytes, max_length: int | None) -> str:
+        overwrite = self.options["file_overwrite"]
+        for free in names_like(self, name, max_length):
+            try:
+                self._gateways.put(self.path_of(free), content, overwrite=overwrite)
+            except Exists:
+                continue
+            return free.replace("\\", "/")
+        raise AssertionError("unreachable")
+
+    def get_available_name(self, name: str, max_length: int | None = None) -> str:
+        if self.options["file_overwrite"]:
+            return shortened(name, max_length)
+        return super().get_available_name(name, max_length)
+
+    def is_name_available(self, name: str, max_length: int | None = None) -> bool:
+        too_long = max_length is not None and len(name) > max_length
+        return not too_long and (self.options["file_overwrite"] or not self.exists(name))
+
+    # Files.
+
+    def _open(self, name: str, mode: str = "rb") -> RemoteFile:
+        path = self.path_of(name)
+
+        def write(content: bytes, must_be_new: bool) -> None:
+            try:
+                self._gateways.put(path, content, overwrite=not must_be_new)
+            except Exists:
+                raise FileExistsError(f"there is a file {name}") from None
+
+        return RemoteFile(name, mode, lambda: self._gateways.get(path), write)
+
+    def delete(self, name: str) -> None:
+        if not name:
+            raise ValueError("The name must be given to delete().")
+        self._gateways.delete(self.path_of(name))
+
+    def exists(self, name: str) -> bool:
+        try:
+            self._gateways.head(self.path_of(name))
+        except FileNotFoundError:
+            return False
+        return True
+
+    def size(self, name: str) -> int:
+        return int(self._gateways.head(self.path_of(name))["Content-Length"])
+
+    def get_modified_time(self, name: str) -> datetime:
+        """:raises NotImplementedError: if the gateway's store keeps no times."""
+        modified = self._gateways.head(self.path_of(name)).get("Last-Modified")
+        if modified is None:
+            raise NotImplementedError("The store of this gateway keeps no times.")
+        when = parsedate_to_datetime(modified)
+        return when if settings.USE_TZ else timezone.make_naive(when)
+
+    def get_created_time(self, name: str) -> datetime:
+        return self.get_modified_time(name)
+
+    def get_accessed_time(self, name: str) -> datetime:
+        return self.get_modified_time(name)
+
+    def url(
+        self, name: str | None, parameters: Mapping[str, Any] | None = None, expire: int | None = None
+    ) -> str:
+        """*expire*: seconds, in place of the option. *parameters*: of the query."""
+        path = self.path_of(name or "")
+        options = self.options
+        query = urlencode(parameters or {})
+        if options["custom_domain"]:
+            url = f"{options['url_protocol']}//{options['custom_domain'].strip('/')}/{filepath_to_uri(path)}"
+        elif options["base_url"]:
+            url = f"{options['base_url'].rstrip('/')}/{filepath_to_uri(path)}"
+        else:
+            begin = options["gateways"][0].rstrip("/")
+            if options["signing_key"] and options["querystring_auth"]:
+                lifetime = options["querystring_expire"] if expire is None else expire
+                signed = signed_query(options["signing_key"], "GET", path, lifetime=lifetime)
+                return f"{begin}/file?{signed}" + (f"&{query}" if query else "")
+            return begin + self._gateways.target(path) + (f"&{query}" if query else "")
+        return url + (f"?{query}" if query else "")
+
+
+class SFSSStaticStorage(SFSSStorage):
+    """For ``STORAGES["staticfiles"]``: names stay as they are, and URLs are never signed."""
+
+    location = "static"
+    file_overwrite = True
+    querystring_auth = False
+
+
+class SFSSManifestStaticStorage(ManifestFilesMixin, SFSSStaticStorage):
+    """The same, with the hash of the content in each name."""

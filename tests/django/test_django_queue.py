@@ -1,0 +1,419 @@
+"""The delivery queue over real databases and real media servers."""
+
+import hashlib
+import logging
+import threading
+import time
+import urllib.error
+import urllib.request
+from datetime import timedelta
+
+import pytest
+from django.core.files.base import ContentFile
+from django.core.management import CommandError, call_command
+from django.db import IntegrityError, connections, transaction
+from django.test import override_settings
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from sfss.django import queue as queue_module
+from sfss.django.models import Delivery, StoredFile
+from sfss.django.queue import NameTaken
+from sfss.django.replicated import DistributionError, ReplicatedStorage
+from sfss.django.senders import deliver, senders
+from sfss.django.transport import DOWN
+from tests.django.databases import Router
+from tests.django.late import LateServer
+
+
+def storage_over(hosts, **options):
+    return ReplicatedStorage(
+        hosts=list(hosts), base_url="http://media.example/m/", **{"timeout": 2.0, **options}
+    )
+
+
+@pytest.fixture
+def storage(servers, each_database):
+    return storage_over(servers.hosts)
+
+
+def on(host: str, name: str) -> bytes | None:
+    """What a server has."""
+    try:
+        with urllib.request.urlopen(f"http://{host}/m/{name}", timeout=5) as answer:
+            return answer.read()
+    except urllib.error.HTTPError as error:
+        assert error.code == 404
+        return None
+
+
+def everywhere(servers, name: str) -> set:
+    return {on(host, name) for host in servers.hosts}
+
+
+def due_now() -> None:
+    """The pauses are over."""
+    DOWN.forget()
+    Delivery.objects.all().update(next_try=timezone.now())
+
+
+def queries(captured) -> list[str]:
+    control = ("BEGIN", "COMMIT", "SAVEPOINT", "RELEASE", "ROLLBACK")
+    return [query["sql"] for query in captured.captured_queries if not query["sql"].startswith(control)]
+
+
+def test_a_save_and_a_delete_reach_every_server(storage, servers):
+    name = storage.save("a/ü.txt", ContentFile(b"x"))
+    assert everywhere(servers, "a/%C3%BC.txt") == {b"x"}
+    assert storage.exists(name) and storage.size(name) == 1 and storage.open(name).read() == b"x"
+    assert storage.url(name) == "http://media.example/m/a/%C3%BC.txt"
+    assert not Delivery.objects.filter(is_dirty=True).exists()
+    storage.delete(name)
+    assert everywhere(servers, "a/%C3%BC.txt") == {None}
+    assert StoredFile.objects.get().is_deleted
+    with pytest.raises(FileNotFoundError):
+        storage.open(name)
+    # The name is only free when the tombstone has gone.
+    assert storage.save("a/ü.txt", ContentFile(b"y")) != name
+
+
+def test_a_save_takes_four_queries_and_none_without_a_queue(storage, servers):
+    with CaptureQueriesContext(connections[Router.alias]) as captured:
+        storage.save("q", ContentFile(b"1"))
+    assert len(queries(captured)) == 4, queries(captured)
+    with CaptureQueriesContext(connections[Router.alias]) as captured, storage.open("q", "wb") as file:
+        file.write(b"2")
+    assert len(queries(captured)) == 4, queries(captured)
+    assert everywhere(servers, "q") == {b"2"}
+    without = storage_over(servers.hosts, queue="")
+    with CaptureQueriesContext(connections[Router.alias]) as captured:
+        without.save("q2", ContentFile(b"3"))
+    assert queries(captured) == []
+    assert everywhere(servers, "q2") == {b"3"}
+
+
+def test_a_server_that_was_away_gets_what_it_missed(storage, servers, caplog):
+    kept = storage.save("kept", ContentFile(b"kept"))
+    servers.kill(1)
+    for number in range(3):
+        storage.save(f"f{number}", ContentFile(b"%d" % number))
+    storage.delete(kept)
+    with storage.open("f0", "wb") as file:
+        file.write(b"newer")
+    assert "a media server has failed" in caplog.text
+    assert storage.sender.send_all().delivered == 0  # it is not back
+    assert Delivery.objects.filter(is_dirty=True).count() == 4
+    servers.start(1)
+    due_now()
+    assert storage.sender.send_all() == (4, 0)
+    assert [everywhere(servers, name) for name in ("f0", "f1", "f2", "kept")] == [
+        {b"newer"},
+        {b"1"},
+        {b"2"},
+        {None},
+    ]
+    assert not Delivery.objects.filter(is_dirty=True).exists()
+
+
+def test_below_the_quorum_nothing_is_left(storage, servers):
+    servers.kill(1)
+    servers.kill(2)
+    with pytest.raises(DistributionError, match="1 of 3 media servers have taken few") as caught:
+        storage.save("few", ContentFile(b"x"))
+    assert set(caught.value.failures) == set(servers.hosts[1:])
+    assert on(servers.hosts[0], "few") is None
+    assert StoredFile.objects.get(name="few").is_deleted
+    servers.start(1)
+    servers.start(2)
+    due_now()
+    storage.sender.send_all()
+    assert everywhere(servers, "few") == {None}
+
+
+@pytest.mark.parametrize(
+    "options, raises",
+    [
+        ({"write_quorum": "all"}, True),
+        ({"write_quorum": 3}, True),
+        ({"write_quorum": 2, "on_partial": "raise"}, True),
+        ({"write_quorum": "majority", "on_partial": "log"}, False),
+        ({"write_quorum": 1}, False),
+    ],
+)
+def test_what_is_enough_is_the_sites_to_say(servers, database, options, raises):
+    storage = storage_over(servers.hosts, **options)
+    servers.kill(2)
+    if raises:
+        with pytest.raises(DistributionError):
+            storage.save("e", ContentFile(b"x"))
+    else:
+        storage.save("e", ContentFile(b"x"))
+    is_kept = not raises or options.get("on_partial") == "raise"
+    assert on(servers.hosts[0], "e") == (b"x" if is_kept else None)
+    servers.start(2)
+    due_now()
+    storage.sender.send_all()
+    assert everywhere(servers, "e") == {b"x" if is_kept else None}
+
+
+def test_an_answer_that_does_not_come_is_waited_out_and_then_looked_at(each_database):
+    """A late write must not come over a newer one."""
+    late, good = LateServer(), LateServer()
+    storage = storage_over([good.host, late.host], timeout=0.3, quarantine=5.0, write_quorum=1)
+    try:
+        late.is_late = True
+        storage.save("l", ContentFile(b"old"))
+        row = Delivery.objects.get(host=late.host)
+        assert row.is_dirty and row.must_verify and row.next_try > timezone.now() + timedelta(seconds=4)
+        DOWN.forget()
+        storage.delete("l")  # it is not sent there: the old one may still arrive
+        assert not any("DELETE" in line for line in late.log)
+        late.may_go_on.set()
+        while "/m/l" not in late.files:
+            time.sleep(0.01)
+        late.is_late = False
+        assert storage.sender.send_all() == (0, 0)  # it rests
+        due_now()
+        assert storage.sender.send_all() == (1, 0)
+        assert "/m/l" not in late.files
+        assert late.log[-2:] == ["HEAD /m/l 200", "DELETE /m/l 204"]
+        # And where the late write was the right one, nothing is sent again.
+        late.is_late = True
+        late.may_go_on.clear()
+        storage.save("m", ContentFile(b"new"))
+        late.may_go_on.set()
+        while "/m/m" not in late.files:
+            time.sleep(0.01)
+        due_now()
+        sent = len([line for line in late.log if line.startswith("PUT")])
+        assert storage.sender.send_all() == (1, 0)
+        assert len([line for line in late.log if line.startswith("PUT")]) == sent
+    finally:
+        late.may_go_on.set()
+        late.stop()
+        good.stop()
+
+
+def test_two_senders_never_send_the_same_pair(each_database):
+    server = LateServer()
+    storage = storage_over([server.host], write_quorum=0)
+    try:
+        server.override_code = 500
+        for number in range(60):
+            storage.save(f"s{number}", ContentFile(b"x"))
+        server.override_code = None
+        server.log.clear()
+        # The content is had from nowhere else: from this site's own copy.
+        sources = {f"s{number}": b"x" for number in range(60)}
+        due_now()
+        sent = []
+
+        def send():
+            sender = storage.sender
+            sender._local = sources.__getitem__
+            sent.append(sender.send_all())
+            connections[Router.alias].close()
+
+        threads = [threading.Thread(target=send) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        puts = [line for line in server.log if line.startswith("PUT")]
+        assert len(puts) == len(set(puts)) == 60
+        assert sum(each.delivered for each in sent) == 60
+    finally:
+        server.stop()
+
+
+def test_who_is_killed_after_any_step_leaves_what_can_be_finished(storage, servers, monkeypatch):
+    """Nothing was sent, or only to some: the queue knows."""
+    monkeypatch.setattr(queue_module.Queue, "_lease_time", lambda self: timedelta(seconds=0.2))
+    sender = storage.sender
+    content = b"of a process that is killed"
+    options = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
+    ticket = sender.queue.change("k1", **options)  # killed before anything was sent
+    sender.transport.create(servers.hosts[0], storage.url_path("k1"), content)  # or after one has it
+    assert sender.send_all() == (0, 0)  # its lease holds
+    with pytest.raises(NameTaken):
+        sender.queue.change("k1", overwrite=False, **options)
+    time.sleep(0.3)
+    assert sender.send_all().delivered == 0  # nobody else has the content
+    Delivery.objects.filter(host=servers.hosts[0]).update(is_dirty=False)
+    due_now()
+    assert sender.send_all() == (2, 0)
+    assert everywhere(servers, "k1") == {content}
+    sender.queue.done(ticket, servers.hosts)  # whoever it was comes back: that has no effect
+    # Killed between the file and its deliveries.
+    StoredFile.objects.create(
+        queue="default", name="k2", version=1, sha256=options["sha256"], size=len(content)
+    )
+    assert storage.save("k2", ContentFile(content)) != "k2"
+    storage.delete("k2")
+    assert everywhere(servers, "k2") == {None}
+
+
+def test_what_somebody_else_is_sending_is_waited_for(storage, servers):
+    sender = storage.sender
+    other = sender.queue.change("w", sha256="", size=0)
+    done = []
+
+    def finish():
+        time.sleep(0.3)
+        sender.send_now(other, b"other")
+        done.append(True)
+        connections[Router.alias].close()
+
+    thread = threading.Thread(target=finish)
+    thread.start()
+    with storage.open("w", "wb") as file:
+        file.write(b"mine")
+    thread.join()
+    assert everywhere(servers, "w") == {b"mine"}
+    assert not Delivery.objects.filter(is_dirty=True).exists()
+
+
+def test_two_sites_that_save_one_name_at_once_get_two(storage, servers):
+    saved: list[str] = []
+    barrier = threading.Barrier(4)
+
+    def save(number):
+        barrier.wait()
+        saved.append((storage.save("same.txt", ContentFile(b"%d" % number)), b"%d" % number))
+        connections[Router.alias].close()
+
+    threads = [threading.Thread(target=save, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(dict(saved)) == 4
+    for name, content in saved:
+        assert everywhere(servers, name) == {content}
+
+
+def test_a_wrong_source_is_not_believed(storage, servers, caplog):
+    servers.kill(2)
+    storage.save("src", ContentFile(b"right"))
+    # One of the two that have it has it no more as it was.
+    storage.transport.create(servers.hosts[0], storage.url_path("src"), b"wrong")
+    servers.start(2)
+    due_now()
+    for _ in range(5):
+        storage.sender.send_all()
+        due_now()
+    assert on(servers.hosts[2], "src") == b"right"
+
+
+def test_inside_a_transaction(servers, each_database):
+    storage = storage_over(servers.hosts)
+    with transaction.atomic(using=Router.alias):
+        name = storage.save("t", ContentFile(b"x"))
+        assert everywhere(servers, "t") == {b"x"}  # at once
+        with pytest.raises(IntegrityError), transaction.atomic(using=Router.alias):
+            StoredFile.objects.create(queue="default", name=name, version=1)
+        assert storage.save("t", ContentFile(b"y")) != "t"
+    later = storage_over(servers.hosts, on_commit=True)
+    with transaction.atomic(using=Router.alias):
+        name = later.save(f"c-{each_database}", ContentFile(b"x"))
+        assert everywhere(servers, name) == {None}
+        assert later.exists(name)
+    assert everywhere(servers, name) == {b"x"}
+    with pytest.raises(ZeroDivisionError), transaction.atomic(using=Router.alias):
+        later.save("never", ContentFile(b"x"))
+        raise ZeroDivisionError
+    assert everywhere(servers, "never") == {None} and not later.exists("never")
+
+
+def test_a_dead_server_is_waited_for_once(database):
+    late, good = LateServer(), LateServer()
+    late.is_late = True
+    storage = storage_over([good.host, late.host], timeout=0.3, write_quorum=1)
+    try:
+        asked = []
+        ask = storage.transport._get_url
+        storage.transport._get_url = lambda host, url: asked.append(host) or ask(host, url)
+        for number in range(5):
+            storage.save(f"d{number}", ContentFile(b"x"))
+        assert asked.count(late.host) == 1 and asked.count(good.host) == 5
+        assert Delivery.objects.filter(host=late.host, is_dirty=True).count() == 5
+    finally:
+        late.may_go_on.set()
+        late.stop()
+        good.stop()
+
+
+def test_tombstones_go_when_everybody_has_them(storage, servers):
+    storage.save("g", ContentFile(b"x"))
+    servers.kill(0)
+    storage.delete("g")
+    StoredFile.objects.all().update(changed=timezone.now() - timedelta(days=30))
+    storage.sender.send_all()
+    assert StoredFile.objects.count() == 1
+    servers.start(0)
+    due_now()
+    storage.sender.send_all()
+    assert StoredFile.objects.count() == 0 and Delivery.objects.count() == 0
+    assert storage.save("g", ContentFile(b"y")) == "g"
+
+
+def test_a_server_that_is_added_gets_what_is_changed(servers, each_database):
+    two = storage_over(servers.hosts[:2])
+    two.save("n", ContentFile(b"1"))
+    three = storage_over(servers.hosts)
+    with three.open("n", "wb") as file:
+        file.write(b"2")
+    three.sender.send_all()
+    assert everywhere(servers, "n") == {b"2"}
+
+
+def test_the_command(servers, database, capsys):
+    options = {"hosts": servers.hosts, "base_url": "http://x/m/"}
+    storages = {
+        "default": {"BACKEND": "sfss.django.replicated.ReplicatedStorage", "OPTIONS": options},
+        "staticfiles": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+    }
+    with override_settings(STORAGES=storages):
+        storage = storage_over(servers.hosts)
+        servers.kill(1)
+        storage.save("cmd", ContentFile(b"x"))
+        call_command("process_failed_media")
+        assert "0 delivered" in capsys.readouterr().out
+        with pytest.raises(SystemExit):
+            call_command("sfss_health")
+        said = capsys.readouterr().out
+        assert "lacks 1 files" in said and "no answer" in said and said.count("answers") == 2
+        servers.start(1)
+        due_now()
+        call_command("process_failed_media", "default")
+        assert "default: 1 delivered, 0 failed" in capsys.readouterr().out
+        call_command("sfss_health", "--json")
+        assert deliver("default") == (0, 0)
+        with pytest.raises(CommandError, match="no storage has the queue other"):
+            call_command("process_failed_media", "other")
+        assert list(senders()) == ["default"]
+    assert everywhere(servers, "cmd") == {b"x"}
+    with override_settings(STORAGES={**storages, "default": storages["staticfiles"]}):
+        with pytest.raises(CommandError, match="no storage of this site has a queue"):
+            call_command("process_failed_media")
+
+
+def test_a_server_that_answers_with_errors_is_tried_again(database, caplog):
+    caplog.set_level(logging.WARNING)
+    broken, good = LateServer(), LateServer()
+    storage = storage_over([good.host, broken.host], write_quorum=1)
+    try:
+        broken.override_code = 500
+        storage.save("b", ContentFile(b"x"))
+        row = Delivery.objects.get(host=broken.host)
+        assert row.is_dirty and not row.must_verify and "500" in row.last_error and row.failures == 1
+        due_now()
+        assert storage.sender.send_all() == (0, 1)
+        assert "a media server still lacks a file" in caplog.text
+        broken.override_code = None
+        due_now()
+        assert storage.sender.send_all() == (1, 0)
+        assert broken.files["/m/b"] == b"x"
+    finally:
+        broken.stop()
+        good.stop()
