@@ -23,7 +23,12 @@ FLOORS = [
     {"sfss.metrics.*"},
     {"sfss.admission"},
     # Beside the house, too: in a site's own processes. It imports only the ground.
-    {"sfss.django.*", "sfss.django.management.*", "sfss.django.management.commands.*", "sfss.django.migrations.*"},
+    {
+        "sfss.django.*",
+        "sfss.django.management.*",
+        "sfss.django.management.commands.*",
+        "sfss.django.migrations.*",
+    },
     {"sfss.client"},  # beside the house: it imports only the ground, and only the top imports it
     {"sfss.disk.*"},
     {"sfss.memcache.*"},

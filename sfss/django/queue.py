@@ -193,6 +193,11 @@ class Queue:
             last_error=f"{type(error).__name__}: {error}"[:1000],
         )
 
+    def leave(self, ticket: Ticket) -> None:
+        """To whoever sends next."""
+        held = Delivery.objects.filter(file_id=ticket.state.file, lease=ticket.lease)
+        held.update(lease="", lease_until=None, next_try=timezone.now())
+
     # Sending later.
 
     def due(self, most: int) -> Iterator[tuple[Ticket, Delivery]]:

@@ -1,6 +1,5 @@
 """What storages over several media servers have in common: every file is to be on each of them."""
 
-import hashlib
 import logging
 import random
 from collections.abc import Callable, Mapping, Sequence
@@ -222,8 +221,10 @@ class ReplicatedStorage(Storage):
                 failures = self.execute(self.transport.create, url, content)
             self._judge(name, failures or {})
             return
+        from sfss.django.sender import sha256_of
+
         sender = self.sender
-        sha256 = "" if content is None else hashlib.sha256(content).hexdigest()
+        sha256 = "" if content is None else sha256_of(content)
         size = 0 if content is None else len(content)
         ticket = sender.queue.change(
             name, sha256=sha256, size=size, is_deleted=content is None, overwrite=overwrite

@@ -108,7 +108,13 @@ class HybridStorage(DistributedStorage):
 
 
 class AsyncStorage(HybridStorage):
-    """Files on this machine, and on the media servers a little later. Failures are only logged."""
+    """Files on this machine, and on the media servers a little later. Failures are only logged.
+
+    With a queue they are left to its senders (``process_failed_media --forever``, or a task), which do not forget.
+    """
+
+    def _send(self, sender: Any, ticket: Any, content: bytes | None, *, may_raise: bool) -> None:
+        sender.queue.leave(ticket)
 
     def execute(self, func: Callable[..., Any], url: str, *args: Any) -> dict[str, Exception]:
         """Begin to call ``func(host, url, *args)`` for each host."""

@@ -40,7 +40,7 @@ class Sender:
     ):
         self.queue = queue
         self.transport = transport
-        self._url_of = url_of
+        self.url_of = url_of
         self._local = local
 
     def send_all(self) -> Sent:
@@ -75,49 +75,58 @@ class Sender:
 
     def has(self, host: str, state: State) -> bool:
         """Whether a host has what it is to have."""
-        url = self._url_of(state.name)
+        url = self.url_of(state.name)
         if state.is_deleted:
             return not self.transport.exists(host, url)
         try:
             if self.transport.size(host, url) != state.size:
                 return False
-            return _sha256(self.transport.content(host, url)) == state.sha256
+            return sha256_of(self.transport.content(host, url)) == state.sha256
         except FileNotFoundError:
             return False
 
     def _bring(self, host: str, state: State) -> None:
-        url = self._url_of(state.name)
+        url = self.url_of(state.name)
         if state.is_deleted:
             self.transport.delete(host, url)
         else:
             self.transport.create(host, url, self.content(state))
 
+    def own_content(self, name: str) -> bytes:
+        """What this site itself has. :raises OSError: if it keeps no copies, or this one cannot be read."""
+        if self._local is None:
+            raise FileNotFoundError(f"this site keeps no copy of {name}")
+        return self._local(name)
+
     def content(self, state: State) -> bytes:
         """What was stored: from the site's own copy, or a host that has it. :raises NoSource:"""
-        if self._local is not None:
+        try:
+            content = self.own_content(state.name)
+            if sha256_of(content) == state.sha256:
+                return content
+            log.warning("the own copy is not what was stored", extra={"file": state.name})
+        except FileNotFoundError:
+            pass  # there is none, or none any more
+        except OSError as error:
+            log.warning("the own copy cannot be read", extra={"file": state.name, "reason": str(error)})
+        clean = self.queue.clean_hosts(state)
+        for host in [*clean, *(host for host in self.queue.hosts if host not in clean)]:
             try:
-                content = self._local(state.name)
-            except OSError as error:
-                log.warning("the own copy cannot be read", extra={"file": state.name, "reason": str(error)})
-            else:
-                if _sha256(content) == state.sha256:
-                    return content
-                log.warning("the own copy is not what was stored", extra={"file": state.name})
-        for host in self.queue.clean_hosts(state):
-            try:
-                content = self.transport.content(host, self._url_of(state.name))
+                content = self.transport.content(host, self.url_of(state.name))
             except OSError:
                 continue  # the next one may have it
-            if _sha256(content) == state.sha256:
+            if sha256_of(content) == state.sha256:
                 return content
-            log.error(
-                "a media server has another content than was stored", extra={"host": host, "file": state.name}
-            )
+            if host in clean:
+                log.error(
+                    "a media server has another content than was stored",
+                    extra={"host": host, "file": state.name},
+                )
         raise NoSource("neither this site nor any server has what was stored")
 
     def send_now(self, ticket: Ticket, content: bytes | None) -> dict[str, Exception]:
         """To all whose lease the ticket has, in parallel; *content* None: a delete. What failed, by host."""
-        url = self._url_of(ticket.state.name)
+        url = self.url_of(ticket.state.name)
 
         def send(host: str) -> None:
             if content is None:
@@ -133,5 +142,5 @@ class Sender:
         return failures
 
 
-def _sha256(content: bytes) -> str:
+def sha256_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()

@@ -7,6 +7,8 @@ import urllib.request
 import pytest
 from django.core.exceptions import ImproperlyConfigured, SuspiciousFileOperation
 from django.core.files.base import ContentFile
+from django.core.management import CommandError, call_command
+from django.db import connection
 from django.test import override_settings
 
 from sfss.django import dust, resto
@@ -256,3 +258,88 @@ def test_cockatiel(nodes):
     assert len(long) <= 100
     storage = CockatielStorage(storage_nodes=urls, token="secret")
     assert "secret" not in str(storage.deconstruct()) and pickle.loads(pickle.dumps(storage)) == storage
+
+
+def test_what_django_dust_still_had_to_send(servers, database, tmp_path, capsys):
+    storages = {
+        "default": {"BACKEND": "sfss.django.dust.DistributedStorage", "OPTIONS": {"base_url": "/m/"}},
+        "staticfiles": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+    }
+    transport = resto.DefaultTransport()
+    for host in servers.hosts:
+        transport.create(host, "/m/dust-deleted", b"old")
+    transport.create(servers.hosts[1], "/m/dust-put", b"put")
+    with override_settings(DUST_HOSTS=servers.hosts, STORAGES=storages):
+        with pytest.raises(CommandError, match="no table django_dust_retry"):
+            call_command("import_dust_retries")
+        with connection.cursor() as cursor:
+            cursor.execute(
+                "CREATE TABLE django_dust_retry (id integer, created text, operation text, target_host text,"
+                " filename text, source_host text)"
+            )
+            for row in (
+                (1, "2014-01-01", "put", servers.hosts[0], "dust-deleted", servers.hosts[1]),
+                (2, "2014-01-02", "delete", servers.hosts[0], "dust-deleted", servers.hosts[1]),
+                (3, "2014-01-03", "put", servers.hosts[2], "dust-put", servers.hosts[1]),
+                (4, "2014-01-03", "put", servers.hosts[2], "dust-gone", servers.hosts[1]),
+            ):
+                cursor.execute("INSERT INTO django_dust_retry VALUES (%s, %s, %s, %s, %s, %s)", row)
+        try:
+            call_command("import_dust_retries")
+            printed = capsys.readouterr()
+            assert "1 files to send, 1 to delete, 1 that no server has" in printed.out
+            assert "nowhere: dust-gone" in printed.err
+            call_command("process_failed_media")
+            assert not any(transport.exists(host, "/m/dust-deleted") for host in servers.hosts)
+            assert {transport.content(host, "/m/dust-put") for host in servers.hosts} == {b"put"}
+        finally:
+            with connection.cursor() as cursor:
+                cursor.execute("DROP TABLE django_dust_retry")
+
+
+def test_a_folder_is_adopted(servers, database, tmp_path, capsys):
+    for name in ("a", "b/c", "b/d/ü"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+    options = {"hosts": servers.hosts, "base_url": "/adopted/"}
+    storages = {
+        "default": {"BACKEND": "sfss.django.replicated.ReplicatedStorage", "OPTIONS": options},
+        "other": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+        "staticfiles": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+    }
+    with override_settings(STORAGES=storages):
+        call_command("sfss_adopt", str(tmp_path), "--dry-run")
+        assert "3 files would be copied" in capsys.readouterr().out
+        call_command("sfss_adopt", str(tmp_path), "--prefix", "b")
+        assert "2 files copied (9 bytes), 0 were there already, 0 failed" in capsys.readouterr().out
+        call_command("sfss_adopt", str(tmp_path))
+        assert "1 files copied (1 bytes), 2 were there already" in capsys.readouterr().out
+        (tmp_path / "a").write_bytes(b"b")
+        call_command("sfss_adopt", str(tmp_path))
+        assert "0 files copied" in capsys.readouterr().out  # the size is the same
+        call_command("sfss_adopt", str(tmp_path), "--verify")
+        assert "1 files copied" in capsys.readouterr().out
+        transport = resto.DefaultTransport()
+        for host in servers.hosts:
+            assert transport.content(host, "/adopted/a") == b"b"
+            assert transport.content(host, "/adopted/b/d/%C3%BC") == "b/d/ü".encode()
+        (tmp_path / "a").unlink()
+        (tmp_path / "bad\x01").write_bytes(b"x")
+        with pytest.raises(SystemExit):
+            call_command("sfss_adopt", str(tmp_path))
+        printed = capsys.readouterr()
+        assert "1 failed" in printed.out and "cannot be the name of a file" in printed.err
+        for source, complaint in (
+            ("nowhere", "no alias in STORAGES and no folder"),
+            ("default", "one storage"),
+        ):
+            with pytest.raises(CommandError, match=complaint):
+                call_command("sfss_adopt", source)
+
+
+def test_in_the_background_with_a_queue(media, database):
+    storage = resto.AsyncStorage(queue="default")
+    storage.save("later", ContentFile(b"x"))
+    assert not any(server.has_file("/media/later") for server in media)
+    assert storage.sender.send_all() == (2, 0)
+    assert [server.get_file("/media/later") for server in media] == [b"x", b"x"]

@@ -226,23 +226,24 @@ def test_two_senders_never_send_the_same_pair(each_database):
         server.stop()
 
 
-def test_who_is_killed_after_any_step_leaves_what_can_be_finished(storage, servers, monkeypatch):
+def test_who_is_killed_after_any_step_leaves_what_can_be_finished(
+    storage, servers, monkeypatch, each_database
+):
     """Nothing was sent, or only to some: the queue knows."""
     monkeypatch.setattr(queue_module.Queue, "_lease_time", lambda self: timedelta(seconds=0.2))
-    sender = storage.sender
+    sender, name = storage.sender, f"k1-{each_database}"
     content = b"of a process that is killed"
     options = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
-    ticket = sender.queue.change("k1", **options)  # killed before anything was sent
-    sender.transport.create(servers.hosts[0], storage.url_path("k1"), content)  # or after one has it
+    ticket = sender.queue.change(name, **options)  # killed before anything was sent
     assert sender.send_all() == (0, 0)  # its lease holds
     with pytest.raises(NameTaken):
-        sender.queue.change("k1", overwrite=False, **options)
+        sender.queue.change(name, overwrite=False, **options)
     time.sleep(0.3)
-    assert sender.send_all().delivered == 0  # nobody else has the content
-    Delivery.objects.filter(host=servers.hosts[0]).update(is_dirty=False)
+    assert sender.send_all() == (0, 3)  # nobody has the content
+    sender.transport.create(servers.hosts[0], storage.url_path(name), content)  # or after one has it
     due_now()
-    assert sender.send_all() == (2, 0)
-    assert everywhere(servers, "k1") == {content}
+    assert sender.send_all() == (3, 0)
+    assert everywhere(servers, name) == {content}
     sender.queue.done(ticket, servers.hosts)  # whoever it was comes back: that has no effect
     # Killed between the file and its deliveries.
     StoredFile.objects.create(

@@ -301,7 +301,9 @@ class History:
         victim, node = random.choice(others), fenced[0]
 
         def kill_both() -> None:
-            is_fenced = node.up and not self._is_trusted(node)  # or two of three would lose what they acknowledged
+            is_fenced = node.up and not self._is_trusted(
+                node
+            )  # or two of three would lose what they acknowledged
             if is_fenced and all(self._is_trusted(other) for other in others):
                 self.last_loss = self.world.now
                 for each in (node, victim):

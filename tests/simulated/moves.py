@@ -2,6 +2,7 @@
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 
 from sfss.beansdb.move import Move
 from sfss.beansdb.repair import NotNow
@@ -60,15 +61,15 @@ class Moving(History):
             async for _ in move.copy():
                 pass
 
-        await _until_done(copy)
+        await self._until_done(copy)
         members = [node for node in self.nodes if node is not self._leaving] + [self._joining]
         if self._waits:
             await self._take_out(move, members)
         else:
             self.nodes = members
-            await _until_done(lambda: move.announce().run())
+            await self._until_done(lambda: move.announce().run())
         self._announced = True
-        await _until_done(lambda: move.admit().run())
+        await self._until_done(lambda: move.admit().run())
         # Every gateway is restarted, one after the other.
         for process in self._living():
             await asyncio.sleep(random.uniform(0.5, 4.0))
@@ -83,7 +84,7 @@ class Moving(History):
             if process.cluster.route is not self._new:
                 process.kill()
                 self.world.at(self.world.now, super().start_gateway)
-        await _until_done(lambda: move.finish().run())
+        await self._until_done(lambda: move.finish().run())
         for node in self.nodes:
             node.take_snapshot()  # a disk of before the move is foreign: a hand must empty it
         self.finished = True
@@ -109,6 +110,29 @@ class Moving(History):
             self.nodes = before
             self._restart(self._leaving, serves=True)
 
+    async def _until_done(self, step: Callable[[], Awaitable[object]]) -> None:
+        """An operator calls it again until it says that it is done, and does what it says."""
+        while True:
+            try:
+                await step()
+                return
+            except NotNow as reason:
+                if "must be emptied" in str(reason):
+                    self._empty(str(reason))
+            except ProxyError:
+                pass
+            await asyncio.sleep(0.5)
+
+    def _empty(self, reason: str) -> None:
+        """The node that a refusal names, if the others have everything."""
+        for node in self.nodes:
+            others = [other for other in self.nodes if other is not node]
+            if reason.startswith(f"node:{node.port} ") and all(self._is_trusted(other) for other in others):
+                if node.up:
+                    node.terminate()
+                node.lose_disk()
+                node.start()
+
     def _restart(self, node: SimulatedNode, *, serves: bool) -> None:
         if node.up:
             node.terminate()
@@ -127,16 +151,6 @@ class Moving(History):
         super()._heal()
         self.world.run(lambda: self.finished, self.world.now + 120)
         super()._heal()
-
-
-async def _until_done(step) -> None:
-    """An operator calls it again until it says that it is done."""
-    while True:
-        try:
-            await step()
-            return
-        except (NotNow, ProxyError):
-            await asyncio.sleep(0.5)
 
 
 def play(seed: int, plan: Plan | None = None) -> Verdict:

@@ -1,0 +1,69 @@
+"""Takes over what django_dust still had to send."""
+
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connections
+
+from sfss.django.sender import Sender, sha256_of
+from sfss.django.senders import senders
+
+
+class Command(BaseCommand):
+    help = (
+        "Take over django_dust's table of retries: what is in it is sent by process_failed_media. The table stays as "
+        "it is; it may be imported again."
+    )
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--queue", default="default", help="(default: %(default)s)")
+        parser.add_argument("--table", default="django_dust_retry", help="(default: %(default)s)")
+        parser.add_argument("--database", default="default", help="where the table is (default: %(default)s)")
+
+    def handle(self, *_: Any, **options: Any) -> None:
+        try:
+            sender = senders([options["queue"]])[options["queue"]]
+        except KeyError:
+            raise CommandError(f"no storage has the queue {options['queue']}") from None
+        newest: dict[str, tuple[str, str]] = {}
+        for operation, name, source in self._rows(options["database"], options["table"]):
+            newest[name] = operation, source  # the rows are in the order of their time
+        put = deleted = 0
+        missing: list[str] = []
+        for name, (operation, source) in sorted(newest.items()):
+            if operation.lower() == "delete":
+                sender.queue.leave(sender.queue.change(name, is_deleted=True))
+                deleted += 1
+            elif (content := _content(sender, name, source)) is None:
+                missing.append(name)
+            else:
+                sender.queue.leave(sender.queue.change(name, sha256=sha256_of(content), size=len(content)))
+                put += 1
+        self.stdout.write(f"{put} files to send, {deleted} to delete, {len(missing)} that no server has")
+        for name in missing:
+            self.stderr.write(f"nowhere: {name}")
+
+    def _rows(self, database: str, table: str) -> list[tuple[str, str, str]]:
+        connection = connections[database]
+        if table not in connection.introspection.table_names():
+            raise CommandError(f"the database has no table {table}: nothing is to be imported")
+        with connection.cursor() as cursor:
+            cursor.execute(
+                f"SELECT operation, filename, source_host FROM {connection.ops.quote_name(table)} ORDER BY created"
+            )
+            rows: list[tuple[str, str, str]] = cursor.fetchall()
+            return rows
+
+
+def _content(sender: Sender, name: str, source: str) -> bytes | None:
+    """From this site's own copy, the host that django_dust noted, or any other; None: nowhere."""
+    try:
+        return sender.own_content(name)
+    except OSError:
+        hosts = [source] if source in sender.queue.hosts else []
+        for host in [*hosts, *(host for host in sender.queue.hosts if host != source)]:
+            try:
+                return sender.transport.content(host, sender.url_of(name))
+            except OSError:
+                continue
+    return None
