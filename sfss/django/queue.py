@@ -110,7 +110,7 @@ class Queue:
                 self._add_missing(found, set(), "")
             return None
         self._add_missing(file, set(), lease)
-        return Ticket(_state_of(file), lease, list(self.hosts))
+        return Ticket(state_of(file), lease, list(self.hosts))
 
     def _add_missing(self, file: StoredFile, known: set[str], lease: str) -> None:
         now = timezone.now()
@@ -225,7 +225,17 @@ class Queue:
             take(waiting.using(using))
         # The states are read after the leases were taken.
         for row in Delivery.objects.using(using).filter(lease=lease).select_related("file"):
-            yield Ticket(_state_of(row.file), lease, [row.host]), row
+            yield Ticket(state_of(row.file), lease, [row.host]), row
+
+    def mark(self, host: str, files: Sequence[int]) -> None:
+        """A host was found not to have these (their primary keys)."""
+        now = timezone.now()
+        known = Delivery.objects.filter(host=host, file_id__in=files)
+        missing = set(files) - set(known.values_list("file_id", flat=True))
+        Delivery.objects.bulk_create(
+            [Delivery(file_id=file, host=host, next_try=now) for file in missing], ignore_conflicts=True
+        )
+        known.filter(is_dirty=False).update(is_dirty=True, next_try=now)
 
     def clean_hosts(self, state: State) -> list[str]:
         """Those that have this version."""
@@ -251,7 +261,7 @@ def _is_free(now: object) -> Q:
     return Q(lease="") | Q(lease_until__lt=now)
 
 
-def _state_of(file: StoredFile) -> State:
+def state_of(file: StoredFile) -> State:
     return State(file.pk, file.name, file.version, file.is_deleted, file.sha256, file.size)
 
 

@@ -92,6 +92,11 @@ class Sender:
         else:
             self.transport.create(host, url, self.content(state))
 
+    @property
+    def has_own(self) -> bool:
+        """Whether this site keeps copies of its own."""
+        return self._local is not None
+
     def own_content(self, name: str) -> bytes:
         """What this site itself has. :raises OSError: if it keeps no copies, or this one cannot be read."""
         if self._local is None:

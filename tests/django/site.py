@@ -33,7 +33,11 @@ MEDIA_ROOT = f"{FOLDER}/media"
 MEDIA_URL = "http://media.example/media/"
 STATIC_URL = "/static/"
 DATABASES = {
-    "default": {"ENGINE": "django.db.backends.sqlite3", "NAME": f"{FOLDER}/db", "OPTIONS": {"timeout": 20}}
+    "default": {
+        "ENGINE": "django.db.backends.sqlite3",
+        "NAME": f"{FOLDER}/db",
+        "OPTIONS": {"timeout": 20, "init_command": "PRAGMA synchronous=OFF"},
+    }
 }
 DATABASE_ROUTERS = ["tests.django.databases.Router"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

@@ -399,6 +399,51 @@ def test_the_command(servers, database, capsys):
             call_command("process_failed_media")
 
 
+def test_everything_is_compared_and_healed(servers, database, tmp_path, capsys):
+    options = {"hosts": servers.hosts, "base_url": "http://x/r/", "local": True, "location": str(tmp_path)}
+    storages = {
+        "default": {"BACKEND": "sfss.django.replicated.ReplicatedStorage", "OPTIONS": options},
+        "staticfiles": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+    }
+    storage = ReplicatedStorage(**options)
+    for number in range(5):
+        storage.save(f"r{number}", ContentFile(b"%d" % number * 5))
+    storage.delete("r4")
+    with override_settings(STORAGES=storages):
+        call_command("sfss_reconcile")
+        said = capsys.readouterr().out
+        assert said.count("5 as it should be") == 3 and "here: 4 as it should be" in said
+        # Somebody has been at the servers.
+        transport = storage.transport
+        transport.delete(servers.hosts[0], "/r/r0")
+        transport.create(servers.hosts[1], "/r/r1", b"of another size")
+        transport.create(servers.hosts[2], "/r/r2", b"other")  # in the same size
+        transport.create(servers.hosts[2], "/r/r4", b"back")
+        Delivery.objects.filter(host=servers.hosts[1], file__name="r3").delete()
+        with pytest.raises(SystemExit):
+            call_command("sfss_reconcile", "--dry-run")
+        assert transport.exists(servers.hosts[2], "/r/r4")
+        capsys.readouterr()
+        call_command("sfss_reconcile")
+        said = capsys.readouterr().out
+        assert said.count("1 lacking") == 3 and "default: 3 healed, 0 failed" in said
+        assert "here: 4 as it should be" in said
+        call_command("sfss_reconcile", "--verify")
+        assert "default: 1 healed, 0 failed" in capsys.readouterr().out
+        for host in servers.hosts:
+            for number in range(4):
+                assert transport.content(host, f"/r/r{number}") == b"%d" % number * 5
+            assert not transport.exists(host, "/r/r4")
+        (tmp_path / "r0").unlink()
+        servers.kill(1)
+        with pytest.raises(SystemExit):
+            call_command("sfss_reconcile")
+        said = capsys.readouterr().out
+        assert "here: 3 as it should be, 1 lacking" in said and "5 unreachable" in said
+        with pytest.raises(CommandError, match="no storage has the queue"):
+            call_command("sfss_reconcile", "other")
+
+
 def test_a_server_that_answers_with_errors_is_tried_again(database, caplog):
     caplog.set_level(logging.WARNING)
     broken, good = LateServer(), LateServer()
