@@ -41,13 +41,15 @@ setup(
             "coverage>=7.6",
             "Django>=5.2.19",
             "mypy>=2.4",
+            "pillow>=12.0",  # pictures of the example site; sorl-thumbnail makes their thumbnails
             "psycopg[binary]>=3.2",  # PostgreSQL, for the delivery queue
             "ruff>=0.17",
             "schemathesis>=4",
             "selenium>=4.30",
+            "sorl-thumbnail>=13.0",
             "types-PyYAML>=6.0.12",
             "types-tqdm>=4.67",
-        ]
+        ],
     },
     entry_points={"console_scripts": ["sfss = sfss.cli.main:main"]},
 )

@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs the stores that the tests run against. As root on Debian it asks nothing.
 #
-#   sh tests/install-stores.sh            memcached and nutcracker (twemproxy), nginx, HAProxy,
+#   sh tests/install-stores.sh            memcached and nutcracker (twemproxy), nginx, HAProxy, PostgreSQL,
 #                                         promtool and Chromium, Debian packages; gobeansdb, and
 #                                         gobeansproxy where it can be had, Go modules, into
 #                                         stores-bin/; and a C compiler, for the modules that are

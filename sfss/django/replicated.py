@@ -2,7 +2,7 @@
 
 import logging
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 from urllib.parse import urljoin, urlsplit
 
@@ -242,7 +242,7 @@ class ReplicatedStorage(Storage):
         if others:  # somebody else has to do with this file there
             held = sender.queue.wait_for(ticket, others, self.options["timeout"])
             failures |= sender.send_now(ticket._replace(hosts=held), content)
-            busy = {host: OSError("another sender has to do with this file there") for host in others}
+            busy = {host: OSError(f"another sender has to do with this file on {host}") for host in others}
             failures |= {host: error for host, error in busy.items() if host not in held}
         try:
             self._judge(ticket.state.name, failures)
@@ -274,7 +274,7 @@ class ReplicatedStorage(Storage):
             return
         reached = len(self.hosts) - len(failures)
         if reached < self.quorum() or self.options["on_partial"] == "raise":
-            words = "; ".join(f"{host}: {error}" for host, error in failures.items())
+            words = "; ".join(str(error) for error in failures.values())
             raise DistributionError(
                 f"{reached} of {len(self.hosts)} media servers have taken {name} ({words})", failures
             )
@@ -301,21 +301,25 @@ class ReplicatedStorage(Storage):
     # Reading.
 
     def _ask_one(self, ask: Callable[[str, str], Any], name: str) -> Any:
-        """One server after the other, until one answers. That one has no file is an answer if all say so."""
+        """One server after the other, until one has the file. That there is none is an answer if a quorum says so."""
         url = self.url_path(name)
-        hosts: Sequence[str] = random.sample(self.hosts, len(self.hosts))
+        without: list[Any] = []
         problem: Exception | None = None
-        for host in hosts:
+        for host in random.sample(self.hosts, len(self.hosts)):
             try:
                 answer = ask(host, url)
+            except FileNotFoundError as error:
+                without.append(error)
             except OSError as error:
-                if problem is None or isinstance(problem, FileNotFoundError):
-                    problem = error
-                continue
-            if answer is not False:
-                return answer
-        if problem is not None:
+                problem = error
+            else:
+                if answer is not False:
+                    return answer
+                without.append(False)
+        if problem is not None and len(without) < max(self.quorum(), 1):
             raise problem
+        if without and without[0] is not False:
+            raise without[0]
         return False
 
     def _open(self, name: str, mode: str = "rb") -> File:

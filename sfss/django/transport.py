@@ -92,9 +92,9 @@ class MediaTransport:
             answer = ask(
                 method, self._get_url(host, url), body=content, headers=headers, timeout=self.timeout
             )
-        except NoAnswer:
+        except NoAnswer as error:
             DOWN.add(host)
-            raise
+            raise NoAnswer(f"{host} gives no answer: {error}", error.is_ambiguous) from error
         DOWN.remove(host)
         return answer
 
@@ -114,7 +114,7 @@ class _Down:
         """:raises NoAnswer: if it is to be left alone."""
         until, _ = self._until.get(host, (0.0, 0.0))
         if time.monotonic() < until:
-            raise NoAnswer("it did not answer a moment ago", is_ambiguous=False)
+            raise NoAnswer(f"{host} did not answer a moment ago", is_ambiguous=False)
 
     def add(self, host: str) -> None:
         with self._lock:

@@ -115,6 +115,19 @@ def test_a_server_that_was_away_gets_what_it_missed(storage, servers, caplog):
     assert not Delivery.objects.filter(is_dirty=True).exists()
 
 
+def test_a_file_is_missing_if_a_quorum_says_so(storage, servers, each_database):
+    name = f"x-{each_database}"
+    servers.kill(2)
+    assert not storage.exists(name)
+    with pytest.raises(FileNotFoundError):
+        storage.open(name)
+    servers.kill(1)
+    for ask in (storage.exists, storage.open, storage.size):
+        with pytest.raises(OSError, match="answer") as caught:
+            ask(name)
+        assert not isinstance(caught.value, FileNotFoundError)
+
+
 def test_below_the_quorum_nothing_is_left(storage, servers):
     servers.kill(1)
     servers.kill(2)
