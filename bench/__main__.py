@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import beansdb, kinds, nodes, references, scale, seaweedfs, wrk
+from bench import beansdb, django, kinds, nodes, references, scale, seaweedfs, wrk
 from sfss.memcache.keys import memcache_key
 from tests.http import RawClient, ask, request
 from tests.programs import Program, Sfss, find, free_port, start_memcached
@@ -48,6 +48,7 @@ def main() -> None:
             "nodes",
             "heal",
             "beansdb",
+            "django",
             "million",
             "seaweedfs",
         ],
@@ -97,6 +98,8 @@ def main() -> None:
             asyncio.run(nodes.heal(folder))
         if options.only in (None, "beansdb"):
             beansdb.beside(folder, options)
+        if options.only in (None, "django"):
+            django.saves(folder, options)
         if options.only == "seaweedfs":
             seaweedfs.beside(folder, options)
         if options.only == "million":

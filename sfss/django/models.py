@@ -4,8 +4,15 @@ Of each file the newest version, and whether it exists; of each file and host, w
 operations come in another order than they were; states have no order that could be broken.
 """
 
+import hashlib
+from typing import Any
+
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+
+
+def key_of(name: str) -> str:
+    return hashlib.sha256(name.encode()).hexdigest()
 
 
 class StoredFile(models.Model):
@@ -13,7 +20,9 @@ class StoredFile(models.Model):
 
     #: Which storage it belongs to, where a site has several with the same names.
     queue = models.CharField(max_length=60, default="default")
-    name = models.CharField(max_length=600)
+    name = models.CharField(max_length=1024)
+    #: The name again, as databases compare it to the letter: some take ``A`` for ``a``, and have short indexes.
+    key = models.CharField(max_length=64, editable=False)
     #: Microseconds since the epoch, or just above the one before: never less.
     version = models.BigIntegerField()
     is_deleted = models.BooleanField(default=False)
@@ -22,12 +31,16 @@ class StoredFile(models.Model):
     changed = models.DateTimeField(auto_now=True)
 
     class Meta:
-        constraints = (models.UniqueConstraint(fields=("queue", "name"), name="sfss_file_once"),)
+        constraints = (models.UniqueConstraint(fields=("queue", "key"), name="sfss_file_once"),)
         verbose_name = _("stored file")
         verbose_name_plural = _("stored files")
 
     def __str__(self) -> str:
         return self.name
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        self.key = key_of(self.name)
+        super().save(*args, **kwargs)
 
 
 class Delivery(models.Model):

@@ -18,7 +18,7 @@ from django.db.models import Q, QuerySet
 from django.utils import timezone
 
 from sfss.django.http import NoAnswer
-from sfss.django.models import Delivery, StoredFile
+from sfss.django.models import Delivery, StoredFile, key_of
 
 #: Seconds before the first retry, doubled each time, up to the second.
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 600.0
@@ -71,7 +71,7 @@ class Queue:
     # Writing down.
 
     def is_taken(self, name: str) -> bool:
-        return StoredFile.objects.filter(queue=self.name, name=name).exists()
+        return StoredFile.objects.filter(queue=self.name, key=key_of(name)).exists()
 
     def change(
         self, name: str, *, sha256: str = "", size: int = 0, is_deleted: bool = False, overwrite: bool = True
@@ -105,7 +105,7 @@ class Queue:
                 file.save(force_insert=True, using=using)
         except IntegrityError:
             # It may have no deliveries: whoever began has ended in between.
-            found = StoredFile.objects.filter(queue=self.name, name=name).first()
+            found = StoredFile.objects.filter(queue=self.name, key=key_of(name)).first()
             if found is not None:
                 self._add_missing(found, set(), "")
             return None
@@ -251,7 +251,7 @@ class Queue:
         return count
 
     def _of(self, name: str) -> QuerySet[Delivery]:
-        return Delivery.objects.filter(file__queue=self.name, file__name=name)
+        return Delivery.objects.filter(file__queue=self.name, file__key=key_of(name))
 
     def _lease_time(self) -> timedelta:
         return timedelta(seconds=4 * self._timeout + self._quarantine)

@@ -77,6 +77,16 @@ def test_a_save_and_a_delete_reach_every_server(storage, servers):
     assert storage.save("a/ü.txt", ContentFile(b"y")) != name
 
 
+def test_names_differ_by_every_letter(storage, servers, each_database):
+    """Some databases take A for a."""
+    names = [f"{each_database}/{name}" for name in ("case", "CASE", "cäse", "case ")]
+    assert [storage.save(name, ContentFile(name.encode())) for name in names] == names
+    for name in names:
+        assert storage.open(name).read() == name.encode()
+    long = "ü" * 250 + "/" + "x" * 500
+    assert storage.save(long, ContentFile(b"x")) == long
+
+
 def test_a_save_takes_four_queries_and_none_without_a_queue(storage, servers):
     with CaptureQueriesContext(connections[Router.alias]) as captured:
         storage.save("q", ContentFile(b"1"))

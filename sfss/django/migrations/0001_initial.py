@@ -20,7 +20,8 @@ class Migration(migrations.Migration):
                     ),
                 ),
                 ("queue", models.CharField(default="default", max_length=60)),
-                ("name", models.CharField(max_length=600)),
+                ("name", models.CharField(max_length=1024)),
+                ("key", models.CharField(editable=False, max_length=64)),
                 ("version", models.BigIntegerField()),
                 ("is_deleted", models.BooleanField(default=False)),
                 ("sha256", models.CharField(blank=True, max_length=64)),
@@ -30,7 +31,7 @@ class Migration(migrations.Migration):
             options={
                 "verbose_name": "stored file",
                 "verbose_name_plural": "stored files",
-                "constraints": [models.UniqueConstraint(fields=("queue", "name"), name="sfss_file_once")],
+                "constraints": [models.UniqueConstraint(fields=("queue", "key"), name="sfss_file_once")],
             },
         ),
         migrations.CreateModel(

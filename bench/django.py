@@ -1,0 +1,80 @@
+"""Saves of a Django storage over three nodes, beside a single PUT to the slowest of them."""
+
+import os
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from tests.programs import SfssNode, free_port
+
+SIZE = 10240
+SAVES = 300
+
+
+def saves(folder: Path, options) -> None:
+    """Of 10 KB, with and without the delivery queue, and with one node dead."""
+    import django
+    from django.conf import settings
+
+    home = Path(tempfile.mkdtemp(dir=folder))
+    database = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(home / "database")}
+    database["OPTIONS"] = {"init_command": "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL"}
+    settings.configure(
+        USE_TZ=True, INSTALLED_APPS=["sfss.django"], DATABASES={"default": database}, MEDIA_URL="/m/"
+    )
+    django.setup()
+    from django.core.files.base import ContentFile
+    from django.core.management import call_command
+
+    from sfss.django.replicated import ReplicatedStorage
+
+    call_command("migrate", verbosity=0)
+    ports = [free_port() for _ in range(3)]
+    nodes = []
+    for number, port in enumerate(ports):
+        (home / str(number)).mkdir()
+        nodes.append(SfssNode(home / str(number), "--names", "exact", "--no-access-log", port=port))
+    hosts = [f"127.0.0.1:{port}" for port in ports]
+    content = os.urandom(SIZE)
+    with_queue, without = ReplicatedStorage(hosts=hosts), ReplicatedStorage(hosts=hosts, queue="")
+    count = iter(range(1 << 30))
+
+    def put(host: str) -> Callable[[], object]:
+        return lambda: with_queue.transport.create(host, f"/m/put/{next(count)}", content)
+
+    def save(storage: ReplicatedStorage) -> Callable[[], object]:
+        return lambda: storage._replicate(f"save/{next(count)}", content)
+
+    programs = {f"PUT to {host}": put(host) for host in hosts}
+    programs |= {"save, no queue": save(without), "save, queue": save(with_queue)}
+    programs["save, queue, by Django"] = lambda: with_queue.save(f"d/{next(count)}", ContentFile(content))
+    try:
+        times = _measure(programs, options.rounds)
+        slowest = max(times[f"PUT to {host}"] for host in hosts)
+        print("\nA save of 10 KB to three nodes, milliseconds (median of the rounds' medians)")
+        for name, seconds in times.items():
+            print(f"  {name:28} {seconds * 1e3:8.2f}   {seconds / slowest:6.2f} of the slowest PUT")
+        nodes[2].kill()
+        began = time.perf_counter()
+        programs["save, queue"]()
+        first = time.perf_counter() - began
+        dead = _measure({"save, queue": programs["save, queue"]}, options.rounds)["save, queue"]
+        print(f"  one node dead: the first save {first * 1e3:.1f}, then {dead * 1e3:.2f}")
+    finally:
+        for node in nodes:
+            node.stop()
+
+
+def _measure(programs: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    found: dict[str, list[float]] = {name: [] for name in programs}
+    for _ in range(rounds):
+        for name, run in programs.items():
+            taken = []
+            for _ in range(SAVES):
+                began = time.perf_counter()
+                run()
+                taken.append(time.perf_counter() - began)
+            found[name].append(statistics.median(taken))
+    return {name: statistics.median(of) for name, of in found.items()}
