@@ -100,6 +100,7 @@ def main() -> None:
             beansdb.beside(folder, options)
         if options.only in (None, "django"):
             django.saves(folder, options)
+            django.static(folder, options)
         if options.only == "seaweedfs":
             seaweedfs.beside(folder, options)
         if options.only == "million":

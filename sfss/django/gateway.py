@@ -57,7 +57,7 @@ class Gateways:
             headers["If-None-Match"] = "*"
         answer, tries = self._ask("PUT", path, content, headers)
         if answer.status == 412 and not overwrite:
-            if tries > 1 and self._has(path, content):
+            if tries > 1 and self.has(path, content):
                 return  # an earlier try has made it, whose answer was lost
             raise Exists(path)
         _check(answer, 200)
@@ -80,7 +80,8 @@ class Gateways:
         if answer.status != 404:
             _check(answer, 204)
 
-    def _has(self, path: str, content: bytes) -> bool:
+    def has(self, path: str, content: bytes) -> bool:
+        """Whether there is a file with this content. :raises GatewayError:"""
         try:
             return self.head(path).get("ETag") == f'"{etag_of(content)}"'
         except FileNotFoundError:

@@ -1,6 +1,9 @@
 """Storages whose files are kept by an sfss gateway, or several."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Executor, Future
+from contextlib import contextmanager
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from typing import Any, ClassVar
@@ -22,6 +25,9 @@ from sfss.django.gateway import Exists, Gateways
 from sfss.django.names import names_like, path_under, shortened
 from sfss.django.options import Option, path_of_class, resolve, without_secrets
 from sfss.signing import signed_query
+
+#: How ``ManifestFilesMixin`` names files.
+_HASHED = re.compile(r"\.[0-9a-f]{12}(?:\.[^/]*)?$")
 
 
 class SFSSStorage(Storage):
@@ -203,6 +209,72 @@ class SFSSStaticStorage(SFSSStorage):
     file_overwrite = True
     querystring_auth = False
 
+    _uploads: "_Uploads | None" = None
+
+    @contextmanager
+    def uploading(self, pool: Executor) -> Iterator[None]:
+        """Meanwhile files are uploaded by *pool*: a save returns before its file is there. What fails is raised at the
+        end.
+        """
+        self._uploads = _Uploads(pool)
+        try:
+            yield
+            self._uploads.wait()
+        finally:
+            self._uploads = None
+
+    def put_if_new(self, name: str, content: bytes) -> bool:
+        """Whether there was no file of this name and content."""
+        path = self.path_of(name)
+        if self._gateways.has(path, content):
+            return False
+        self._gateways.put(path, content, overwrite=True)
+        return True
+
+    def note(self, task: "Future[bool]", done: Callable[[bool], object]) -> None:
+        """Of an upload that was begun. *done* is called at the end, with what came of it."""
+        assert self._uploads is not None
+        self._uploads.tasks.append((task, done))
+
+    def _save(self, name: str, content: Any) -> str:
+        if self._uploads is None:
+            return super()._save(name, content)
+        self.note(self._uploads.pool.submit(self.put_if_new, name, content_of(content)), bool)
+        return name
+
+
+class _Uploads:
+    def __init__(self, pool: Executor):
+        self.pool = pool
+        self.tasks: list[tuple[Future[bool], Callable[[bool], object]]] = []
+
+    def wait(self) -> None:
+        """:raises Exception: of the first that has failed."""
+        tasks, self.tasks = self.tasks, []
+        for task, done in tasks:
+            done(task.result())
+
 
 class SFSSManifestStaticStorage(ManifestFilesMixin, SFSSStaticStorage):
     """The same, with the hash of the content in each name."""
+
+    def post_process(self, *args: Any, **options: Any) -> Iterator[tuple[str, str, Any]]:
+        if self._uploads is not None:
+            self._uploads.wait()  # what was collected is read again
+        yield from super().post_process(*args, **options)
+
+    def save_manifest(self) -> None:
+        """When everything is there that it names."""
+        uploads, self._uploads = self._uploads, None
+        if uploads is not None:
+            uploads.wait()
+        try:
+            super().save_manifest()
+        finally:
+            self._uploads = uploads
+
+    def exists(self, name: str) -> bool:
+        """While files are uploaded, what has a hash in its name is written again, whatever is there: it is the same."""
+        if self._uploads is not None and _HASHED.search(name):
+            return False
+        return super().exists(name)

@@ -12,7 +12,7 @@ import pytest
 from django.core.exceptions import ImproperlyConfigured, SuspiciousFileOperation
 from django.core.files.base import ContentFile, File
 from django.core.files.uploadedfile import SimpleUploadedFile, TemporaryUploadedFile
-from django.core.management import call_command
+from django.core.management import call_command, load_command_class
 from django.db import models
 from django.db.migrations.writer import MigrationWriter
 from django.test import override_settings
@@ -210,29 +210,46 @@ def test_pickles_and_migrations_have_no_more_than_they_need(storage):
     assert "secret" not in text and "SFSSStorage(location='x')" in text
 
 
-def test_static_files_by_their_hash(gateway, tmp_path):
+@pytest.mark.parametrize("by_ours", [True, False])
+def test_static_files_by_their_hash(gateway, tmp_path, by_ours, capsys):
     source = tmp_path / "source"
     (source / "css").mkdir(parents=True)
-    (source / "css" / "a.css").write_text("body { background: url(../b.png) }")
+    (source / "css" / "a.css").write_text("@import 'b.css'; body { background: url(../b.png) }")
+    (source / "css" / "b.css").write_text("p { background: url(../b.png) }")
     (source / "b.png").write_bytes(b"png")
-    options = {"gateways": f"http://127.0.0.1:{gateway.port}", "write_token": "w", "location": "hashed"}
+    for number in range(40):
+        (source / f"n{number}.txt").write_bytes(b"%d" % number)
+    options = {
+        "gateways": f"http://127.0.0.1:{gateway.port}", "write_token": "w", "location": f"hashed-{by_ours}"
+    }  # fmt: skip
     storages = {
         "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
         "staticfiles": {"BACKEND": "sfss.django.storage.SFSSManifestStaticStorage", "OPTIONS": options},
     }
+    apps = ["sfss.django", "django.contrib.staticfiles"]
     with override_settings(
         STORAGES=storages,
         STATICFILES_DIRS=[source],
         STATICFILES_FINDERS=["django.contrib.staticfiles.finders.FileSystemFinder"],
+        INSTALLED_APPS=apps if by_ours else apps[1:],
     ):
-        for _ in range(2):
-            call_command("collectstatic", interactive=False, verbosity=0)
+        collect = load_command_class(
+            "sfss.django" if by_ours else "django.contrib.staticfiles", "collectstatic"
+        )
+        call_command(collect, interactive=False)
+        assert "43 static files copied, 43 post-processed" in collect()
+        (source / "n7.txt").write_bytes(b"changed")
+        again = collect()
+        if by_ours:
+            assert "1 static file copied, 42 unmodified, 43 post-processed" in again
+        collect(dry_run=True)
         storage = SFSSManifestStaticStorage(**options)
         with override_settings(DEBUG=False):
-            url = storage.url("css/a.css")
+            url, text = storage.url("css/a.css"), storage.url("n7.txt")
         assert "/css/a." in url and url.endswith(".css")
         css = fetched(url).decode()
-        assert "b." in css and ".png" in css and "url(" in css
+        assert css.count("b.") == 2 and ".png" in css and fetched(text) == b"changed"
+        assert storage.open("n7.txt").read() == b"changed"
     plain = SFSSStaticStorage(**options)
     assert (
         plain.save("twice.txt", ContentFile(b"1"))
@@ -240,6 +257,25 @@ def test_static_files_by_their_hash(gateway, tmp_path):
         == "twice.txt"
     )
     assert plain.open("twice.txt").read() == b"2"
+
+
+def test_static_files_that_cannot_be_uploaded_fail_the_command(tmp_path):
+    (tmp_path / "a.txt").write_bytes(b"x")
+    options = {"gateways": f"http://127.0.0.1:{free_port()}"}
+    for backend in ("SFSSStaticStorage", "SFSSManifestStaticStorage"):
+        storages = {
+            "default": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+            "staticfiles": {"BACKEND": f"sfss.django.storage.{backend}", "OPTIONS": options},
+        }
+        with override_settings(
+            STORAGES=storages,
+            STATICFILES_DIRS=[tmp_path],
+            STATICFILES_FINDERS=["django.contrib.staticfiles.finders.FileSystemFinder"],
+        ):
+            with pytest.raises(GatewayError, match="no gateway answers"):
+                call_command(
+                    load_command_class("sfss.django", "collectstatic"), interactive=False, verbosity=0
+                )
 
 
 def test_times_where_the_store_keeps_them(tmp_path):
