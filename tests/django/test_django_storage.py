@@ -233,10 +233,12 @@ def test_static_files_by_their_hash(gateway, tmp_path, by_ours, capsys):
         STATICFILES_FINDERS=["django.contrib.staticfiles.finders.FileSystemFinder"],
         INSTALLED_APPS=apps if by_ours else apps[1:],
     ):
-        collect = load_command_class(
-            "sfss.django" if by_ours else "django.contrib.staticfiles", "collectstatic"
-        )
-        call_command(collect, interactive=False)
+
+        def collect(**flags) -> str:
+            app = "sfss.django" if by_ours else "django.contrib.staticfiles"
+            call_command(load_command_class(app, "collectstatic"), interactive=False, **flags)
+            return capsys.readouterr().out
+
         assert "43 static files copied, 43 post-processed" in collect()
         (source / "n7.txt").write_bytes(b"changed")
         again = collect()
