@@ -32,9 +32,20 @@ def check_storages(app_configs: Sequence[Any] | None, **_: Any) -> list[checks.C
         ours = list(storages_of_site())
     except (ImproperlyConfigured, ImportError) as error:
         return [checks.Error(str(error), id="sfss.E001")]
+    queues: dict[str, tuple[str, object]] = {}
     for alias, storage in ours:
         if isinstance(storage, ReplicatedStorage):
             found += _check_replicated(alias, storage)
+            if queue := storage.options["queue"]:
+                what = storage.hosts, storage.base_url, storage.options["location"]
+                if queues.setdefault(queue, (alias, what))[1] != what:
+                    found.append(
+                        checks.Error(
+                            f"STORAGES[{alias!r}] and STORAGES[{queues[queue][0]!r}] have one queue and other servers.",
+                            hint="Give each a queue of its own: the option queue, any name.",
+                            id="sfss.E004",
+                        )
+                    )
         if isinstance(storage, SFSSStorage) and storage.options["signing_key"]:
             options = storage.options
             if options["querystring_auth"] and (options["base_url"] or options["custom_domain"]):
@@ -58,11 +69,18 @@ def _check_replicated(alias: str, storage: ReplicatedStorage) -> Iterable[checks
         )
     if not storage.hosts:
         yield checks.Error(f"STORAGES[{alias!r}] names no media server.", hint="Set hosts.", id="sfss.E003")
-    if storage.local is None and storage.quorum() == 0:
+    if storage.own is None and storage.quorum() == 0:
         yield checks.Warning(
             f"STORAGES[{alias!r}]: a file that no media server takes is lost without an error.",
             hint="Set write_quorum to 1 at least, or keep a local copy.",
             id="sfss.W001",
+        )
+    if options["queue"] and not options["on_commit"] and _is_atomic():
+        yield checks.Warning(
+            f"STORAGES[{alias!r}]: with ATOMIC_REQUESTS a rollback takes back what the queue has written down, and not "
+            "what was sent.",
+            hint="Set on_commit, or keep the tables of sfss in a database of their own (DATABASE_ROUTERS).",
+            id="sfss.W005",
         )
     if options["queue"] and options["quarantine"] < 2 * options["timeout"]:
         yield checks.Warning(
@@ -89,3 +107,7 @@ def check_deployment(app_configs: Sequence[Any] | None, **_: Any) -> list[checks
                 )
             )
     return found
+
+
+def _is_atomic() -> bool:
+    return any(database.get("ATOMIC_REQUESTS") for database in settings.DATABASES.values())

@@ -8,6 +8,8 @@ from typing import NamedTuple
 import urllib3
 from urllib3.util import Timeout
 
+#: So many bytes are sent at once.
+_PIECE = 256 * 1024
 #: Connections that are kept open to each host.
 _KEPT = 16
 
@@ -30,7 +32,7 @@ def ask(
     method: str,
     url: str,
     *,
-    body: bytes | Iterable[bytes] | None = None,
+    body: bytes | None = None,
     headers: Mapping[str, str] | None = None,
     timeout: float,
 ) -> Answer:
@@ -39,21 +41,26 @@ def ask(
     :raises NoAnswer: if there is no whole one.
     """
     sent = {"Accept-Encoding": "identity", **(headers or {})}
+    pieces: bytes | Iterable[bytes] | None = body
+    if body is not None and len(body) > _PIECE:
+        # The time-out is for one piece: a large file may take longer than that.
+        sent["Content-Length"] = str(len(body))
+        pieces = (body[start : start + _PIECE] for start in range(0, len(body), _PIECE))
     for is_last in (False, True):
         try:
             response = _pool.get().request(
                 method,
                 url,
-                body=body,
+                body=pieces,
                 headers=sent,
                 timeout=Timeout(connect=timeout, read=timeout),
                 retries=False,
                 redirect=False,
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
-            # A server may close a kept connection while it is used again (RFC 9112 9.3.1): what is idempotent, as
-            # everything here is, may be sent once more.
-            if is_last or not _was_closed(error) or not isinstance(body, bytes | None):
+            # A server may close a kept connection while it is used again (RFC 9112 9.3.1). A question may be put
+            # again; of what changes something nobody knows whether it was done.
+            if is_last or not _was_closed(error) or method not in ("GET", "HEAD"):
                 raise _no_answer(error) from error
         else:
             return Answer(response.status, response.headers, response.data)

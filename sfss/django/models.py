@@ -49,6 +49,8 @@ class Delivery(models.Model):
     file = models.ForeignKey(StoredFile, models.CASCADE, related_name="deliveries")
     host = models.CharField(max_length=200)
     is_dirty = models.BooleanField(default=True)
+    #: Of the file, which the host is to have. (What has delivered an older one has not delivered this.)
+    version = models.BigIntegerField()
     #: Who sends it now: only one at a time, whatever is sent.
     lease = models.CharField(max_length=32, blank=True)
     lease_until = models.DateTimeField(null=True, blank=True)

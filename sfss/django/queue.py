@@ -1,30 +1,32 @@
 """The delivery queue: which host is to have what, who sends it, and what came of it (see :mod:`sfss.django.models`).
 
 A change is written down before anything is sent, so whoever ends in between leaves what has to be done. To a host only
-one sender at a time has to do with a file: who has the *lease*. It reads the file's state after it has taken it. A
-lease is so long that what its owner has sent last can no longer arrive when it has expired.
+one sender at a time has to do with a file: who has the *lease*. A lease is so long that what its owner has sent last
+can no longer arrive when it has expired, and it is renewed directly before each send.
 
-A save of a new name takes four queries: looking for the name, the file, its deliveries, and what came of them.
+A change takes four queries: the file, its deliveries, which of them are ours, and what came of it.
 """
 
 import secrets
 import time
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import IntegrityError, connections, router, transaction
-from django.db.models import Q, QuerySet
+from django.db.models import Case, F, OuterRef, Q, QuerySet, Subquery, Value, When
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
-from sfss.django.http import NoAnswer
 from sfss.django.models import Delivery, StoredFile, key_of
 
 #: Seconds before the first retry, doubled each time, up to the second.
 _FIRST_PAUSE, _LONGEST_PAUSE = 5.0, 600.0
+_MOST_DOUBLED = 10
 _LOOK = 0.05
 #: So often a change is begun again that somebody else has overtaken.
 _TRIES = 50
+_FORGOTTEN_AT_ONCE = 500
 
 
 class NameTaken(Exception):
@@ -43,11 +45,12 @@ class State(NamedTuple):
 
 
 class Ticket(NamedTuple):
-    """A change that was written down. *hosts*: to which its bearer may send."""
+    """A change that was written down. *hosts*: to which its bearer may send. *is_new*: there was no such file."""
 
     state: State
     lease: str
     hosts: list[str]
+    is_new: bool = False
 
 
 class Queue:
@@ -68,98 +71,146 @@ class Queue:
         alias: str = router.db_for_write(StoredFile)
         return alias
 
-    # Writing down.
+    # What is known.
+
+    def look(self, name: str) -> tuple[State | None, list[str]]:
+        """What every host is to have, if the queue knows the name, and which hosts have it."""
+        rows = list(self._deliveries(name).select_related("file"))
+        if not rows:
+            file = self._files(name).first()
+            return (state_of(file) if file else None), []
+        clean = [row.host for row in rows if not row.is_dirty and row.host in self.hosts]
+        return state_of(rows[0].file), clean
 
     def is_taken(self, name: str) -> bool:
-        return StoredFile.objects.filter(queue=self.name, key=key_of(name)).exists()
+        """Whether a new file cannot have this name: there is one, or one is still being deleted."""
+        rows = self._files(name).values_list("is_deleted", "deliveries__is_dirty")
+        return any(not is_deleted or is_dirty for is_deleted, is_dirty in rows)
+
+    # Writing down.
 
     def change(
-        self, name: str, *, sha256: str = "", size: int = 0, is_deleted: bool = False, overwrite: bool = True
-    ) -> Ticket:
-        """From now on every host is to have this. :raises NameTaken:"""
+        self,
+        name: str,
+        *,
+        sha256: str = "",
+        size: int = 0,
+        is_deleted: bool = False,
+        overwrite: bool = True,
+        only: int | None = None,
+    ) -> Ticket | None:
+        """From now on every host is to have this. *only*: if the newest is this version; else None is returned.
+
+        :raises NameTaken: unless *overwrite*, if there is such a file.
+        """
         lease = secrets.token_hex(16)
+        new = {"sha256": sha256, "size": size, "is_deleted": is_deleted}
+        if not overwrite and self.is_taken(name):
+            raise NameTaken(name)
         for _ in range(_TRIES):
-            rows = list(self._of(name).select_related("file"))
-            if not rows:
-                ticket = self._begin(name, lease, sha256, size, is_deleted)
-            else:
-                if not overwrite:
-                    raise NameTaken(name)
-                ticket = self._go_on(rows, lease, sha256, size, is_deleted)
-            if ticket is not None:
+            if not overwrite and (ticket := self._begin(name, lease, new)):
+                return ticket
+            try:
+                ticket = self._go_on(name, lease, new, overwrite, only)
+            except StoredFile.DoesNotExist:
+                ticket = None
+            if ticket is not None or only is not None:
+                return ticket
+            if overwrite and (ticket := self._begin(name, lease, new)):
                 return ticket
         raise TimeoutError(f"{name} is changed all the time by others")
 
-    def _begin(self, name: str, lease: str, sha256: str, size: int, is_deleted: bool) -> Ticket | None:
-        """None: somebody else has just begun."""
-        now = _now_us()
-        file = StoredFile(
-            queue=self.name, name=name, version=now, is_deleted=is_deleted, sha256=sha256, size=size
-        )
+    def _begin(self, name: str, lease: str, new: dict[str, Any]) -> Ticket | None:
+        """None: the queue knows the name already."""
+        file = StoredFile(queue=self.name, name=name, version=_now_us(), **new)
         using = self.database
         try:
-            if connections[using].in_atomic_block:
-                with transaction.atomic(using=using):
-                    file.save(force_insert=True, using=using)
-            else:
+            with transaction.atomic(using=using):
                 file.save(force_insert=True, using=using)
+                self._add_missing(file, set(), lease)
         except IntegrityError:
-            # It may have no deliveries: whoever began has ended in between.
-            found = StoredFile.objects.filter(queue=self.name, key=key_of(name)).first()
-            if found is not None:
-                self._add_missing(found, set(), "")
             return None
-        self._add_missing(file, set(), lease)
-        return Ticket(state_of(file), lease, list(self.hosts))
+        return Ticket(state_of(file), lease, list(self.hosts), is_new=True)
 
     def _add_missing(self, file: StoredFile, known: set[str], lease: str) -> None:
         now = timezone.now()
         until = now + self._lease_time() if lease else None
         missing = [
-            Delivery(file=file, host=host, next_try=now, lease=lease, lease_until=until)
+            Delivery(file=file, host=host, version=file.version, next_try=now, lease=lease, lease_until=until)
             for host in self.hosts
             if host not in known
         ]
         if missing:
-            Delivery.objects.bulk_create(missing, ignore_conflicts=True)
+            Delivery.objects.using(self.database).bulk_create(missing, ignore_conflicts=True)
 
     def _go_on(
-        self, rows: list[Delivery], lease: str, sha256: str, size: int, is_deleted: bool
+        self, name: str, lease: str, new: dict[str, Any], overwrite: bool, only: int | None
     ) -> Ticket | None:
-        """None: somebody else was faster."""
-        file = rows[0].file
-        known = {row.host for row in rows}
-        if not known.issuperset(self.hosts):
-            self._add_missing(file, known, "")
-        held = self._take(file.pk, lease)
-        version = max(_now_us(), file.version + 1)
-        changed = StoredFile.objects.filter(pk=file.pk, version=file.version).update(
-            version=version, is_deleted=is_deleted, sha256=sha256, size=size, changed=timezone.now()
-        )
-        if not changed:
-            return None
-        state = State(file.pk, file.name, version, is_deleted, sha256, size)
-        return Ticket(state, lease, held)
-
-    def _take(self, file: int, lease: str) -> list[str]:
-        """Mark all as dirty, and take the leases that are free; of which hosts they are."""
+        """None: *only* is no more. :raises NameTaken: :raises StoredFile.DoesNotExist:"""
         now = timezone.now()
-        of_file = Delivery.objects.filter(file_id=file, host__in=self.hosts)
-        free = of_file.filter(_is_free(now) | Q(lease=lease)).filter(must_verify=False)
-        taken = free.update(is_dirty=True, lease=lease, lease_until=now + self._lease_time(), next_try=now)
-        if taken == len(self.hosts):
-            return list(self.hosts)
-        of_file.update(is_dirty=True)
-        return list(of_file.filter(lease=lease).values_list("host", flat=True))
+        files, deliveries = self._files(name), self._deliveries(name)
+        if only is not None:
+            files = files.filter(version=only)
+        if not overwrite:
+            files = files.filter(is_deleted=True).exclude(deliveries__is_dirty=True)
+        with transaction.atomic(using=self.database):
+            # This also locks the file's row: nobody else changes it until the deliveries say the same.
+            changed = files.update(version=Greatest(F("version") + 1, Value(_now_us())), changed=now, **new)
+            if not changed:
+                if not self._files(name).exists():
+                    raise StoredFile.DoesNotExist
+                if not overwrite:
+                    raise NameTaken(name)
+                return None
+            is_mine = Q(must_verify=False) & _is_free(now)
+            version = StoredFile.objects.filter(pk=OuterRef("file_id")).values("version")
+            deliveries.update(
+                is_dirty=True,
+                version=Subquery(version),
+                lease=Case(When(is_mine, then=Value(lease)), default=F("lease")),
+                lease_until=Case(
+                    When(is_mine, then=Value(now + self._lease_time())), default=F("lease_until")
+                ),
+            )
+            rows = list(deliveries.select_related("file"))
+            if not {row.host for row in rows}.issuperset(self.hosts):
+                file = rows[0].file if rows else self._files(name).get()
+                self._add_missing(file, {row.host for row in rows}, lease)
+                rows = list(deliveries.select_related("file"))
+        held = [row.host for row in rows if row.lease == lease and row.host in self.hosts]
+        return Ticket(state_of(rows[0].file), lease, held, is_new=not overwrite)
 
-    def wait_for(self, ticket: Ticket, hosts: Sequence[str], seconds: float) -> list[str]:
-        """Of *hosts*, to which somebody else sends: those whose leases were taken within *seconds*."""
-        held: list[str] = []
+    # Leases.
+
+    def wait_for(self, ticket: Ticket, hosts: Sequence[str], seconds: float) -> tuple[list[str], list[str]]:
+        """Of *hosts*, to which somebody else sends: those whose leases were taken within *seconds*, and those that are
+        to have something newer by now. (What rests is not waited for.)
+        """
         deadline = time.monotonic() + seconds
-        while len(held) < len(hosts) and time.monotonic() < deadline:
+        of_file = Delivery.objects.filter(file_id=ticket.state.file, host__in=hosts)
+        while True:
+            now = timezone.now()
+            free = of_file.filter(_is_free(now), must_verify=False, version=ticket.state.version)
+            free.update(lease=ticket.lease, lease_until=now + self._lease_time())
+            rows = list(of_file.all())
+            newer = [row.host for row in rows if row.version > ticket.state.version]
+            held = [row.host for row in rows if row.lease == ticket.lease and row.host not in newer]
+            resting = [row.host for row in rows if row.must_verify]
+            if len({*newer, *held, *resting}) >= len(rows) or time.monotonic() >= deadline:
+                return held, newer
             time.sleep(_LOOK)
-            held = [host for host in self._take(ticket.state.file, ticket.lease) if host in hosts]
-        return held
+
+    def renew(self, ticket: Ticket) -> list[str]:
+        """Its hosts to which it may still send."""
+        now = timezone.now()
+        held = self._held(ticket, ticket.hosts).filter(version=ticket.state.version, lease_until__gt=now)
+        if held.update(lease_until=now + self._lease_time()) == len(ticket.hosts):
+            return ticket.hosts
+        return list(held.values_list("host", flat=True))
+
+    def leave(self, ticket: Ticket) -> None:
+        """To whoever sends next."""
+        self._held(ticket, self.hosts).update(lease="", lease_until=None, next_try=timezone.now())
 
     # What came of it.
 
@@ -167,8 +218,8 @@ class Queue:
         """They have it."""
         if not hosts:
             return
-        held = Delivery.objects.filter(file_id=ticket.state.file, lease=ticket.lease, host__in=hosts)
-        clean = held.filter(file__version=ticket.state.version).update(
+        held = self._held(ticket, hosts)
+        clean = held.filter(version=ticket.state.version).update(
             is_dirty=False, lease="", lease_until=None, failures=0, must_verify=False, last_error=""
         )
         if clean < len(hosts):
@@ -176,12 +227,12 @@ class Queue:
 
     def failed(self, ticket: Ticket, host: str, error: Exception) -> None:
         """It does not have it, or nobody knows."""
-        is_ambiguous = isinstance(error, NoAnswer) and error.is_ambiguous
-        held = Delivery.objects.filter(file_id=ticket.state.file, lease=ticket.lease, host=host)
+        is_ambiguous = getattr(error, "is_ambiguous", False)
+        held = self._held(ticket, [host])
         row = held.first()
         if row is None:
             return
-        pause = min(_FIRST_PAUSE * 2**row.failures, _LONGEST_PAUSE)
+        pause = min(_FIRST_PAUSE * 2.0 ** min(row.failures, _MOST_DOUBLED), _LONGEST_PAUSE)
         if is_ambiguous:
             pause = max(pause, self._quarantine)
         held.update(
@@ -193,29 +244,20 @@ class Queue:
             last_error=f"{type(error).__name__}: {error}"[:1000],
         )
 
-    def leave(self, ticket: Ticket) -> None:
-        """To whoever sends next."""
-        held = Delivery.objects.filter(file_id=ticket.state.file, lease=ticket.lease)
-        held.update(lease="", lease_until=None, next_try=timezone.now())
-
     # Sending later.
 
     def due(self, most: int) -> Iterator[tuple[Ticket, Delivery]]:
-        """What is to be sent now, each with its lease; nobody else gets it meanwhile."""
+        """What is to be sent now, each with its lease, which is to be renewed before it is sent."""
         lease = secrets.token_hex(16)
         now = timezone.now()
-        waiting = (
-            Delivery.objects.filter(file__queue=self.name, is_dirty=True, next_try__lte=now)
-            .filter(_is_free(now), host__in=self.hosts)
-            .order_by("next_try")
-        )
+        is_due = Q(is_dirty=True, next_try__lte=now) & _is_free(now)
+        waiting = Delivery.objects.filter(is_due, file__queue=self.name, host__in=self.hosts)
         using = self.database
         until = now + self._lease_time()
 
         def take(rows: QuerySet[Delivery]) -> None:
-            keys = list(rows.values_list("pk", flat=True)[:most])
-            mine = Delivery.objects.using(using).filter(_is_free(now), pk__in=keys, is_dirty=True)
-            mine.update(lease=lease, lease_until=until)
+            keys = list(rows.order_by("next_try").values_list("pk", flat=True)[:most])
+            Delivery.objects.using(using).filter(is_due, pk__in=keys).update(lease=lease, lease_until=until)
 
         if connections[using].features.has_select_for_update_skip_locked:
             with transaction.atomic(using=using):
@@ -223,7 +265,6 @@ class Queue:
         else:
             # One statement, which gets those that nobody else has taken in between.
             take(waiting.using(using))
-        # The states are read after the leases were taken.
         for row in Delivery.objects.using(using).filter(lease=lease).select_related("file"):
             yield Ticket(state_of(row.file), lease, [row.host]), row
 
@@ -232,29 +273,39 @@ class Queue:
         now = timezone.now()
         known = Delivery.objects.filter(host=host, file_id__in=files)
         missing = set(files) - set(known.values_list("file_id", flat=True))
-        Delivery.objects.bulk_create(
-            [Delivery(file_id=file, host=host, next_try=now) for file in missing], ignore_conflicts=True
-        )
+        for file in StoredFile.objects.filter(pk__in=missing):
+            Delivery.objects.bulk_create(
+                [Delivery(file=file, host=host, version=file.version, next_try=now)], ignore_conflicts=True
+            )
         known.filter(is_dirty=False).update(is_dirty=True, next_try=now)
-
-    def clean_hosts(self, state: State) -> list[str]:
-        """Those that have this version."""
-        of_file = Delivery.objects.filter(file_id=state.file, is_dirty=False, file__version=state.version)
-        return list(of_file.filter(host__in=self.hosts).values_list("host", flat=True))
 
     def forget(self, older_than: timedelta) -> int:
         """Remove tombstones that every host has, and that are so old; how many."""
         old = StoredFile.objects.filter(
             queue=self.name, is_deleted=True, changed__lt=timezone.now() - older_than
         ).exclude(deliveries__is_dirty=True)
-        count, _ = old.delete()
+        count = 0
+        for key, version in list(old.values_list("pk", "version")[:_FORGOTTEN_AT_ONCE]):
+            with transaction.atomic(using=self.database):
+                same = StoredFile.objects.filter(pk=key, version=version, is_deleted=True)
+                if same.update(version=F("version")):  # and nobody changes it until it has gone
+                    Delivery.objects.filter(file_id=key).delete()
+                    count += same.delete()[0]
         return count
 
-    def _of(self, name: str) -> QuerySet[Delivery]:
-        return Delivery.objects.filter(file__queue=self.name, file__key=key_of(name))
+    def _files(self, name: str) -> QuerySet[StoredFile]:
+        return StoredFile.objects.using(self.database).filter(queue=self.name, key=key_of(name))
+
+    def _deliveries(self, name: str) -> QuerySet[Delivery]:
+        of_queue = Delivery.objects.using(self.database).filter(file__queue=self.name)
+        return of_queue.filter(file__key=key_of(name))
+
+    def _held(self, ticket: Ticket, hosts: Sequence[str]) -> QuerySet[Delivery]:
+        of_file = Delivery.objects.using(self.database).filter(file_id=ticket.state.file)
+        return of_file.filter(lease=ticket.lease, host__in=hosts)
 
     def _lease_time(self) -> timedelta:
-        return timedelta(seconds=4 * self._timeout + self._quarantine)
+        return timedelta(seconds=8 * self._timeout + self._quarantine)
 
 
 def _is_free(now: object) -> Q:

@@ -2,13 +2,15 @@
 
 import logging
 import random
+import secrets
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import urljoin, urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.files.base import File
+from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage, Storage
 from django.core.files.utils import validate_file_name
 from django.core.signals import setting_changed
@@ -103,7 +105,7 @@ class ReplicatedStorage(Storage):
         return MediaTransport(options["timeout"], options["token"], options["scheme"])
 
     @cached_property
-    def local(self) -> FileSystemStorage | None:
+    def own(self) -> FileSystemStorage | None:
         """Where this machine keeps its own copies, if it does."""
         if not self.options["local"]:
             return None
@@ -121,7 +123,7 @@ class ReplicatedStorage(Storage):
 
     def _setting_changed(self, *, setting: str, **_: Any) -> None:
         if setting in {option.setting for option in self.OPTIONS.values()} | self.OTHER_SETTINGS:
-            for name in ("options", "transport", "local"):
+            for name in ("options", "transport", "own"):
                 self.__dict__.pop(name, None)
 
     def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
@@ -152,11 +154,11 @@ class ReplicatedStorage(Storage):
         queue = Queue(
             options["queue"], self.hosts, timeout=options["timeout"], quarantine=options["quarantine"]
         )
-        return Sender(queue, self.transport, self.url_path, self._read_local if self.local else None)
+        return Sender(queue, self.transport, self.url_path, self._read_own if self.own else None)
 
-    def _read_local(self, name: str) -> bytes:
-        assert self.local is not None
-        with self.local.open(name) as file:
+    def _read_own(self, name: str) -> bytes:
+        assert self.own is not None
+        with self.own.open(name) as file:
             content: bytes = file.read()
             return content
 
@@ -175,51 +177,61 @@ class ReplicatedStorage(Storage):
         if not hasattr(content, "chunks"):
             content = File(content, name)
         validate_file_name(name, allow_relative_path=True)
-        if self.local is not None:
-            # The local copy decides on the name, without a race.
-            saved = self.local.save(name, content, max_length=max_length)
-            self._replicate(saved, content_of(content))
-            return saved
-        return self._save_free(name, content_of(content), max_length)
+        return self._save_free(path_under("", name), content_of(content), max_length)
 
     def _save(self, name: str, content: Any) -> str:
-        return self._save_free(name, content_of(content), None)
+        return self._save_free(path_under("", name), content_of(content), None)
 
     def _save_free(self, name: str, content: bytes, max_length: int | None) -> str:
         """Under *name*, or one like it that is free."""
         if not self.options["queue"]:
-            free = self.get_available_name(name, max_length)
-            self._replicate(free, content)
+            if self.own is not None:
+                free = self.own.save(name, ContentFile(content), max_length=max_length)
+            else:
+                free = self.get_available_name(name, max_length)
+            self._send_unqueued(free, content)
             return free
         from sfss.django.queue import NameTaken
 
         for other in names_like(self, name, max_length):
+            if self.own is not None and self.own.exists(other):
+                continue
             try:
-                self._replicate(other, content, overwrite=False)
+                self._write(other, content, overwrite=False)
             except NameTaken:
                 continue
             return other
         raise AssertionError("unreachable")
 
     def exists(self, name: str) -> bool:
-        if self.local is not None:
-            return self.local.exists(name)
-        if self.options["queue"] and self.sender.queue.is_taken(name):
-            return True  # also while it is being deleted
-        return self._ask_one(self.transport.exists, name)
+        name = path_under("", name)
+        if self.own is not None and self.own.exists(name):
+            return True
+        if self.options["queue"]:
+            state, _ = self.sender.queue.look(name)
+            if state is not None:
+                return not state.is_deleted
+        elif self.own is not None:
+            return False
+        return bool(self._ask_one(self.transport.exists, name, self.hosts))
+
+    def is_name_available(self, name: str, max_length: int | None = None) -> bool:
+        if max_length is not None and len(name) > max_length:
+            return False
+        if self.options["queue"] and self.sender.queue.is_taken(path_under("", name)):
+            return False  # also while it is being deleted
+        return not self.exists(name)
 
     # Writing.
 
-    def _replicate(self, name: str, content: bytes | None, *, overwrite: bool = True) -> None:
-        """Make every server have this; *content* None: nothing. :raises DistributionError:"""
-        path_under("", name)
+    def _write(self, name: str, content: bytes | None, *, overwrite: bool = True) -> None:
+        """Make every server have this, and this machine; *content* None: nothing.
+
+        :raises DistributionError: :raises NameTaken: unless *overwrite*.
+        """
         if not self.options["queue"]:
-            url = self.url_path(name)
-            if content is None:
-                failures = self.execute(self.transport.delete, url)
-            else:
-                failures = self.execute(self.transport.create, url, content)
-            self._judge(name, failures or {})
+            self._write_own(name, content)
+            self._send_unqueued(name, content)
             return
         from sfss.django.sender import sha256_of
 
@@ -229,38 +241,80 @@ class ReplicatedStorage(Storage):
         ticket = sender.queue.change(
             name, sha256=sha256, size=size, is_deleted=content is None, overwrite=overwrite
         )
-        if self.options["on_commit"]:
-            transaction.on_commit(
-                lambda: self._send(sender, ticket, content, may_raise=False), using=sender.queue.database
-            )
-        else:
+        if not self.options["on_commit"]:
+            self._write_own(name, content)
             self._send(sender, ticket, content, may_raise=True)
+            return
+        if content is not None and (overwrite is False or self.own is None):
+            self._write_own(name, content)  # nobody could see what is written over
+
+        def committed() -> None:
+            self._write_own(name, content)
+            self._send(sender, ticket._replace(hosts=sender.queue.renew(ticket)), content, may_raise=False)
+
+        transaction.on_commit(committed, using=sender.queue.database)
+
+    def _write_own(self, name: str, content: bytes | None) -> None:
+        """The copy on this machine, as a whole or not at all."""
+        if self.own is None:
+            return
+        if content is None:
+            self.own.delete(name)
+            return
+        path = Path(self.own.path(name))
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(f".{path.name[:100]}.{secrets.token_hex(4)}")
+        try:
+            beside.write_bytes(content)
+            if self.own.file_permissions_mode is not None:
+                beside.chmod(self.own.file_permissions_mode)
+            beside.replace(path)
+        finally:
+            beside.unlink(missing_ok=True)
+
+    def _send_unqueued(self, name: str, content: bytes | None) -> None:
+        url = self.url_path(name)
+        if content is None:
+            failures = self.execute(self.transport.delete, url)
+        else:
+            failures = self.execute(self.transport.create, url, content)
+        self._judge(name, failures or {})
 
     def _send(self, sender: Any, ticket: Any, content: bytes | None, *, may_raise: bool) -> None:
+        """To all servers. Below the quorum a new name is taken back, if its caller is told; what was written over stays
+        in the queue, since nothing else could be put in its place.
+        """
         failures = sender.send_now(ticket, content)
         others = [host for host in self.hosts if host not in ticket.hosts]
-        if others:  # somebody else has to do with this file there
-            held = sender.queue.wait_for(ticket, others, self.options["timeout"])
+        if others:  # somebody else has to do with this file there, or it rests
+            held, newer = sender.queue.wait_for(ticket, others, self.options["timeout"])
             failures |= sender.send_now(ticket._replace(hosts=held), content)
-            busy = {host: OSError(f"another sender has to do with this file on {host}") for host in others}
-            failures |= {host: error for host, error in busy.items() if host not in held}
+            failures |= {
+                host: OSError(f"another sender has to do with this file on {host}")
+                for host in others
+                if host not in held and host not in newer
+            }
         try:
             self._judge(ticket.state.name, failures)
         except DistributionError as error:
-            if content is not None and len(self.hosts) - len(failures) < self.quorum():
-                self._take_back(sender, ticket.state.name)
-            if may_raise:
-                raise
-            log.error(
-                "a file is not where it should be", extra={"file": ticket.state.name, "reason": str(error)}
-            )
+            if not may_raise:
+                log.error(
+                    "a file is not where it should be",
+                    extra={"file": ticket.state.name, "reason": str(error)},
+                )
+                return
+            is_too_few = len(self.hosts) - len(failures) < self.quorum()
+            if ticket.is_new and content is not None and is_too_few:
+                self._take_back(sender, ticket)
+            raise
 
-    def _take_back(self, sender: Any, name: str) -> None:
-        """Too few have it, and whoever saved it is told so: it is not to be anywhere."""
-        ticket = sender.queue.change(name, is_deleted=True)
-        sender.send_now(ticket, None)
-        if self.local is not None:
-            self.local.delete(name)
+    def _take_back(self, sender: Any, ticket: Any) -> None:
+        """Too few have it, and whoever saved it is told so: it is not to be anywhere (unless it was changed since)."""
+        name = ticket.state.name
+        tombstone = sender.queue.change(name, is_deleted=True, only=ticket.state.version)
+        if tombstone is not None:
+            self._write_own(name, None)
+            sender.send_now(tombstone, None)
 
     def _judge(self, name: str, failures: Mapping[str, Exception]) -> None:
         """:raises DistributionError: if that is too bad."""
@@ -275,9 +329,8 @@ class ReplicatedStorage(Storage):
         reached = len(self.hosts) - len(failures)
         if reached < self.quorum() or self.options["on_partial"] == "raise":
             words = "; ".join(str(error) for error in failures.values())
-            raise DistributionError(
-                f"{reached} of {len(self.hosts)} media servers have taken {name} ({words})", failures
-            )
+            count = f"{reached} of {len(self.hosts)}"
+            raise DistributionError(f"{count} media servers have taken {name} ({words})", failures)
 
     @property
     def show_traceback(self) -> bool:
@@ -294,18 +347,26 @@ class ReplicatedStorage(Storage):
     def delete(self, name: str) -> None:
         if not name:
             raise ValueError("The name must be given to delete().")
-        if self.local is not None:
-            self.local.delete(name)
-        self._replicate(name, None)
+        self._write(path_under("", name), None)
 
     # Reading.
 
-    def _ask_one(self, ask: Callable[[str, str], Any], name: str) -> Any:
+    def _where(self, name: str) -> list[str]:
+        """The servers to be asked for a file, those first that have its newest version. :raises FileNotFoundError:"""
+        others = random.sample(self.hosts, len(self.hosts))
+        if not self.options["queue"]:
+            return others
+        state, clean = self.sender.queue.look(name)
+        if state is not None and state.is_deleted:
+            raise FileNotFoundError(f"{name} was deleted")
+        return [host for host in others if host in clean] + [host for host in others if host not in clean]
+
+    def _ask_one(self, ask: Callable[[str, str], Any], name: str, hosts: list[str]) -> Any:
         """One server after the other, until one has the file. That there is none is an answer if a quorum says so."""
         url = self.url_path(name)
         without: list[Any] = []
         problem: Exception | None = None
-        for host in random.sample(self.hosts, len(self.hosts)):
+        for host in hosts:
             try:
                 answer = ask(host, url)
             except FileNotFoundError as error:
@@ -323,35 +384,34 @@ class ReplicatedStorage(Storage):
         return False
 
     def _open(self, name: str, mode: str = "rb") -> File:
-        if self.local is not None and set(mode) <= set("rbt"):
-            return self.local.open(name, mode)
+        name = path_under("", name)
+        if self.own is not None and set(mode) <= set("rbt") and self.own.exists(name):
+            return self.own.open(name, mode)
 
         def write(content: bytes, must_be_new: bool) -> None:
             if must_be_new and self.exists(name):
                 raise FileExistsError(f"there is a file {name}")
-            if self.local is not None:
-                with self.local.open(name, "wb") as file:
-                    file.write(content)
-            self._replicate(name, content)
+            self._write(name, content)
 
         return RemoteFile(name, mode, lambda: self._read(name), write)
 
     def _read(self, name: str) -> bytes:
-        if self.local is not None:
-            return self._read_local(name)
-        content: bytes = self._ask_one(self.transport.content, name)
+        if self.own is not None and (self.own.exists(name) or not self.options["queue"]):
+            return self._read_own(name)
+        content: bytes = self._ask_one(self.transport.content, name, self._where(name))
         return content
 
     def size(self, name: str) -> int:
-        if self.local is not None:
-            return self.local.size(name)
-        size: int = self._ask_one(self.transport.size, name)
+        name = path_under("", name)
+        if self.own is not None and (self.own.exists(name) or not self.options["queue"]):
+            return self.own.size(name)
+        size: int = self._ask_one(self.transport.size, name, self._where(name))
         return size
 
     def path(self, name: str) -> str:
-        if self.local is None:
+        if self.own is None:
             raise NotImplementedError("This storage keeps nothing on this machine.")
-        return self.local.path(name)
+        return self.own.path(name)
 
     def listdir(self, path: str) -> tuple[list[str], list[str]]:
         return self._of_local("listdir")(path)
@@ -366,7 +426,7 @@ class ReplicatedStorage(Storage):
         return self._of_local("get_accessed_time")(name)
 
     def _of_local(self, what: str) -> Callable[..., Any]:
-        if self.local is None:
+        if self.own is None:
             raise NotImplementedError("Media servers do not say that.")
-        method: Callable[..., Any] = getattr(self.local, what)
+        method: Callable[..., Any] = getattr(self.own, what)
         return method

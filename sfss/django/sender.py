@@ -59,15 +59,19 @@ class Sender:
         return Sent(delivered, failed)
 
     def _send(self, ticket: Ticket, row: Delivery) -> bool:
-        host = row.host
+        host, state = row.host, ticket.state
         try:
-            if not (row.must_verify and self.has(host, ticket.state)):
-                self._bring(host, ticket.state)
+            if not (row.must_verify and self.has(host, state)):
+                content = None if state.is_deleted else self.content(state)
+                if not self.queue.renew(ticket):
+                    self.queue.leave(ticket)
+                    return False  # it took too long, or there is something newer
+                self._bring(host, state, content)
         except Exception as error:
             self.queue.failed(ticket, host, error)
             log.warning(
                 "a media server still lacks a file",
-                extra={"host": host, "file": ticket.state.name, "reason": str(error)},
+                extra={"host": host, "file": state.name, "reason": str(error)},
             )
             return False
         self.queue.done(ticket, [host])
@@ -85,12 +89,12 @@ class Sender:
         except FileNotFoundError:
             return False
 
-    def _bring(self, host: str, state: State) -> None:
+    def _bring(self, host: str, state: State, content: bytes | None) -> None:
         url = self.url_of(state.name)
-        if state.is_deleted:
+        if content is None:
             self.transport.delete(host, url)
         else:
-            self.transport.create(host, url, self.content(state))
+            self.transport.create(host, url, content)
 
     @property
     def has_own(self) -> bool:
@@ -114,7 +118,7 @@ class Sender:
             pass  # there is none, or none any more
         except OSError as error:
             log.warning("the own copy cannot be read", extra={"file": state.name, "reason": str(error)})
-        clean = self.queue.clean_hosts(state)
+        _, clean = self.queue.look(state.name)
         for host in [*clean, *(host for host in self.queue.hosts if host not in clean)]:
             try:
                 content = self.transport.content(host, self.url_of(state.name))

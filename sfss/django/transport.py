@@ -15,10 +15,20 @@ log = logging.getLogger("sfss.django")
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
 
 
+#: Request Timeout, Client Closed Request (nginx), Bad Gateway, Gateway Timeout.
+_GIVEN_UP = frozenset({408, 499, 502, 504})
+#: A server that takes longer for more than this is not away.
+_SMALL = 1024 * 1024
+
+
 class UnexpectedStatusCode(HTTPError):
-    """The answer of a media server is none that it should give."""
+    """The answer of a media server is none that it should give.
+
+    *is_ambiguous*: something before it has given up, and it may do all the same what it was asked.
+    """
 
     def __init__(self, url: str, answer: Answer):
+        self.is_ambiguous = answer.status in _GIVEN_UP
         reason = responses.get(answer.status, "unknown")
         super().__init__(url, answer.status, reason, dict(answer.headers), None)  # type: ignore[arg-type]
 
@@ -93,7 +103,8 @@ class MediaTransport:
                 method, self._get_url(host, url), body=content, headers=headers, timeout=self.timeout
             )
         except NoAnswer as error:
-            DOWN.add(host)
+            if not error.is_ambiguous or content is None or len(content) <= _SMALL:
+                DOWN.add(host)
             raise NoAnswer(f"{host} gives no answer: {error}", error.is_ambiguous) from error
         DOWN.remove(host)
         return answer

@@ -108,7 +108,7 @@ def clock(monkeypatch):
     monkeypatch.setattr(queue_module, "_now_us", lambda: int(now().timestamp() * 1e6))
     monkeypatch.setattr(queue_module.time, "sleep", lambda seconds: None)
     monkeypatch.setattr(sender_module, "on_each", one_after_the_other)
-    monkeypatch.setattr(queue_module.Queue, "wait_for", lambda self, ticket, hosts, seconds: [])
+    monkeypatch.setattr(queue_module.Queue, "wait_for", lambda self, ticket, hosts, seconds: ([], []))
     return clock
 
 

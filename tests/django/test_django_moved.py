@@ -266,8 +266,9 @@ def test_what_django_dust_still_had_to_send(servers, database, tmp_path, capsys)
         "staticfiles": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
     }
     transport = resto.DefaultTransport()
-    for host in servers.hosts:
-        transport.create(host, "/m/dust-deleted", b"old")
+    transport.create(servers.hosts[0], "/m/dust-deleted", b"old")
+    for host in servers.hosts[1:]:
+        transport.create(host, "/m/dust-again", b"new")
     transport.create(servers.hosts[1], "/m/dust-put", b"put")
     with override_settings(DUST_HOSTS=servers.hosts, STORAGES=storages):
         with pytest.raises(CommandError, match="no table django_dust_retry"):
@@ -282,16 +283,20 @@ def test_what_django_dust_still_had_to_send(servers, database, tmp_path, capsys)
                 (2, "2014-01-02", "delete", servers.hosts[0], "dust-deleted", servers.hosts[1]),
                 (3, "2014-01-03", "put", servers.hosts[2], "dust-put", servers.hosts[1]),
                 (4, "2014-01-03", "put", servers.hosts[2], "dust-gone", servers.hosts[1]),
+                (5, "2014-01-04", "delete", servers.hosts[0], "dust-again", servers.hosts[1]),
             ):
                 cursor.execute("INSERT INTO django_dust_retry VALUES (%s, %s, %s, %s, %s, %s)", row)
         try:
             call_command("import_dust_retries")
             printed = capsys.readouterr()
-            assert "1 files to send, 1 to delete, 1 that no server has" in printed.out
+            assert "1 files to send, 1 to delete, 1 known or there again, 1 that no server has" in printed.out
             assert "nowhere: dust-gone" in printed.err
             call_command("process_failed_media")
             assert not any(transport.exists(host, "/m/dust-deleted") for host in servers.hosts)
             assert {transport.content(host, "/m/dust-put") for host in servers.hosts} == {b"put"}
+            assert transport.exists(servers.hosts[1], "/m/dust-again")
+            call_command("import_dust_retries")
+            assert "0 files to send, 0 to delete, 3 known" in capsys.readouterr().out
         finally:
             with connection.cursor() as cursor:
                 cursor.execute("DROP TABLE django_dust_retry")

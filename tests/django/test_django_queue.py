@@ -73,8 +73,9 @@ def test_a_save_and_a_delete_reach_every_server(storage, servers):
     assert StoredFile.objects.get().is_deleted
     with pytest.raises(FileNotFoundError):
         storage.open(name)
-    # The name is only free when the tombstone has gone.
-    assert storage.save("a/ü.txt", ContentFile(b"y")) != name
+    assert not storage.exists(name)
+    assert storage.save("a/ü.txt", ContentFile(b"y")) == name  # every server has deleted it: the name is free
+    assert everywhere(servers, "a/%C3%BC.txt") == {b"y"}
 
 
 def test_names_differ_by_every_letter(storage, servers, each_database):
@@ -280,6 +281,7 @@ def test_who_is_killed_after_any_step_leaves_what_can_be_finished(
 def test_what_somebody_else_is_sending_is_waited_for(storage, servers):
     sender = storage.sender
     other = sender.queue.change("w", sha256="", size=0)
+    assert other.is_new
     done = []
 
     def finish():
@@ -295,6 +297,149 @@ def test_what_somebody_else_is_sending_is_waited_for(storage, servers):
     thread.join()
     assert everywhere(servers, "w") == {b"mine"}
     assert not Delivery.objects.filter(is_dirty=True).exists()
+
+
+def test_a_save_leaves_nothing_leased(storage, servers, each_database):
+    """A server that rests must not make others busy."""
+    name = f"leased-{each_database}"
+    for content in (b"1", b"2", b"3"):
+        with storage.open(name, "wb") as file:
+            file.write(content)
+        Delivery.objects.filter(host=servers.hosts[2]).update(is_dirty=True, must_verify=True)
+        assert not Delivery.objects.exclude(lease="").exists()
+        assert not Delivery.objects.filter(is_dirty=True).exclude(host=servers.hosts[2]).exists()
+    due_now()
+    assert storage.sender.send_all() == (1, 0)
+    assert everywhere(servers, name) == {b"3"}
+
+
+def test_what_was_there_is_not_lost_when_too_few_take_what_is_new(servers, each_database, tmp_path):
+    storage = storage_over(servers.hosts, local=True, location=str(tmp_path))
+    name = storage.save(f"old-{each_database}", ContentFile(b"old"))
+    servers.kill(1)
+    servers.kill(2)
+    with pytest.raises(DistributionError), storage.open(name, "wb") as file:
+        file.write(b"new")
+    with storage.open(name) as file:
+        assert file.read() == b"new"
+    with pytest.raises(DistributionError):
+        storage.save("never", ContentFile(b"x"))
+    assert not (tmp_path / "never").exists()
+    servers.start(1)
+    servers.start(2)
+    due_now()
+    storage.sender.send_all()
+    assert everywhere(servers, name) == {b"new"} and everywhere(servers, "never") == {None}
+
+
+def test_after_a_commit_nothing_is_taken_back(servers, each_database):
+    storage = storage_over(servers.hosts, on_commit=True)
+    servers.kill(1)
+    servers.kill(2)
+    with transaction.atomic(using=Router.alias):
+        name = storage.save(f"committed-{each_database}", ContentFile(b"x"))
+    servers.start(1)
+    servers.start(2)
+    due_now()
+    storage.sender.send_all()
+    assert everywhere(servers, name) == {b"x"}
+
+
+def test_what_is_rolled_back_was_not_done_here_either(servers, each_database, tmp_path):
+    storage = storage_over(servers.hosts, local=True, location=str(tmp_path), on_commit=True)
+    name = storage.save(f"kept-{each_database}", ContentFile(b"kept"))
+    with pytest.raises(ZeroDivisionError), transaction.atomic(using=Router.alias):
+        storage.delete(name)
+        raise ZeroDivisionError
+    with storage.open(name) as file:
+        assert file.read() == b"kept"
+    assert everywhere(servers, name) == {b"kept"}
+
+
+def test_two_sites_with_copies_of_their_own_do_not_take_one_name(servers, each_database, tmp_path):
+    first, second = (
+        storage_over(servers.hosts, local=True, location=str(tmp_path / name)) for name in ("1", "2")
+    )
+    one = first.save(f"both-{each_database}", ContentFile(b"1"))
+    two = second.save(f"both-{each_database}", ContentFile(b"2"))
+    assert one != two and everywhere(servers, one) == {b"1"} and everywhere(servers, two) == {b"2"}
+    assert second.open(one).read() == b"1" and second.size(one) == 1 and second.exists(one)
+
+
+def test_a_long_outage_does_not_stop_the_queue(storage, servers, each_database):
+    servers.kill(2)
+    name = storage.save(f"week-{each_database}", ContentFile(b"x"))
+    Delivery.objects.filter(is_dirty=True).update(failures=5000)
+    due_now()
+    assert storage.sender.send_all() == (0, 1)
+    assert Delivery.objects.get(is_dirty=True).next_try < timezone.now() + timedelta(minutes=11)
+    servers.start(2)
+    due_now()
+    assert storage.sender.send_all() == (1, 0)
+    assert everywhere(servers, name) == {b"x"}
+
+
+def test_who_is_slow_does_not_send_what_is_old(storage, servers, each_database, monkeypatch):
+    """Between its look into the queue and its sending, somebody else had the lease, and there is something newer."""
+    name = f"slow-{each_database}"
+    storage.save(name, ContentFile(b"old"))
+    storage.delete(name)
+    Delivery.objects.update(is_dirty=True)
+    sender = storage.sender
+    work = list(sender.queue.due(50))
+    assert len(work) == 3
+    Delivery.objects.update(lease_until=timezone.now() - timedelta(seconds=1))
+    assert storage.save(name, ContentFile(b"new")) != name
+    with storage.open(name, "wb") as file:
+        file.write(b"new")
+    for ticket, row in work:
+        assert not sender._send(ticket, row)
+    assert everywhere(servers, name) == {b"new"}
+
+
+def test_reads_ask_who_has_the_newest(storage, servers, each_database):
+    name = f"newest-{each_database}"
+    storage.save(name, ContentFile(b"old"))
+    servers.kill(2)
+    with storage.open(name, "wb") as file:
+        file.write(b"new")
+    servers.start(2)
+    for _ in range(10):
+        assert storage.open(name).read() == b"new"
+    storage.delete(name)
+    Delivery.objects.filter(host=servers.hosts[0]).update(is_dirty=True)
+    storage.transport.create(servers.hosts[0], storage.url_path(name), b"still there")
+    for _ in range(5):
+        with pytest.raises(FileNotFoundError):
+            storage.open(name)
+        assert not storage.exists(name)
+    assert not storage.is_name_available(name)
+
+
+def test_one_file_has_one_name(storage, servers, each_database):
+    name = f"n-{each_database}/x"
+    assert storage.save(name, ContentFile(b"1")) == name
+    assert storage.save(name.replace("/", "//"), ContentFile(b"2")) != name
+    assert storage.save(name.replace("/", "/./"), ContentFile(b"3")) != name
+    assert everywhere(servers, name) == {b"1"}
+
+
+def test_a_proxy_that_gives_up_leaves_it_open_what_came_of_it(each_database):
+    late = LateServer()
+    storage = storage_over([late.host], write_quorum=0)
+    try:
+        late.override_code = 504
+        storage.save("p", ContentFile(b"x"))
+        assert Delivery.objects.get().must_verify
+    finally:
+        late.stop()
+
+
+def test_a_large_file_may_take_longer_than_a_step(servers, database):
+    storage = storage_over(servers.hosts[:1], timeout=2.0, write_quorum=1)
+    content = bytes(range(256)) * 8000  # 2 MB, in pieces
+    name = storage.save("large", ContentFile(content))
+    assert storage.open(name).read() == content
 
 
 def test_two_sites_that_save_one_name_at_once_get_two(storage, servers):

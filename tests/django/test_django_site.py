@@ -37,6 +37,17 @@ def test_what_is_wrong_with_a_storage_is_said(backend, options, found):
         assert {message.id for message in run_checks()} == found
 
 
+def test_two_storages_with_one_queue_and_other_servers_are_said():
+    storages = {
+        name: {"BACKEND": REPLICATED, "OPTIONS": {"hosts": [f"{name}:1"]}} for name in ("default", "other")
+    } | {"staticfiles": MEMORY}
+    with override_settings(STORAGES=storages):
+        assert [message.id for message in run_checks()] == ["sfss.E004"]
+    storages["other"]["OPTIONS"]["queue"] = "other"
+    with override_settings(STORAGES=storages):
+        assert run_checks() == []
+
+
 def test_a_queue_without_its_tables_is_said():
     storages = {"default": {"BACKEND": REPLICATED, "OPTIONS": {"hosts": ["a:1"]}}, "staticfiles": MEMORY}
     with override_settings(STORAGES=storages, INSTALLED_APPS=["django.contrib.staticfiles"]):

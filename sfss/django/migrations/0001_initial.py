@@ -45,6 +45,7 @@ class Migration(migrations.Migration):
                 ),
                 ("host", models.CharField(max_length=200)),
                 ("is_dirty", models.BooleanField(default=True)),
+                ("version", models.BigIntegerField()),
                 ("lease", models.CharField(blank=True, max_length=32)),
                 ("lease_until", models.DateTimeField(blank=True, null=True)),
                 ("next_try", models.DateTimeField()),

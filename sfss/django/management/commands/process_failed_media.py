@@ -5,7 +5,7 @@ import threading
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import close_old_connections
+from django.db import DatabaseError, close_old_connections
 
 from sfss.django.senders import senders
 
@@ -38,7 +38,13 @@ class Command(BaseCommand):
                 signal.signal(number, lambda *_: done.set())
         while True:
             for name, sender in mine.items():
-                sent = sender.send_all()
+                try:
+                    sent = sender.send_all()
+                except DatabaseError as error:
+                    if not options["forever"]:
+                        raise
+                    self.stderr.write(f"{name}: {error}")
+                    continue
                 if any(sent) or not options["forever"]:
                     self.stdout.write(f"{name}: {sent.delivered} delivered, {sent.failed} failed")
             if not options["forever"] or done.wait(options["every"]):

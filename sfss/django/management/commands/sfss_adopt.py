@@ -11,6 +11,9 @@ from django.core.files.storage import FileSystemStorage, Storage, storages
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
+from sfss.django.replicated import ReplicatedStorage
+from sfss.django.sender import sha256_of
+
 #: Seconds between two lines of progress, where there is no terminal.
 _EVERY = 10.0
 
@@ -84,6 +87,12 @@ def files(storage: Storage, folder: str = "") -> Iterator[str]:
 
 
 def _is_there(source: Storage, target: Storage, name: str, verify: bool) -> bool:
+    if isinstance(target, ReplicatedStorage) and target.options["queue"]:
+        # What every server is to have; a copy on this machine says nothing of them.
+        state, _ = target.sender.queue.look(name)
+        if state is None or state.is_deleted or state.size != source.size(name):
+            return False
+        return not verify or sha256_of(_content(source, name)) == state.sha256
     if not target.exists(name) or target.size(name) != source.size(name):
         return False
     return not verify or _content(source, name) == _content(target, name)
