@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from sfss.beansdb.hashing import hash_text, key_hash
 from sfss.beansdb.move import Move, changed
 from sfss.beansdb.purge import purge
 from sfss.beansdb.repair import NotNow
@@ -59,13 +60,16 @@ async def test_old_tombstones_go_when_each_node_was_emptied(nodes):
         await store.delete("p/new")
         replicas = store._cluster.parts[0]
         horizon = replicas.units.clock() - 7 * 24 * 60
+        paths = ["p/new", *(f"p/{n}" for n in range(40))]
+        ours = {hash_text(key_hash(memcache_key(path))).decode() for path in paths}
         await purge(replicas, horizon).run()
         for number in range(3):
             nodes.kill(number)
             nodes.start(number, empty=True)
             await trusted_again(store)
             assert replicas.horizon in (0, horizon)
-            assert [each async for each in compare(replicas, lambda share: None)] == []
+            found = {each.hashed async for each in compare(replicas, lambda share: None)}
+            assert not found & ours  # (registers of writer ids may differ for a moment)
         for number in range(3):
             assert await nodes.has(number, "p/new")  # it is too young
             assert not any([await nodes.has(number, f"p/{n}") for n in range(20)])
@@ -109,7 +113,7 @@ async def test_one_node_takes_another_ones_place_while_files_are_written(nodes, 
     nodes.add(new_ports[2], new_routes)
     old_flags, new_flags = nodes.flags(ports), nodes.flags(new_ports)
     settings = Settings(beansdb=tuple(old_flags[1::2]))
-    then = Destination(tuple(new_flags[1::2]), "", (), False)
+    then = Destination(tuple(new_flags[1::2]), "")
     gateway = Sfss(*old_flags)
     written: dict[str, bytes] = {}
     port = gateway.port
@@ -154,6 +158,9 @@ async def test_one_node_takes_another_ones_place_while_files_are_written(nodes, 
         assert moving.result() == 0, told
         assert "with --finish" in told.out
         await put(20)
+        other = Destination((*new_flags[1:4:2], f"127.0.0.1:{programs.free_port()}"), "")
+        assert await beansdb_move.move(settings, other) == 1  # not before this one is finished
+        capsys.readouterr()
         assert await beansdb_move.move(settings, then) == 0  # it does no harm to call it again
 
         # A gateway with the new route beside the old one.
@@ -173,6 +180,7 @@ async def test_one_node_takes_another_ones_place_while_files_are_written(nodes, 
             nodes.start(1)
             await until(lambda: run("beansdb", "status", *new_flags).returncode == 0, 20)
             assert await beansdb_move.move(settings, then._replace(finish=True)) == 0
+            assert "Done." in capsys.readouterr().out
             refused = run(*old_flags, "--port", 0)
             assert refused.returncode == 1 and "belongs to other members" in refused.stderr, refused
             assert run("beansdb", "verify", *new_flags).returncode == 0
@@ -199,7 +207,7 @@ async def test_a_node_is_added_and_another_one_stopped_for_good(nodes, monkeypat
 
     async def go(source: list[int], target: list[int], *left: str) -> int:
         settings = Settings(beansdb=tuple(nodes.flags(source)[1::2]))
-        then = Destination(tuple(nodes.flags(target)[1::2]), "", left, False)
+        then = Destination(tuple(nodes.flags(target)[1::2]), "", left)
         return await beansdb_move.move(settings, then) or await beansdb_move.move(
             settings, then._replace(finish=True)
         )
@@ -228,14 +236,14 @@ async def test_a_node_is_added_and_another_one_stopped_for_good(nodes, monkeypat
 async def test_what_is_too_much_at_once_is_refused(old, new, complaint):
     names = [tuple(f"127.0.0.1:{ord(letter)}" for letter in letters) for letters in (old, new)]
     with pytest.raises(SettingsError, match=complaint):
-        await beansdb_move.move(Settings(beansdb=names[0]), Destination(names[1], "", (), False))
+        await beansdb_move.move(Settings(beansdb=names[0]), Destination(names[1], ""))
 
 
 async def test_where_to_move_must_be_said(capsys):
     settings = Settings(beansdb=("127.0.0.1:1",))
     with pytest.raises(SettingsError, match="say where to"):
-        await beansdb_move.move(settings, Destination((), "", (), False))
-    assert await beansdb_move.move(settings, Destination(("127.0.0.1:1",), "", (), False)) == 0
+        await beansdb_move.move(settings, Destination((), ""))
+    assert await beansdb_move.move(settings, Destination(("127.0.0.1:1",), "")) == 0
     assert "nothing to move" in capsys.readouterr().out
     sixteen = read_route("numbucket: 1\nmain:\n- addr: a:1\n  buckets: ['0']\n")
     assert changed(sixteen, route_of(("a:1",))) == []
@@ -258,11 +266,15 @@ async def test_a_node_leaves_only_when_all_are_trusted(nodes):
     try:
         move = Move(old.parts[0], new.parts[0])
         move.check()
-        assert len(await move.not_trusted()) == 3
+        assert len(await move.not_trusted()) == 2  # those that stay
         assert await move.still_there([]) == [settings.beansdb[0]]
         assert await move.still_there([settings.beansdb[0]]) == []
-        with pytest.raises(NotNow, match="must be trusted"):
-            await move.announce().run()
+        for step in (move.prepare, move.announce):
+            with pytest.raises(NotNow, match="must be trusted"):
+                await step().run()
+        with pytest.raises(NotNow, match="none of the nodes that stay is trusted"):
+            await move.cancel()
+        assert not await move.is_announced()
     finally:
         await asyncio.gather(old.close(), new.close())
 

@@ -6,9 +6,9 @@ import statistics
 from collections.abc import Callable
 
 from sfss.beansdb.connection import NodeConnection
-from sfss.beansdb.hashing import hash_text, key_hash
 from sfss.beansdb.node import FOREIGN, Node
-from sfss.beansdb.route import SERVES, Part, Route
+from sfss.beansdb.route import Route
+from sfss.beansdb.serving import serves
 from sfss.errors import StoreUnusable
 from sfss.memcache.endpoint import Limits
 from sfss.memcache.errors import ProxyDown, ProxyError
@@ -78,14 +78,3 @@ async def _check_node(node: Node, limits: Limits) -> int:
         return 0
     finally:
         connection.close()
-
-
-async def serves(connection: NodeConnection, part: Part) -> bool:
-    """Whether a node keeps what it says that it has stored (beansdb.md, 3)."""
-    deadline = float("inf")
-    key = part.reserved_key(SERVES)
-    _, found = await asyncio.gather(
-        connection.store(key, hash_text(key_hash(key)), 0, 0, b"yes", deadline),
-        connection.fetch(key, deadline),
-    )
-    return found is not None

@@ -39,6 +39,9 @@ class Maintenance:
         """For ever."""
         while True:
             await asyncio.sleep(self._replicas.jitter(2 * PAUSE) / 1.5)
+            # (No version is given below it anyway, by clocks that are right: see the purge.)
+            units = self._replicas.units
+            units.floor = max(units.floor, self._replicas.horizon)
             try:
                 await self._repair_fenced()
                 await self._repair_missed()

@@ -23,6 +23,7 @@ class Mark(NamedTuple):
     born: int  #: seconds since the epoch, by the node's clock
     pid: int
     next_members: tuple[str, ...] = ()  #: while nodes are moved: those that come after; empty: the same
+    is_open: bool = False  #: whether the next members count already
     horizon: int = 0  #: a unit: tombstones up to it may be missing
 
     def encode(self) -> bytes:
@@ -34,7 +35,15 @@ class Mark(NamedTuple):
 
     def admits(self, members: tuple[str, ...]) -> bool:
         """Whether a gateway with this route may believe it."""
-        return members == self.members or (self.next_members != () and members == self.next_members)
+        return members == self.members or (self.is_open and members == self.next_members)
+
+    def is_leaving(self, node: str) -> bool:
+        """Whether *node* must not be trusted any more."""
+        return self.next_members != () and node not in self.next_members
+
+    def of_all(self) -> "Mark":
+        """What it says of all members."""
+        return self._replace(node="", born=0, pid=0)
 
 
 def decode(content: bytes | bytearray) -> Mark | None:
@@ -47,6 +56,8 @@ def decode(content: bytes | bytearray) -> Mark | None:
         return None
     numbers = (mark.born, mark.pid, mark.horizon)
     texts = (mark.node, *mark.members, *mark.next_members)
-    if all(type(n) is int for n in numbers) and all(type(t) is str for t in texts) and mark.members:
+    if type(mark.is_open) is not bool or not mark.members:
+        return None
+    if all(type(n) is int for n in numbers) and all(type(t) is str for t in texts):
         return mark
     return None

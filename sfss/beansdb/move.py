@@ -5,19 +5,21 @@ and a node that leaves must be *unable to answer* before the new ones count: the
 meets every new one. The steps, each of which can be done again:
 
 1. *Copy* everything to the node that joins. Nobody trusts it yet.
-2. The leaving node's own route is changed, and it is restarted (or it is stopped for good): a hand does that.
-3. *Announce*: those that stay are compared, and their marks say which members come next. From then on gateways with the
-   old route and with the new one may work side by side. No gateway repairs the node that leaves. (If one of those that
-   stay has failed in between, the leaving one must get its route back first: it may be the only one to have a write.)
-4. *Admit*: the node that joins is repaired, and gets its mark.
-5. All gateways are restarted with the new route: by a hand.
-6. *Finish*: the marks say the new members only. A gateway with the old route is refused.
+2. *Prepare*: the marks of those that stay say who comes next. From then on nobody gives the leaving node a mark again.
+3. The leaving node's own route is changed, and it is restarted (or it is stopped for good): a hand does that.
+4. *Announce*: those that stay are compared, and their marks say that the next members count. From then on gateways with
+   the old route and with the new one may work side by side.
+5. *Admit*: the node that joins is repaired, and gets its mark.
+6. All gateways are restarted with the new route: by a hand.
+7. *Finish*: the marks say the new members only. Gateways with the old route notice, and trust nobody any more.
+
+Between 3 and 4 the leaving node may be the only one that has some write, if one of those that stay fails just then: it
+must get its route back, after *cancel*, which takes 2 back.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 
-from sfss.beansdb.checks import serves
 from sfss.beansdb.connection import NodeConnection
 from sfss.beansdb.copying import Copied, Copier
 from sfss.beansdb.marks import Mark
@@ -26,6 +28,7 @@ from sfss.beansdb.part import Replicas
 from sfss.beansdb.remark import Remark
 from sfss.beansdb.repair import NotNow, Repair, keep, make_all_equal
 from sfss.beansdb.route import MARK, Route, RouteError
+from sfss.beansdb.serving import serves
 from sfss.beansdb.tree import entries, leaves
 from sfss.memcache.errors import ProxyError
 
@@ -59,18 +62,10 @@ class Move:
         if len(self._staying) < self._old.quorum:
             raise RouteError(
                 f"{name}: {len(self._staying)} of its nodes stay, and {self._old.quorum} are needed to serve meanwhile."
-                " Change fewer nodes at once"
+                " Let fewer nodes leave at once, or add one first"
             )
         if self._old.quorum + self._new.quorum <= len(self._new.nodes):
             raise RouteError(f"{name}: too many nodes join at once. Add one at a time")
-
-    def is_announced(self) -> bool:
-        """Whether all that stay say that the new members come, or are there."""
-        by_name = {node.name: node.marks[self.part.number] for node in self._new.nodes}
-        return all(by_name[node.name] is not None for node in self._staying)
-
-    def is_admitted(self) -> bool:
-        return len(self._new.trusted()) == len(self._new.nodes)
 
     async def copy(self) -> AsyncIterator[float]:
         """Step 1; how far it is, 0 to 1.
@@ -110,9 +105,9 @@ class Move:
                 connection.close()
 
     async def not_trusted(self) -> list[str]:
-        """The old members that must be whole before one of them leaves, and are not."""
-        trusted = await asyncio.gather(*(self._is_trusted(node) for node in self._old.nodes))
-        return [node.name for node, is_trusted in zip(self._old.nodes, trusted) if not is_trusted]
+        """Those that stay and are not trusted: they must be before one leaves."""
+        trusted = await asyncio.gather(*(self._is_trusted(node) for node in self._staying))
+        return [node.name for node, is_trusted in zip(self._staying, trusted) if not is_trusted]
 
     async def _is_trusted(self, node: Node) -> bool:
         try:
@@ -140,18 +135,89 @@ class Move:
         finally:
             connection.close()
 
+    def prepare(self) -> Remark:
+        """Step 2."""
+        return self._remark(self._old, self._staying, self._refuse_others, is_open=False)
+
     def announce(self) -> Remark:
-        """Step 3."""
-        members = self.part.members
-        return Remark(self._old, self._staying, lambda mark: mark._replace(next_members=members))
+        """Step 4."""
+        return self._remark(self._old, self._staying, self._refuse_unprepared, is_open=True)
 
     def admit(self) -> Repair:
-        """Step 4. (It repairs those that stay, too, if one has failed meanwhile.)"""
+        """Step 5. (It repairs those that stay, too, if one has failed meanwhile.)"""
         return Repair(self._new, self._new.nodes)
 
     def finish(self) -> Remark:
-        """Step 6."""
+        """Step 7."""
         members = self.part.members
-        return Remark(
-            self._new, self._new.nodes, lambda mark: mark._replace(members=members, next_members=())
+
+        def change(mark: Mark) -> Mark:
+            return mark._replace(members=members, next_members=(), is_open=False)
+
+        return Remark(self._new, self._new.nodes, change)
+
+    async def cancel(self) -> None:
+        """Take step 2 back, on those that stay and are trusted. (The others get their marks by them.)
+
+        :raises NotNow: :raises ProxyError:
+        """
+
+        def change(mark: Mark) -> Mark:
+            return mark._replace(next_members=(), is_open=False)
+
+        def refuse(mark: Mark) -> str | None:
+            return "the new members count already: go on with the move" if mark.is_open else None
+
+        missing = await self.not_trusted()
+        trusted = [node for node in self._staying if node.name not in missing]
+        if not trusted:
+            raise NotNow("none of the nodes that stay is trusted: give the leaving one its route back first")
+        await Remark(self._old, trusted, change, refuse).run()
+
+    def _remark(
+        self,
+        replicas: Replicas,
+        nodes: list[Node],
+        refuse: Callable[[Mark], str | None],
+        *,
+        is_open: bool,
+    ) -> Remark:
+        members = self.part.members
+
+        def change(mark: Mark) -> Mark:
+            return mark._replace(next_members=members, is_open=is_open or mark.is_open)
+
+        return Remark(replicas, nodes, change, refuse)
+
+    def _refuse_others(self, mark: Mark) -> str | None:
+        if mark.members != self._old.part.members:
+            return "another move has not been finished: call that with --finish first"
+        if mark.next_members not in ((), self.part.members):
+            return (
+                f"a move to {', '.join(mark.next_members)} is under way: finish it, or call it with --cancel"
+            )
+        return None
+
+    def _refuse_unprepared(self, mark: Mark) -> str | None:
+        if mark.next_members != self.part.members:
+            return "the move was cancelled meanwhile"
+        return self._refuse_others(mark)
+
+    async def is_announced(self) -> bool:
+        """Whether all that stay say that the new members count."""
+        marks = await asyncio.gather(*(self._mark_of(node) for node in self._staying))
+        return all(
+            mark is not None
+            and (
+                mark.members == self.part.members or (mark.is_open and mark.next_members == self.part.members)
+            )
+            for mark in marks
         )
+
+    async def _mark_of(self, node: Node) -> Mark | None:
+        try:
+            connection = await node.open_another()
+        except ProxyError:
+            return None
+        connection.close()
+        return node.marks[self.part.number]

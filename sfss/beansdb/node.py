@@ -24,8 +24,8 @@ log = logging.getLogger("sfss.beansdb")
 #: What a node is for one of its parts.
 UNKNOWN, FENCED, FOREIGN, TRUSTED = range(4)
 STATES = ("unknown", "fenced", "foreign", "trusted")
-#: How often a connection that is not trusted is examined again, seconds.
-EXAMINE_PAUSE = 0.25
+#: How often a connection that is not trusted is examined again, and one that is; seconds.
+EXAMINE_PAUSE, EXAMINE_AGAIN = 0.25, 2.0
 #: Of the writes that a node is known to have missed, so many are kept in all its parts; beyond, all is compared.
 MOST_MISSED = 10_000
 
@@ -103,10 +103,13 @@ class Node(Endpoint):
         assert isinstance(connection, NodeConnection)
         await self.examine(connection)
 
-    async def examine(self, connection: NodeConnection) -> None:
-        """Find out for which parts *connection* can be trusted. :raises ProxyError:"""
+    async def examine(self, connection: NodeConnection, again: bool = False) -> None:
+        """Find out for which parts *connection* can be trusted; *again*: also of those for which it is.
+
+        :raises ProxyError:
+        """
         deadline = float("inf")  # the connection's own time bounds it
-        asked = [part for part in self.parts if not connection.trusted[part.number]]
+        asked = [part for part in self.parts if again or not connection.trusted[part.number]]
         # All in one write. The first shows whether it is a gobeansdb (see the connection).
         _, figures, *found = await asyncio.gather(
             connection.look(hash_text(key_hash(probe_key())), deadline),
@@ -121,7 +124,8 @@ class Node(Endpoint):
             elif not mark.admits(part.members):
                 mark, state = None, FOREIGN
             else:
-                state = TRUSTED if mark.is_of(connection.born, connection.pid) else FENCED
+                is_true = mark.is_of(connection.born, connection.pid) and not mark.is_leaving(self.name)
+                state = TRUSTED if is_true else FENCED
             connection.trusted[part.number] = state == TRUSTED
             self.states[part.number] = state
             self.marks[part.number] = mark
@@ -142,17 +146,23 @@ class Node(Endpoint):
             self.endpoint_stats.changed(time.time(), self.state, reason)
 
     async def _watch(self) -> None:
+        loop = asyncio.get_running_loop()
+        again = loop.time() + EXAMINE_AGAIN
         while True:
             await asyncio.sleep(EXAMINE_PAUSE)
             self.ready()  # there is to be a connection, even while nobody asks
-            for connection in self.connections:
+            # Members may have changed (:mod:`sfss.beansdb.move`): then the trust in a connection ends before it does.
+            is_time = loop.time() >= again
+            if is_time:
+                again = loop.time() + EXAMINE_AGAIN
+            for connection in list(self.connections):
                 if (
                     isinstance(connection, NodeConnection)
                     and connection.usable
-                    and not self._is_settled(connection)
+                    and (is_time or not self._is_settled(connection))
                 ):
                     try:
-                        await self.examine(connection)
+                        await self.examine(connection, is_time)
                     except ProxyError:
                         continue  # it is lost, which its owner is told
 

@@ -21,13 +21,14 @@ from typing import NamedTuple
 from sfss.beansdb.connection import NodeConnection
 from sfss.beansdb.copying import PATIENCE, Copied, Copier
 from sfss.beansdb.hashing import hash_text, key_hash
-from sfss.beansdb.marks import Mark
+from sfss.beansdb.marks import Mark, decode
 from sfss.beansdb.node import FOREIGN, Node
 from sfss.beansdb.part import Replicas
 from sfss.beansdb.route import LEASE, MARK, Part
+from sfss.beansdb.serving import serves
 from sfss.beansdb.tree import differences, leaves, share
 from sfss.beansdb.versions import Seen, label
-from sfss.memcache.errors import ProxyDown, ProxyError
+from sfss.memcache.errors import ProxyError
 
 log = logging.getLogger("sfss.beansdb")
 
@@ -76,6 +77,8 @@ class Repair:
         self._compared = compared or replicas.nodes
         self._part: Part = replicas.part
         self._model = Mark("", self._part.members, 0, 0)
+        self._versions: dict[str, int] = {}  # of the nodes' marks, at the beginning
+        self._not_serving: list[str] = []
         self.wanted = list(wanted)
         self._token = secrets.token_hex(8)
         self._connections: list[NodeConnection] = []
@@ -96,6 +99,8 @@ class Repair:
             chosen = await self._choose()
             await self._lease()
             await self._compare()
+            if not await self._is_model_true():
+                raise NotNow("what holds for all members was changed meanwhile")
             marked = []
             for node, connection in chosen:
                 await self._mark(node, connection)
@@ -108,16 +113,38 @@ class Repair:
                 connection.close()
 
     async def _connect(self) -> None:
-        """One connection to each of them that can be reached."""
+        """One connection to each of them that can be reached, and serves the part."""
         opened = await asyncio.gather(
             *(node.open_another() for node in self._compared), return_exceptions=True
         )
         for node, connection in zip(self._compared, opened):
-            if isinstance(connection, NodeConnection):
-                self._nodes.append(node)
-                self._connections.append(connection)
-            elif not isinstance(connection, ProxyError):
-                raise connection
+            if not isinstance(connection, NodeConnection):
+                if not isinstance(connection, ProxyError):
+                    raise connection
+                continue
+            self._connections.append(connection)
+            self._nodes.append(node)
+        for node, connection in list(zip(self._nodes, self._connections)):
+            version, mark = await self._read_mark(connection)
+            if mark is None and not await serves(connection, self._part):
+                # Its own route does not give it the part (any more): it keeps nothing, and says nothing of it.
+                self._nodes.remove(node)
+                self._connections.remove(connection)
+                connection.close()
+                self._not_serving.append(node.name)
+                continue
+            self._versions[node.name] = version
+
+    async def _read_mark(self, connection: NodeConnection) -> tuple[int, Mark | None]:
+        """The version of the mark's key, and what it says. :raises NotNow: if it is just being written."""
+        key = self._part.reserved_key(MARK)
+        hashed, soon = hash_text(key_hash(key)), self._soon()
+        before, value, after = await asyncio.gather(
+            connection.look(hashed, soon), connection.fetch(key, soon), connection.look(hashed, soon)
+        )
+        if before != after:
+            raise NotNow("another process repairs it")
+        return before.age, None if value is None else decode(value.content)
 
     def _take_model(self) -> None:
         """What the new marks say of all members is what those of trusted nodes say, or else what any says."""
@@ -135,34 +162,63 @@ class Repair:
         if marks:
             # Not all of them say the same while that is being changed: then a purge has not begun, and a move has.
             horizon = min(mark.horizon for mark in trusted) if trusted else max(m.horizon for m in marks)
-            of_all = max(trusted or marks, key=lambda mark: mark.next_members)
-            self._model = of_all._replace(horizon=horizon)
+            furthest = max(trusted or marks, key=lambda mark: (mark.is_open, mark.next_members))
+            self._model = furthest.of_all()._replace(horizon=horizon)
 
-    def _is_leaving(self, node: Node) -> bool:
-        return bool(self._model.next_members) and node.name not in self._model.next_members
+    async def _is_model_true(self) -> bool:
+        """Whether the trusted nodes still say what they said at the beginning."""
+        index = self._part.number
+        for node, connection in zip(self._nodes, self._connections):
+            if connection.trusted[index]:
+                _, mark = await self._read_mark(connection)
+                before = node.marks[index]
+                if mark is None or before is None or mark.of_all() != before.of_all():
+                    return False
+        return True
 
     async def _choose(self) -> list[tuple[Node, NodeConnection]]:
         """Which are to be marked."""
         fenced: list[tuple[Node, NodeConnection]] = []
-        trusted = 0
+        trusted = set()
         for node, connection in zip(self._nodes, self._connections):
             if connection.trusted[self._part.number]:
-                trusted += 1
-            elif node in self.wanted and not self._is_leaving(node):
+                trusted.add(node.name)
+            elif node in self.wanted and not self._model.is_leaving(node.name):
                 figures = await connection.figures(self._soon())
                 if int(figures["uptime"]) < LEAST_UPTIME:
                     raise NotNow(f"{node.name} has just been started")
                 fenced.append((node, connection))
-        members, quorum = len(self._replicas.nodes), self._replicas.quorum
-        if self.wanted and trusted < members - quorum + 1 and len(self._nodes) < members:
-            missing = [node.name for node in self._replicas.nodes if node not in self._nodes]
-            raise NotNow(
-                f"only {trusted} nodes are trusted, and {', '.join(missing)} cannot be reached: nobody can know what"
-                " was acknowledged"
-            )
-        if len(self._nodes) < 2 < members:
+        if self.wanted:
+            for members, quorum in self._memberships():
+                self._check_enough(members, quorum, trusted)
+        if len(self._nodes) < 2 < len(self._replicas.nodes):
             raise NotNow("only one node can be reached")
         return fenced
+
+    def _memberships(self) -> list[tuple[set[str], int]]:
+        """Whose quorums may have acknowledged something, and how many these are. While nodes are moved those of before
+        and of after; of the former, who leaves is not among them any more when the others count.
+        """
+        ours, model = self._part.members, self._model
+        found = []
+        for members in (model.members, model.next_members if model.is_open else ()):
+            if members:
+                quorum = self._replicas.quorum if members == ours else len(members) // 2 + 1
+                staying = set(members) & set(model.next_members) if model.is_open else set(members)
+                found.append((staying, quorum))
+        return found
+
+    def _check_enough(self, members: set[str], quorum: int, trusted: set[str]) -> None:
+        """:raises NotNow: if something that was acknowledged may be nowhere among those that are compared."""
+        reached = {node.name for node in self._nodes}
+        if len(trusted & members) >= len(members) - quorum + 1 or members <= reached:
+            return
+        missing = ", ".join(sorted(members - reached))
+        raise NotNow(
+            f"only {len(trusted & members)} nodes are trusted, and {missing} cannot be reached"
+            + (f" or does not serve ({', '.join(self._not_serving)})" if self._not_serving else "")
+            + ": nobody can know what was acknowledged"
+        )
 
     async def _compare(self) -> None:
         horizon, index = self._model.horizon, self._part.number
@@ -178,9 +234,11 @@ class Repair:
 
     async def _mark(self, node: Node, connection: NodeConnection) -> None:
         """Over the connection by which it was compared."""
-        mark = self._model._replace(node=node.name, born=connection.born, pid=connection.pid)
-        if not await keep(connection, self._part.reserved_key(MARK), mark.encode()):
-            raise ProxyDown(f"{node.name} does not keep its mark: it does not serve this bucket")
+        mark = self._target._replace(node=node.name, born=connection.born, pid=connection.pid)
+        # Only in place of the mark that was there at the beginning: whoever is late must not undo what others did.
+        key, version = self._part.reserved_key(MARK), self._versions[node.name]
+        if not await keep(connection, key, mark.encode(), version):
+            raise NotNow(f"{node.name} does not keep its mark, or another process has given it one")
 
     # The lease, in the first of those that are repaired (or, if there is none, in the first node).
 
@@ -212,6 +270,11 @@ class Repair:
         if not await keep(self._leased(), self._part.reserved_key(LEASE), self.progress().encode()):
             raise NotNow("another process repairs it")
 
+    @property
+    def _target(self) -> Mark:
+        """What the new marks say of all members."""
+        return self._model
+
     def progress(self) -> Progress:
         names = ", ".join(node.name for node in self.wanted) or "all"
         return Progress(self._token, names, round(self.share, 4), self.copied.keys, self.copied.bytes)
@@ -237,12 +300,16 @@ async def make_all_equal(copier: Copier, part: Part) -> AsyncIterator[float]:
         yield done
 
 
-async def keep(connection: NodeConnection, key: bytes, value: bytes) -> bool:
-    """Set a value of our own in one node, in place of what is there; whether it is there then."""
+async def keep(connection: NodeConnection, key: bytes, value: bytes, after: int | None = None) -> bool:
+    """Set a value of our own in one node, in place of what is there (with the version *after*, if that is given);
+    whether it is there then.
+    """
     deadline = asyncio.get_running_loop().time() + PATIENCE
     hashed = hash_text(key_hash(key))
-    seen: Seen = await connection.look(hashed, deadline)
-    version = seen.age + 1
+    if after is None:
+        seen: Seen = await connection.look(hashed, deadline)
+        after = seen.age
+    version = after + 1
     kept, found = await asyncio.gather(
         connection.store(key, hashed, label(version, False), version, value, deadline),
         connection.fetch(key, deadline),

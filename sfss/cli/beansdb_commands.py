@@ -6,16 +6,18 @@ Each command returns its exit code: 0, or 1 if something is not as it should be.
 import asyncio
 import json
 import sys
+import time
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from sfss.beansdb.checks import check
 from sfss.beansdb.cluster import Cluster
 from sfss.beansdb.part import Replicas
 from sfss.beansdb.purge import purge
 from sfss.beansdb.repair import NotNow, Repair
 from sfss.beansdb.report import Difference, NodeReport, compare, report
 from sfss.beansdb.versions import SECONDS_PER_UNIT
-from sfss.cli.beansdb import cluster_of, make_store, name_of
+from sfss.cli.beansdb import cluster_of, limits, make_store, name_of
 from sfss.cli.beansdb_move import Destination, move
 from sfss.cli.progress import percent
 from sfss.config.gateway import Settings
@@ -38,6 +40,8 @@ async def run(what: str, load_settings: Callable[[], Settings], options: dict[st
         if what == "status":
             return _status(await report(cluster), options["json"])
         if what == "purge":
+            # By a clock that is far from the nodes', what is written now would be behind the horizon.
+            await check(cluster.route, cluster.addresses, limits(settings), time.time)
             return await _purge(cluster, options["older_than"])
         return await (_verify if what == "verify" else _repair)(cluster.parts)
     finally:

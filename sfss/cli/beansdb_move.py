@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from sfss.beansdb.move import SETTLING, Move, changed
+from sfss.beansdb.node import EXAMINE_AGAIN
 from sfss.beansdb.repair import NotNow, Repair
 from sfss.beansdb.route import RouteError
 from sfss.cli.beansdb import cluster_of, name_of
@@ -20,12 +21,15 @@ _PAUSE, _PATIENCE = 0.5, 20.0
 
 
 class Destination(NamedTuple):
-    """*to* or *to_route*: the new members. *left*: nodes that were stopped for good. *finish*: the last step."""
+    """*to* or *to_route*: the new members. *left*: nodes that were stopped for good. *finish*: the last step. *cancel*:
+    take back what has begun.
+    """
 
     to: tuple[str, ...]
     to_route: str
-    left: tuple[str, ...]
-    finish: bool
+    left: tuple[str, ...] = ()
+    finish: bool = False
+    cancel: bool = False
 
 
 async def move(settings: Settings, destination: Destination) -> int:
@@ -43,7 +47,12 @@ async def move(settings: Settings, destination: Destination) -> int:
         moves = [Move(old.parts[number], new.parts[number]) for number in parts]
         for each in moves:
             each.check()
-        await (_finish(moves) if destination.finish else _move(moves, destination.left))
+        if destination.cancel:
+            await _cancel(moves)
+        elif destination.finish:
+            await _finish(moves)
+        else:
+            await _move(moves, destination.left)
     except RouteError as error:
         raise SettingsError(str(error)) from None
     except (NotNow, ProxyError) as error:
@@ -51,29 +60,28 @@ async def move(settings: Settings, destination: Destination) -> int:
         return 1
     finally:
         await asyncio.gather(old.close(), new.close())
-    if destination.finish:
-        print("Done. The old route is refused from now on.")
-    else:
-        print(
-            "Now start every gateway again with the new route, one after the other; old and new ones may work side by "
-            "side. Then run this command again with --finish."
-        )
     return 0
 
 
 async def _move(moves: list[Move], left: tuple[str, ...]) -> None:
-    announced = [each for each in moves if each.is_announced()]
-    waiting = [each for each in moves if each not in announced]
+    waiting = [each for each in moves if not await each.is_announced()]
     for each in waiting:
         await _copy(each)
-    if waiting:
-        await _wait_until_left(waiting, left)
     for each in waiting:
-        await _try(each.announce)
-        print(f"{name_of(each.part)}: {', '.join(each.part.members)} are announced")
+        await _try(each.prepare)
+    # One node after the other: until the next members count, all that stay are needed.
+    for leaving in sorted({node.name for each in waiting for node in each.leaving}):
+        concerned = [each for each in waiting if leaving in (node.name for node in each.leaving)]
+        await _wait_until_left(leaving, concerned, left)
+        await _announce(concerned, leaving)
+    await _announce([each for each in waiting if not each.leaving], "")
     for each in moves:
         await _try(each.admit)
         print(f"{name_of(each.part)}: {', '.join(node.name for node in each.joining) or 'nobody'} joined")
+    print(
+        "Now start every gateway again with the new route, one after the other; old and new ones may work side by side."
+        " Then run this command again with --finish."
+    )
 
 
 async def _copy(each: Move) -> None:
@@ -83,34 +91,60 @@ async def _copy(each: Move) -> None:
     print(f"{name_of(each.part)}: {each.copied.keys} keys, {each.copied.bytes} bytes copied")
 
 
-async def _wait_until_left(moves: list[Move], left: tuple[str, ...]) -> None:
-    leaving = [each for each in moves if each.leaving]
-    if not leaving:
-        return
-    told = ""
-    for each in leaving:
-        if await each.still_there(left) and (missing := await each.not_trusted()):
-            raise NotNow(f"{name_of(each.part)}: {', '.join(missing)} must be trusted before a node leaves")
-    while True:
-        there = [(each, names) for each in leaving if (names := await each.still_there(left))]
-        if not there:
-            break
-        what = "; ".join(f"{name_of(each.part)} from {', '.join(names)}" for each, names in there)
-        if what != told:
-            print(
-                f"Now take {what}: out of main in its own route.yaml, and restart it. (Or stop it for good, and say "
-                "--left HOST:PORT.) Waiting.",
-                flush=True,
-            )
-            told = what
+async def _wait_until_left(leaving: str, moves: list[Move], left: tuple[str, ...]) -> None:
+    """And until everything that it has acknowledged is on those that stay."""
+    names = ", ".join(name_of(each.part) for each in moves)
+    if await _are_there(moves, left):
+        for each in moves:
+            if missing := await each.not_trusted():
+                raise NotNow(
+                    f"{name_of(each.part)}: {', '.join(missing)} must be trusted before a node leaves"
+                )
+        print(
+            f"Now take {names} from {leaving}: out of main in its own route.yaml, and restart it. (Or stop it for good,"
+            f" and say --left {leaving}.) Waiting.",
+            flush=True,
+        )
+    while await _are_there(moves, left):
         await asyncio.sleep(_PAUSE)
-    await asyncio.sleep(SETTLING)
+    until = asyncio.get_running_loop().time() + SETTLING
+    while asyncio.get_running_loop().time() < until:
+        await asyncio.sleep(_PAUSE)
+        if await _are_there(moves, left):
+            raise NotNow(f"{leaving} is there again: take it out once more, and call this again")
+
+
+async def _are_there(moves: list[Move], left: tuple[str, ...]) -> bool:
+    found = await asyncio.gather(*(each.still_there(left) for each in moves))
+    return any(found)
+
+
+async def _announce(moves: list[Move], leaving: str) -> None:
+    for each in moves:
+        try:
+            await _try(each.announce)
+        except (NotNow, ProxyError) as error:
+            if not leaving:
+                raise
+            raise NotNow(
+                f"{name_of(each.part)}: {error}. {leaving} may be the only node that has some write: call this with "
+                f"--cancel, give {leaving} its route back, and begin again when all are trusted"
+            ) from None
+        print(f"{name_of(each.part)}: {', '.join(each.part.members)} count now")
 
 
 async def _finish(moves: list[Move]) -> None:
     for each in moves:
         await _try(each.finish)
         print(f"{name_of(each.part)}: {', '.join(each.part.members)}")
+    await asyncio.sleep(2 * EXAMINE_AGAIN)
+    print("Done. Gateways with the old route trust nobody any more, and cannot be started.")
+
+
+async def _cancel(moves: list[Move]) -> None:
+    for each in moves:
+        await each.cancel()
+        print(f"{name_of(each.part)}: nothing changes")
 
 
 async def _try(step: Callable[[], Repair]) -> None:

@@ -261,6 +261,9 @@ def _add_beansdb(commands: Any) -> None:
     move.add_argument(
         "--finish", action="store_true", help="the last step, when all gateways have the new route"
     )
+    move.add_argument(
+        "--cancel", action="store_true", help="take back what has begun, before the new nodes count"
+    )
 
 
 def _add_config(group: Any) -> None:

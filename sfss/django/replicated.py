@@ -1,4 +1,7 @@
-"""What storages over several media servers have in common: every file is to be on each of them."""
+"""What storages over several media servers have in common: every file is to be on each of them.
+
+(The module is long, since the interface of storages is.)
+"""
 
 import logging
 import random

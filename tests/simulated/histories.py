@@ -23,7 +23,7 @@ from tests.simulated.world import Process, World
 writers.IDLE, writers.RENEWAL = 2.0, 0.7
 
 PORTS = (1, 2, 3)
-ADDRESSES = {f"node:{port}": ("node", port) for port in (*PORTS, 4)}
+ADDRESSES = {f"node:{port}": ("node", port) for port in range(1, 10)}
 LIMITS = Limits(connections=2, connect_timeout=1.0, operation_timeout=2.0)
 
 

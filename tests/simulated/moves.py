@@ -63,6 +63,7 @@ class Moving(History):
 
         await self._until_done(copy)
         members = [node for node in self.nodes if node is not self._leaving] + [self._joining]
+        await self._until_done(lambda: move.prepare().run())
         if self._waits:
             await self._take_out(move, members)
         else:
@@ -93,8 +94,6 @@ class Moving(History):
         """And announce the new members; if that cannot be, give it back, and begin again."""
         before = self.nodes
         while True:
-            while await move.not_trusted():
-                await asyncio.sleep(0.3)
             self.nodes = members
             self._restart(self._leaving, serves=False)
             while await move.still_there([]):
@@ -107,8 +106,22 @@ class Moving(History):
                 except (NotNow, ProxyError):
                     await asyncio.sleep(0.5)
             self.verdict.given_back = True
+            await self._cancel(move)
             self.nodes = before
-            self._restart(self._leaving, serves=True)
+            if not self._leaving.serves:
+                self._restart(self._leaving, serves=True)
+            await self._until_done(lambda: move.prepare().run())
+
+    async def _cancel(self, move: Move) -> None:
+        while True:
+            try:
+                await move.cancel()
+                return
+            except (NotNow, ProxyError):
+                # If none that stays is trusted, the leaving one is needed first.
+                if not self._leaving.serves:
+                    self._restart(self._leaving, serves=True)
+                await asyncio.sleep(3.0)
 
     async def _until_done(self, step: Callable[[], Awaitable[object]]) -> None:
         """An operator calls it again until it says that it is done, and does what it says."""

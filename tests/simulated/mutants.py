@@ -261,7 +261,7 @@ MUTANTS = {
     "retry_above": Mutant(retry_above, _CUTS),
     "native_delete": Mutant(native_delete, Plan(keys=2, pause=0.1, writes=0.7, every=2.0)),
     "new_version_for_write_back": Mutant(new_version_for_write_back, _CUTS),
-    "no_write_back": Mutant(no_write_back, _CUTS),
+    "no_write_back": Mutant(no_write_back, scenario=scenarios.only_one_has_what_is_newer),
     "mark_before_compared": Mutant(mark_before_compared, scenario=scenarios.only_one_has_it),
     "old_disks_not_buried": Mutant(old_disks_not_buried, scenario=scenarios.an_old_disk_comes_back),
     "purge_of_what_is_new": Mutant(purge_of_what_is_new, scenario=scenarios.a_repair_meets_writes),

@@ -4,7 +4,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from tests.simulated.histories import History, Plan, Verdict
-from tests.simulated.nodes import SimulatedNode
+from tests.simulated.nodes import Entry, SimulatedNode
 from tests.simulated.world import Process
 
 
@@ -41,6 +41,19 @@ class Story(History):
             self.tasks.append(process.loop.create_task(super(Story, self).put(process, key)))
 
         process.loop.call_soon(begin)
+
+    def ask(self, key: str = "k0") -> None:
+        """Begin to get it."""
+        process = self.gateway
+
+        def begin() -> None:
+            self.tasks.append(process.loop.create_task(super(Story, self).get(process, key)))
+
+        process.loop.call_soon(begin)
+
+    def versions(self) -> list[Entry]:
+        """What the nodes have of the key."""
+        return [entry for node in self.nodes for entry in node.entries.values() if entry.key == b"k0"]
 
     def has_it(self, node: SimulatedNode) -> bool:
         return any(entry.key == b"k0" for entry in node.entries.values())
@@ -93,6 +106,26 @@ def only_one_has_it(seed: int, plan: Plan | None = None) -> Verdict:
     story.until(lambda: story.has_it(lost) and story.has_it(other), 5)
     story.until(lambda: False, 0.1)
     story.lose(lost)
+    return story.end()
+
+
+def only_one_has_what_is_newer(seed: int, plan: Plan | None = None) -> Verdict:
+    """A write got to one node only, and is read."""
+    story = Story(seed)
+    story.put()
+    story.until(lambda: all(story.has_it(node) for node in story.nodes), 5)
+    story.until(lambda: False, 0.1)
+    reached, *others = story.nodes
+    before = [dict(node.entries) for node in others]
+    story.put()
+    story.until(lambda: len({entry.version for entry in story.versions()}) > 1, 5)
+    for node, entries in zip(others, before):
+        story.network.cut(story.gateway, node.port)
+        node.entries = entries
+    story.network.heal()
+    for _ in range(40):
+        story.ask()
+        story.until(lambda: False, 0.05)
     return story.end()
 
 
