@@ -39,7 +39,7 @@ def simulate(*arguments: object) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
-@pytest.mark.parametrize("seed", [100_000, 200_000, 300_000])
+@pytest.mark.parametrize("seed", [100_000, 200_000])
 def test_histories_are_linearizable(seed):
     code, printed = simulate("--histories", 200, "--seed", seed)
     assert code == 0, printed
