@@ -35,7 +35,7 @@ class Remark(Repair):
         if missing:
             raise NotNow(f"all nodes must be trusted for this; these are not: {', '.join(missing)}")
         for node, _ in chosen:
-            mark = node.marks[self._part.number]
+            mark = self._marks[node.name]
             assert mark is not None
             if (reason := self._refuse(mark)) is not None:
                 raise NotNow(f"{node.name}: {reason}")

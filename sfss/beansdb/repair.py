@@ -22,7 +22,7 @@ from sfss.beansdb.connection import NodeConnection
 from sfss.beansdb.copying import PATIENCE, Copied, Copier
 from sfss.beansdb.hashing import hash_text, key_hash
 from sfss.beansdb.marks import Mark, decode
-from sfss.beansdb.node import FOREIGN, Node
+from sfss.beansdb.node import Node
 from sfss.beansdb.part import Replicas
 from sfss.beansdb.route import LEASE, MARK, Part
 from sfss.beansdb.serving import serves
@@ -77,7 +77,8 @@ class Repair:
         self._compared = compared or replicas.nodes
         self._part: Part = replicas.part
         self._model = Mark("", self._part.members, 0, 0)
-        self._versions: dict[str, int] = {}  # of the nodes' marks, at the beginning
+        self._marks: dict[str, Mark | None] = {}  # of the nodes, at the beginning, and their versions
+        self._versions: dict[str, int] = {}
         self._not_serving: list[str] = []
         self.wanted = list(wanted)
         self._token = secrets.token_hex(8)
@@ -134,6 +135,7 @@ class Repair:
                 self._not_serving.append(node.name)
                 continue
             self._versions[node.name] = version
+            self._marks[node.name] = mark if mark is not None and mark.node == node.name else None
 
     async def _read_mark(self, connection: NodeConnection) -> tuple[int, Mark | None]:
         """The version of the mark's key, and what it says. :raises NotNow: if it is just being written."""
@@ -148,17 +150,17 @@ class Repair:
 
     def _take_model(self) -> None:
         """What the new marks say of all members is what those of trusted nodes say, or else what any says."""
-        index = self._part.number
         marks, trusted = [], []
         for node, connection in zip(self._nodes, self._connections):
-            if node.states[index] == FOREIGN:
+            if (mark := self._marks[node.name]) is None:
+                continue
+            if not mark.admits(self._part.members):
                 raise NotNow(
                     f"{node.name} belongs to other members than ours (after a move, a disk of before must be emptied)"
                 )
-            if (mark := node.marks[index]) is not None:
-                marks.append(mark)
-                if connection.trusted[index]:
-                    trusted.append(mark)
+            marks.append(mark)
+            if connection.trusted[self._part.number]:
+                trusted.append(mark)
         if marks:
             # Not all of them say the same while that is being changed: then a purge has not begun, and a move has.
             horizon = min(mark.horizon for mark in trusted) if trusted else max(m.horizon for m in marks)
@@ -167,11 +169,10 @@ class Repair:
 
     async def _is_model_true(self) -> bool:
         """Whether the trusted nodes still say what they said at the beginning."""
-        index = self._part.number
         for node, connection in zip(self._nodes, self._connections):
-            if connection.trusted[index]:
+            if connection.trusted[self._part.number]:
                 _, mark = await self._read_mark(connection)
-                before = node.marks[index]
+                before = self._marks[node.name]
                 if mark is None or before is None or mark.of_all() != before.of_all():
                     return False
         return True
@@ -224,7 +225,7 @@ class Repair:
         horizon, index = self._model.horizon, self._part.number
         old = []
         for node, connection in zip(self._nodes, self._connections):
-            mark = node.marks[index]
+            mark = self._marks[node.name]
             old.append(not connection.trusted[index] and (mark is None or mark.horizon < horizon))
         copier = Copier(self._connections, self.copied, horizon, old)
         async for done in make_all_equal(copier, self._part):
