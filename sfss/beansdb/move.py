@@ -135,6 +135,11 @@ class Move:
         finally:
             connection.close()
 
+    @property
+    def examined_every(self) -> float:
+        """So often gateways look what the marks say, seconds."""
+        return max(node.examined_every for node in (*self._old.nodes, *self._new.nodes))
+
     def prepare(self) -> Remark:
         """Step 2."""
         return self._remark(self._old, self._staying, self._refuse_others, is_open=False)

@@ -147,24 +147,39 @@ class Node(Endpoint):
 
     async def _watch(self) -> None:
         loop = asyncio.get_running_loop()
-        again = loop.time() + EXAMINE_AGAIN
+        again = loop.time() + self.examined_every
         while True:
             await asyncio.sleep(EXAMINE_PAUSE)
             self.ready()  # there is to be a connection, even while nobody asks
-            # Members may have changed (:mod:`sfss.beansdb.move`): then the trust in a connection ends before it does.
             is_time = loop.time() >= again
             if is_time:
-                again = loop.time() + EXAMINE_AGAIN
+                again = loop.time() + self.examined_every
             for connection in list(self.connections):
-                if (
-                    isinstance(connection, NodeConnection)
-                    and connection.usable
-                    and (is_time or not self._is_settled(connection))
-                ):
+                if not isinstance(connection, NodeConnection) or not connection.usable:
+                    continue
+                if is_time or not self._is_settled(connection):
                     try:
                         await self.examine(connection, is_time)
                     except ProxyError:
                         continue  # it is lost, which its owner is told
+                if is_time:
+                    self._distrust(connection)
+                    is_time = False
+
+    @property
+    def examined_every(self) -> float:
+        """So often it is looked whether the marks still say the same, seconds."""
+        return EXAMINE_AGAIN * max(1.0, len(self.parts) / 32)
+
+    def _distrust(self, examined: NodeConnection) -> None:
+        """Members may have changed (:mod:`sfss.beansdb.move`): then the trust in a connection ends before it does. What
+        was found on one connection holds for all to the same process.
+        """
+        for connection in self.connections:
+            if isinstance(connection, NodeConnection) and connection.pid == examined.pid:
+                for part in self.parts:
+                    if not examined.trusted[part.number]:
+                        connection.trusted[part.number] = False
 
     def _is_settled(self, connection: NodeConnection) -> bool:
         return all(connection.trusted[part.number] for part in self.parts)

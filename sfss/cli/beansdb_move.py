@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from sfss.beansdb.move import SETTLING, Move, changed
-from sfss.beansdb.node import EXAMINE_AGAIN
 from sfss.beansdb.repair import NotNow, Repair
 from sfss.beansdb.route import RouteError
 from sfss.cli.beansdb import cluster_of, name_of
@@ -137,7 +136,8 @@ async def _finish(moves: list[Move]) -> None:
     for each in moves:
         await _try(each.finish)
         print(f"{name_of(each.part)}: {', '.join(each.part.members)}")
-    await asyncio.sleep(2 * EXAMINE_AGAIN)
+    # Until every gateway has looked again.
+    await asyncio.sleep(2 * max(each.examined_every for each in moves))
     print("Done. Gateways with the old route trust nobody any more, and cannot be started.")
 
 
