@@ -303,6 +303,7 @@ def test_a_found_file_below_a_hashed_name(tmp_path):
 
 def test_who_walks_is_not_disturbed_by_who_writes(tmp_path):
     """Files that cannot lie at their own path come and go; no descriptor is left open."""
+    at_first = len(os.listdir("/proc/self/fd"))  # other tests have some
     folder = Folder(tmp_path)
     long = "n" * 300
     over = threading.Event()
@@ -334,5 +335,5 @@ def test_who_walks_is_not_disturbed_by_who_writes(tmp_path):
     writer.join()
     before = len(os.listdir("/proc/self/fd"))
     assert not failures
-    assert before < 100
+    assert before - at_first < 90
     folder.close()

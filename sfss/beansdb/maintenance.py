@@ -39,9 +39,7 @@ class Maintenance:
         """For ever."""
         while True:
             await asyncio.sleep(self._replicas.jitter(2 * PAUSE) / 1.5)
-            # (No version is given below it anyway, by clocks that are right: see the purge.)
-            units = self._replicas.units
-            units.floor = max(units.floor, self._replicas.horizon)
+            self._raise_floor()
             try:
                 await self._repair_fenced()
                 await self._repair_missed()
@@ -51,6 +49,11 @@ class Maintenance:
                 log.info("beansdb repair interrupted", extra={"reason": str(error)})
             finally:
                 self.repair = None
+
+    def _raise_floor(self) -> None:
+        """No version is given behind the horizon of a purge. (Nor is one by clocks that are right.)"""
+        units = self._replicas.units
+        units.floor = max(units.floor, self._replicas.horizon)
 
     def _tell(self, reason: str) -> None:
         """Why nothing is repaired, once."""

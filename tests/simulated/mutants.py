@@ -216,6 +216,7 @@ def old_disks_not_buried() -> None:
 
 def purge_of_what_is_new() -> None:
     """The horizon of a purge is where versions are given now."""
+    Maintenance._raise_floor = lambda self: None
     histories.purge = lambda replicas, horizon: purge(replicas, replicas.units.clock() + 3)
 
 
