@@ -224,6 +224,85 @@ async def test_a_node_is_added_and_another_one_stopped_for_good(nodes, monkeypat
     assert await nodes.has(3, "a/7")
 
 
+def route_of_buckets(ports: list[int], where: dict[int, list[int]]) -> str:
+    lines = ""
+    for port in ports:
+        buckets = ", ".join(f'"{bucket:x}"' for bucket in range(16) if port in where[bucket])
+        lines += f"- addr: 127.0.0.1:{port}\n  buckets: [{buckets}]\n"
+    return f'numbucket: 16\nmain:\n{lines}backup:\n- "127.0.0.1:1"\n'
+
+
+async def test_buckets_move_between_nodes_that_have_others(tmp_path, monkeypatch, capsys):
+    need("gobeansdb")
+    monkeypatch.setattr(beansdb_move, "SETTLING", 1.0)
+    ports = [programs.free_port() for _ in range(4)]
+    before = {b: [ports[(b + n) % 4] for n in range(3)] for b in range(16)}
+    after = dict(before)
+    # Two of its buckets go from the first node to the fourth.
+    moved = (0, 4)
+    for b in moved:
+        after[b] = ports[1:]
+    old, new = tmp_path / "old.yaml", tmp_path / "new.yaml"
+    old.write_text(route_of_buckets(ports, before))
+    new.write_text(route_of_buckets(ports, after))
+    joined = {b: sorted({*before[b], *after[b]}) for b in range(16)}
+    nodes = Nodes(tmp_path, count=0)
+    for port in ports:
+        joins = any(port in after[b] and port not in before[b] for b in moved)
+        nodes.add(port, route_of_buckets(ports, joined if joins else before))
+    gateway = Sfss("--beansdb-route", old)
+    written: dict[str, bytes] = {}
+
+    async def put(count):
+        for _ in range(count):
+            path, content = f"r/{len(written)}", os.urandom(300)
+            answer = await asyncio.to_thread(ask, gateway.port, request("PUT", f"/file?path={path}", content))
+            assert answer.status == 200, answer.body
+            written[path] = content
+
+    try:
+        await until(lambda: ask(gateway.port, request("GET", "/readyz")).status == 200, 30)
+        await until(lambda: ask(gateway.port, request("PUT", "/file?path=x", b"x")).status == 200, 20)
+        await asyncio.sleep(2)
+        await put(200)
+        settings = Settings(beansdb_route=str(old))
+        then = Destination((), str(new))
+        moving = asyncio.create_task(beansdb_move.move(settings, then))
+        done, told = set(), ""
+        while not moving.done():
+            said = capsys.readouterr()
+            told += said.out + said.err
+            for number, port in enumerate(ports):
+                if f"from 127.0.0.1:{port}: out of main" in told and port not in done:
+                    done.add(port)
+                    nodes.running[number].stop()
+                    nodes.use_route(number, route_of_buckets(ports, after))
+                    nodes.start(number)
+            await put(1)
+        out = capsys.readouterr()
+        assert moving.result() == 0, (
+            told,
+            out,
+            [line for line in gateway.printed().splitlines() if "beansdb" in line or "repair" in line],
+        )
+        assert done == {ports[0]}, told
+        await put(50)
+        second = Sfss("--beansdb-route", new)
+        await until(lambda: ask(second.port, request("GET", "/readyz")).status == 200, 30)
+        gateway.stop()
+        gateway = second
+        await put(50)
+        assert await beansdb_move.move(settings, then._replace(finish=True)) == 0, capsys.readouterr()
+        for path, content in written.items():
+            assert ask(gateway.port, request("GET", f"/file?path={path}")).body == content
+        assert run("beansdb", "verify", "--beansdb-route", new).returncode == 0
+        refused = run("--beansdb-route", old, "--port", 0)
+        assert refused.returncode == 1, refused
+    finally:
+        gateway.stop()
+        nodes.stop()
+
+
 @pytest.mark.parametrize(
     "old, new, complaint",
     [
@@ -231,6 +310,7 @@ async def test_a_node_is_added_and_another_one_stopped_for_good(nodes, monkeypat
         ("ab", "a", "1 of its nodes stay"),
         ("abc", "abcde", "too many nodes join at once"),
         ("a", "b", "0 of its nodes stay"),
+        ("abcde", "abcfg", "would leave: one node after the other"),
     ],
 )
 async def test_what_is_too_much_at_once_is_refused(old, new, complaint):

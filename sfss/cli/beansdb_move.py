@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
+from sfss.beansdb.cluster import Cluster
 from sfss.beansdb.move import SETTLING, Move, changed
 from sfss.beansdb.repair import NotNow, Repair
 from sfss.beansdb.route import RouteError
@@ -16,7 +17,7 @@ from sfss.errors import SettingsError
 from sfss.memcache.errors import ProxyError
 
 #: Seconds between two tries, and for how long what may pass is tried again.
-_PAUSE, _PATIENCE = 0.5, 20.0
+_PAUSE, _PATIENCE = 0.5, 60.0
 
 
 class Destination(NamedTuple):
@@ -46,12 +47,17 @@ async def move(settings: Settings, destination: Destination) -> int:
         moves = [Move(old.parts[number], new.parts[number]) for number in parts]
         for each in moves:
             each.check()
+        if len(leaving := {node.name for each in moves for node in each.leaving}) > 1:
+            # Until all gateways have the new route, those that stay are all needed: no second one may be restarted.
+            raise RouteError(
+                f"{', '.join(sorted(leaving))} would leave: one node after the other, each to its --finish"
+            )
         if destination.cancel:
             await _cancel(moves)
         elif destination.finish:
             await _finish(moves)
         else:
-            await _move(moves, destination.left)
+            await _move(old, moves, destination.left)
     except RouteError as error:
         raise SettingsError(str(error)) from None
     except (NotNow, ProxyError) as error:
@@ -62,18 +68,16 @@ async def move(settings: Settings, destination: Destination) -> int:
     return 0
 
 
-async def _move(moves: list[Move], left: tuple[str, ...]) -> None:
+async def _move(old: Cluster, moves: list[Move], left: tuple[str, ...]) -> None:
     waiting = [each for each in moves if not await each.is_announced()]
     for each in waiting:
         await _copy(each)
     for each in waiting:
         await _try(each.prepare)
-    # One node after the other: until the next members count, all that stay are needed.
-    for leaving in sorted({node.name for each in waiting for node in each.leaving}):
-        concerned = [each for each in waiting if leaving in (node.name for node in each.leaving)]
-        await _wait_until_left(leaving, concerned, left)
-        await _announce(concerned, leaving)
-    await _announce([each for each in waiting if not each.leaving], "")
+    for leaving in {node.name for each in waiting for node in each.leaving}:  # one, or none
+        await _wait_until_left(leaving, [each for each in waiting if each.leaving], left, old)
+    for each in waiting:
+        await _announce(each)
     for each in moves:
         await _try(each.admit)
         print(f"{name_of(each.part)}: {', '.join(node.name for node in each.joining) or 'nobody'} joined")
@@ -90,7 +94,7 @@ async def _copy(each: Move) -> None:
     print(f"{name_of(each.part)}: {each.copied.keys} keys, {each.copied.bytes} bytes copied")
 
 
-async def _wait_until_left(leaving: str, moves: list[Move], left: tuple[str, ...]) -> None:
+async def _wait_until_left(leaving: str, moves: list[Move], left: tuple[str, ...], old: Cluster) -> None:
     """And until everything that it has acknowledged is on those that stay."""
     names = ", ".join(name_of(each.part) for each in moves)
     if await _are_there(moves, left):
@@ -113,23 +117,50 @@ async def _wait_until_left(leaving: str, moves: list[Move], left: tuple[str, ...
             raise NotNow(f"{leaving} is there again: take it out once more, and call this again")
 
 
+async def _wait_until_whole(old: Cluster, moves: list[Move]) -> None:
+    """Until every node is trusted for all of its buckets but those that it leaves: the next one that is restarted, for
+    one bucket, is away from all of its own.
+    """
+    leaving = {(each.part.number, node.name) for each in moves for node in each.leaving}
+    deadline = asyncio.get_running_loop().time() + _PATIENCE
+    while True:
+        missing = []
+        for node in old.nodes:
+            try:
+                connection = await node.open_another()
+            except ProxyError:
+                missing.append(node.name)
+                continue
+            connection.close()
+            if any(
+                not connection.trusted[part.number] and (part.number, node.name) not in leaving
+                for part in node.parts
+            ):
+                missing.append(node.name)
+        if not missing:
+            return
+        if asyncio.get_running_loop().time() >= deadline:
+            raise NotNow(f"{', '.join(missing)} must be trusted before a node leaves: sfss beansdb status")
+        await asyncio.sleep(_PAUSE)
+
+
 async def _are_there(moves: list[Move], left: tuple[str, ...]) -> bool:
     found = await asyncio.gather(*(each.still_there(left) for each in moves))
     return any(found)
 
 
-async def _announce(moves: list[Move], leaving: str) -> None:
-    for each in moves:
-        try:
-            await _try(each.announce)
-        except (NotNow, ProxyError) as error:
-            if not leaving:
-                raise
-            raise NotNow(
-                f"{name_of(each.part)}: {error}. {leaving} may be the only node that has some write: call this with "
-                f"--cancel, give {leaving} its route back, and begin again when all are trusted"
-            ) from None
-        print(f"{name_of(each.part)}: {', '.join(each.part.members)} count now")
+async def _announce(each: Move) -> None:
+    try:
+        await _try(each.announce)
+    except (NotNow, ProxyError) as error:
+        if not each.leaving:
+            raise
+        name = each.leaving[0].name
+        raise NotNow(
+            f"{name_of(each.part)}: {error}. {name} may be the only node that has some write: call this with --cancel, "
+            f"give {name} its route back, and begin again when all are trusted"
+        ) from None
+    print(f"{name_of(each.part)}: {', '.join(each.part.members)} count now")
 
 
 async def _finish(moves: list[Move]) -> None:
