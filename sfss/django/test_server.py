@@ -1,7 +1,9 @@
 """A media server for the tests of a site: in this process, in memory."""
 
+import socket
 import threading
 from collections.abc import Iterable
+from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -45,11 +47,12 @@ class TestHttpServer:
         self._thread.start()
 
     def stop(self) -> None:
-        """End that."""
+        """End that, and every connection."""
         if self._thread is not None:
             self._server.shutdown()
             self._thread.join()
         self._server.server_close()
+        self._server.end_connections()
 
 
 class _Server(ThreadingHTTPServer):
@@ -57,7 +60,22 @@ class _Server(ThreadingHTTPServer):
 
     def __init__(self, address: tuple[str, int], files: TestHttpServer):
         self.owner = files
+        self._open: set[Any] = set()
         super().__init__(address, _Handler)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._open.add(request)
+        super().process_request(request, client_address)
+
+    def shutdown_request(self, request: Any) -> None:
+        self._open.discard(request)
+        super().shutdown_request(request)
+
+    def end_connections(self) -> None:
+        """Clients keep them open; each has a thread."""
+        for request in list(self._open):
+            with suppress(OSError):  # it has just ended by itself
+                request.shutdown(socket.SHUT_RDWR)
 
 
 class _Handler(BaseHTTPRequestHandler):
