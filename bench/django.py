@@ -45,7 +45,7 @@ def saves(folder: Path, options) -> None:
         return lambda: with_queue.transport.create(host, f"/m/put/{next(count)}", content)
 
     def save(storage: ReplicatedStorage) -> Callable[[], object]:
-        return lambda: storage._replicate(f"save/{next(count)}", content)
+        return lambda: storage._write(f"save/{next(count)}", content)
 
     programs = {f"PUT to {host}": put(host) for host in hosts}
     programs |= {"save, no queue": save(without), "save, queue": save(with_queue)}
