@@ -7,7 +7,6 @@ from pathlib import Path
 from sfss.cli import beansdb
 from sfss.config.credentials import Credentials
 from sfss.config.gateway import Settings, split_address
-from sfss.memcache.endpoint import Limits
 from sfss.metrics.aggregate import Aggregate
 from sfss.runtime import logs, master
 from sfss.runtime.malloc import keep_large_blocks
@@ -42,7 +41,7 @@ def make_store(settings: Settings) -> Store:
         )
     return ProxyStore(
         [split_address(address) for address in settings.proxy],
-        limits=Limits(settings.connections, settings.connect_timeout, settings.operation_timeout),
+        limits=beansdb.limits(settings),
         request_timeout=settings.request_timeout,
         nodes=[split_address(address) for address in settings.node],
         hedge_share=settings.hedge_share,

@@ -1,35 +1,32 @@
 """django-cockatiel's storage: nodes with generated names, which tell each other of every file."""
 
-import time
 from collections.abc import Mapping
 from typing import Any, ClassVar
 from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.files.storage import Storage
 from django.core.files.utils import validate_file_name
-from django.core.signals import setting_changed
 from django.utils.encoding import filepath_to_uri
 from django.utils.functional import cached_property
 
+from sfss.django.failover import Failover
 from sfss.django.files import RemoteFile, content_of
-from sfss.django.http import Answer, NoAnswer, ask
+from sfss.django.http import Answer, ask, bearer
 from sfss.django.names import path_under, shortened
-from sfss.django.options import Option, path_of_class, resolve, without_secrets
+from sfss.django.options import Option, StorageWithOptions
 
 #: A node puts ``_``, 13 digits of time, ``_`` and 40 of a SHA-1 into a name. Fields need room for it.
 ADDED = 55
-#: A node that has failed is asked last for so long, seconds.
-_AVOIDED = 5.0
 
 
-class CockatielStorage(Storage):
+class CockatielStorage(StorageWithOptions):
     """*storage_nodes*: URLs of nodes; each request goes to the first that answers. *public_url*: what URLs begin with.
 
     Without options, those of the setting COCKATIEL_STORAGE_OPTIONS (``PUBLIC_URL``, ``STORAGE_NODES``) are taken.
     """
 
+    OTHER_SETTINGS = frozenset({"COCKATIEL_STORAGE_OPTIONS"})
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "storage_nodes": Option(()),
         "public_url": Option(None),
@@ -39,17 +36,16 @@ class CockatielStorage(Storage):
 
     def __init__(self, options: Mapping[str, Any] | None = None, **given: Any):
         # django-cockatiel took them as one dictionary, in capitals.
-        self._given = {name.lower(): value for name, value in (options or {}).items()} | given
-        self._failed: dict[str, float] = {}
-        self._nodes()  # what is wrong with the options is to be known at once
-        setting_changed.connect(self._setting_changed)
+        self._failover = Failover()
+        super().__init__(**{name.lower(): value for name, value in (options or {}).items()}, **given)
+
+    def check_options(self) -> None:
+        self._nodes()
 
     @cached_property
     def options(self) -> dict[str, Any]:
-        """The value of each option now. :raises ImproperlyConfigured:"""
         of_site = getattr(settings, "COCKATIEL_STORAGE_OPTIONS", {})
-        given = {name.lower(): value for name, value in of_site.items()} | self._given
-        return resolve(self, self.OPTIONS, given)
+        return self.resolve({name.lower(): value for name, value in of_site.items()} | self._given)
 
     def _nodes(self) -> list[str]:
         nodes = self.options["storage_nodes"]
@@ -62,25 +58,6 @@ class CockatielStorage(Storage):
     def public_url(self) -> str:
         url: str = self.options["public_url"] or self._nodes()[0]
         return url.rstrip("/")
-
-    def _setting_changed(self, *, setting: str, **_: Any) -> None:
-        if setting in ("COCKATIEL_STORAGE_OPTIONS", "COCKATIEL_TIMEOUT", "SFSS_WRITE_TOKEN"):
-            self.__dict__.pop("options", None)
-
-    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
-        return path_of_class(self), [], without_secrets(self.OPTIONS, self._given)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_given": self._given}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state["_given"])  # type: ignore[misc]
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other.options == self.options
-
-    def __hash__(self) -> int:
-        return hash((type(self), self.public_url))
 
     def save(self, name: str | None, content: Any, max_length: int | None = None) -> str:
         """The node says what the file is called."""
@@ -139,36 +116,23 @@ class CockatielStorage(Storage):
 
     def _ask(self, method: str, path: str, body: bytes | None = None) -> Answer:
         """The first answer that is one. A node that has no file may only not have heard of it yet."""
-        headers = {"Authorization": f"Bearer {self.options['token']}"} if self.options["token"] else {}
-        reasons: list[str] = []
-        last: Answer | None = None
-        for url in self._in_order():
-            try:
-                answer = ask(
-                    method,
-                    f"{url}/{filepath_to_uri(path)}",
-                    body=body,
-                    headers=headers,
-                    timeout=self.options["timeout"],
-                )
-            except NoAnswer as error:
-                self._failed[url] = time.monotonic()
-                reasons.append(f"{url}: {error}")
-                continue
-            if answer.status < 500 and not (answer.status == 404 and method != "PUT"):
-                return answer
-            last = answer
-        if last is None:
+
+        def ask_one(url: str) -> Answer:
+            target = f"{url}/{filepath_to_uri(path)}"
+            headers = bearer(self.options["token"])
+            return ask(method, target, body=body, headers=headers, timeout=self.options["timeout"])
+
+        def is_answer(answer: Answer) -> bool:
+            return answer.status < 500 and not (answer.status == 404 and method != "PUT")
+
+        answer, _, reasons = self._failover.ask(self._nodes(), ask_one, is_answer)
+        if answer is None:
             raise OSError(f"no node answers: {'; '.join(reasons)}")
-        if last.status == 404 and reasons and method != "DELETE":
+        if answer.status == 404 and reasons and method != "DELETE":
             raise OSError(
                 f"the nodes that answer have no {path}, and others do not answer: {'; '.join(reasons)}"
             )
-        return last
-
-    def _in_order(self) -> list[str]:
-        now = time.monotonic()
-        return sorted(self._nodes(), key=lambda url: now - self._failed.get(url, -_AVOIDED * 2) < _AVOIDED)
+        return answer
 
 
 def _never(content: bytes, must_be_new: bool) -> None:

@@ -1,5 +1,6 @@
 """An open file of a storage: read when it is looked into, and written when it is closed."""
 
+import hashlib
 import io
 import re
 from collections.abc import Callable
@@ -136,3 +137,8 @@ def content_of(content: Any) -> bytes:
         content.seek(0)
     chunks = list(content.chunks())
     return b"".join(chunk.encode() if isinstance(chunk, str) else bytes(chunk) for chunk in chunks)
+
+
+def sha256_of(content: bytes) -> str:
+    """In hex digits."""
+    return hashlib.sha256(content).hexdigest()

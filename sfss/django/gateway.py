@@ -1,16 +1,13 @@
 """Files of sfss gateways, for code that has no event loop."""
 
 import json
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from urllib.parse import quote
 
-from sfss.django.http import Answer, NoAnswer, ask
+from sfss.django.failover import Failover
+from sfss.django.http import Answer, ask, bearer
 from sfss.models import etag_of
 
-#: A gateway that has failed is asked last for so long, seconds.
-_AVOIDED = 5.0
 _ELSEWHERE = frozenset({502, 503, 504})
 
 
@@ -43,8 +40,7 @@ class Gateways:
         self._urls = [url.rstrip("/") for url in urls]
         self._timeout = timeout
         self._tokens = {"GET": read_token, "HEAD": read_token, "PUT": write_token, "DELETE": write_token}
-        self._lock = threading.Lock()
-        self._failed: dict[str, float] = {}  # url -> when (monotonic)
+        self._failover = Failover()
 
     @staticmethod
     def target(path: str) -> str:
@@ -95,36 +91,15 @@ class Gateways:
         headers: Mapping[str, str] | None = None,
     ) -> tuple[Answer, int]:
         """The answer, and how many were asked for it."""
-        sent = dict(headers or {})
-        if token := self._tokens[method]:
-            sent["Authorization"] = f"Bearer {token}"
-        answer: Answer | None = None
-        reasons = []
-        tries = 0
-        for url in self._in_order():
-            tries += 1
-            try:
-                answer = ask(method, url + self.target(path), body=body, headers=sent, timeout=self._timeout)
-            except NoAnswer as error:
-                self._note_failure(url)
-                reasons.append(f"{url}: {error}")
-                continue
-            if answer.status not in _ELSEWHERE:
-                return answer, tries
-            self._note_failure(url)
-        if answer is not None:
-            return answer, tries
-        raise GatewayError(f"no gateway answers: {'; '.join(reasons)}")
+        sent = bearer(self._tokens[method]) | dict(headers or {})
 
-    def _in_order(self) -> list[str]:
-        now = time.monotonic()
-        with self._lock:
-            failed = {url for url, when in self._failed.items() if now - when < _AVOIDED}
-        return [url for url in self._urls if url not in failed] + [url for url in self._urls if url in failed]
+        def ask_one(url: str) -> Answer:
+            return ask(method, url + self.target(path), body=body, headers=sent, timeout=self._timeout)
 
-    def _note_failure(self, url: str) -> None:
-        with self._lock:
-            self._failed[url] = time.monotonic()
+        asked = self._failover.ask(self._urls, ask_one, lambda answer: answer.status not in _ELSEWHERE)
+        if asked.answer is None:
+            raise GatewayError(f"no gateway answers: {'; '.join(asked.reasons)}")
+        return asked.answer, asked.tries
 
 
 def _check(answer: Answer, expected: int, path: str = "") -> None:

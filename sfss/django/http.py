@@ -67,6 +67,11 @@ def ask(
     raise AssertionError("unreachable")
 
 
+def bearer(token: str | None) -> dict[str, str]:
+    """The header that shows a token (RFC 6750 2.1)."""
+    return {"Authorization": f"Bearer {token}"} if token else {}
+
+
 def _was_closed(error: Exception) -> bool:
     return isinstance(error, urllib3.exceptions.ProtocolError) and any(
         isinstance(cause, ConnectionResetError | BrokenPipeError) for cause in error.args

@@ -1,7 +1,7 @@
 """What files are called."""
 
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Callable
 from typing import Any
 
 from django.core.exceptions import SuspiciousFileOperation
@@ -41,13 +41,15 @@ def shortened(name: str, max_length: int | None) -> str:
     return posixpath.join(folder, root[:kept] + extension)
 
 
-def names_like(storage: Any, name: str, max_length: int | None) -> Iterator[str]:
-    """*name*, cut if it is too long, and then others, as *storage* makes them of it.
+def save_as_free(storage: Any, name: str, max_length: int | None, save: Callable[[str], bool]) -> str:
+    """Save under *name*, cut if it is too long, or under another one that *storage* makes of it. *save*: whether it was
+    free, and is saved.
 
     :raises FileExistsError: when so many are taken that something must be wrong.
     """
     name = shortened(name, max_length)
-    yield name
+    if save(name):
+        return name
     folder, file = posixpath.split(name)
     root, extension = posixpath.splitext(file)
     for _ in range(_MOST_NAMES):
@@ -55,5 +57,6 @@ def names_like(storage: Any, name: str, max_length: int | None) -> Iterator[str]
         if max_length is not None and len(other) > max_length:
             root = posixpath.splitext(shortened(file, len(file) - (len(other) - max_length)))[0]
             other = posixpath.join(folder, storage.get_alternative_name(root, extension))
-        yield other
+        if save(other):
+            return other
     raise FileExistsError(f"{_MOST_NAMES} names like {name} are taken")

@@ -14,16 +14,16 @@ from urllib.parse import urljoin, urlsplit
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import ContentFile, File
-from django.core.files.storage import FileSystemStorage, Storage
+from django.core.files.storage import FileSystemStorage
 from django.core.files.utils import validate_file_name
-from django.core.signals import setting_changed
 from django.db import transaction
 from django.utils.encoding import filepath_to_uri
 from django.utils.functional import cached_property
 
-from sfss.django.files import RemoteFile, content_of
-from sfss.django.names import names_like, path_under
-from sfss.django.options import Option, path_of_class, resolve, without_secrets
+from sfss.django.files import RemoteFile, content_of, sha256_of
+from sfss.django.names import path_under, save_as_free
+from sfss.django.options import Option, StorageWithOptions
+from sfss.django.parallel import on_each
 from sfss.django.transport import MediaTransport
 
 log = logging.getLogger("sfss.django")
@@ -39,7 +39,7 @@ class DistributionError(OSError):
         self.failures = dict(failures)
 
 
-class ReplicatedStorage(Storage):
+class ReplicatedStorage(StorageWithOptions):
     """Files on several media servers, and on this machine too, if *local* says so.
 
     *hosts*: ``name:port`` of each. *base_url*: of the files, MEDIA_URL if there is none; a server has them under the
@@ -51,8 +51,8 @@ class ReplicatedStorage(Storage):
     *quarantine*: seconds in which what was sent has arrived, or never will.
     """
 
-    #: Settings that options do not name.
-    OTHER_SETTINGS: ClassVar[frozenset[str]] = frozenset({"MEDIA_URL", "MEDIA_ROOT"})
+    OTHER_SETTINGS = frozenset({"MEDIA_URL", "MEDIA_ROOT"})
+    MADE_OF_OPTIONS = ("transport", "own")
     OPTIONS: ClassVar[Mapping[str, Option]] = {
         "hosts": Option((), "SFSS_MEDIA_HOSTS"),
         "base_url": Option(None),
@@ -68,15 +68,12 @@ class ReplicatedStorage(Storage):
         "quarantine": Option(30.0, "SFSS_MEDIA_QUARANTINE"),
     }
 
-    def __init__(self, **options: Any):
-        self._given = options
-        self.quorum()  # what is wrong with the options is to be known at once
-        setting_changed.connect(self._setting_changed)
+    def check_options(self) -> None:
+        self.quorum()
 
     @cached_property
     def options(self) -> dict[str, Any]:
-        """The value of each option now. :raises ImproperlyConfigured:"""
-        values = resolve(self, self.OPTIONS, self._given)
+        values = super().options
         has_queue = bool(values["queue"])
         if values["write_quorum"] is None:
             values["write_quorum"] = "majority" if has_queue else "all"
@@ -123,26 +120,6 @@ class ReplicatedStorage(Storage):
                 f"write_quorum is {wanted!r}: all, majority, or a number up to {count}"
             )
         return number
-
-    def _setting_changed(self, *, setting: str, **_: Any) -> None:
-        if setting in {option.setting for option in self.OPTIONS.values()} | self.OTHER_SETTINGS:
-            for name in ("options", "transport", "own"):
-                self.__dict__.pop(name, None)
-
-    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
-        return path_of_class(self), [], without_secrets(self.OPTIONS, self._given)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_given": self._given}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state["_given"])  # type: ignore[misc]
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other.options == self.options
-
-    def __hash__(self) -> int:
-        return hash((type(self), tuple(self.hosts)))
 
     # The queue.
 
@@ -196,15 +173,16 @@ class ReplicatedStorage(Storage):
             return free
         from sfss.django.queue import NameTaken
 
-        for other in names_like(self, name, max_length):
+        def write(other: str) -> bool:
             if self.own is not None and self.own.exists(other):
-                continue
+                return False
             try:
                 self._write(other, content, overwrite=False)
             except NameTaken:
-                continue
-            return other
-        raise AssertionError("unreachable")
+                return False
+            return True
+
+        return save_as_free(self, name, max_length, write)
 
     def exists(self, name: str) -> bool:
         name = path_under("", name)
@@ -236,23 +214,24 @@ class ReplicatedStorage(Storage):
             self._write_own(name, content)
             self._send_unqueued(name, content)
             return
-        from sfss.django.sender import sha256_of
-
         sender = self.sender
         sha256 = "" if content is None else sha256_of(content)
         size = 0 if content is None else len(content)
         ticket = sender.queue.change(
             name, sha256=sha256, size=size, is_deleted=content is None, overwrite=overwrite
         )
-        if not self.options["on_commit"]:
+        is_late = self.options["on_commit"]
+        # A new file can be read here at once. What is written over, or deleted, is needed if that is rolled back.
+        writes_own_late = is_late and (overwrite or content is None)
+        if not writes_own_late:
             self._write_own(name, content)
+        if not is_late:
             self._send(sender, ticket, content, may_raise=True)
             return
-        if content is not None and (overwrite is False or self.own is None):
-            self._write_own(name, content)  # nobody could see what is written over
 
         def committed() -> None:
-            self._write_own(name, content)
+            if writes_own_late:
+                self._write_own(name, content)
             self._send(sender, ticket._replace(hosts=sender.queue.renew(ticket)), content, may_raise=False)
 
         transaction.on_commit(committed, using=sender.queue.database)
@@ -322,11 +301,7 @@ class ReplicatedStorage(Storage):
     def _judge(self, name: str, failures: Mapping[str, Exception]) -> None:
         """:raises DistributionError: if that is too bad."""
         for host, error in failures.items():
-            log.error(
-                "a media server has failed",
-                extra={"host": host, "file": name, "reason": str(error)},
-                exc_info=error if self.show_traceback else None,
-            )
+            self.log_failure(host, error, file=name)
         if not failures:
             return
         reached = len(self.hosts) - len(failures)
@@ -335,6 +310,13 @@ class ReplicatedStorage(Storage):
             count = f"{reached} of {len(self.hosts)}"
             raise DistributionError(f"{count} media servers have taken {name} ({words})", failures)
 
+    def log_failure(self, host: str, error: Exception, **what: str) -> None:
+        log.error(
+            "a media server has failed",
+            extra={"host": host, **what, "reason": str(error)},
+            exc_info=error if self.show_traceback else None,
+        )
+
     @property
     def show_traceback(self) -> bool:
         """Whether failures are logged with theirs."""
@@ -342,8 +324,6 @@ class ReplicatedStorage(Storage):
 
     def execute(self, func: Callable[..., Any], url: str, *args: Any) -> dict[str, Exception]:
         """Call ``func(host, url, *args)`` for each host, in parallel; what failed, by host."""
-        from sfss.django.parallel import on_each
-
         results = on_each(self.hosts, lambda host: func(host, url, *args))
         return {host: result for host, result in results.items() if isinstance(result, Exception)}
 

@@ -3,7 +3,6 @@
 Without a queue they do what django-resto did. With ``queue="default"`` a server that was away gets what it missed.
 """
 
-import logging
 import threading
 import warnings
 from collections.abc import Callable, Mapping
@@ -26,8 +25,6 @@ __all__ = (
     "UnexpectedStatusCode",
     "get_setting",
 )
-
-log = logging.getLogger("sfss.django")
 
 _DEFAULTS: dict[str, Any] = {
     "RESTO_MEDIA_HOSTS": (),
@@ -91,10 +88,6 @@ class DistributedStorage(ReplicatedStorage):
         options = self.options
         return DefaultTransport(options["timeout"], options["token"], options["scheme"])
 
-    def execute(self, func: Callable[..., Any], url: str, *args: Any) -> dict[str, Exception]:
-        """Call ``func(host, url, *args)`` for each host, in parallel; what failed, by host."""
-        return super().execute(func, url, *args)
-
 
 class HybridStorage(DistributedStorage):
     """Files on this machine first, and then on the media servers. They are read here."""
@@ -132,8 +125,4 @@ class AsyncStorage(HybridStorage):
         try:
             func(host, url, *args)
         except Exception as error:
-            log.error(
-                "a media server has failed",
-                extra={"host": host, "url": url, "reason": str(error)},
-                exc_info=error if self.show_traceback else None,
-            )
+            self.log_failure(host, error, url=url)

@@ -1,11 +1,11 @@
 """Sends what the queue says that hosts lack, and looks whether what may have arrived has."""
 
-import hashlib
 import logging
 from collections.abc import Callable
 from datetime import timedelta
 from typing import NamedTuple
 
+from sfss.django.files import sha256_of
 from sfss.django.models import Delivery
 from sfss.django.parallel import on_each
 from sfss.django.queue import Queue, State, Ticket
@@ -149,7 +149,3 @@ class Sender:
         for host, error in failures.items():
             self.queue.failed(ticket, host, error)
         return failures
-
-
-def sha256_of(content: bytes) -> str:
-    return hashlib.sha256(content).hexdigest()

@@ -2,6 +2,8 @@
 
 from collections.abc import Iterable
 
+from django.core.management.base import CommandError
+
 from sfss.django.checks import storages_of_site
 from sfss.django.replicated import ReplicatedStorage
 from sfss.django.sender import Sender, Sent
@@ -17,6 +19,17 @@ def senders(queues: Iterable[str] = ()) -> dict[str, Sender]:
     if missing := wanted - found.keys():
         raise KeyError(", ".join(sorted(missing)))
     return {name: sender for name, sender in found.items() if not wanted or name in wanted}
+
+
+def senders_for_a_command(queues: Iterable[str]) -> dict[str, Sender]:
+    """As :func:`senders`. :raises CommandError: if there is none."""
+    try:
+        found = senders(queues)
+    except KeyError as error:
+        raise CommandError(f"no storage has the queue {error.args[0]}") from None
+    if not found:
+        raise CommandError("no storage of this site has a queue")
+    return found
 
 
 def deliver(*queues: str) -> Sent:

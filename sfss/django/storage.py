@@ -13,24 +13,22 @@ from django.conf import settings
 from django.contrib.staticfiles.storage import ManifestFilesMixin
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import File
-from django.core.files.storage import Storage
 from django.core.files.utils import validate_file_name
-from django.core.signals import setting_changed
 from django.utils import timezone
 from django.utils.encoding import filepath_to_uri
 from django.utils.functional import cached_property
 
 from sfss.django.files import RemoteFile, content_of
 from sfss.django.gateway import Exists, Gateways
-from sfss.django.names import names_like, path_under, shortened
-from sfss.django.options import Option, path_of_class, resolve, without_secrets
+from sfss.django.names import path_under, save_as_free, shortened
+from sfss.django.options import Option, StorageWithOptions
 from sfss.signing import signed_query
 
 #: How ``ManifestFilesMixin`` names files.
 _HASHED = re.compile(r"\.[0-9a-f]{12}(?:\.[^/]*)?$")
 
 
-class SFSSStorage(Storage):
+class SFSSStorage(StorageWithOptions):
     """Files of a gateway. What is not given as an option is an attribute of the class, or the setting ``SFSS_…``.
 
     *gateways*: URLs; each request goes to the first that answers. *location*: a folder in them. *file_overwrite*: a
@@ -54,15 +52,11 @@ class SFSSStorage(Storage):
         "timeout": Option(10.0, "SFSS_TIMEOUT"),
     }
 
-    def __init__(self, **options: Any):
-        self._given = options
-        self._gateways  # noqa: B018  # what is wrong with the options is to be known at once
-        setting_changed.connect(self._setting_changed)
+    MADE_OF_OPTIONS = ("_gateways",)
 
     @cached_property
     def options(self) -> dict[str, Any]:
-        """The value of each option now. :raises ImproperlyConfigured:"""
-        values = resolve(self, self.OPTIONS, self._given)
+        values = super().options
         if isinstance(values["gateways"], str):
             values["gateways"] = (values["gateways"],)
         if not values["gateways"]:
@@ -78,27 +72,6 @@ class SFSSStorage(Storage):
             read_token=options["read_token"],
             write_token=options["write_token"],
         )
-
-    def _setting_changed(self, *, setting: str, **_: Any) -> None:
-        if any(option.setting == setting for option in self.OPTIONS.values()):
-            for name in ("options", "_gateways"):
-                self.__dict__.pop(name, None)
-
-    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
-        """For migrations, which are committed: without secrets."""
-        return path_of_class(self), [], without_secrets(self.OPTIONS, self._given)
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"_given": self._given}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__init__(**state["_given"])  # type: ignore[misc]
-
-    def __eq__(self, other: object) -> bool:
-        return type(other) is type(self) and other.options == self.options
-
-    def __hash__(self) -> int:
-        return hash((type(self), self.options["location"]))
 
     # Names.
 
@@ -121,14 +94,14 @@ class SFSSStorage(Storage):
         return self._save_as(name, content_of(content), None)
 
     def _save_as(self, name: str, content: bytes, max_length: int | None) -> str:
-        overwrite = self.options["file_overwrite"]
-        for free in names_like(self, name, max_length):
+        def put(free: str) -> bool:
             try:
-                self._gateways.put(self.path_of(free), content, overwrite=overwrite)
+                self._gateways.put(self.path_of(free), content, overwrite=self.options["file_overwrite"])
             except Exists:
-                continue
-            return free.replace("\\", "/")
-        raise AssertionError("unreachable")
+                return False
+            return True
+
+        return save_as_free(self, name, max_length, put).replace("\\", "/")
 
     def get_available_name(self, name: str, max_length: int | None = None) -> str:
         if self.options["file_overwrite"]:

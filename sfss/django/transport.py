@@ -3,18 +3,15 @@
 import logging
 import threading
 import time
-from collections.abc import Mapping
 from http.client import responses
 from urllib.error import HTTPError
 
-from sfss.django.http import Answer, NoAnswer, ask
+from sfss.django.http import Answer, NoAnswer, ask, bearer
 
 log = logging.getLogger("sfss.django")
 
 #: A host that did not answer is not asked for so long, seconds; doubled each time, up to the second.
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 30.0
-
-
 #: Request Timeout, Client Closed Request (nginx), Bad Gateway, Gateway Timeout.
 _GIVEN_UP = frozenset({408, 499, 502, 504})
 #: A server that takes longer for more than this is not away.
@@ -49,11 +46,7 @@ class MediaTransport:
 
     def content(self, host: str, url: str) -> bytes:
         """The content of a file. :raises FileNotFoundError:"""
-        answer = self._http_request("GET", host, url)
-        if answer.status == 404:
-            raise FileNotFoundError(f"{host} has no file {url}")
-        self._expect(answer, host, url, 200)
-        return answer.body
+        return self._of_file("GET", host, url).body
 
     def exists(self, host: str, url: str) -> bool:
         """Whether there is a file."""
@@ -65,11 +58,7 @@ class MediaTransport:
 
     def size(self, host: str, url: str) -> int:
         """Of a file, in bytes. :raises FileNotFoundError:"""
-        answer = self._http_request("HEAD", host, url)
-        if answer.status == 404:
-            raise FileNotFoundError(f"{host} has no file {url}")
-        self._expect(answer, host, url, 200)
-        return int(answer.headers["Content-Length"])
+        return int(self._of_file("HEAD", host, url).headers["Content-Length"])
 
     def create(self, host: str, url: str, content: bytes) -> bool:
         """Put a file there. Whether there was one already; that is logged."""
@@ -96,17 +85,27 @@ class MediaTransport:
 
     def _http_request(self, method: str, host: str, url: str, content: bytes | None = None) -> Answer:
         """:raises NoAnswer:"""
-        headers: Mapping[str, str] = {"Authorization": f"Bearer {self.token}"} if self.token else {}
         DOWN.check(host)
         try:
             answer = ask(
-                method, self._get_url(host, url), body=content, headers=headers, timeout=self.timeout
+                method,
+                self._get_url(host, url),
+                body=content,
+                headers=bearer(self.token),
+                timeout=self.timeout,
             )
         except NoAnswer as error:
             if not error.is_ambiguous or content is None or len(content) <= _SMALL:
                 DOWN.add(host)
             raise NoAnswer(f"{host} gives no answer: {error}", error.is_ambiguous) from error
         DOWN.remove(host)
+        return answer
+
+    def _of_file(self, method: str, host: str, url: str) -> Answer:
+        answer = self._http_request(method, host, url)
+        if answer.status == 404:
+            raise FileNotFoundError(f"{host} has no file {url}")
+        self._expect(answer, host, url, 200)
         return answer
 
     def _expect(self, answer: Answer, host: str, url: str, *statuses: int) -> None:

@@ -145,7 +145,7 @@ def test_the_next_gateway_is_asked_when_one_fails(gateway, storage):
     urls = [f"http://127.0.0.1:{free_port()}", f"http://127.0.0.1:{gateway.port}"]
     both = SFSSStorage(**{**storage._given, "gateways": urls})
     assert both.save("f", ContentFile(b"x")) == "f"
-    assert both.open("f").read() == b"x" and both._gateways._in_order()[0] == urls[1]
+    assert both.open("f").read() == b"x" and both._gateways._failover.in_order(urls)[0] == urls[1]
     none = SFSSStorage(**{**storage._given, "gateways": urls[:1]})
     with pytest.raises(GatewayError, match="no gateway answers"):
         none.save("f", ContentFile(b"x"))

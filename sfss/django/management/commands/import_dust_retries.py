@@ -6,9 +6,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
+from sfss.django.files import sha256_of
 from sfss.django.queue import Ticket
-from sfss.django.sender import Sender, sha256_of
-from sfss.django.senders import senders
+from sfss.django.sender import Sender
+from sfss.django.senders import senders_for_a_command
 
 
 class Command(BaseCommand):
@@ -23,10 +24,7 @@ class Command(BaseCommand):
         parser.add_argument("--database", default="default", help="where the table is (default: %(default)s)")
 
     def handle(self, *_: Any, **options: Any) -> None:
-        try:
-            sender = senders([options["queue"]])[options["queue"]]
-        except KeyError:
-            raise CommandError(f"no storage has the queue {options['queue']}") from None
+        (sender,) = senders_for_a_command([options["queue"]]).values()
         newest: dict[str, tuple[str, str]] = {}
         targets: dict[str, set[str]] = {}
         for operation, name, target, source in self._rows(options["database"], options["table"]):

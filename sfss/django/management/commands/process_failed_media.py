@@ -4,10 +4,10 @@ import signal
 import threading
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 from django.db import DatabaseError, close_old_connections
 
-from sfss.django.senders import senders
+from sfss.django.senders import senders_for_a_command
 
 
 class Command(BaseCommand):
@@ -26,12 +26,7 @@ class Command(BaseCommand):
 
     def handle(self, *queues: str, **options: Any) -> None:
         queues = tuple(options["queues"])
-        try:
-            mine = senders(queues)
-        except KeyError as error:
-            raise CommandError(f"no storage has the queue {error.args[0]}") from None
-        if not mine:
-            raise CommandError("no storage of this site has a queue")
+        mine = senders_for_a_command(queues)
         done = threading.Event()
         if options["forever"]:
             for number in (signal.SIGTERM, signal.SIGINT):

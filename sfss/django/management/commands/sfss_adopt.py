@@ -11,8 +11,8 @@ from django.core.files.storage import FileSystemStorage, Storage, storages
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from tqdm import tqdm
 
+from sfss.django.files import sha256_of
 from sfss.django.replicated import ReplicatedStorage
-from sfss.django.sender import sha256_of
 
 #: Seconds between two lines of progress, where there is no terminal.
 _EVERY = 10.0

@@ -8,12 +8,13 @@ from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.core.management.base import BaseCommand, CommandParser
 
+from sfss.django.files import sha256_of
 from sfss.django.models import StoredFile
 from sfss.django.queue import State, state_of
-from sfss.django.sender import Sender, sha256_of
-from sfss.django.senders import senders
+from sfss.django.sender import Sender
+from sfss.django.senders import senders_for_a_command
 
 #: So many files are compared at once, by so many threads.
 _BATCH, _THREADS = 500, 16
@@ -32,12 +33,7 @@ class Command(BaseCommand):
         parser.add_argument("--dry-run", action="store_true", help="compare, and change nothing")
 
     def handle(self, *_: Any, **options: Any) -> None:
-        try:
-            mine = senders(options["queues"])
-        except KeyError as error:
-            raise CommandError(f"no storage has the queue {error.args[0]}") from None
-        if not mine:
-            raise CommandError("no storage of this site has a queue")
+        mine = senders_for_a_command(options["queues"])
         is_well = True
         for name, sender in mine.items():
             is_well &= self._reconcile(name, sender, options["verify"], options["dry_run"])
