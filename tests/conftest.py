@@ -10,6 +10,7 @@ import pytest
 from sfss.memcache.endpoint import Limits
 from sfss.stores.pool import ProxyStore
 from tests import programs
+from tests.beansdb import Nodes
 
 LIMITS = Limits(connections=3, connect_timeout=1.0, operation_timeout=3.0)
 
@@ -148,3 +149,12 @@ async def until(condition, seconds: float = 10.0) -> None:
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def nodes(tmp_path: Path) -> Iterator[Nodes]:
+    """Three gobeansdb nodes of the test's own."""
+    need("gobeansdb")
+    nodes = Nodes(tmp_path)
+    yield nodes
+    nodes.stop()

@@ -5,18 +5,10 @@ import os
 
 import pytest
 
-from tests.beansdb import Nodes, run
-from tests.conftest import need, until
+from tests.beansdb import run
+from tests.conftest import until
 from tests.http import ask, request
 from tests.programs import Sfss
-
-
-@pytest.fixture
-def nodes(tmp_path):
-    need("gobeansdb")
-    nodes = Nodes(tmp_path)
-    yield nodes
-    nodes.stop()
 
 
 def is_ready(server: Sfss) -> bool:

@@ -3,7 +3,6 @@
 import asyncio
 import os
 import time
-from collections.abc import Iterator
 
 import pytest
 
@@ -26,14 +25,6 @@ from tests.http import ask, request
 from tests.programs import Sfss
 
 DAY = 24 * 3600
-
-
-@pytest.fixture
-def nodes(tmp_path) -> Iterator[Nodes]:
-    need("gobeansdb")
-    nodes = Nodes(tmp_path)
-    yield nodes
-    nodes.stop()
 
 
 async def test_old_tombstones_go_when_each_node_was_emptied(nodes):

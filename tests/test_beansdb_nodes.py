@@ -4,7 +4,7 @@ import asyncio
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
@@ -15,15 +15,6 @@ from sfss.memcache.keys import memcache_key
 from sfss.stores.beansdb import BeansdbStore
 from tests import programs
 from tests.beansdb import LIMITS, Nodes, plain_route, store_over, trusted, trusted_again
-from tests.conftest import need
-
-
-@pytest.fixture
-def nodes(tmp_path) -> Iterator[Nodes]:
-    need("gobeansdb")
-    nodes = Nodes(tmp_path)
-    yield nodes
-    nodes.stop()
 
 
 @pytest.fixture

@@ -44,6 +44,16 @@ def changed(old: Route, new: Route) -> list[int]:
     return [part.number for part, then in zip(old.parts, new.parts) if part.members != then.members]
 
 
+async def examined(node: Node) -> NodeConnection | None:
+    """A connection as it was found, and closed again; None: the node cannot be reached."""
+    try:
+        connection = await node.open_another()
+    except ProxyError:
+        return None
+    connection.close()
+    return connection
+
+
 class Move:
     """Of one part: *old* and *new* are how gateways with either route see it."""
 
@@ -110,12 +120,8 @@ class Move:
         return [node.name for node, is_trusted in zip(self._staying, trusted) if not is_trusted]
 
     async def _is_trusted(self, node: Node) -> bool:
-        try:
-            connection = await node.open_another()
-        except ProxyError:
-            return False
-        connection.close()
-        return connection.trusted[self.part.number] == 1
+        found = await examined(node)
+        return found is not None and found.trusted[self.part.number] == 1
 
     async def still_there(self, left: Iterable[str]) -> list[str]:
         """Step 2 is not done for these. *left*: names of nodes that were stopped for good, as a hand says."""
@@ -220,9 +226,4 @@ class Move:
         )
 
     async def _mark_of(self, node: Node) -> Mark | None:
-        try:
-            connection = await node.open_another()
-        except ProxyError:
-            return None
-        connection.close()
-        return node.marks[self.part.number]
+        return None if await examined(node) is None else node.marks[self.part.number]

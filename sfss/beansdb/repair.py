@@ -26,7 +26,7 @@ from sfss.beansdb.node import Node
 from sfss.beansdb.part import Replicas
 from sfss.beansdb.route import LEASE, MARK, Part
 from sfss.beansdb.serving import serves
-from sfss.beansdb.tree import differences, leaves, share
+from sfss.beansdb.tree import unequal
 from sfss.beansdb.versions import Seen, label
 from sfss.memcache.errors import ProxyError
 
@@ -289,10 +289,7 @@ async def make_all_equal(copier: Copier, part: Part) -> AsyncIterator[float]:
 
     :raises ProxyError: when one of them fails.
     """
-    private = part.private_hashes()
-    async for leaf in leaves(copier.connections, part.prefix):
-        work = [item for item in differences(leaf).items() if item[0] not in private]
-        done = share(leaf.prefix, part.prefix)
+    async for done, work in unequal(copier.connections, part):
         for start in range(0, len(work), _AT_ONCE):
             await asyncio.gather(
                 *(copier.make_equal(hashed, seen) for hashed, seen in work[start : start + _AT_ONCE])

@@ -10,7 +10,7 @@ from sfss.beansdb.node import TRUSTED, Node
 from sfss.beansdb.part import Replicas
 from sfss.beansdb.repair import NotNow, progress_of
 from sfss.beansdb.route import LEASE
-from sfss.beansdb.tree import differences, leaves, share
+from sfss.beansdb.tree import unequal
 from sfss.memcache.errors import ProxyError
 
 #: Seconds that a node has for each answer.
@@ -74,12 +74,11 @@ async def compare(replicas: Replicas, progress: Callable[[float], object]) -> As
     ready = replicas.ready()
     if len(ready) < 2:
         raise NotNow("fewer than two nodes can be reached")
-    private = replicas.part.private_hashes()
     connections = [connection for _, connection in ready]
     copier = Copier(connections, Copied(), replicas.horizon)
-    async for leaf in leaves(connections, replicas.part.prefix):
-        for hashed, seen in differences(leaf).items():
-            if hashed not in private and await copier.differs(hashed, seen):
+    async for share, found in unequal(connections, replicas.part):
+        for hashed, seen in found:
+            if await copier.differs(hashed, seen):
                 versions = {node.name: each.version for (node, _), each in zip(ready, seen)}
                 yield Difference(hashed.decode(), versions)
-        progress(share(leaf.prefix, replicas.part.prefix))
+        progress(share)

@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple
 
 from sfss.beansdb.connection import NodeConnection
+from sfss.beansdb.route import Part
 from sfss.beansdb.versions import Seen
 from sfss.memcache.protocol import ProtocolError
 
@@ -76,6 +77,20 @@ def differences(leaf: Leaf) -> dict[bytes, list[Seen]]:
                 hashed, seen = _entry(line)
                 found.setdefault(hashed, [Seen(0, 0)] * len(sets))[number] = seen
     return found
+
+
+async def unequal(
+    connections: Sequence[NodeConnection], part: Part
+) -> AsyncIterator[tuple[float, list[tuple[bytes, list[Seen]]]]]:
+    """Leaf by leaf: how far it is, 0 to 1, and the keys of which the nodes do not have the same, with what each has.
+    (What each node has for itself is left out.)
+
+    :raises ProxyError: when one of the connections fails.
+    """
+    private = part.private_hashes()
+    async for leaf in leaves(connections, part.prefix):
+        found = [item for item in differences(leaf).items() if item[0] not in private]
+        yield share(leaf.prefix, part.prefix), found
 
 
 def _entry(line: bytes) -> tuple[bytes, Seen]:

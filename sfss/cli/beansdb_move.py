@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 from sfss.beansdb.cluster import Cluster
-from sfss.beansdb.move import SETTLING, Move, changed
+from sfss.beansdb.move import SETTLING, Move, changed, examined
 from sfss.beansdb.repair import NotNow, Repair
 from sfss.beansdb.route import RouteError
 from sfss.cli.beansdb import cluster_of, name_of
@@ -126,14 +126,9 @@ async def _wait_until_whole(old: Cluster, moves: list[Move]) -> None:
     while True:
         missing = []
         for node in old.nodes:
-            try:
-                connection = await node.open_another()
-            except ProxyError:
-                missing.append(node.name)
-                continue
-            connection.close()
-            if any(
-                not connection.trusted[part.number] and (part.number, node.name) not in leaving
+            found = await examined(node)
+            if found is None or any(
+                not found.trusted[part.number] and (part.number, node.name) not in leaving
                 for part in node.parts
             ):
                 missing.append(node.name)
