@@ -6,12 +6,11 @@ from urllib.parse import unquote, urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
-from django.core.files.utils import validate_file_name
 from django.utils.encoding import filepath_to_uri
 from django.utils.functional import cached_property
 
 from sfss.django.failover import Failover
-from sfss.django.files import RemoteFile, content_of
+from sfss.django.files import RemoteFile, content_of, file_to_save
 from sfss.django.http import Answer, ask, bearer
 from sfss.django.names import path_under, shortened
 from sfss.django.options import Option, StorageWithOptions
@@ -61,15 +60,14 @@ class CockatielStorage(StorageWithOptions):
 
     def save(self, name: str | None, content: Any, max_length: int | None = None) -> str:
         """The node says what the file is called."""
-        if name is None:
-            name = content.name
-        validate_file_name(name, allow_relative_path=True)
-        if max_length is not None:
-            name = shortened(name, max_length - ADDED)
-        return self._save(name, content)
+        name, sent = file_to_save(name, content)
+        return self._put(name if max_length is None else shortened(name, max_length - ADDED), sent)
 
     def _save(self, name: str, content: Any) -> str:
-        answer = self._ask("PUT", path_under("", name), content_of(content))
+        return self._put(name, content_of(content))
+
+    def _put(self, name: str, content: bytes) -> str:
+        answer = self._ask("PUT", path_under("", name), content)
         if answer.status not in (201, 302) or "Location" not in answer.headers:
             raise OSError(f"the node has answered {answer.status} to {name}")
         saved = unquote(urlsplit(answer.headers["Location"]).path).lstrip("/")

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import IO, Any
 
 from django.core.files.base import File
+from django.core.files.utils import validate_file_name
 
 #: One of r, w, a, x; then b or t, and +, in any order.
 _MODE = re.compile(r"[rwax](?:b?\+?|\+b?|t?\+?|\+t?)")
@@ -129,6 +130,19 @@ class _Kept(io.BytesIO):
 
     def getvalue(self) -> bytes:
         return self._content if self.closed else super().getvalue()
+
+
+def file_to_save(name: str | None, content: Any) -> tuple[str, bytes]:
+    """The name and the content of what is given to ``Storage.save``.
+
+    :raises SuspiciousFileOperation: if the name is none.
+    """
+    if name is None:
+        name = content.name
+    if not hasattr(content, "chunks"):
+        content = File(content, name)
+    validate_file_name(name, allow_relative_path=True)
+    return name, content_of(content)
 
 
 def content_of(content: Any) -> bytes:

@@ -15,12 +15,11 @@ from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.files.base import ContentFile, File
 from django.core.files.storage import FileSystemStorage
-from django.core.files.utils import validate_file_name
 from django.db import transaction
 from django.utils.encoding import filepath_to_uri
 from django.utils.functional import cached_property
 
-from sfss.django.files import RemoteFile, content_of, sha256_of
+from sfss.django.files import RemoteFile, content_of, file_to_save, sha256_of
 from sfss.django.names import path_under, save_as_free
 from sfss.django.options import Option, StorageWithOptions
 from sfss.django.parallel import on_each
@@ -152,12 +151,8 @@ class ReplicatedStorage(StorageWithOptions):
         return urlsplit(self.url(name)).path
 
     def save(self, name: str | None, content: Any, max_length: int | None = None) -> str:
-        if name is None:
-            name = content.name
-        if not hasattr(content, "chunks"):
-            content = File(content, name)
-        validate_file_name(name, allow_relative_path=True)
-        return self._save_free(path_under("", name), content_of(content), max_length)
+        name, saved = file_to_save(name, content)
+        return self._save_free(path_under("", name), saved, max_length)
 
     def _save(self, name: str, content: Any) -> str:
         return self._save_free(path_under("", name), content_of(content), None)

@@ -12,13 +12,12 @@ from urllib.parse import urlencode
 from django.conf import settings
 from django.contrib.staticfiles.storage import ManifestFilesMixin
 from django.core.exceptions import ImproperlyConfigured
-from django.core.files.base import File
 from django.core.files.utils import validate_file_name
 from django.utils import timezone
 from django.utils.encoding import filepath_to_uri
 from django.utils.functional import cached_property
 
-from sfss.django.files import RemoteFile, content_of
+from sfss.django.files import RemoteFile, content_of, file_to_save
 from sfss.django.gateway import Exists, Gateways
 from sfss.django.names import path_under, save_as_free, shortened
 from sfss.django.options import Option, StorageWithOptions
@@ -81,12 +80,7 @@ class SFSSStorage(StorageWithOptions):
 
     def save(self, name: str | None, content: Any, max_length: int | None = None) -> str:
         """As Django's, without asking whether the name is free: the gateway says so when it gets the file."""
-        if name is None:
-            name = content.name
-        if not hasattr(content, "chunks"):
-            content = File(content, name)
-        validate_file_name(name, allow_relative_path=True)
-        saved = self._save_as(name, content_of(content), max_length)
+        saved = self._save_as(*file_to_save(name, content), max_length)
         validate_file_name(saved, allow_relative_path=True)
         return saved
 
