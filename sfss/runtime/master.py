@@ -248,8 +248,10 @@ class Master:
                 _kill(pid, signal.SIGKILL)
 
     def _retire(self, worker: Worker) -> None:
-        worker.retiring = True
-        _kill(worker.pid, signal.SIGTERM)
+        """Tell it to end, once."""
+        if not worker.retiring:
+            worker.retiring = True
+            _kill(worker.pid, signal.SIGTERM)
 
     # A reload.
 

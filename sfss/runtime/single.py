@@ -14,7 +14,7 @@ from sfss.runtime.sockets import (
     tls_context,
     url_of,
 )
-from sfss.runtime.worker import settle
+from sfss.runtime.worker import heed_no_more_signals, settle
 
 log = logging.getLogger("sfss")
 
@@ -70,6 +70,7 @@ async def run(
             await server.stop()
         for listener in sockets:
             listener.close()
+        heed_no_more_signals()
     log.info("stopped")
     return 0
 

@@ -111,6 +111,7 @@ class Worker:
         finally:
             await server.stop()
             life.cancel()
+            heed_no_more_signals()
 
     async def _keep_showing_life(self, stop: asyncio.Event) -> None:
         while True:
@@ -125,6 +126,15 @@ class Worker:
 
     def _show(self, state: int) -> None:
         _LIFE.pack_into(self._life, 0, state, time.monotonic())
+
+
+def heed_no_more_signals() -> None:
+    """To be called when all is done, before the loop is closed.
+
+    asyncio closes the pipe of the signals before it takes its handlers away: a signal between the two
+    would put a traceback into the log.
+    """
+    signal.set_wakeup_fd(-1)
 
 
 def settle() -> None:
