@@ -120,6 +120,10 @@ class RangeNotSatisfiable(SfssError):
         self.size = size
 
 
+class CannotList(SfssError):
+    """This server does not say which files there are."""
+
+
 # The store's answer.
 
 

@@ -10,14 +10,17 @@ from typing import Any, Generic, TypeVar
 from sfss.admission import SMALL, Admission, Room
 from sfss.completion import Completion, WriteCompletion
 from sfss.config.server import ServerSettings
-from sfss.errors import FileTooLarge
+from sfss.errors import CannotList, FileTooLarge
 from sfss.metrics.events import StateChange
 from sfss.metrics.families import Family
 from sfss.models import FileInfo, Precondition, StoredFile
 from sfss.paths import check_path, is_valid_path
-from sfss.stores.base import EVENTS, AnswersAtOnce, HasNodes, Stats, Store
+from sfss.stores.base import EVENTS, AnswersAtOnce, HasNodes, Listed, Listing, Lists, Stats, Store
 
-__all__ = ["EVENTS", "FileService", "Stats"]
+__all__ = ["EVENTS", "FileService", "Listed", "Stats"]
+
+#: What a file of a listing takes, about, while it is answered.
+_LISTED_BYTES = 1024
 
 
 class FileService:
@@ -135,6 +138,25 @@ class FileService:
     async def delete(self, path: str, precondition: Precondition | None = None) -> None:
         """:raises InvalidPath, NotFound, PreconditionFailed, NoStoreAvailable, StoreRefused:"""
         await self._store.delete(check_path(path), precondition)
+
+    @property
+    def lists_in_order(self) -> bool:
+        """Whether listings are in the order of the paths."""
+        return isinstance(self._store, Lists) and self._store.is_ordered
+
+    async def list_files(self, prefix: str, cursor: str, limit: int, delimiter: str) -> Listing:
+        """See :meth:`Lists.list_files`.
+
+        :raises CannotList: :raises InvalidRequest, NoStoreAvailable, StoreRefused, Overloaded:
+        """
+        if not isinstance(self._store, Lists):
+            raise CannotList("The store behind this server cannot say which files it has.")
+        room = self.room_to_read()
+        try:
+            await room.grow(limit * _LISTED_BYTES)
+            return await self._store.list_files(prefix, cursor, limit, delimiter)
+        finally:
+            room.release()
 
     async def ready(self) -> None:
         """Return if a store can serve now. :raises NoStoreAvailable, StoreRefused: if not."""

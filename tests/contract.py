@@ -237,6 +237,23 @@ class StoreContract:
                 assert file.size in (None, len(file.path.encode()))
                 assert file.etag in (None, etag_of(file.path.encode()))
         assert (await store.list_files("no such prefix/")).files == []
+        for prefix, limit in [(f"{folder}/", 1000), (f"{folder}/", 1), (f"{folder}/0", 3), (folder, 2)]:
+            files, folders, cursor = [], [], ""
+            while cursor is not None:
+                listing = await store.list_files(prefix, cursor, limit, "/")
+                assert len(listing.files) + len(listing.folders) <= limit
+                files += [file.path for file in listing.files]
+                folders += listing.folders
+                cursor = listing.cursor
+            rest = {path: path[len(prefix) :].partition("/") for path in paths if path.startswith(prefix)}
+            flat = sorted(path for path, (_, slash, _) in rest.items() if not slash)
+            wanted = sorted({prefix + head + "/" for head, slash, _ in rest.values() if slash})
+            assert sorted(path for path in files if path != long) == flat
+            assert sorted(set(folders)) == wanted
+            if store.is_ordered:
+                assert (sorted(folders), sorted(files)) == (folders, files) and len(set(folders)) == len(
+                    folders
+                )
 
     async def test_it_is_ready(self, store: Store):
         await store.ready()

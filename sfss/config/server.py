@@ -107,6 +107,7 @@ class ServerSettings:
         False, "show HTML, SVG and other active types in the browser, rather than download them"
     )
     cache_control: str = setting("", "Cache-Control of files, such as max-age=3600", unit="DIRECTIVES")
+    listing: bool = setting(True, "say which files there are (GET /files; a node: GET /_files)")
     page: bool = setting(True, "show a status page at /")
     page_uploads: bool = setting(True, "offer uploads on the status page")
     access_log: bool = setting(True, "log a line for each request")

@@ -125,16 +125,18 @@ class Folder(FolderReading):
         if self._any_hashed:
             yield from self._walk_hashed(skipped)
 
-    def walk_from(self, after: str) -> Iterator[str]:
-        """The paths of all files that are greater than *after*, in the order of their code points."""
-        places = self._walk_in_order("", self._root, after)
+    def walk_from(self, start: Callable[[], str]) -> Iterator[str]:
+        """The paths of all files that are not less than *start*, in the order of their code points. It is asked again
+        and again: what it passes over is not read.
+        """
+        places = self._walk_in_order("", self._root, start)
         if not self._any_hashed:
             yield from places
             return
-        hashed = sorted(path for path in self._walk_hashed(lambda place, is_ours: None) if path > after)
-        yield from heapq.merge(places, hashed)
+        hashed = sorted(path for path in self._walk_hashed(lambda place, is_ours: None) if path >= start())
+        yield from (path for path in heapq.merge(places, hashed) if path >= start())
 
-    def _walk_in_order(self, prefix: str, folder: int, after: str) -> Iterator[str]:
+    def _walk_in_order(self, prefix: str, folder: int, start: Callable[[], str]) -> Iterator[str]:
         names = []
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -147,17 +149,17 @@ class Folder(FolderReading):
         for name in sorted(names):
             path = prefix + name
             if not name.endswith("/"):
-                if path > after:
+                if path >= start():
                     yield path
                 continue
-            if path <= after and not after.startswith(path):
+            if path < (begin := start()) and not begin.startswith(path):
                 continue  # all that is in it is less, too
             try:
                 inner = os.open(name[:-1], FOLDER_FLAGS, dir_fd=folder)
             except OSError:
                 continue  # it has just been removed, or is another user's
             try:
-                yield from self._walk_in_order(path, inner, after)
+                yield from self._walk_in_order(path, inner, start)
             finally:
                 os.close(inner)
 

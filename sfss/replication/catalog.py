@@ -47,6 +47,8 @@ CREATE TABLE state (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 """
 # A change touches a page here and there: small pages are less to write (measured: 5 % of a PUT).
 SCHEMA = Schema(0x5346534E, 4, 2048, _SCRIPT, "a catalog")  # "SFSN"
+#: For listings (``listing.py``). (Catalogs of before have it from their next start on.)
+_PATHS = "CREATE INDEX IF NOT EXISTS paths ON files (path) WHERE sha256 IS NOT NULL"
 _PUT = f"INSERT OR REPLACE INTO files (leaf, {ROW}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)"
 _QUEUE = "INSERT OR IGNORE INTO queue VALUES (?, ?, ?, ?, ?, ?)"
 _QUEUE_AGAIN = (
@@ -349,6 +351,7 @@ def _open(file: Path) -> sqlite3.Connection:
         if not SCHEMA.is_in(database):
             claim(database, file, SCHEMA, _fill)
         database.execute("PRAGMA journal_mode = WAL")
+        database.execute(_PATHS)
     except BaseException:
         database.close()
         raise

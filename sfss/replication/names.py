@@ -11,7 +11,9 @@ from collections.abc import Callable
 from sfss.paths import is_valid_path
 
 #: The URLs of the node itself, which no file can have.
-RESERVED = frozenset(("_status", "_verify", "_replication", "_page", "metrics", "healthz", "readyz"))
+RESERVED = frozenset(
+    ("_status", "_verify", "_replication", "_files", "_page", "metrics", "healthz", "readyz")
+)
 
 _GENERATED = re.compile(r".*_[0-9]{13}_(?P<sha1>[0-9a-f]{40})", re.DOTALL)
 #: An upload that is repeated within so many seconds is the same file. (cockatiel's names have whole

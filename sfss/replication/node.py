@@ -34,11 +34,13 @@ from sfss.metrics.families import Family
 from sfss.models import FileInfo, Precondition, StoredFile
 from sfss.paths import check_path, is_valid_path
 from sfss.replication import report
+from sfss.replication.catalog import FILE_NAME
 from sfss.replication.changes import decode
 from sfss.replication.clock import Version
 from sfss.replication.digests import Digests, are_same, digests_of
 from sfss.replication.engine import Engine
 from sfss.replication.entries import LEARNED, CatalogReader, Entry
+from sfss.replication.listing import Lister
 from sfss.replication.maintenance import keep_forgetting, keep_log_short
 from sfss.replication.names import RecentNames, generated_name, sha1_in
 from sfss.replication.operations import Delete, Learn, Outcome, Put
@@ -51,7 +53,7 @@ from sfss.replication.resolve import Rules
 from sfss.replication.responses import Answers
 from sfss.replication.scrub import Scrub
 from sfss.replication.transport import Transport
-from sfss.stores.base import Stats, Store
+from sfss.stores.base import Listing, Stats, Store
 
 log = logging.getLogger("sfss.node")
 
@@ -116,6 +118,7 @@ class Node(Store):
     scrub: Scrub
     _answers: Answers
     _engine: Engine
+    _lister: Lister
     _read_path: ReadPath
     _opened: contextlib.AsyncExitStack
     _reader: CatalogReader
@@ -160,6 +163,8 @@ class Node(Store):
             opened.push_async_callback(self._engine.close)
             self._reader = self._replica.catalog.reader()
             opened.callback(self._reader.close)
+            self._lister = Lister(self._queue / FILE_NAME, timeout)
+            opened.push_async_callback(self._lister.close)
             self._transport = self._open_transport()
             opened.push_async_callback(self._transport.close)
             self._opened = opened.pop_all()
@@ -411,6 +416,13 @@ class Node(Store):
             await self._read_path.adopted(path)
         operation = Delete(path, precondition, self.settings.immutable)
         _delete_result(await self._change(operation))
+
+    is_ordered = True
+
+    async def list_files(
+        self, prefix: str = "", cursor: str = "", limit: int = 1000, delimiter: str = ""
+    ) -> Listing:
+        return await self._lister.list_files(prefix, cursor, limit, delimiter)
 
     async def ready(self) -> None:
         """:raises StoreRefused: if it cannot write."""

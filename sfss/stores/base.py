@@ -12,7 +12,7 @@
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple, Protocol, runtime_checkable
 
 from sfss.completion import Completion, WriteCompletion
@@ -121,17 +121,20 @@ class AnswersAtOnce(Protocol):
 
 
 class Listed(NamedTuple):
-    """A file in a listing."""
+    """A file in a listing. None: the store does not know that without reading the file."""
 
     path: str
-    size: int | None  #: bytes; None: not known without reading it
-    etag: str | None  #: see :func:`sfss.models.etag_of`; None: as above
+    size: int | None = None  #: bytes
+    etag: str | None = None  #: see :func:`sfss.models.etag_of`
+    modified: float | None = None  #: seconds since the epoch
+    sha256: str | None = None  #: 64 hex digits
 
 
 class Listing(NamedTuple):
     files: list[Listed]
     cursor: str | None  #: where the next one begins; None: that was all
     unnamed: int = 0  #: files that are there, and whose paths the store does not have
+    folders: Sequence[str] = ()  #: what paths begin with up to a delimiter, which ends each of them
 
 
 @runtime_checkable
@@ -142,9 +145,14 @@ class Lists(Protocol):
     #: the store's own, and a cursor means something only to it.
     is_ordered: bool
 
-    async def list_files(self, prefix: str = "", cursor: str = "", limit: int = 1000) -> Listing:
+    async def list_files(
+        self, prefix: str = "", cursor: str = "", limit: int = 1000, delimiter: str = ""
+    ) -> Listing:
         """At most *limit* files whose paths begin with *prefix*, from behind *cursor*; perhaps fewer, or none, though
         more are to come. A file that is there all the while is in exactly one of the listings.
+
+        With a *delimiter*, files that have it behind the *prefix* are not named: the folders are, up to the first one,
+        and count as files do. Where there is no order, a folder may be in several listings.
 
         :raises InvalidRequest: if that is no cursor.
         :raises NoStoreAvailable, StoreRefused:

@@ -20,6 +20,7 @@ from sfss.metrics.families import Family
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
 from sfss.stores.base import Listed, Listing, Stats, Store
 from sfss.stores.hedging import Hedges
+from sfss.stores.listing import folder_of
 
 _CURSOR = re.compile("[0-9a-f]{16}")
 #: One listing looks at no more than so many files for each that it may give.
@@ -161,27 +162,32 @@ class BeansdbStore(Store):
 
     is_ordered = False
 
-    async def list_files(self, prefix: str = "", cursor: str = "", limit: int = 1000) -> Listing:
+    async def list_files(
+        self, prefix: str = "", cursor: str = "", limit: int = 1000, delimiter: str = ""
+    ) -> Listing:
         if cursor and not _CURSOR.fullmatch(cursor):
             raise InvalidRequest("That is no cursor of a listing.")
         listed: list[Listed] = []
+        folders: dict[str, None] = {}
         unnamed = looked_at = 0
         first = int(cursor, 16) >> self._cluster.route.shift if cursor else 0
         for part in self._cluster.parts[first:]:
             try:
                 async for found in files(part, cursor.encode()):
                     for file in found:
-                        if len(listed) == limit or looked_at == limit * _MOST_LOOKED_AT:
-                            return Listing(listed, cursor, unnamed)
+                        if len(listed) + len(folders) == limit or looked_at == limit * _MOST_LOOKED_AT:
+                            return Listing(listed, cursor, unnamed, list(folders))
                         cursor = file.hashed.decode()
                         looked_at += 1
                         if file.path is None:
                             unnamed += not prefix
+                        elif (folder := folder_of(file.path, prefix, delimiter)) is not None:
+                            folders[folder] = None
                         elif file.path.startswith(prefix):
                             listed.append(_listed(file))
             except ProxyError as error:
                 raise NoStoreAvailable(f"A Beansdb node failed during the listing: {error}.") from error
-        return Listing(listed, None, unnamed)
+        return Listing(listed, None, unnamed, list(folders))
 
     # What it says of itself.
 

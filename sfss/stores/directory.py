@@ -7,7 +7,7 @@ theirs among many. Several processes may use the folder at the same time.
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ from sfss.metrics.families import Family, counter
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
 from sfss.paths import is_valid_path
 from sfss.stores.base import EVENTS, Listed, Listing, Stats, Store
+from sfss.stores.listing import Position, in_order
 
 log = logging.getLogger("sfss.store")
 
@@ -108,25 +109,22 @@ class DirectoryStore(Store):
 
     is_ordered = True
 
-    async def list_files(self, prefix: str = "", cursor: str = "", limit: int = 1000) -> Listing:
-        listing: Listing = await self._in_thread(self._readers, self._list, prefix, cursor, limit)
+    async def list_files(
+        self, prefix: str = "", cursor: str = "", limit: int = 1000, delimiter: str = ""
+    ) -> Listing:
+        def read() -> Listing:
+            return in_order(self._walk, prefix, cursor, limit, delimiter)
+
+        listing: Listing = await self._in_thread(self._readers, read)
         return listing
 
-    def _list(self, prefix: str, cursor: str, limit: int) -> Listing:
-        # (What begins with the prefix begins with it or is it: from just before.)
-        begin = max(cursor, prefix[:-1] + chr(ord(prefix[-1]) - 1)) if prefix else cursor
-        found: list[Listed] = []
-        for path in self._folder.walk_from(begin):
-            if not path.startswith(prefix):
-                if path > prefix:
-                    return Listing(found, None)
-                continue
+    def _walk(self, position: Position) -> Iterator[Listed]:
+        for path in self._folder.walk_from(lambda: position.start):
             if not is_valid_path(path):
                 continue  # something else has put it there
-            if len(found) == limit:
-                return Listing(found, found[-1].path)
-            found.append(Listed(path, None, None))
-        return Listing(found, None)
+            found = self._folder.stat(path)
+            if found is not None:  # else it has just gone
+                yield Listed(path, found.st_size, modified=found.st_mtime)
 
     async def stats(self) -> Stats:
         figures = self._events() | {"free_bytes": self._folder.free_bytes()}

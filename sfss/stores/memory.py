@@ -1,8 +1,11 @@
 """A store in memory: the reference that the contract is written against, and for tests."""
 
+from collections.abc import Iterator
+
 from sfss.errors import NotFound
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
-from sfss.stores.base import Stats, Store
+from sfss.stores.base import Listed, Listing, Stats, Store
+from sfss.stores.listing import Position, in_order
 
 
 class MemoryStore(Store):
@@ -31,6 +34,18 @@ class MemoryStore(Store):
 
     async def stat(self, path: str) -> FileInfo:
         return (await self.get(path)).info
+
+    is_ordered = True
+
+    async def list_files(
+        self, prefix: str = "", cursor: str = "", limit: int = 1000, delimiter: str = ""
+    ) -> Listing:
+        def walk(position: Position) -> Iterator[Listed]:
+            for path, file in sorted(self._files.items()):
+                if path >= position.start:
+                    yield Listed(path, len(file.content), file.etag)
+
+        return in_order(walk, prefix, cursor, limit, delimiter)
 
     async def stats(self) -> Stats:
         size = sum(len(file.content) for file in self._files.values())

@@ -28,12 +28,14 @@ from typing import Any
 from sfss.completion import Completion
 from sfss.disk.database import DatabaseFiles, Schema, Turn, claim, hold
 from sfss.disk.folder import make_folders, sync_folder
+from sfss.disk.reader import Reader
 from sfss.disk.reserve import Reserve
 from sfss.disk.usage import disk_families
 from sfss.errors import NotFound, StoreRefused, StoreUnusable
 from sfss.metrics.families import Family, counter, gauge, seconds, sizes
 from sfss.models import FileInfo, Precondition, StoredFile, etag_of
 from sfss.stores.base import EVENTS, Listed, Listing, Stats, Store
+from sfss.stores.listing import in_order, in_pieces
 from sfss.stores.sqlite_writer import Writer, connect, gone
 
 log = logging.getLogger("sfss.store")
@@ -41,6 +43,8 @@ log = logging.getLogger("sfss.store")
 FILE_NAME = "files.sqlite3"
 #: Pages of the database that are kept in memory, unless it is said otherwise.
 CACHE_BYTES = 64 * 1024 * 1024
+#: Of these, for listings: what they read is not read again soon.
+_LISTER_CACHE = 2 * 1024 * 1024
 #: The totals are kept by the database itself, so that they are true whichever process writes,
 #: and whatever is killed, and cost the same for any number of files.
 _SCRIPT = """
@@ -70,6 +74,7 @@ ON CONFLICT (path) DO UPDATE SET etag = excluded.etag, size = excluded.size,
 """
 _GET = "SELECT content, etag FROM files WHERE path = ?"
 _STAT = "SELECT size, etag FROM files WHERE path = ?"
+_LIST = "SELECT path, size, etag FROM files WHERE path >= ? ORDER BY path LIMIT ?"
 _DELETE = "DELETE FROM files WHERE path = ?"
 
 
@@ -81,6 +86,7 @@ class SqliteStore(Store):
     should fit (about 5 bytes a file).
     """
 
+    _lister: Reader
     _reader: sqlite3.Connection
     _writer: Writer
 
@@ -116,6 +122,7 @@ class SqliteStore(Store):
             raise StoreUnusable(f"Cannot use {self._file}: {error}.") from error
         loop = asyncio.get_running_loop()
         self._writer = Writer(self._file, self._files, loop, self._timeout, self._cache_bytes // 2)
+        self._lister = Reader(self._connect_lister, self._timeout)
         self._is_open = True
 
     async def get(self, path: str) -> StoredFile:
@@ -201,18 +208,18 @@ class SqliteStore(Store):
 
     is_ordered = True
 
-    async def list_files(self, prefix: str = "", cursor: str = "", limit: int = 1000) -> Listing:
-        # SQLite compares text as its bytes in UTF-8, which is the order of code points.
-        begin = max(prefix, cursor)
-        rows = self._read_rows(
-            "SELECT path, size, etag FROM files WHERE path >= ? AND path <> ? ORDER BY path LIMIT ?",
-            begin,
-            cursor,
-            limit,
-        )
-        files = [Listed(*row) for row in rows if row[0].startswith(prefix)]
-        ended = len(rows) < limit or len(files) < len(rows)
-        return Listing(files, None if ended else files[-1].path)
+    async def list_files(
+        self, prefix: str = "", cursor: str = "", limit: int = 1000, delimiter: str = ""
+    ) -> Listing:
+        def read(database: sqlite3.Connection) -> Listing:
+            # SQLite compares text as its bytes in UTF-8, which is the order of code points.
+            walk = in_pieces(lambda *begin: [Listed(*row) for row in database.execute(_LIST, begin)])
+            return in_order(walk, prefix, cursor, limit, delimiter)
+
+        try:
+            return await self._lister.read(read)
+        except sqlite3.Error as error:
+            raise self._unreadable(error) from error
 
     async def stats(self) -> Stats:
         files, size = self._totals()
@@ -270,11 +277,17 @@ class SqliteStore(Store):
     async def close(self) -> None:
         if self._is_open:
             await self._writer.close()
+            await self._lister.close()
             self._reader.close()
             self._files.close()
             Reserve(self._file.parent).hold_back()  # of what its files have taken
         if self._claim is not None:
             os.close(self._claim)
+
+    def _connect_lister(self) -> sqlite3.Connection:
+        database = connect(self._file, self._timeout, _LISTER_CACHE)
+        database.execute("PRAGMA query_only = ON")
+        return database
 
     def _totals(self) -> tuple[int, int]:
         """How many files, and their bytes. :raises StoreRefused:"""
@@ -291,8 +304,11 @@ class SqliteStore(Store):
             # fetchall, not fetchone: a statement that is not at its end keeps its snapshot.
             return self._reader.execute(query, arguments).fetchall()
         except sqlite3.Error as error:
-            log.error("store read failed", extra={"store": self._address, "reason": str(error)})
-            raise StoreRefused(f"The store could not read: {error}.") from error
+            raise self._unreadable(error) from error
+
+    def _unreadable(self, error: sqlite3.Error) -> StoreRefused:
+        log.error("store read failed", extra={"store": self._address, "reason": str(error)})
+        return StoreRefused(f"The store could not read: {error}.")
 
 
 def create(file: Path) -> None:

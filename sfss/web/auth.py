@@ -156,7 +156,9 @@ class Auth:
         """Whether the URL of *request* has a signature, and it holds. :raises Forbidden: if not."""
         query = request.query
         signature = argument(query, "signature")
-        if signature is None or request.path not in ("/file", "/files"):
+        # (A listing is no file: what opens one file does not open it.)
+        is_of_file = request.path == "/file" or (request.path == "/files" and request.method not in _READING)
+        if signature is None or not is_of_file:
             return False
         request.limit = check(
             self._keys,

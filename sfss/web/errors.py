@@ -26,6 +26,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     errors.UnsupportedEncoding: HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
     errors.RangeNotSatisfiable: HTTPStatus.REQUESTED_RANGE_NOT_SATISFIABLE,
     errors.UnknownExpectation: HTTPStatus.EXPECTATION_FAILED,
+    errors.CannotList: HTTPStatus.NOT_IMPLEMENTED,
     errors.StoreRefused: HTTPStatus.BAD_GATEWAY,
     errors.Overloaded: HTTPStatus.SERVICE_UNAVAILABLE,
     errors.NoStoreAvailable: HTTPStatus.GATEWAY_TIMEOUT,

@@ -6,6 +6,7 @@ from sfss.metrics.aggregate import Aggregate
 from sfss.service import FileService
 from sfss.web.api.description import Api
 from sfss.web.api.files import Files
+from sfss.web.api.listings import Listings
 from sfss.web.api.openapi import documented_headers
 from sfss.web.api.page import Page
 from sfss.web.api.status import Status
@@ -36,7 +37,7 @@ def make_server(
         reads_open=lambda: auth.reads_open,
     )
     files = Files(service, headers, upload_timeout=settings.upload_timeout)
-    others = Status(service, aggregate).routes()
+    others = [*Status(service, aggregate).routes(), *Listings(service, settings).routes("/files")]
     if settings.page:
         page = Page(
             service,

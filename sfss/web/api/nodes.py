@@ -1,7 +1,7 @@
 """A node as it looks from outside: files at their own URLs, and what nodes say to each other.
 
 PUT /name  GET /name  HEAD /name  DELETE /name
-GET /_status  /metrics  /healthz  /readyz  /_page/    POST /_replication  /_verify
+GET /_files  /_status  /metrics  /healthz  /readyz  /_page/    POST /_replication  /_verify
 """
 
 import dataclasses
@@ -24,6 +24,7 @@ from sfss.replication.node import Node, PutFile
 from sfss.replication.transport import MEDIA_TYPE, MESSAGE_ROOM, RESOURCE
 from sfss.service import FileService
 from sfss.web.api.description import Api
+from sfss.web.api.listings import Listings
 from sfss.web.api.page import Page
 from sfss.web.api.status import Status, fresh, fresh_response
 from sfss.web.auth import Auth
@@ -57,7 +58,7 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode
 #: Of files, in the metrics.
 _ROUTE = "/{path}"
 #: URLs that are no files, and that the application answers.
-_OTHERS = frozenset(("/", "/metrics", "/healthz", "/readyz", "/_status", "/_verify", "/_page"))
+_OTHERS = frozenset(("/", "/metrics", "/healthz", "/readyz", "/_status", "/_verify", "/_files", "/_page"))
 
 
 def path_of(request: Request) -> str:
@@ -221,7 +222,11 @@ def make_node_server(
         more=_sha1_line,
     )
     files = NodeFiles(node, service, headers, settings)
-    others = [*Operating(node).routes(), *Status(service, aggregate, "node").routes_of_a_node()]
+    others = [
+        *Operating(node).routes(),
+        *Listings(service, settings).routes("/_files"),
+        *Status(service, aggregate, "node").routes_of_a_node(),
+    ]
     if settings.page:
         page = Page(service, aggregate, uploads=False, warnings=lambda: auth.warnings)
         others += page.routes(_PAGE)

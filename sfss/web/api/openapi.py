@@ -16,6 +16,7 @@ _MEANINGS = {
     "415": "the body is compressed",
     "416": "the range begins behind the end of the file",
     "417": "the only Expect known is 100-continue",
+    "501": "the store cannot say which files it has",
     "502": "the store refused; a write may have happened all the same",
     "503": "too much is under way; for /readyz: no store answers",
     "504": "no storage proxy was reached in time; a write may have happened all the same",
@@ -64,6 +65,7 @@ def document(max_file_size: int) -> dict[str, Any]:
             },
         },
     }
+    listing = {"application/json": {"schema": {"$ref": "#/components/schemas/Listing"}}}
     stored = {"application/json": {"schema": {"$ref": "#/components/schemas/Stored"}}}
     conditions = [_header("If-Match"), _header("If-None-Match")]
     writing = (*_ALWAYS, "412", "413", "415", "417", "507")
@@ -77,11 +79,20 @@ def document(max_file_size: int) -> dict[str, Any]:
         "security": [{}, {"token": []}],
         "paths": {
             "/files": {
-                "parameters": [_PATH, *_SIGNATURE],
+                "get": {
+                    "operationId": "listFiles",
+                    "summary": "Which files there are",
+                    "parameters": _LISTING,
+                    "responses": _responses(
+                        {"200": {"description": "so many, and where to go on", "content": listing}},
+                        *_ALWAYS,
+                        "501",
+                    ),
+                },
                 "post": {
                     "operationId": "postFile",
                     "summary": "Keep a file",
-                    "parameters": conditions,
+                    "parameters": [_PATH, *_SIGNATURE, *conditions],
                     "requestBody": upload,
                     "responses": _responses(
                         {
@@ -200,6 +211,42 @@ def document(max_file_size: int) -> dict[str, Any]:
                         "etag": {"type": "string"},
                     },
                 },
+                "Listing": {
+                    "type": "object",
+                    "required": ["files", "next", "ordered"],
+                    "properties": {
+                        "files": {"type": "array", "items": {"$ref": "#/components/schemas/Listed"}},
+                        "folders": {
+                            "description": "with a delimiter: what paths begin with, up to the first one",
+                            "type": "array",
+                            "items": {"type": "string"},
+                        },
+                        "next": {
+                            "description": "the 'after' of the next request; null: that was all",
+                            "type": ["string", "null"],
+                        },
+                        "ordered": {
+                            "description": "whether all is in the order of the paths, and 'after' may be any path",
+                            "type": "boolean",
+                        },
+                        "unnamed": {
+                            "description": "files in this answer's range whose paths the store does not have",
+                            "type": "integer",
+                        },
+                    },
+                },
+                "Listed": {
+                    "description": "a file; what the store does not know without reading it is left out",
+                    "type": "object",
+                    "required": ["path"],
+                    "properties": {
+                        "path": {"type": "string"},
+                        "size": {"type": "integer", "minimum": 0},
+                        "etag": {"type": "string"},
+                        "modified": {"type": "string", "format": "date-time"},
+                        "sha256": {"type": "string"},
+                    },
+                },
                 "Problem": {
                     "description": "RFC 9457",
                     "type": "object",
@@ -223,6 +270,15 @@ _PATH = {
     "description": "the file's name: relative, 1 to 1,024 bytes of UTF-8",
     "schema": {"type": "string", "minLength": 1, "maxLength": 1024},
 }
+_LISTING = [
+    {"name": name, "in": "query", "description": what, "schema": {"type": "string"} | more}
+    for name, what, more in (
+        ("prefix", "only files whose paths begin with it", {}),
+        ("delimiter", "files that have it behind the prefix are folded into folders", {}),
+        ("after", "what the last answer had as 'next'", {}),
+        ("limit", "so many files and folders at most", {"type": "integer", "minimum": 1, "maximum": 1000}),
+    )
+]
 _SIGNATURE = [
     {
         "name": name,

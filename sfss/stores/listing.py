@@ -1,0 +1,94 @@
+"""Listings of what is in the order of its paths."""
+
+import sys
+from collections.abc import Callable, Iterator
+
+from sfss.stores.base import Listed, Listing
+
+#: So many files are read at once, at first and at most.
+_FIRST, _MOST = 4, 1000
+_SURROGATES = range(0xD800, 0xE000)
+
+
+class Position:
+    """Where a walk through all files is. Who walks gives no file whose path is less than *start*, which whoever is
+    given files may put further on.
+    """
+
+    def __init__(self, start: str):
+        self.start = start
+
+
+Walk = Callable[[Position], Iterator[Listed]]
+
+
+def in_order(walk: Walk, prefix: str, cursor: str, limit: int, delimiter: str) -> Listing:
+    """See :meth:`sfss.stores.base.Lists.list_files`. What is in a folder is passed over, not read."""
+    files: list[Listed] = []
+    folders: list[str] = []
+    start: str | None = prefix
+    if cursor:
+        is_folder = folder_of(cursor, prefix, delimiter) == cursor
+        start = behind(cursor) if is_folder else max(prefix, just_after(cursor))
+    if start is None:
+        return Listing(files, None)
+    position = Position(start)
+    last = ""
+    for file in walk(position):
+        if not file.path.startswith(prefix):
+            break
+        if len(files) + len(folders) == limit:
+            return Listing(files, last, folders=folders)
+        folder = folder_of(file.path, prefix, delimiter)
+        if folder is None:
+            files.append(file)
+            last = file.path
+            continue
+        folders.append(folder)
+        last = folder
+        further = behind(folder)
+        if further is None:
+            break
+        position.start = further
+    return Listing(files, None, folders=folders)
+
+
+def in_pieces(read: Callable[[str, int], list[Listed]]) -> Walk:
+    """A walk by *read*, which gives so many files from a path on: few at first, and whenever some were passed over."""
+
+    def walk(position: Position) -> Iterator[Listed]:
+        count = _FIRST
+        while True:
+            files = read(position.start, count)
+            for file in files:
+                if file.path >= position.start:
+                    yield file
+            if len(files) < count:
+                return
+            end = just_after(files[-1].path)
+            count = min(count * 4, _MOST) if end >= position.start else _FIRST
+            position.start = max(end, position.start)
+
+    return walk
+
+
+def just_after(path: str) -> str:
+    """The least text that is greater than *path*."""
+    return path + "\0"
+
+
+def behind(prefix: str) -> str | None:
+    """The least text that is greater than all that begins with *prefix*; None: there is none."""
+    for length in range(len(prefix), 0, -1):
+        code = ord(prefix[length - 1]) + 1
+        if code in _SURROGATES:
+            code = _SURROGATES.stop
+        if code <= sys.maxunicode:
+            return prefix[: length - 1] + chr(code)
+    return None
+
+
+def folder_of(path: str, prefix: str, delimiter: str) -> str | None:
+    """What *path* begins with, up to the first *delimiter* behind *prefix*; None: it is in no such folder."""
+    end = path.find(delimiter, len(prefix)) if delimiter and path.startswith(prefix) else -1
+    return path[: end + len(delimiter)] if end >= 0 else None

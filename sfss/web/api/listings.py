@@ -1,0 +1,74 @@
+"""``GET /files`` (of a node: ``GET /_files``): which files there are."""
+
+import json
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+from aiohttp import web
+
+from sfss.config.server import ServerSettings
+from sfss.errors import Forbidden, InvalidRequest
+from sfss.service import FileService, Listed
+from sfss.web.api.status import fresh
+from sfss.web.query import argument
+
+#: So many files are in an answer, if it is not said, and at the most.
+MOST = 1000
+_MOST_CHARACTERS = 1024
+_NUMBER = re.compile("[0-9]{1,4}")
+
+
+class Listings:
+    """Of the files of *service*, unless *settings* say no."""
+
+    def __init__(self, service: FileService, settings: ServerSettings):
+        self._service = service
+        self._is_open = settings.listing
+
+    def routes(self, path: str) -> list[web.RouteDef]:
+        return [web.get(path, self.get)]
+
+    async def get(self, request: web.Request) -> web.Response:
+        """``prefix``, ``delimiter``, ``after`` (what the last answer had as ``next``), ``limit``."""
+        if not self._is_open:
+            raise Forbidden("Listings are closed on this server (--no-listing).")
+        query = request.rel_url.raw_query_string
+        prefix, delimiter, after = (_text(query, name) for name in ("prefix", "delimiter", "after"))
+        listing = await self._service.list_files(prefix, after, _limit(query), delimiter)
+        answer: dict[str, Any] = {"files": [_document(file) for file in listing.files]}
+        if delimiter:
+            answer["folders"] = list(listing.folders)
+        answer |= {"next": listing.cursor, "ordered": self._service.lists_in_order}
+        if listing.unnamed:
+            answer["unnamed"] = listing.unnamed
+        return fresh(json.dumps(answer, ensure_ascii=False) + "\n", "application/json; charset=utf-8")
+
+
+def _text(query: str, name: str) -> str:
+    """:raises InvalidRequest:"""
+    value = argument(query, name) or ""
+    if len(value) > _MOST_CHARACTERS:
+        raise InvalidRequest(f"The argument {name!r} is longer than any path.")
+    if "\0" in value:
+        raise InvalidRequest(f"The argument {name!r} has a null character in it.")
+    return value
+
+
+def _limit(query: str) -> int:
+    """:raises InvalidRequest:"""
+    text = argument(query, "limit")
+    if text is None:
+        return MOST
+    if not (_NUMBER.fullmatch(text) and 1 <= int(text) <= MOST):
+        raise InvalidRequest(f"The argument 'limit' is a number from 1 to {MOST}.")
+    return int(text)
+
+
+def _document(file: Listed) -> dict[str, Any]:
+    """What the store knows of it."""
+    found = {"path": file.path, "size": file.size, "etag": file.etag, "sha256": file.sha256}
+    if file.modified is not None:
+        when = datetime.fromtimestamp(file.modified, UTC)
+        found["modified"] = when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {name: value for name, value in found.items() if value is not None}
