@@ -6,6 +6,7 @@ from urllib.parse import quote
 
 from sfss.django.failover import Failover
 from sfss.django.http import Answer, ask, bearer
+from sfss.django.listings import Document, listing_query
 from sfss.models import etag_of
 
 _ELSEWHERE = frozenset({502, 503, 504})
@@ -51,7 +52,7 @@ class Gateways:
         headers = {"Content-Type": "application/octet-stream"}
         if not overwrite:
             headers["If-None-Match"] = "*"
-        answer, tries = self._ask("PUT", path, content, headers)
+        answer, tries = self._ask("PUT", self.target(path), content, headers)
         if answer.status == 412 and not overwrite:
             if tries > 1 and self.has(path, content):
                 return  # an earlier try has made it, whose answer was lost
@@ -60,21 +61,32 @@ class Gateways:
 
     def get(self, path: str) -> bytes:
         """:raises FileNotFoundError: :raises GatewayError:"""
-        answer, _ = self._ask("GET", path)
+        answer, _ = self._ask("GET", self.target(path))
         _check(answer, 200, path)
         return answer.body
 
     def head(self, path: str) -> Mapping[str, str]:
         """The head of a GET. :raises FileNotFoundError: :raises GatewayError:"""
-        answer, _ = self._ask("HEAD", path)
+        answer, _ = self._ask("HEAD", self.target(path))
         _check(answer, 200, path)
         return answer.headers
 
     def delete(self, path: str) -> None:
         """It is no error if there is none. :raises GatewayError:"""
-        answer, _ = self._ask("DELETE", path)
+        answer, _ = self._ask("DELETE", self.target(path))
         if answer.status != 404:
             _check(answer, 204)
+
+    def listing(self, prefix: str, after: str) -> Document:
+        """The files and folders directly under *prefix*. :raises NotImplementedError: :raises GatewayError:"""
+        answer, _ = self._ask("GET", f"/files?{listing_query(prefix, after, '/')}")
+        if answer.status in (405, 501):  # (405: it is older than listings)
+            raise NotImplementedError(
+                f"The gateway does not say which files there are ({_complaint(answer)})."
+            )
+        _check(answer, 200)
+        document: Document = json.loads(answer.body)
+        return document
 
     def has(self, path: str, content: bytes) -> bool:
         """Whether there is a file with this content. :raises GatewayError:"""
@@ -86,7 +98,7 @@ class Gateways:
     def _ask(
         self,
         method: str,
-        path: str,
+        target: str,
         body: bytes | None = None,
         headers: Mapping[str, str] | None = None,
     ) -> tuple[Answer, int]:
@@ -94,7 +106,7 @@ class Gateways:
         sent = bearer(self._tokens[method]) | dict(headers or {})
 
         def ask_one(url: str) -> Answer:
-            return ask(method, url + self.target(path), body=body, headers=sent, timeout=self._timeout)
+            return ask(method, url + target, body=body, headers=sent, timeout=self._timeout)
 
         asked = self._failover.ask(self._urls, ask_one, lambda answer: answer.status not in _ELSEWHERE)
         if asked.answer is None:

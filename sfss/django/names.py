@@ -24,6 +24,13 @@ def path_under(location: str, name: str) -> str:
     return path
 
 
+def folder_under(location: str, name: str) -> str:
+    """What the paths of all files in the folder *name* begin with. :raises SuspiciousFileOperation:"""
+    name = name.rstrip("/")
+    path = location if name in ("", ".") else path_under(location, name)
+    return f"{path}/" if path else ""
+
+
 def shortened(name: str, max_length: int | None) -> str:
     """*name*, cut as Django cuts it if it is too long.
 

@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import unquote, urljoin, urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -20,7 +20,8 @@ from django.utils.encoding import filepath_to_uri
 from django.utils.functional import cached_property
 
 from sfss.django.files import RemoteFile, content_of, file_to_save, sha256_of
-from sfss.django.names import path_under, save_as_free
+from sfss.django.listings import Document, directory
+from sfss.django.names import folder_under, path_under, save_as_free
 from sfss.django.options import Option, StorageWithOptions
 from sfss.django.parallel import on_each
 from sfss.django.transport import MediaTransport
@@ -392,7 +393,27 @@ class ReplicatedStorage(StorageWithOptions):
         return self.own.path(name)
 
     def listdir(self, path: str) -> tuple[list[str], list[str]]:
-        return self._of_local("listdir")(path)
+        """Of this machine's copies, or else of the first server that says what it has (nodes do)."""
+        if self.own is not None:
+            return self.own.listdir(path)
+        prefix = unquote(self.url_path(folder_under("", path) + "x")).lstrip("/")[:-1]
+
+        def list_one(host: str) -> tuple[list[str], list[str]]:
+            return directory(lambda after: self._listing(host, prefix, after), prefix)
+
+        problem: Exception = NotImplementedError("There is no media server.")
+        for host in random.sample(self.hosts, len(self.hosts)):
+            try:
+                return list_one(host)
+            except (OSError, NotImplementedError) as error:
+                problem = error
+        raise problem
+
+    def _listing(self, host: str, prefix: str, after: str) -> Document:
+        document = self.transport.listing(host, prefix, after, delimiter="/")
+        if document is None:
+            raise NotImplementedError(f"{host} does not say which files it has.")
+        return document
 
     def get_modified_time(self, name: str) -> Any:
         return self._of_local("get_modified_time")(name)

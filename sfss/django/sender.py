@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable
 from datetime import timedelta
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from sfss.django.files import sha256_of
 from sfss.django.models import Delivery
@@ -42,6 +43,11 @@ class Sender:
         self.transport = transport
         self.url_of = url_of
         self._local = local
+
+    @property
+    def prefix(self) -> str:
+        """What the paths of all files begin with, on a node."""
+        return unquote(self.url_of("x")).lstrip("/")[:-1]
 
     def send_all(self) -> Sent:
         """What is due now, until nothing is."""

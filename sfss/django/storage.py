@@ -19,7 +19,8 @@ from django.utils.functional import cached_property
 
 from sfss.django.files import RemoteFile, content_of, file_to_save
 from sfss.django.gateway import Exists, Gateways
-from sfss.django.names import path_under, save_as_free, shortened
+from sfss.django.listings import directory
+from sfss.django.names import folder_under, path_under, save_as_free, shortened
 from sfss.django.options import Option, StorageWithOptions
 from sfss.signing import signed_query
 
@@ -130,6 +131,11 @@ class SFSSStorage(StorageWithOptions):
         except FileNotFoundError:
             return False
         return True
+
+    def listdir(self, path: str) -> tuple[list[str], list[str]]:
+        """:raises NotImplementedError: if the gateway's store cannot say what it has."""
+        prefix = folder_under(self.options["location"].strip("/"), path)
+        return directory(lambda after: self._gateways.listing(prefix, after), prefix)
 
     def size(self, name: str) -> int:
         return int(self._gateways.head(self.path_of(name))["Content-Length"])

@@ -1,5 +1,6 @@
 """Media servers: anything that takes PUT and DELETE at the URL under which it serves."""
 
+import json
 import logging
 import threading
 import time
@@ -7,6 +8,7 @@ from http.client import responses
 from urllib.error import HTTPError
 
 from sfss.django.http import Answer, NoAnswer, ask, bearer
+from sfss.django.listings import Document, listing_query
 
 log = logging.getLogger("sfss.django")
 
@@ -77,6 +79,19 @@ class MediaTransport:
         self._expect(answer, host, url, 404, 410)
         log.warning("there was no file to delete", extra={"host": host, "url": url})
         return False
+
+    def listing(self, host: str, prefix: str, after: str = "", delimiter: str = "") -> Document | None:
+        """What a node has, as its ``GET /_files`` tells; None: this server does not say it."""
+        url = f"/_files?{listing_query(prefix, after, delimiter)}"
+        answer = self._http_request("GET", host, url)
+        if answer.status >= 500 and answer.status != 501:
+            raise UnexpectedStatusCode(self._get_url(host, url), answer)
+        try:
+            document = json.loads(answer.body) if answer.status == 200 else None
+        except ValueError:
+            return None  # some other page
+        is_listing = isinstance(document, dict) and {"files", "next"} <= document.keys()
+        return document if is_listing else None
 
     # To be overridden.
 

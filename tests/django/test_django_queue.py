@@ -21,7 +21,7 @@ from sfss.django.models import Delivery, StoredFile
 from sfss.django.queue import NameTaken
 from sfss.django.replicated import DistributionError, ReplicatedStorage
 from sfss.django.senders import deliver, senders
-from sfss.django.transport import DOWN
+from sfss.django.transport import DOWN, MediaTransport
 from tests.django.databases import Router
 from tests.django.late import LateServer
 
@@ -567,7 +567,7 @@ def test_the_command(servers, database, capsys):
             call_command("process_failed_media")
 
 
-def test_everything_is_compared_and_healed(servers, database, tmp_path, capsys):
+def test_everything_is_compared_and_healed(servers, database, tmp_path, capsys, monkeypatch):
     options = {"hosts": servers.hosts, "base_url": "http://x/r/", "local": True, "location": str(tmp_path)}
     storages = {
         "default": {"BACKEND": "sfss.django.replicated.ReplicatedStorage", "OPTIONS": options},
@@ -578,7 +578,14 @@ def test_everything_is_compared_and_healed(servers, database, tmp_path, capsys):
         storage.save(f"r{number}", ContentFile(b"%d" % number * 5))
     storage.delete("r4")
     with override_settings(STORAGES=storages):
-        call_command("sfss_reconcile")
+        asked = []
+        with monkeypatch.context() as patch:
+            ask = MediaTransport._http_request
+            patch.setattr(
+                MediaTransport, "_http_request", lambda *given: asked.append(given[1:]) or ask(*given)
+            )
+            call_command("sfss_reconcile")
+        assert len(asked) == 3  # a request for each 1,000 files
         said = capsys.readouterr().out
         assert said.count("5 as it should be") == 3 and "here: 4 as it should be" in said
         # Somebody has been at the servers.
@@ -586,6 +593,7 @@ def test_everything_is_compared_and_healed(servers, database, tmp_path, capsys):
         transport.delete(servers.hosts[0], "/r/r0")
         transport.create(servers.hosts[1], "/r/r1", b"of another size")
         transport.create(servers.hosts[2], "/r/r2", b"other")  # in the same size
+        transport.create(servers.hosts[2], "/r/of/others", b"x")
         transport.create(servers.hosts[2], "/r/r4", b"back")
         Delivery.objects.filter(host=servers.hosts[1], file__name="r3").delete()
         with pytest.raises(SystemExit):
@@ -594,10 +602,13 @@ def test_everything_is_compared_and_healed(servers, database, tmp_path, capsys):
         capsys.readouterr()
         call_command("sfss_reconcile")
         said = capsys.readouterr().out
-        assert said.count("1 lacking") == 3 and "default: 3 healed, 0 failed" in said
+        assert (
+            said.count(" 1 lacking") == 2 and " 2 lacking" in said and "default: 4 healed, 0 failed" in said
+        )
         assert "here: 4 as it should be" in said
+        assert f"{servers.hosts[2]}: 1 files that the database does not know" in said
         call_command("sfss_reconcile", "--verify")
-        assert "default: 1 healed, 0 failed" in capsys.readouterr().out
+        assert said.count("healed") == 1 and capsys.readouterr().out.count("5 as it should be") == 3
         for host in servers.hosts:
             for number in range(4):
                 assert transport.content(host, f"/r/r{number}") == b"%d" % number * 5

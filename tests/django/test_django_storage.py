@@ -298,5 +298,23 @@ def test_a_store_without_times_says_so(storage):
     storage.save("t", ContentFile(b"x"))
     with pytest.raises(NotImplementedError):
         storage.get_modified_time("t")
-    with pytest.raises(NotImplementedError):
-        storage.listdir("")
+
+
+def test_folders_are_listed(storage):
+    for name in ("t", "ä/1", "ä/2", "ä/b/3"):
+        storage.save(name, ContentFile(b"x"))
+    assert storage.listdir("") == storage.listdir(".") == (["ä"], ["t"])
+    assert storage.listdir("ä") == storage.listdir("ä/") == (["b"], ["1", "2"])
+    assert storage.listdir("nothing") == ([], [])
+    for path in ("..", "/etc", "a/../../b"):
+        with pytest.raises(SuspiciousFileOperation):
+            storage.listdir(path)
+
+
+def test_what_cannot_list_says_so(memcached):
+    gateway = Sfss("--proxy", f"127.0.0.1:{memcached}")
+    try:
+        with pytest.raises(NotImplementedError, match="cannot say"):
+            SFSSStorage(gateways=gateway.url).listdir("")
+    finally:
+        gateway.stop()

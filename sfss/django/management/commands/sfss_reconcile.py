@@ -11,6 +11,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandParser
 
 from sfss.django.files import sha256_of
+from sfss.django.inventory import Inventory
 from sfss.django.models import StoredFile
 from sfss.django.queue import State, state_of
 from sfss.django.sender import Sender
@@ -19,6 +20,7 @@ from sfss.django.senders import senders_for_a_command
 #: So many files are compared at once, by so many threads.
 _BATCH, _THREADS = 500, 16
 _EVERY = 10.0
+_WELL = "as it should be"
 
 
 class Command(BaseCommand):
@@ -43,6 +45,7 @@ class Command(BaseCommand):
     def _reconcile(self, name: str, sender: Sender, verify: bool, dry_run: bool) -> bool:
         counts: Counter[tuple[str, str]] = Counter()
         files = 0
+        inventories = {} if verify else self._inventories(name, sender)
         told = time.monotonic()
         with ThreadPoolExecutor(_THREADS) as pool:
             for batch in _batches(sender.queue.name):
@@ -50,10 +53,17 @@ class Command(BaseCommand):
                 for state in batch:
                     if (of_own := _own(sender, state, verify)) is not None:
                         counts["here", of_own] += 1
-                work = [(host, state) for state in batch for host in sender.queue.hosts]
-                found = pool.map(lambda item: _compare(sender, item[0], item[1], verify), work)
+                work: list[tuple[str, State, bool]] = []
+                for state in batch:
+                    for host in sender.queue.hosts:
+                        told_by = inventories.get(host)
+                        if told_by and told_by.is_as_it_should_be(state.file, state.is_deleted):
+                            counts[host, _WELL] += 1
+                        else:
+                            work.append((host, state, verify or told_by is not None))
+                found = pool.map(lambda item: _compare(sender, *item), work)
                 lacking: dict[str, list[int]] = {}
-                for (host, state), result in zip(work, found):
+                for (host, state, _), result in zip(work, found):
                     counts[host, result] += 1
                     if result == "lacking":
                         lacking.setdefault(host, []).append(state.file)
@@ -63,18 +73,35 @@ class Command(BaseCommand):
                 if time.monotonic() - told > _EVERY:
                     told = time.monotonic()
                     self.stdout.write(f"{name}: {files} files compared")
+        for host, inventory in inventories.items():
+            if inventory.unknown:
+                self.stdout.write(
+                    f"{name}: {host}: {inventory.unknown} files that the database does not know"
+                )
         for where in ["here", *sender.queue.hosts]:
             of_place = {result: count for (place, result), count in counts.items() if place == where}
             if of_place:
                 words = ", ".join(f"{count} {result}" for result, count in sorted(of_place.items()))
                 self.stdout.write(f"{name}: {where}: {words}")
-        trouble = sum(count for (_, result), count in counts.items() if result != "as it should be")
+        trouble = sum(count for (_, result), count in counts.items() if result != _WELL)
         if dry_run or not trouble:
             return not trouble
         sent = sender.send_all()
         self.stdout.write(f"{name}: {sent.delivered} healed, {sent.failed} failed")
         unreachable = any(result == "unreachable" for _, result in counts)
         return sent.failed == 0 and not unreachable and counts["here", "lacking"] == 0
+
+    def _inventories(self, name: str, sender: Sender) -> dict[str, Inventory]:
+        """Of servers that say what they have, a request for each 1,000 files; others are asked for each file."""
+        found = {}
+        for host in sender.queue.hosts:
+            inventory = Inventory(sender, host)
+            try:
+                if inventory.take():
+                    found[host] = inventory
+            except OSError as error:
+                self.stderr.write(f"{name}: {host} does not say what it has: {error}")
+        return found
 
 
 def _batches(queue: str) -> Iterable[list[State]]:
@@ -96,7 +123,7 @@ def _compare(sender: Sender, host: str, state: State, verify: bool) -> str:
         has = False
     except OSError:
         return "unreachable"
-    return "as it should be" if has else "lacking"
+    return _WELL if has else "lacking"
 
 
 def _own(sender: Sender, state: State, verify: bool) -> str | None:
@@ -108,4 +135,4 @@ def _own(sender: Sender, state: State, verify: bool) -> str | None:
     except OSError:
         return "lacking"
     good = sha256_of(content) == state.sha256 if verify else len(content) == state.size
-    return "as it should be" if good else "lacking"
+    return _WELL if good else "lacking"
