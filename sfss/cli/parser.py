@@ -34,7 +34,7 @@ GROUPS = {
     "who may do what": ("write_token", "write_token_file", "read_token", "read_token_file")
     + ("allow_writes_from", "trust_forwarded_from", "allow_host", "cors_origin")
     + ("signing_key", "signing_key_file"),
-    "how files are served": ("inline_active", "cache_control", "listing"),
+    "how files are served": ("inline_active", "gzip_texts", "cache_control", "listing"),
     "page and log": ("page", "page_uploads", "access_log", "log_level"),
 }
 

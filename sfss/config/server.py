@@ -106,6 +106,9 @@ class ServerSettings:
     inline_active: bool = setting(
         False, "show HTML, SVG and other active types in the browser, rather than download them"
     )
+    gzip_texts: bool = setting(
+        False, "say Content-Encoding: gzip of texts (by their extension) that were stored compressed"
+    )
     cache_control: str = setting("", "Cache-Control of files, such as max-age=3600", unit="DIRECTIVES")
     listing: bool = setting(True, "say which files there are (GET /files; a node: GET /_files)")
     page: bool = setting(True, "show a status page at /")

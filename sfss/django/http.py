@@ -56,6 +56,7 @@ def ask(
                 timeout=Timeout(connect=timeout, read=timeout),
                 retries=False,
                 redirect=False,
+                decode_content=False,  # the bytes as they were stored
             )
         except (urllib3.exceptions.HTTPError, OSError) as error:
             # A server may close a kept connection while it is used again (RFC 9112 9.3.1). A question may be put

@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.encoding import filepath_to_uri
 from django.utils.functional import cached_property
 
+from sfss.django.compression import GZIP_TYPES, Compression
 from sfss.django.files import RemoteFile, content_of, file_to_save
 from sfss.django.gateway import Exists, Gateways
 from sfss.django.listings import directory
@@ -34,7 +35,8 @@ class SFSSStorage(StorageWithOptions):
     *gateways*: URLs; each request goes to the first that answers. *location*: a folder in them. *file_overwrite*: a
     save under a name that is taken replaces the file; without, it gets another name. *base_url*, or *url_protocol* and
     *custom_domain*: what URLs begin with, where browsers do not reach the gateway itself. *signing_key*, with
-    *querystring_auth*: URLs are signed, and expire after *querystring_expire* seconds.
+    *querystring_auth*: URLs are signed, and expire after *querystring_expire* seconds. *gzip*: files of
+    *gzip_content_types* are stored compressed, which browsers understand if the gateway runs with ``--gzip-texts``.
     """
 
     OPTIONS: ClassVar[Mapping[str, Option]] = {
@@ -49,10 +51,12 @@ class SFSSStorage(StorageWithOptions):
         "signing_key": Option(None, "SFSS_SIGNING_KEY", is_secret=True),
         "read_token": Option(None, "SFSS_READ_TOKEN", is_secret=True),
         "write_token": Option(None, "SFSS_WRITE_TOKEN", is_secret=True),
+        "gzip": Option(False, "SFSS_GZIP"),
+        "gzip_content_types": Option(GZIP_TYPES, "SFSS_GZIP_CONTENT_TYPES"),
         "timeout": Option(10.0, "SFSS_TIMEOUT"),
     }
 
-    MADE_OF_OPTIONS = ("_gateways",)
+    MADE_OF_OPTIONS = ("_gateways", "_compression")
 
     @cached_property
     def options(self) -> dict[str, Any]:
@@ -73,6 +77,10 @@ class SFSSStorage(StorageWithOptions):
             write_token=options["write_token"],
         )
 
+    @cached_property
+    def _compression(self) -> Compression | None:
+        return Compression(self.options["gzip_content_types"]) if self.options["gzip"] else None
+
     # Names.
 
     def path_of(self, name: str) -> str:
@@ -90,8 +98,9 @@ class SFSSStorage(StorageWithOptions):
 
     def _save_as(self, name: str, content: bytes, max_length: int | None) -> str:
         def put(free: str) -> bool:
+            stored = self._packed(free, content)
             try:
-                self._gateways.put(self.path_of(free), content, overwrite=self.options["file_overwrite"])
+                self._gateways.put(self.path_of(free), stored, overwrite=self.options["file_overwrite"])
             except Exists:
                 return False
             return True
@@ -114,11 +123,18 @@ class SFSSStorage(StorageWithOptions):
 
         def write(content: bytes, must_be_new: bool) -> None:
             try:
-                self._gateways.put(path, content, overwrite=not must_be_new)
+                self._gateways.put(path, self._packed(name, content), overwrite=not must_be_new)
             except Exists:
                 raise FileExistsError(f"there is a file {name}") from None
 
-        return RemoteFile(name, mode, lambda: self._gateways.get(path), write)
+        return RemoteFile(name, mode, lambda: self._read(name), write)
+
+    def _read(self, name: str) -> bytes:
+        stored = self._gateways.get(self.path_of(name))
+        return stored if self._compression is None else self._compression.unpacked(name, stored)
+
+    def _packed(self, name: str, content: bytes) -> bytes:
+        return content if self._compression is None else self._compression.packed(name, content)
 
     def delete(self, name: str) -> None:
         if not name:
@@ -138,6 +154,8 @@ class SFSSStorage(StorageWithOptions):
         return directory(lambda after: self._gateways.listing(prefix, after), prefix)
 
     def size(self, name: str) -> int:
+        if self._compression is not None and self._compression.is_of(name):
+            return len(self._read(name))
         return int(self._gateways.head(self.path_of(name))["Content-Length"])
 
     def get_modified_time(self, name: str) -> datetime:
@@ -198,10 +216,10 @@ class SFSSStaticStorage(SFSSStorage):
 
     def put_if_new(self, name: str, content: bytes) -> bool:
         """Whether there was no file of this name and content."""
-        path = self.path_of(name)
-        if self._gateways.has(path, content):
+        path, stored = self.path_of(name), self._packed(name, content)
+        if self._gateways.has(path, stored):
             return False
-        self._gateways.put(path, content, overwrite=True)
+        self._gateways.put(path, stored, overwrite=True)
         return True
 
     def note(self, task: "Future[bool]", done: Callable[[bool], object]) -> None:

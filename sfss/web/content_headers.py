@@ -34,6 +34,12 @@ _ACTIVE = frozenset(
         "text/xsl",
     )
 )
+#: Texts whose types do not say so.
+_TEXTS = frozenset(
+    ("application/javascript", "application/ecmascript", "application/json", "application/xml")
+)
+#: RFC 1952 2.3: the magic, and the only method that there is.
+_GZIP = b"\x1f\x8b\x08"
 #: Begins an escape sequence of ISO-2022: such a text is ASCII to the byte, and no UTF-8 to the eye.
 _ESCAPE = 0x1B
 #: What needs no second thought in a quoted string.
@@ -54,9 +60,9 @@ def is_active(content_type: str) -> bool:
 class FileHeaders:
     """The headers of files, in their order.
 
-    *inline_active*: show in the browser what could run. *cache_control*: of all files, or "".
-    *reads_open*: whether everybody may read, now: if not, no shared cache may keep a file. *more*: what this
-    kind of server adds.
+    *inline_active*: show in the browser what could run. *cache_control*: of all files, or "". *gzip_texts*: a text
+    whose bytes begin as gzip does is one that was stored compressed. *reads_open*: whether everybody may read, now:
+    if not, no shared cache may keep a file. *more*: what this kind of server adds.
     """
 
     def __init__(
@@ -64,10 +70,12 @@ class FileHeaders:
         *,
         inline_active: bool,
         cache_control: str,
+        gzip_texts: bool = False,
         reads_open: Callable[[], bool],
         more: MoreHeaders | None = None,
     ):
         self._inline_active = inline_active
+        self._gzip_texts = gzip_texts
         self._reads_open = reads_open
         self._cache_control = {True: cache_control, False: _private(cache_control)}
         self._more = more
@@ -77,10 +85,16 @@ class FileHeaders:
         lines, of_utf8_text = _lines_by_path(path, self._inline_active)
         if of_utf8_text and _is_utf8(file.content):
             lines = of_utf8_text
+        if self._gzip_texts and file.content.startswith(_GZIP) and is_text(path):
+            lines += "Content-Encoding: gzip\r\n"
         return lines + self._lines_of_file(file)
 
+    def depends_on_content(self, path: str) -> bool:
+        """Whether the headers of the file need a look at its content."""
+        return _may_have_charset(path) or (self._gzip_texts and is_text(path))
+
     def lines_without_content(self, path: str, info: FileInfo) -> str:
-        """The same, if :func:`depends_on_content` says that the content does not matter."""
+        """The same, if :meth:`depends_on_content` says that the content does not matter."""
         return _lines_by_path(path, self._inline_active)[0] + self._lines_of_file(info)
 
     def lines_of_unchanged(self, file: StoredFile | FileInfo) -> str:
@@ -114,8 +128,13 @@ def _is_utf8(content: bytes | bytearray) -> bool:
     return True
 
 
-def depends_on_content(path: str) -> bool:
-    """Whether the headers of the file need a look at its content."""
+def is_text(path: str) -> bool:
+    """Whether the file's type is one that is written by people, and read as text."""
+    media_type = media_type_of(path)
+    return media_type.startswith("text/") or media_type in _TEXTS or media_type.endswith(("+xml", "+json"))
+
+
+def _may_have_charset(path: str) -> bool:
     return media_type_of(path).startswith("text/")
 
 
@@ -129,7 +148,7 @@ def http_date(second: int) -> str:
 def _lines_by_path(path: str, inline_active: bool) -> tuple[str, str]:
     """The lines of any file there, and those of a text in UTF-8, "" if it can be none."""
     lines = header_lines(_by_path(path, False, inline_active))
-    of_utf8_text = header_lines(_by_path(path, True, inline_active)) if depends_on_content(path) else ""
+    of_utf8_text = header_lines(_by_path(path, True, inline_active)) if _may_have_charset(path) else ""
     return lines, of_utf8_text
 
 

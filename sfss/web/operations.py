@@ -15,7 +15,7 @@ from sfss.http.messages import Request, Response
 from sfss.models import FileInfo, Precondition, StoredFile
 from sfss.service import FileService
 from sfss.web.conditional import is_unchanged, requested_range
-from sfss.web.content_headers import FileHeaders, depends_on_content
+from sfss.web.content_headers import FileHeaders
 from sfss.web.uploads import Upload
 
 #: The headers that may make another answer of a GET than the whole file.
@@ -162,7 +162,7 @@ class HeadOfText(ReadWhole):
 
 def head(request: Request, path: str, service: FileService, headers: FileHeaders) -> Operation:
     """``HEAD`` of the file *path*."""
-    kind = HeadOfText if depends_on_content(path) else Head
+    kind = HeadOfText if headers.depends_on_content(path) else Head
     return kind(request, path, service, headers)
 
 

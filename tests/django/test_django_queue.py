@@ -8,6 +8,7 @@ import urllib.error
 import urllib.request
 from datetime import timedelta
 
+import django
 import pytest
 from django.core.files.base import ContentFile
 from django.core.management import CommandError, call_command
@@ -642,3 +643,24 @@ def test_a_server_that_answers_with_errors_is_tried_again(database, caplog):
     finally:
         broken.stop()
         good.stop()
+
+
+if django.VERSION >= (6, 0):
+
+    def test_djangos_own_tasks_deliver(servers, database):
+        from django.tasks import task
+
+        storage = storage_over(servers.hosts)
+        storages = {
+            "default": {"BACKEND": "sfss.django.replicated.ReplicatedStorage", "OPTIONS": storage._given},
+            "staticfiles": {"BACKEND": "django.core.files.storage.InMemoryStorage"},
+        }
+        servers.kill(1)
+        name = storage.save("by/task", ContentFile(b"x"))
+        servers.start(1)
+        due_now()
+        backend = {"BACKEND": "django.tasks.backends.immediate.ImmediateBackend"}
+        with override_settings(STORAGES=storages, TASKS={"default": backend}):
+            result = task(deliver).enqueue()
+        assert result.status == "SUCCESSFUL" and list(result.return_value) == [1, 0]
+        assert storage.transport.exists(servers.hosts[1], storage.url_path(name))

@@ -1,5 +1,6 @@
 """Storages over real gateways."""
 
+import gzip
 import io
 import os
 import pickle
@@ -316,5 +317,52 @@ def test_what_cannot_list_says_so(memcached):
     try:
         with pytest.raises(NotImplementedError, match="cannot say"):
             SFSSStorage(gateways=gateway.url).listdir("")
+    finally:
+        gateway.stop()
+
+
+def test_texts_are_stored_compressed(tmp_path):
+    gateway = Sfss("--data", tmp_path, "--gzip-texts")
+    try:
+        plain, packing = SFSSStorage(gateways=gateway.url), SFSSStorage(gateways=gateway.url, gzip=True)
+        content = b"body { color: red }\n" * 1000
+        assert packing.save("a/site.css", ContentFile(content)) == "a/site.css"
+        stored = plain.open("a/site.css").read()
+        assert len(stored) < 1000 and gzip.decompress(stored) == content
+        assert packing.open("a/site.css").read() == content and packing.size("a/site.css") == len(content)
+        for method in ("GET", "HEAD"):
+            request = urllib.request.Request(packing.url("a/site.css"), method=method)
+            with urllib.request.urlopen(request, timeout=5) as answer:
+                assert answer.headers["Content-Encoding"] == "gzip"
+                assert answer.headers["Content-Type"].startswith("text/css")
+                assert int(answer.headers["Content-Length"]) == len(stored)
+        with packing.open("a/site.css", "ab") as file:
+            file.write(b"more")
+        assert packing.open("a/site.css").read() == content + b"more"
+        # What is no text, or does not become shorter, is as it was; what is compressed already comes back so.
+        for name, saved in (("b.jpg", content), ("c.css", b"x"), ("d.svg", gzip.compress(content))):
+            packing.save(name, ContentFile(saved))
+            assert packing.open(name).read() == saved
+        with urllib.request.urlopen(packing.url("b.jpg"), timeout=5) as answer:
+            assert answer.headers["Content-Encoding"] is None and answer.read() == content
+        assert plain.open("c.css").read() == b"x"
+        plain.save("cut.css", ContentFile(stored[:-5]))
+        with pytest.raises(OSError, match="cut off"):
+            packing.open("cut.css")
+    finally:
+        gateway.stop()
+    gateway = Sfss("--data", tmp_path)
+    try:
+        with urllib.request.urlopen(f"{gateway.url}/file?path=cut.css", timeout=5) as answer:
+            assert answer.headers["Content-Encoding"] is None and answer.read() == stored[:-5]
+    finally:
+        gateway.stop()
+
+
+def test_static_files_are_compressed_once(tmp_path):
+    gateway = Sfss("--data", tmp_path / "data", "--gzip-texts")
+    try:
+        storage = SFSSStaticStorage(gateways=gateway.url, gzip=True)
+        assert storage.put_if_new("a.css", b"x" * 1000) and not storage.put_if_new("a.css", b"x" * 1000)
     finally:
         gateway.stop()

@@ -33,6 +33,7 @@ def make_server(
     auth = Auth(settings, credentials, cors=cors, open_paths=OPEN)
     headers = FileHeaders(
         inline_active=settings.inline_active,
+        gzip_texts=settings.gzip_texts,
         cache_control=settings.cache_control,
         reads_open=lambda: auth.reads_open,
     )

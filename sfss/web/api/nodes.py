@@ -217,6 +217,7 @@ def make_node_server(
     default = IMMUTABLE if node.settings.immutable else ""
     headers = FileHeaders(
         inline_active=settings.inline_active,
+        gzip_texts=settings.gzip_texts,
         cache_control=settings.cache_control or default,
         reads_open=lambda: auth.reads_open,
         more=_sha1_line,
