@@ -101,6 +101,7 @@ def main() -> None:
         if options.only in (None, "django"):
             django.saves(folder, options)
             django.static(folder, options)
+            django.reconcile(folder, options)
         if options.only == "seaweedfs":
             seaweedfs.beside(folder, options)
         if options.only == "million":

@@ -1,6 +1,9 @@
 """Saves of a Django storage over three nodes, beside a single PUT to the slowest of them."""
 
+import contextlib
+import io
 import os
+import sqlite3
 import statistics
 import tempfile
 import time
@@ -129,3 +132,54 @@ def static(folder: Path, options) -> None:
                 )
     finally:
         gateway.stop()
+
+
+def reconcile(folder: Path, options) -> None:
+    """``sfss_reconcile`` of 100,000 files that a node has, as it is after :func:`saves` has set Django up."""
+    from django.core.management import call_command
+    from django.test import override_settings
+
+    from sfss.django import transport
+    from sfss.django.models import StoredFile, key_of
+    from sfss.replication.merkle import leaf_of
+
+    home = Path(tempfile.mkdtemp(dir=folder))
+    port, count, size = free_port(), 100_000, 20
+    names = [f"photos/{number % 1000:03}/{number:08}.jpg" for number in range(count)]
+    sha256 = "5" * 64
+    SfssNode(home, "--names", "exact", port=port).stop()
+    with contextlib.closing(sqlite3.connect(home / "queue" / "catalog.sqlite3")) as catalog, catalog:
+        # Its catalog alone: that is what a node lists.
+        rows = (
+            (leaf_of(f"m/{n}"), f"m/{n}", 1 << 56, "a" * 16, size, sha256, "1" * 40, "e" * 32, 1)
+            for n in names
+        )
+        catalog.executemany("INSERT INTO files VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", rows)
+    StoredFile.objects.all().delete()
+    StoredFile.objects.bulk_create(
+        [StoredFile(queue="r", name=n, key=key_of(n), version=1, sha256=sha256, size=size) for n in names],
+        batch_size=5000,
+    )
+    storage = {
+        "BACKEND": "sfss.django.replicated.ReplicatedStorage",
+        "OPTIONS": {"hosts": [f"127.0.0.1:{port}"], "base_url": "http://x/m/", "queue": "r"},
+    }
+    node = SfssNode(home, "--names", "exact", "--no-access-log", port=port)
+    requests = 0
+    ask = transport.ask
+
+    def counted(*arguments, **more):
+        nonlocal requests
+        requests += 1
+        return ask(*arguments, **more)
+
+    transport.ask = counted
+    try:
+        with override_settings(STORAGES={"default": storage}):
+            began = time.perf_counter()
+            call_command("sfss_reconcile", stdout=io.StringIO())
+            took = time.perf_counter() - began
+        print(f"\nsfss_reconcile of {count} files with a node: {took:.1f} s, {requests} requests")
+    finally:
+        transport.ask = ask
+        node.stop()

@@ -77,9 +77,9 @@ class Gateways:
         if answer.status != 404:
             _check(answer, 204)
 
-    def listing(self, prefix: str, after: str) -> Document:
-        """The files and folders directly under *prefix*. :raises NotImplementedError: :raises GatewayError:"""
-        answer, _ = self._ask("GET", f"/files?{listing_query(prefix, after, '/')}")
+    def listing(self, prefix: str, after: str, delimiter: str = "") -> Document:
+        """The files whose paths begin with *prefix*. :raises NotImplementedError: :raises GatewayError:"""
+        answer, _ = self._ask("GET", f"/files?{listing_query(prefix, after, delimiter)}")
         if answer.status in (405, 501):  # (405: it is older than listings)
             raise NotImplementedError(
                 f"The gateway does not say which files there are ({_complaint(answer)})."

@@ -19,10 +19,11 @@ from django.utils.functional import cached_property
 
 from sfss.django.compression import GZIP_TYPES, Compression
 from sfss.django.files import RemoteFile, content_of, file_to_save
-from sfss.django.gateway import Exists, Gateways
-from sfss.django.listings import directory
+from sfss.django.gateway import Exists, GatewayError, Gateways
+from sfss.django.listings import all_answers, directory
 from sfss.django.names import folder_under, path_under, save_as_free, shortened
 from sfss.django.options import Option, StorageWithOptions
+from sfss.models import etag_of
 from sfss.signing import signed_query
 
 #: How ``ManifestFilesMixin`` names files.
@@ -151,7 +152,7 @@ class SFSSStorage(StorageWithOptions):
     def listdir(self, path: str) -> tuple[list[str], list[str]]:
         """:raises NotImplementedError: if the gateway's store cannot say what it has."""
         prefix = folder_under(self.options["location"].strip("/"), path)
-        return directory(lambda after: self._gateways.listing(prefix, after), prefix)
+        return directory(lambda after: self._gateways.listing(prefix, after, "/"), prefix)
 
     def size(self, name: str) -> int:
         if self._compression is not None and self._compression.is_of(name):
@@ -207,7 +208,7 @@ class SFSSStaticStorage(SFSSStorage):
         """Meanwhile files are uploaded by *pool*: a save returns before its file is there. What fails is raised at the
         end.
         """
-        self._uploads = _Uploads(pool)
+        self._uploads = _Uploads(pool, self._etags())
         try:
             yield
             self._uploads.wait()
@@ -217,10 +218,25 @@ class SFSSStaticStorage(SFSSStorage):
     def put_if_new(self, name: str, content: bytes) -> bool:
         """Whether there was no file of this name and content."""
         path, stored = self.path_of(name), self._packed(name, content)
-        if self._gateways.has(path, stored):
-            return False
-        self._gateways.put(path, stored, overwrite=True)
-        return True
+        etags = self._uploads.etags if self._uploads is not None else None
+        if etags is not None and (etag := etags.get(path, "")) is not None:
+            is_there = etag == etag_of(stored)
+        else:
+            is_there = self._gateways.has(path, stored)
+        if not is_there:
+            self._gateways.put(path, stored, overwrite=True)
+        return not is_there
+
+    def _etags(self) -> dict[str, str | None] | None:
+        """Of the files that are there, by path (None: that one has to be asked for). None: the
+        gateway does not tell. It costs a request for each 1,000 files.
+        """
+        prefix = folder_under(self.options["location"].strip("/"), "")
+        try:
+            answers = all_answers(lambda after: self._gateways.listing(prefix, after))
+            return {file["path"]: file.get("etag") for answer in answers for file in answer["files"]}
+        except (NotImplementedError, GatewayError):
+            return None
 
     def note(self, task: "Future[bool]", done: Callable[[bool], object]) -> None:
         """Of an upload that was begun. *done* is called at the end, with what came of it."""
@@ -235,8 +251,11 @@ class SFSSStaticStorage(SFSSStorage):
 
 
 class _Uploads:
-    def __init__(self, pool: Executor):
+    """*etags*: of what was there at the beginning."""
+
+    def __init__(self, pool: Executor, etags: dict[str, str | None] | None):
         self.pool = pool
+        self.etags = etags
         self.tasks: list[tuple[Future[bool], Callable[[bool], object]]] = []
 
     def wait(self) -> None:

@@ -15,7 +15,7 @@ from django.db import connections  # noqa: E402
 from sfss.django.models import Delivery, StoredFile  # noqa: E402
 from sfss.django.transport import DOWN  # noqa: E402
 from tests.django import site  # noqa: E402
-from tests.django.databases import Postgres, Router, has_postgres  # noqa: E402
+from tests.django.databases import MariaDB, Postgres, Router, has_mariadb, has_postgres  # noqa: E402
 from tests.programs import SfssNode, free_port  # noqa: E402
 
 
@@ -37,13 +37,22 @@ def sqlite():
 def postgres():
     if not has_postgres():
         pytest.skip("PostgreSQL is not installed: python3 bootstrap.py --with-test-stores")
-    server = Postgres()
-    connections.settings["postgres"] = connections.configure_settings(
-        {"default": {}, "postgres": server.settings}
-    )["postgres"]
-    call_command("migrate", database="postgres", verbosity=0)
-    yield "postgres"
-    connections["postgres"].close()
+    yield from _served("postgres", Postgres())
+
+
+@pytest.fixture(scope="session")
+def mariadb():
+    yield from _served("mariadb", MariaDB())
+
+
+def _served(alias, server):
+    """The database of *server*, under this alias."""
+    connections.settings[alias] = connections.configure_settings({"default": {}, alias: server.settings})[
+        alias
+    ]
+    call_command("migrate", database=alias, verbosity=0)
+    yield alias
+    connections[alias].close()
     server.stop()
 
 
@@ -63,7 +72,7 @@ def database(sqlite):
     yield from _empty(sqlite)
 
 
-@pytest.fixture(params=["sqlite", "postgres"])
+@pytest.fixture(params=["sqlite", "postgres", *(["mariadb"] if has_mariadb() else [])])
 def each_database(request):
     """The test runs over each of them."""
     yield from _empty(request.getfixturevalue(request.param))
