@@ -87,7 +87,7 @@ def test_a_healed_file_of_a_node(place):
 async def test_the_embedded_store_syncs_each_commit(tmp_path):
     store = SqliteStore(tmp_path, request_timeout=10.0)
     await store.start()
-    database = store._writer._database
+    database = store._database.writer._database
 
     def setting(name: str):
         return database.execute(f"PRAGMA {name}").fetchone()[0]
@@ -142,8 +142,10 @@ async def test_a_group_of_the_embedded_store_has_a_limit_of_bytes(tmp_path, monk
     store = SqliteStore(tmp_path, request_timeout=10.0)
     await store.start()
     groups = []
-    commit = store._writer._commit
-    monkeypatch.setattr(store._writer, "_commit", lambda group: groups.append(group) or commit(group))
+    commit = store._database.writer._commit
+    monkeypatch.setattr(
+        store._database.writer, "_commit", lambda group: groups.append(group) or commit(group)
+    )
     turn = os.open(tmp_path / "files.sqlite3-turn", os.O_RDWR)
     fcntl.flock(turn, fcntl.LOCK_EX)
     puts = [asyncio.ensure_future(store.put(f"f/{n}", bytes(1000))) for n in range(30)]

@@ -16,8 +16,9 @@ from pathlib import Path
 
 import pytest
 
+from sfss.disk.shared_database import SharedDatabase
 from sfss.errors import StoreUnusable
-from sfss.stores.sqlite import create
+from sfss.stores.sqlite import SCHEMA
 from tests.conftest import cannot
 from tests.http import RawClient, ask, request
 from tests.programs import ROOT, Program, Sfss, can_mount, start_on_a_small_disk
@@ -77,7 +78,7 @@ def test_a_store_that_cannot_be_written_is_said():
     with tempfile.TemporaryDirectory(prefix="sfss-test-") as folder:
         os.chmod(folder, 0o777)
         file = Path(folder, "files.sqlite3")
-        create(file)
+        SharedDatabase(file, SCHEMA, 10.0, 2**20).prepare()
         file.chmod(0o444)
         # In a process of its own, as a user who is not root: to root nothing is forbidden.
         context = multiprocessing.get_context("fork")
@@ -93,7 +94,7 @@ def _create_as_nobody(file: Path, said) -> None:
         os.setgid(65534)
         os.setuid(65534)
     try:
-        create(file)
+        SharedDatabase(file, SCHEMA, 10.0, 2**20).prepare()
     except StoreUnusable as error:
         said.put(str(error))
     else:

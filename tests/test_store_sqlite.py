@@ -83,7 +83,7 @@ async def test_a_reader_does_not_wait_for_a_writer(tmp_path):
         # SQLite and the deadline give up at one moment; which is first differs from run to run.
         with pytest.raises(NoStoreAvailable, match="0.5 s|locked"):
             await store.put("a", b"y")
-        store._writer._database.execute("PRAGMA busy_timeout = 0")
+        store._database.writer._database.execute("PRAGMA busy_timeout = 0")
         with pytest.raises(NoStoreAvailable, match="locked.*Nothing was changed"):
             await store.put("a", b"y")
         assert (await store.get("a")).content == b"x"
@@ -109,7 +109,7 @@ async def test_two_stores_on_one_folder_see_each_other(tmp_path):
 
 
 async def test_one_that_does_not_fit_takes_no_other_with_it(store):
-    database = store._writer._database
+    database = store._database.writer._database
     (pages,) = database.execute("PRAGMA page_count").fetchone()
     database.execute(f"PRAGMA max_page_count = {pages + 40}")  # room for 320 KB
     outcomes = await asyncio.gather(
@@ -126,7 +126,7 @@ async def test_one_that_does_not_fit_takes_no_other_with_it(store):
 
 async def test_a_file_that_is_damaged_on_disk_is_not_served(store, tmp_path):
     await store.put("a", b"content")
-    store._writer._database.execute("UPDATE files SET content = ? WHERE path = 'a'", (b"rotten!",))
+    store._database.writer._database.execute("UPDATE files SET content = ? WHERE path = 'a'", (b"rotten!",))
     with pytest.raises(StoreRefused, match="damaged"):
         await store.get("a")
 
@@ -145,11 +145,11 @@ async def test_close_does_not_wait_for_ever_for_another_process(tmp_path):
 
 async def test_a_failing_database_is_refused_and_logged_once(store, caplog):
     await store.put("a", b"x")
-    store._writer._database.execute("PRAGMA query_only = ON")
+    store._database.writer._database.execute("PRAGMA query_only = ON")
     for _ in range(3):
         with pytest.raises(StoreRefused, match="readonly"):
             await store.put("a", b"y")
-    store._writer._database.execute("PRAGMA query_only = OFF")
+    store._database.writer._database.execute("PRAGMA query_only = OFF")
     caplog.set_level("INFO", "sfss.store")
     await store.put("a", b"z")
     said = [record.getMessage() for record in caplog.records]

@@ -1,4 +1,4 @@
-"""The thread that writes into the embedded store: it commits groups of writes, each with one wait for the disk."""
+"""The thread that writes into a database: it commits groups of writes, each with one wait for the disk."""
 
 import asyncio
 import errno
@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sfss.completion import Completion, tell
 from sfss.disk.database import DatabaseFiles, Turn
@@ -19,14 +20,13 @@ from sfss.disk.group_commit import MOST_BYTES, gathered
 from sfss.disk.reserve import Reserve
 from sfss.errors import NoStoreAvailable, SfssError, StoreRefused
 from sfss.metrics.families import Histogram
-from sfss.models import FileInfo
 
 log = logging.getLogger("sfss.store")
 
 #: What puts leave free on the disk, so that there is room for deletes.
 RESERVE_BYTES = 1024 * 1024
 
-Action = Callable[[sqlite3.Connection], FileInfo | None]
+Action = Callable[[sqlite3.Connection], Any]
 
 
 class _Write:
@@ -95,9 +95,9 @@ class Writer:
                 outcomes = self._commit(group) if group else []
             self._loop.call_soon_threadsafe(self._settle, group, outcomes)
 
-    def _commit(self, group: list[_Write]) -> list[FileInfo | SfssError | None]:
+    def _commit(self, group: list[_Write]) -> list[Any]:
         """Do the group in one transaction; for each write its result, or why it did not happen."""
-        outcomes: list[FileInfo | SfssError | None] = []
+        outcomes: list[Any] = []
         began = time.perf_counter()
         size = sum(write.size for write in group)
         try:
@@ -129,7 +129,7 @@ class Writer:
         self._note(None)
         return outcomes
 
-    def _settle(self, group: list[_Write], outcomes: list[FileInfo | SfssError | None]) -> None:
+    def _settle(self, group: list[_Write], outcomes: list[Any]) -> None:
         """Tell those who wait, in the loop's thread."""
         for write, outcome in zip(group, outcomes):
             tell(write.completion, outcome)
