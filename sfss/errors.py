@@ -120,6 +120,30 @@ class RangeNotSatisfiable(SfssError):
         self.size = size
 
 
+class NoSuchUser(SfssError):
+    """There is no such user of objects."""
+
+
+class AlreadyThere(SfssError):
+    """What is to be made is there already."""
+
+
+class ContainerNotEmpty(SfssError):
+    """A container that has objects is not deleted."""
+
+
+class ContentMismatch(SfssError):
+    """The body is not the one that the request's checksum says."""
+
+
+class SegmentChanged(SfssError):
+    """An object that is made of others cannot be read: one of them is another one now."""
+
+
+class NotSupported(SfssError):
+    """What is asked for is a part of the API that this server does not have."""
+
+
 class CannotList(SfssError):
     """This server does not say which files there are."""
 
@@ -133,6 +157,14 @@ class NotFound(SfssError):
     @classmethod
     def of(cls, path: str) -> "NotFound":
         return cls(f"There is no file {path!r}.")
+
+
+class NoSuchContainer(NotFound):
+    """There is no container of that name in the account."""
+
+    @classmethod
+    def of(cls, path: str) -> "NoSuchContainer":
+        return cls(f"There is no container {path!r}.")
 
 
 class NoStoreAvailable(SfssError):

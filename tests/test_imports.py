@@ -36,6 +36,7 @@ FLOORS = [
     {"sfss.stores.*"},
     {"sfss.runtime.*"},
     {"sfss.service"},
+    {"sfss.objects.*"},
     {"sfss.replication.*"},
     {"sfss.http.*"},  # knows no file, no store: see below
     {"sfss.web.*", "sfss.web.api.*"},

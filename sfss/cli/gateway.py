@@ -10,6 +10,7 @@ from sfss.config.gateway import Settings, split_address
 from sfss.metrics.aggregate import Aggregate
 from sfss.runtime import logs, master
 from sfss.runtime.malloc import keep_large_blocks
+from sfss.runtime.sockets import announce
 from sfss.service import FileService
 from sfss.stores.base import Store
 from sfss.stores.directory import DirectoryStore
@@ -53,7 +54,11 @@ def serve(load_settings: Callable[[], Settings]) -> int:
     settings = load_settings()
     logs.set_up(settings.log_level)
     keep_large_blocks()
-    return master.run(settings, load_settings, _check, _make_server)
+    return master.run(settings, load_settings, _check, _make_server, _listens)
+
+
+def _listens(settings: Settings, url: str, store: str) -> None:
+    announce(settings, url, store, "/", "/file?path=photo.jpeg", workers=settings.worker_count)
 
 
 def _check(settings: Settings) -> str:

@@ -11,11 +11,12 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from sfss.cli import backups, beansdb_commands, gateway, node, transfers, verify
+from sfss.cli import backups, beansdb_commands, gateway, node, objects, transfers, verify
 from sfss.cli.parser import EXIT_USAGE, OF_BEANSDB, Parser, check_flags, make_parser
 from sfss.client import Client
 from sfss.config.gateway import FIELDS
 from sfss.config.node import NodeSettings
+from sfss.config.objects import ObjectSettings
 from sfss.config.server import fields_of
 from sfss.config.sources import TOKEN_VARIABLE, load
 from sfss.errors import SettingsError, SfssError
@@ -39,12 +40,16 @@ def main(arguments: list[str] | None = None) -> int:
     if arguments[:1] == ["node"]:
         node = Parser(prog="sfss node", add_help=False)
         check_flags(node, fields_of(NodeSettings), arguments[1:], ("serve", "verify"))
+    elif arguments[:1] == ["objects"]:
+        check_flags(Parser(prog="sfss objects", add_help=False), fields_of(ObjectSettings), arguments[1:])
     else:
         check_flags(parser, FIELDS, arguments)
     options = vars(parser.parse_args(arguments))
     command = options.pop("command")
     if command == "node":
         return _reported(lambda: _be_a_node(options))
+    if command == "objects":
+        return _reported(lambda: _do_with_objects(options))
     copying: dict[str, Callable[..., int]] = {"backup": backups.run_backup, "restore": backups.run_restore}
     copies = copying.get(command)
     others = {*FIELDS, "config"} - ({"data"} if copies else set())
@@ -85,6 +90,16 @@ def _be_a_node(options: dict[str, Any]) -> int:
         options["log_level"] = "debug"
     load_settings = partial(load, options, config=config, kind=NodeSettings)
     return _run(node.serve(load_settings) if what == "serve" else verify.verify(load_settings))
+
+
+def _do_with_objects(options: dict[str, Any]) -> int:
+    config = options.pop("config", None)
+    fields = fields_of(ObjectSettings)
+    settings = {name: options.pop(name) for name in list(options) if name in fields}
+    load_settings = partial(load, settings, config=config, kind=ObjectSettings)
+    if options["what"] is None:
+        return objects.serve(load_settings)
+    return _run(objects.look_after(load_settings, options))
 
 
 def _look_after_beansdb(options: dict[str, Any]) -> int:

@@ -14,6 +14,7 @@ from sfss.client import DEFAULT_URL, SERVERS
 from sfss.compiled import kind
 from sfss.config.gateway import FIELDS
 from sfss.config.node import NodeSettings
+from sfss.config.objects import ObjectSettings
 from sfss.config.server import ServerSettings, fields_of
 from sfss.config.sources import CA_VARIABLE, CONFIG_VARIABLE, ENVIRONMENT_PREFIX, TOKEN_VARIABLE, URL_VARIABLE
 from sfss.signing import METHODS
@@ -22,6 +23,8 @@ EXIT_USAGE = 2
 
 #: Those of ``sfss beansdb``, too.
 OF_BEANSDB = ("beansdb", "beansdb_route", "beansdb_quorum", "connect_timeout", "operation_timeout")
+#: Those of the commands of ``sfss objects``.
+OF_OBJECTS = ("data", "store", "proxy", "beansdb", "beansdb_route", "beansdb_quorum", "max_file_size")
 #: The settings of the server as ``--help`` shows them.
 GROUPS = {
     "where it listens": ("host", "port", "workers", "ssl", "sslcert", "sslkey"),
@@ -166,6 +169,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     _add_node(commands)
     _add_beansdb(commands)
+    _add_objects(commands)
 
     folder = Parser(add_help=False)
     folder.add_argument(
@@ -264,6 +268,59 @@ def _add_beansdb(commands: Any) -> None:
     move.add_argument(
         "--cancel", action="store_true", help="take back what has begun, before the new nodes count"
     )
+
+
+def _add_objects(commands: Any) -> None:
+    objects = commands.add_parser(
+        "objects",
+        help="containers and objects, for clients of Swift",
+        usage="sfss objects [--SETTING VALUE ...]    serve them\n       sfss objects COMMAND ...",
+        description="An object service over any of the stores: containers, metadata, large objects.",
+    )
+    fields = fields_of(ObjectSettings)
+    place = Parser(add_help=False)
+    _add_config(place)
+    _add_settings(place, fields, {"where they are": OF_OBJECTS})
+    _add_config(objects)
+    without: tuple[str, ...] = (
+        "page",
+        "page_uploads",
+        "listing",
+        "inline_active",
+        "gzip_texts",
+        "cache_control",
+        "signing_key",
+    )
+    without += ("signing_key_file", "write_token", "write_token_file", "read_token", "read_token_file")
+    own = {"the objects": ("url", "token_lifetime")}
+    _add_settings(
+        objects,
+        fields,
+        own | {title: [name for name in names if name not in without] for title, names in GROUPS.items()},
+    )
+    whats = objects.add_subparsers(dest="what", metavar="COMMAND", parser_class=Parser)
+    user = whats.add_parser("user", help="who may come in")
+    hows = user.add_subparsers(dest="how", required=True, metavar="COMMAND", parser_class=Parser)
+    for how, help in (
+        ("add", "a new user, and an account if it is not there"),
+        ("list", "all users, without their keys"),
+        ("rotate", "another key; tokens for the old one end"),
+        ("disable", "the user may not come in any more"),
+        ("enable", "the user may come in again"),
+    ):
+        parser = hows.add_parser(how, parents=[place], help=help, description=help)
+        if how != "list":
+            parser.add_argument("user", metavar="ACCOUNT:USER")
+        if how in ("add", "rotate"):
+            parser.add_argument("--key", metavar="KEY", help="the key (default: a new one)")
+        if how == "add":
+            parser.add_argument("--read-only", action="store_true", help="it may change nothing")
+        if how in ("add", "list", "rotate"):
+            parser.add_argument("--json", action="store_true", help="for programs")
+    usage = whats.add_parser("usage", parents=[place], help="what each account has")
+    usage.add_argument("--json", action="store_true", help="for programs")
+    fsck = whats.add_parser("fsck", parents=[place], help="whether all contents are there, and nothing else")
+    fsck.add_argument("--repair", action="store_true", help="have removed what no object has")
 
 
 def _add_config(group: Any) -> None:

@@ -21,7 +21,7 @@ from sfss.metrics.aggregate import GONE, Aggregate, retire
 from sfss.metrics.scoreboard import Scoreboard
 from sfss.runtime import systemd
 from sfss.runtime.server import Server
-from sfss.runtime.sockets import allow_many_files, announce, listen, tls_context, url_of
+from sfss.runtime.sockets import allow_many_files, listen, tls_context, url_of
 from sfss.runtime.worker import ENDS, Worker
 
 log = logging.getLogger("sfss")
@@ -38,7 +38,9 @@ _GRACE = 3.0
 _LOOK, _SHORT_LOOK = 1.0, 0.01
 
 #: Makes what serves in a worker: called in its event loop, with the settings and its panel.
-MakeServer = Callable[[Settings, Aggregate], Awaitable[Server]]
+MakeServer = Callable[[Any, Aggregate], Awaitable[Server]]
+#: Told of each address on which it listens: the settings, the URL, and what files are kept in.
+Listens = Callable[[Any, str, str], None]
 
 
 class Master:
@@ -52,10 +54,12 @@ class Master:
         self,
         settings: Settings,
         load: Callable[[], Settings],
-        check: Callable[[Settings], str],
+        check: Callable[[Any], str],
         make_server: MakeServer,
+        listens: Listens,
     ):
         self._load = load
+        self._listens = listens
         self._check = check
         self._make_server = make_server
         self._scoreboard = Scoreboard()
@@ -318,14 +322,7 @@ class Master:
 
     def _announce(self) -> None:
         for listener in self._listeners:
-            announce(
-                self._settings,
-                self._url(listener.getsockname()),
-                self._store,
-                "/",
-                "/file?path=photo.jpeg",
-                workers=self._settings.worker_count,
-            )
+            self._listens(self._settings, self._url(listener.getsockname()), self._store)
 
     def _url(self, address: tuple[Any, ...] | str | bytes) -> str:
         if not isinstance(address, tuple):  # a Unix socket, from systemd
@@ -336,15 +333,16 @@ class Master:
 def run(
     settings: Settings,
     load: Callable[[], Settings],
-    check: Callable[[Settings], str],
+    check: Callable[[Any], str],
     make_server: MakeServer,
+    listens: Listens,
 ) -> int:
     """Serve until a signal ends it; returns the exit code. The arguments are those of :class:`Master`.
 
     :raises SfssError: if it cannot start.
     """
     allow_many_files()
-    return Master(settings, load, check, make_server).run()
+    return Master(settings, load, check, make_server, listens).run()
 
 
 def _kill(pid: int, number: signal.Signals) -> None:

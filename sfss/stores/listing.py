@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from sfss.stores.base import Listed, Listing
 
@@ -19,26 +20,46 @@ class Position:
         self.start = start
 
 
-Walk = Callable[[Position], Iterator[Listed]]
+class HasPath(Protocol):
+    @property
+    def path(self) -> str: ...
 
 
-def in_order(walk: Walk, prefix: str, cursor: str, limit: int, delimiter: str) -> Listing:
-    """See :meth:`sfss.stores.base.Lists.list_files`. What is in a folder is passed over, not read."""
-    files: list[Listed] = []
+T = TypeVar("T", bound=HasPath)
+Walk = Callable[[Position], Iterator[T]]
+
+
+class Page(NamedTuple, Generic[T]):
+    """A part of a listing: what is in it, the folders, and where the next one begins."""
+
+    files: list[T]
+    folders: list[str]
+    cursor: str | None
+
+
+def in_order(walk: Walk[Listed], prefix: str, cursor: str, limit: int, delimiter: str) -> Listing:
+    """See :meth:`sfss.stores.base.Lists.list_files`."""
+    page = page_of(walk, prefix, cursor, limit, delimiter)
+    return Listing(page.files, page.cursor, folders=page.folders)
+
+
+def page_of(walk: Walk[T], prefix: str, cursor: str, limit: int, delimiter: str) -> Page[T]:
+    """What of *walk* begins with *prefix*, from behind *cursor*. What is in a folder is passed over, not read."""
+    files: list[T] = []
     folders: list[str] = []
     start: str | None = prefix
     if cursor:
         is_folder = folder_of(cursor, prefix, delimiter) == cursor
         start = behind(cursor) if is_folder else max(prefix, just_after(cursor))
     if start is None:
-        return Listing(files, None)
+        return Page(files, folders, None)
     position = Position(start)
     last = ""
     for file in walk(position):
         if not file.path.startswith(prefix):
             break
         if len(files) + len(folders) == limit:
-            return Listing(files, last, folders=folders)
+            return Page(files, folders, last)
         folder = folder_of(file.path, prefix, delimiter)
         if folder is None:
             files.append(file)
@@ -50,13 +71,13 @@ def in_order(walk: Walk, prefix: str, cursor: str, limit: int, delimiter: str) -
         if further is None:
             break
         position.start = further
-    return Listing(files, None, folders=folders)
+    return Page(files, folders, None)
 
 
-def in_pieces(read: Callable[[str, int], list[Listed]]) -> Walk:
+def in_pieces(read: Callable[[str, int], list[T]]) -> Walk[T]:
     """A walk by *read*, which gives so many files from a path on: few at first, and whenever some were passed over."""
 
-    def walk(position: Position) -> Iterator[Listed]:
+    def walk(position: Position) -> Iterator[T]:
         count = _FIRST
         while True:
             files = read(position.start, count)

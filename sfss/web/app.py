@@ -44,6 +44,7 @@ def make_app(
     api: Api, auth: Auth, cors: Cors, aggregate: Aggregate, request_ids: RequestIds
 ) -> web.Application:
     app = web.Application(middlewares=[_around_every_request(auth, cors, request_ids)])
+    app.on_response_prepare.append(_adding_headers(cors))
     app.add_routes(api.other_routes)
     for path, method, make_operation in api.file_routes:
         handler = _awaited(make_operation, api.upload_timeout)
@@ -82,7 +83,6 @@ def _publish(aggregate: Aggregate, failure: str | None) -> str | None:
 
 def _around_every_request(auth: Auth, cors: Cors, request_ids: RequestIds) -> Any:
     """The middleware: the doors, a request id, and errors in one form."""
-    common = common_headers(cors)
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -110,12 +110,22 @@ def _around_every_request(auth: Auth, cors: Cors, request_ids: RequestIds) -> An
             response = _response_of(response)
         if "Expect" in request.headers and not request.content.is_eof():
             response.force_close()  # whether the body comes after this answer is the client's choice
-        response.headers.update(common)
-        response.headers["X-Request-ID"] = ours.id
-        response.headers.update(cors.headers_for(ours))
         return response
 
     return middleware
+
+
+def _adding_headers(cors: Cors) -> Callable[[web.Request, web.StreamResponse], Awaitable[None]]:
+    """Adds to each answer, before its head is sent, what all have."""
+    common = common_headers(cors)
+
+    async def add(request: web.Request, response: web.StreamResponse) -> None:
+        ours = request[REQUEST]
+        response.headers.update(common)
+        response.headers["X-Request-ID"] = ours.id
+        response.headers.update(cors.headers_for(ours))
+
+    return add
 
 
 def _request_of(request: web.Request) -> Request:

@@ -73,7 +73,7 @@ class WebServer:
             self._cors,
             self._access,
             self._request_ids,
-            Bridge(self._runner.server),
+            Bridge(self._runner.server, self._api.body_timeout),
             known,
         )
         settings = self._settings

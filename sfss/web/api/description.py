@@ -18,3 +18,4 @@ class Api(NamedTuple):
     of_files: tuple[tuple[str, str], ...]  #: the routes of files in the metrics, each with its method
     upload_timeout: float  #: seconds for the body of an upload
     nodes_path: str | None = None  #: where other nodes send to
+    body_timeout: float = 300.0  #: seconds for the body of a request that the application answers

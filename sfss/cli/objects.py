@@ -1,0 +1,254 @@
+"""``sfss objects``: an object service, and what its operator does with it."""
+
+import asyncio
+import json
+import logging
+import re
+import secrets
+import sys
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from sfss.cli.gateway import make_store
+from sfss.config.objects import ObjectSettings
+from sfss.errors import NotFound, SettingsError
+from sfss.metrics.aggregate import Aggregate
+from sfss.objects.catalog import Catalog
+from sfss.objects.cleaning import Cleaner
+from sfss.objects.contents import piece_path
+from sfss.objects.models import ObjectInfo, Query, User
+from sfss.objects.service import Objects
+from sfss.objects.sqlite_catalog import SqliteCatalog
+from sfss.runtime import logs, master
+from sfss.runtime.logs import ANNOUNCEMENTS
+from sfss.runtime.malloc import keep_large_blocks
+from sfss.service import FileService
+from sfss.web.api.objects import make_objects_server
+from sfss.web.server import WebServer
+
+log = logging.getLogger("sfss.objects")
+
+_NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
+#: What is made at the first start.
+_FIRST = ("main", "admin")
+_PAGE = 1000
+
+
+def make_catalog(settings: ObjectSettings) -> Catalog:
+    """Not yet started."""
+    return SqliteCatalog(settings.catalog_folder, timeout=settings.request_timeout)
+
+
+def serve(load_settings: Callable[[], ObjectSettings]) -> int:
+    """Serve until SIGTERM or SIGINT, then end what is under way."""
+    settings = load_settings()
+    logs.set_up(settings.log_level)
+    keep_large_blocks()
+    first: list[User] = []
+
+    def check(settings: ObjectSettings) -> str:
+        store, catalog = make_store(settings), make_catalog(settings)
+        store.prepare()
+        catalog.prepare()
+        first.extend(asyncio.run(_first_user(catalog)))
+        return f"{store.description}, {catalog.description}"
+
+    def listens(settings: ObjectSettings, url: str, store: str) -> None:
+        logging.getLogger(ANNOUNCEMENTS).info("listening", extra={"url": url, "store": store})
+        near = settings.url or url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
+        for user in first:
+            print(_welcome(near, user), file=sys.stderr, flush=True)
+        first.clear()
+
+    return master.run(settings, load_settings, check, _make_server, listens)
+
+
+async def _make_server(settings: ObjectSettings, aggregate: Aggregate) -> WebServer:
+    """All that one worker serves with."""
+    store, catalog = make_store(settings), make_catalog(settings)
+    await store.start()
+    await catalog.start()
+    service = FileService.of(store, settings)
+    server = make_objects_server(Objects(service, catalog), settings, aggregate)
+    cleaning = asyncio.get_running_loop().create_task(Cleaner(service, catalog).keep_cleaning())
+
+    async def close(app: object) -> None:
+        cleaning.cancel()
+        await asyncio.gather(cleaning, return_exceptions=True)
+        await catalog.close()
+        await store.close()
+
+    server.app.on_cleanup.append(close)
+    return server
+
+
+async def _first_user(catalog: Catalog) -> list[User]:
+    """Somebody has to be able to come in: who is made, if there is nobody."""
+    await catalog.start()
+    try:
+        if await catalog.users():
+            return []
+        return [await catalog.add_user(*_FIRST, secrets.token_hex(16), read_only=False)]
+    finally:
+        await catalog.close()
+
+
+def _welcome(url: str, user: User) -> str:
+    name, key = user.full_name, user.key
+    return (
+        f"\nThis is the first start: there is an account now. User {name}, key {key}\n"
+        f"    swift -A {url}/auth/v1.0 -U {name} -K {key} list\n"
+        f'    rclone lsd \':swift,auth="{url}/auth/v1.0",user="{name}",key={key}:\'\n'
+        f"More users: sfss objects user add ACCOUNT:USER\n"
+    )
+
+
+# What operators do.
+
+
+async def look_after(load_settings: Callable[[], ObjectSettings], options: dict[str, Any]) -> int:
+    """*options*: the command (``what``, ``how``) and its own. :raises SettingsError:"""
+    settings = load_settings()
+    what = options["what"]
+    if what == "fsck":
+        return await _check_all(settings, repair=options["repair"])
+    async with _opened(settings) as catalog:
+        if what == "usage":
+            return await _usage(catalog, options["json"])
+        how = options["how"]
+        if how == "list":
+            return _list(await catalog.users(), options["json"])
+        account, name = _user_name(options["user"])
+        if how == "add":
+            key = options["key"] or secrets.token_hex(16)
+            user = await catalog.add_user(account, name, key, read_only=options["read_only"])
+            return _show(user, options["json"])
+        if how == "rotate":
+            key = options["key"] or secrets.token_hex(16)
+            await catalog.change_user(account, name, key=key)
+            found = await catalog.user(account, name)
+            assert found is not None
+            return _show(found, options["json"])
+        await catalog.change_user(account, name, disabled=how == "disable")
+        return 0
+
+
+@asynccontextmanager
+async def _opened(settings: ObjectSettings) -> AsyncIterator[Catalog]:
+    catalog = make_catalog(settings)
+    await catalog.start()
+    try:
+        yield catalog
+    finally:
+        await catalog.close()
+
+
+def _user_name(text: str) -> tuple[str, str]:
+    """The account and the user. :raises SettingsError:"""
+    account, colon, name = text.partition(":")
+    if not colon or not _NAME.fullmatch(account) or not _NAME.fullmatch(name):
+        raise SettingsError(f"{text!r} is not ACCOUNT:USER, of letters, digits and . _ @ - each")
+    return account, name
+
+
+def _show(user: User, as_json: bool) -> int:
+    if as_json:
+        print(json.dumps({"account": user.account_name, "user": user.name, "key": user.key}))
+    else:
+        print(f"user {user.full_name}\nkey {user.key}")
+    return 0
+
+
+def _list(users: Any, as_json: bool) -> int:
+    """Without their keys."""
+    rows = [
+        {
+            "account": user.account_name,
+            "user": user.name,
+            "read_only": user.read_only,
+            "disabled": user.disabled,
+        }
+        for user in users
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    for user in () if as_json else users:
+        marks = [
+            word for word, holds in (("read-only", user.read_only), ("disabled", user.disabled)) if holds
+        ]
+        print(" ".join([user.full_name, *marks]))
+    return 0
+
+
+async def _usage(catalog: Catalog, as_json: bool) -> int:
+    rows = [
+        (await catalog.account(key))._asdict() for key in sorted({u.account for u in await catalog.users()})
+    ]
+    if as_json:
+        print(json.dumps(rows, indent=2))
+    else:
+        print(f"{'account':32} {'containers':>12} {'objects':>12} {'bytes':>16}")
+        for row in rows:
+            print(f"{row['name']:32} {row['containers']:>12} {row['objects']:>12} {row['bytes']:>16}")
+    return 0
+
+
+async def _check_all(settings: ObjectSettings, *, repair: bool) -> int:
+    """Whether all pieces of all objects are there, and nothing else."""
+    store = make_store(settings)
+    await store.start()
+    service = FileService.of(store, settings)
+    damaged = checked = 0
+    try:
+        async with _opened(settings) as catalog:
+            for account in sorted({user.account for user in await catalog.users()}):
+                async for container, info in _all_objects(catalog, account):
+                    checked += 1
+                    if not await _is_whole(service, info):
+                        damaged += 1
+                        print(f"{container}/{info.path}: a piece is missing or has another length")
+            cleaner = Cleaner(service, catalog)
+            orphans = await cleaner.orphans()
+            if orphans and repair:
+                await cleaner.give_up_orphans()
+    finally:
+        await store.close()
+    what = "will be removed" if repair else "can be removed with --repair"
+    print(
+        f"{checked} objects, {damaged} damaged; {len(orphans)} contents of no object"
+        + (f", {what}" if orphans else "")
+    )
+    return 1 if damaged or (orphans and not repair) else 0
+
+
+async def _all_objects(catalog: Catalog, account: int) -> AsyncIterator[tuple[str, ObjectInfo]]:
+    containers = Query(_PAGE)
+    while True:
+        page = await catalog.containers(account, containers)
+        for container in page.files:
+            query = Query(_PAGE)
+            while True:
+                objects = await catalog.objects(account, container.path, query)
+                for info in objects.files:
+                    yield container.path, info
+                if objects.cursor is None:
+                    break
+                query = query._replace(marker=objects.cursor)
+        if page.cursor is None:
+            return
+        containers = containers._replace(marker=page.cursor)
+
+
+async def _is_whole(service: FileService, info: ObjectInfo) -> bool:
+    for number in range(info.pieces):
+        room = service.room_to_read()
+        try:
+            found = await service.stat(piece_path(info.content, number), room)
+        except NotFound:
+            return False
+        finally:
+            room.release()
+        if found.size != min(info.piece_size, info.size - number * info.piece_size):
+            return False
+    return True

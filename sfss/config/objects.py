@@ -1,0 +1,25 @@
+"""The settings of an object service: those of a gateway, whose stores it has, and its own."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sfss.config.gateway import Settings
+from sfss.config.node import split_url
+from sfss.config.server import setting
+
+
+@dataclass(frozen=True, slots=True)
+class ObjectSettings(Settings):
+    port: int = setting(8256, "port to listen on; 0 takes a free one", unit="PORT", least=0)
+    data: str = setting("sfss-objects", "folder of the catalog, and of the embedded store", unit="FOLDER")
+    url: str = setting("", "where clients reach this service, if not where they ask for it", unit="URL")
+    token_lifetime: float = setting(86400.0, "time that a token is good for", unit="SECONDS", least=1)
+
+    def __post_init__(self) -> None:
+        Settings.__post_init__(self)
+        if self.url:
+            split_url(self.url)
+
+    @property
+    def catalog_folder(self) -> Path:
+        return Path(self.data) / "catalog"

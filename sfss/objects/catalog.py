@@ -1,0 +1,144 @@
+"""The interface of a catalog: accounts, containers, objects, and what their contents are called.
+
+* What a call has changed is on disk when it returns. It happens as a whole or not at all.
+* An object is visible as a whole or not at all: its content is written first, and named here then. What nothing names
+  any more is garbage, listed in the same step.
+* Names are any text without a null character; listings are in the order of code points.
+* A listing costs what it returns; counts and bytes of containers are right at every moment.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+
+from sfss.objects.models import AccountInfo, ContainerInfo, Garbage, Metadata, ObjectInfo, Query, User
+from sfss.stores.listing import Page
+
+#: What is to become of metadata: None takes a header away.
+Changes = Mapping[str, str | None]
+
+
+class Catalog(ABC):
+    """Errors of all calls: :class:`NoStoreAvailable`, :class:`StoreRefused`, :class:`StoreFull`."""
+
+    description: str
+
+    def prepare(self) -> None:
+        """What is to be done once, before processes share it. :raises StoreUnusable:"""
+
+    @abstractmethod
+    async def start(self) -> None:
+        """:raises StoreUnusable:"""
+
+    @abstractmethod
+    async def close(self) -> None: ...
+
+    @abstractmethod
+    async def ready(self) -> None:
+        """Return if it can be asked now."""
+
+    # Who may come in.
+
+    @abstractmethod
+    async def secret(self) -> bytes:
+        """What tokens are signed with, the same for all who use the catalog."""
+
+    @abstractmethod
+    async def user(self, account: str, name: str) -> User | None: ...
+
+    @abstractmethod
+    async def users(self) -> Sequence[User]: ...
+
+    @abstractmethod
+    async def add_user(self, account: str, name: str, key: str, *, read_only: bool) -> User:
+        """The account is made, if it is not there. :raises AlreadyThere: if there is such a user."""
+
+    @abstractmethod
+    async def change_user(
+        self, account: str, name: str, *, key: str | None = None, disabled: bool | None = None
+    ) -> None:
+        """:raises NoSuchUser:"""
+
+    # Accounts. *account*: the key that :class:`User` has.
+
+    @abstractmethod
+    async def account_named(self, name: str) -> int | None:
+        """Its key."""
+
+    @abstractmethod
+    async def account(self, account: int) -> AccountInfo: ...
+
+    @abstractmethod
+    async def change_account(self, account: int, changes: Changes) -> None: ...
+
+    # Containers.
+
+    @abstractmethod
+    async def containers(self, account: int, query: Query) -> Page[ContainerInfo]: ...
+
+    @abstractmethod
+    async def container(self, account: int, name: str) -> ContainerInfo:
+        """:raises NoSuchContainer:"""
+
+    @abstractmethod
+    async def make_container(self, account: int, name: str, changes: Changes) -> bool:
+        """Whether it is new."""
+
+    @abstractmethod
+    async def change_container(self, account: int, name: str, changes: Changes) -> None:
+        """:raises NoSuchContainer:"""
+
+    @abstractmethod
+    async def delete_container(self, account: int, name: str) -> None:
+        """:raises NoSuchContainer: :raises ContainerNotEmpty:"""
+
+    # Objects.
+
+    @abstractmethod
+    async def objects(self, account: int, container: str, query: Query) -> Page[ObjectInfo]:
+        """:raises NoSuchContainer:"""
+
+    @abstractmethod
+    async def object(self, account: int, container: str, name: str) -> ObjectInfo:
+        """:raises NoSuchContainer: :raises NotFound:"""
+
+    @abstractmethod
+    async def put_object(
+        self, account: int, container: str, info: ObjectInfo, *, must_be_new: bool = False
+    ) -> None:
+        """In place of what has its name. :raises NoSuchContainer: :raises PreconditionFailed:"""
+
+    @abstractmethod
+    async def change_object(
+        self, account: int, container: str, name: str, metadata: Metadata, content_type: str | None
+    ) -> None:
+        """Other *metadata* for it. :raises NoSuchContainer: :raises NotFound:"""
+
+    @abstractmethod
+    async def delete_object(self, account: int, container: str, name: str) -> None:
+        """:raises NoSuchContainer: :raises NotFound:"""
+
+    # Contents.
+
+    @abstractmethod
+    async def begin_content(self, content: str) -> None:
+        """Its pieces are being written. Called now and then until an object has it."""
+
+    @abstractmethod
+    async def give_up(self, content: str, pieces: int | None) -> None:
+        """No object will have it: it is garbage now."""
+
+    @abstractmethod
+    async def abandoned(self, before: int) -> Sequence[str]:
+        """Contents that were last said to be written before that time."""
+
+    @abstractmethod
+    async def garbage(self, before: int, limit: int) -> Sequence[Garbage]:
+        """What became garbage before that time, the oldest first."""
+
+    @abstractmethod
+    async def forget_garbage(self, contents: Iterable[str]) -> None:
+        """They are removed."""
+
+    @abstractmethod
+    async def known(self, contents: Iterable[str]) -> set[str]:
+        """Which of these an object has, or are being written, or are garbage."""

@@ -1,0 +1,104 @@
+"""Removes what no object has any more: the pieces of what was replaced, deleted, or never finished.
+
+What was replaced or deleted is garbage, and stays for a while: somebody may still be reading it. What a process has
+begun and not finished, because it was killed, is found by its age: contents of several pieces say that they are being
+written, and of those in one piece the store is asked, where it lists in order.
+"""
+
+import asyncio
+import contextlib
+import logging
+
+from sfss.errors import CannotList, NotFound, SfssError
+from sfss.objects.catalog import Catalog
+from sfss.objects.contents import PREFIX, begun_at, piece_path
+from sfss.objects.models import Garbage
+from sfss.objects.sqlite_statements import now_us
+from sfss.service import FileService
+
+log = logging.getLogger("sfss.objects")
+
+_SECOND = 1_000_000
+#: Seconds between two rounds.
+INTERVAL = 60.0
+#: Garbage stays so long (seconds): a download that was under way may end.
+GRACE = 3600.0
+#: Nobody writes a content for so long without saying so (seconds).
+ABANDONED = 24 * 3600.0
+_AT_ONCE = 200
+#: Where the number of pieces is not known: after so many that are not there, none comes.
+_MISSES = 4
+
+
+class Cleaner:
+    """Of the files in *service* that *catalog* knows, or does not."""
+
+    def __init__(self, service: FileService, catalog: Catalog):
+        self._service = service
+        self._catalog = catalog
+
+    async def keep_cleaning(self) -> None:
+        while True:
+            await asyncio.sleep(INTERVAL)
+            try:
+                await self.clean()
+            except SfssError as error:  # there will be a next time
+                log.warning("cleaning has stopped", extra={"reason": str(error)})
+
+    async def clean(self, *, grace: float = GRACE, abandoned: float = ABANDONED) -> int:
+        """Remove what is due; how many contents."""
+        for content in await self._catalog.abandoned(now_us() - int(abandoned * _SECOND)):
+            await self._catalog.give_up(content, None)
+        removed = 0
+        while True:
+            found = await self._catalog.garbage(now_us() - int(grace * _SECOND), _AT_ONCE)
+            for garbage in found:
+                await self._remove(garbage)
+            await self._catalog.forget_garbage([garbage.content for garbage in found])
+            removed += len(found)
+            if len(found) < _AT_ONCE:
+                return removed
+
+    async def _remove(self, garbage: Garbage) -> None:
+        number = misses = 0
+        while (garbage.pieces is None and misses < _MISSES) or number < (garbage.pieces or 0):
+            try:
+                await self._service.delete(piece_path(garbage.content, number))
+                misses = 0
+            except NotFound:
+                misses += 1
+            number += 1
+
+    async def orphans(self, *, older_than: float = ABANDONED) -> list[str]:
+        """Contents in the store that the catalog does not know, and that are so old (seconds).
+
+        :raises CannotList: if the store does not say what it has.
+        """
+        before = now_us() - int(older_than * _SECOND)
+        cursor: str | None = ""
+        found: list[str] = []
+        while cursor is not None:
+            listing = await self._service.list_files(
+                PREFIX, cursor, 1000, "/" if self._service.lists_in_order else ""
+            )
+            names = [folder[len(PREFIX) : -1] for folder in listing.folders]
+            names += {file.path[len(PREFIX) :].partition("/")[0] for file in listing.files}
+            old = []
+            for name in names:
+                with contextlib.suppress(ValueError):  # something else has put it there
+                    if begun_at(name) < before:
+                        old.append(name)
+            known = await self._catalog.known(old)
+            found += [name for name in old if name not in known]
+            cursor = listing.cursor
+        return list(dict.fromkeys(found))
+
+    async def give_up_orphans(self) -> int:
+        """Make garbage of them; how many. A store that cannot list has none that are found."""
+        try:
+            orphans = await self.orphans()
+        except CannotList:
+            return 0
+        for content in orphans:
+            await self._catalog.give_up(content, None)
+        return len(orphans)

@@ -1,0 +1,103 @@
+"""Contents: the pieces that an object's bytes are cut into, each a file of the store.
+
+The pieces of one content are called ``objects/CONTENT/NUMBER``. CONTENT is the time at which it was begun and 128
+random bits: nobody can guess it, and it is never used twice, so a piece never changes, and any store is as good as a
+strongly consistent one. Its age tells whether what is left of it may be removed.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncGenerator, Sequence
+from typing import NamedTuple
+
+from sfss.admission import Room
+from sfss.errors import NotFound, StoreRefused
+from sfss.objects.models import ObjectInfo
+from sfss.objects.sqlite_statements import now_us
+from sfss.service import FileService
+
+#: What the paths of all pieces begin with.
+PREFIX = "objects/"
+_TIME_DIGITS = 14
+
+
+def new_content() -> str:
+    """A name for a content that begins now."""
+    return f"{now_us():0{_TIME_DIGITS}x}{secrets.token_hex(16)}"
+
+
+def begun_at(content: str) -> int:
+    """When, µs since the epoch. :raises ValueError: if that is the name of no content."""
+    return int(content[:_TIME_DIGITS], 16)
+
+
+def piece_path(content: str, number: int) -> str:
+    return f"{PREFIX}{content}/{number}"
+
+
+class Part(NamedTuple):
+    """Some bytes of one object."""
+
+    info: ObjectInfo
+    start: int
+    stop: int  #: behind the last
+
+
+def cut(parts: Sequence[Part], start: int, stop: int) -> list[Part]:
+    """The bytes from *start* to *stop* of several parts, one behind the other."""
+    found: list[Part] = []
+    position = 0
+    for info, begin, end in parts:
+        first, last = max(start - position, 0), min(stop - position, end - begin)
+        if first < last:
+            found.append(Part(info, begin + first, begin + last))
+        position += end - begin
+    return found
+
+
+async def read(service: FileService, parts: Sequence[Part], room: Room) -> AsyncGenerator[memoryview, None]:
+    """Their bytes, piece by piece; the next one is fetched meanwhile. *room*: of two pieces, if there are two.
+
+    :raises StoreRefused: if a piece is missing or has another length. :raises NoStoreAvailable:
+    """
+    wanted = _pieces(parts)
+    task: asyncio.Task[memoryview] | None = None
+    try:
+        for piece in wanted:
+            if task is None:
+                task = asyncio.create_task(_fetch(service, room, *piece))
+                continue
+            current, task = task, None
+            data = await current
+            task = asyncio.create_task(_fetch(service, room, *piece))
+            yield data
+            del data
+        if task is not None:
+            current, task = task, None
+            yield await current
+    finally:
+        if task is not None:
+            task.cancel()
+
+
+def _pieces(parts: Sequence[Part]) -> list[tuple[ObjectInfo, int, int, int]]:
+    """Of each piece its object, its number, and from where to where it is wanted."""
+    found = []
+    for info, start, stop in parts:
+        size = info.piece_size
+        for number in range(start // size, -(-stop // size)):
+            first = max(start - number * size, 0)
+            found.append((info, number, first, min(stop - number * size, size)))
+    return found
+
+
+async def _fetch(
+    service: FileService, room: Room, info: ObjectInfo, number: int, start: int, stop: int
+) -> memoryview:
+    try:
+        file = await service.get(piece_path(info.content, number), room)
+    except NotFound:
+        raise StoreRefused(f"A piece of the object {info.path!r} is not in the store.") from None
+    if len(file.content) != min(info.piece_size, info.size - number * info.piece_size):
+        raise StoreRefused(f"A piece of the object {info.path!r} is damaged.")
+    return memoryview(file.content)[start:stop]

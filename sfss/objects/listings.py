@@ -1,0 +1,57 @@
+"""Listings of names backwards, and up to an end."""
+
+from collections.abc import Callable, Iterator
+from typing import TypeVar
+
+from sfss.objects.models import Query
+from sfss.stores.listing import HasPath, Page, Position, Walk, behind, folder_of
+
+T = TypeVar("T", bound=HasPath)
+
+#: Greater than any name: those are shorter.
+_END = "\U0010ffff" * 1025
+_FIRST, _MOST = 4, 1000
+
+
+def until(walk: Walk[T], end: str) -> Walk[T]:
+    """*walk*, up to what is less than *end*."""
+
+    def shorter(position: Position) -> Iterator[T]:
+        for entry in walk(position):
+            if entry.path >= end:
+                return
+            yield entry
+
+    return shorter
+
+
+def reversed_page(read: Callable[[str, int], list[T]], query: Query) -> Page[T]:
+    """The end of the listing first. *read* gives so many entries before a name, the last first."""
+    files: list[T] = []
+    folders: list[str] = []
+    bound = (behind(query.prefix) if query.prefix else None) or _END
+    if query.marker:
+        bound = min(bound, query.marker)
+    last, count = "", _FIRST
+    while True:
+        entries = read(bound, count)
+        count = min(count * 4, _MOST)
+        for entry in entries:
+            if not entry.path.startswith(query.prefix) or (
+                query.end_marker and entry.path <= query.end_marker
+            ):
+                return Page(files, folders, None)
+            if len(files) + len(folders) == query.limit:
+                return Page(files, folders, last)
+            folder = folder_of(entry.path, query.prefix, query.delimiter)
+            if folder is None:
+                files.append(entry)
+                bound = last = entry.path
+                continue
+            folders.append(folder)
+            bound = last = folder
+            count = _FIRST
+            break
+        else:
+            if not entries:
+                return Page(files, folders, None)

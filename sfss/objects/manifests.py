@@ -1,0 +1,152 @@
+"""Objects that are made of others: a manifest names them, and a GET joins their contents.
+
+A *dynamic* one (DLO) names a prefix, CONTAINER/PREFIX: what has it at the time of a GET is joined. A *static* one (SLO)
+names each object, with the ETag that it had, and is valid for as long as they have it.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from sfss.errors import InvalidRequest, NotFound, SegmentChanged
+from sfss.objects.catalog import Catalog
+from sfss.objects.contents import Part
+from sfss.objects.models import ObjectInfo, Query
+
+#: So many objects are joined at the most.
+MOST_SEGMENTS, MOST_STATIC = 10_000, 1000
+_PAGE = 1000
+
+
+class Segment(NamedTuple):
+    """An object of a static manifest. *start*, *stop*: what of it is wanted."""
+
+    container: str
+    name: str
+    etag: str
+    size: int  #: of the whole object
+    start: int
+    stop: int
+
+    @property
+    def path(self) -> str:
+        return f"/{self.container}/{self.name}"
+
+    @property
+    def range(self) -> str | None:
+        """As its maker gave it; None: all of it."""
+        return None if (self.start, self.stop) == (0, self.size) else f"{self.start}-{self.stop - 1}"
+
+
+def is_static(manifest: str) -> bool:
+    return manifest.startswith("[")
+
+
+def written(segments: Iterable[Segment]) -> str:
+    """What is kept of a static manifest."""
+    return json.dumps([list(segment) for segment in segments], ensure_ascii=False, separators=(",", ":"))
+
+
+def segments_in(manifest: str) -> list[Segment]:
+    return [Segment(*each) for each in json.loads(manifest)]
+
+
+def static_etag(segments: Iterable[Segment]) -> str:
+    texts = [each.etag + (f":{each.range};" if each.range else "") for each in segments]
+    return _md5("".join(texts))
+
+
+async def requested(catalog: Catalog, account: int, document: Any) -> list[Segment]:
+    """The segments that the body of a PUT asks for. :raises InvalidRequest: with all that is wrong."""
+    if not isinstance(document, list) or not 0 < len(document) <= MOST_STATIC:
+        raise InvalidRequest(f"The manifest is a list of 1 to {MOST_STATIC} objects.")
+    segments: list[Segment] = []
+    errors: list[str] = []
+    for entry in document:
+        try:
+            segments.append(await _requested(catalog, account, entry))
+        except InvalidRequest as error:
+            errors.append(str(error))
+    if errors:
+        raise InvalidRequest("Errors: " + "; ".join(errors[:20]))
+    return segments
+
+
+async def _requested(catalog: Catalog, account: int, entry: Any) -> Segment:
+    if not isinstance(entry, dict) or not isinstance(entry.get("path"), str):
+        raise InvalidRequest("each entry has a path")
+    path: str = entry["path"]
+    container, _, name = path.lstrip("/").partition("/")
+    try:
+        info = await catalog.object(account, container, name)
+    except NotFound:
+        raise InvalidRequest(f"{path}, 404 Not Found") from None
+    if info.manifest:
+        raise InvalidRequest(f"{path}, is itself a manifest")
+    etag, size = entry.get("etag"), entry.get("size_bytes")
+    if etag not in (None, "") and str(etag).strip('"').lower() != info.etag:
+        raise InvalidRequest(f"{path}, Etag Mismatch")
+    if size is not None and size != info.size:
+        raise InvalidRequest(f"{path}, Size Mismatch")
+    start, stop = _range_of(entry.get("range"), info)
+    return Segment(container, name, info.etag, info.size, start, stop)
+
+
+def _range_of(text: Any, info: ObjectInfo) -> tuple[int, int]:
+    if text in (None, ""):
+        if not info.size:
+            raise InvalidRequest(f"{info.path}, Too Small; each segment must be at least 1 byte")
+        return 0, info.size
+    first, dash, last = str(text).partition("-")
+    if not dash or not all(part == "" or (part.isascii() and part.isdecimal()) for part in (first, last)):
+        raise InvalidRequest(f"{info.path}, Invalid Range")
+    if first:
+        start, stop = int(first), min(int(last) + 1, info.size) if last else info.size
+    else:
+        start, stop = max(info.size - int(last or 0), 0), info.size
+    if start >= stop:
+        raise InvalidRequest(f"{info.path}, Unsatisfiable Range")
+    return start, stop
+
+
+async def parts(catalog: Catalog, account: int, info: ObjectInfo) -> tuple[list[Part], str]:
+    """The bytes that a GET joins, and their ETag. :raises SegmentChanged:"""
+    if not info.manifest:
+        return [Part(info, 0, info.size)], info.etag
+    if is_static(info.manifest):
+        segments = segments_in(info.manifest)
+        return [await _still_there(catalog, account, each) for each in segments], info.etag
+    found = await _with_prefix(catalog, account, info.manifest)
+    return [Part(each, 0, each.size) for each in found], _md5("".join(each.etag for each in found))
+
+
+async def _still_there(catalog: Catalog, account: int, segment: Segment) -> Part:
+    try:
+        info = await catalog.object(account, segment.container, segment.name)
+    except NotFound:
+        raise SegmentChanged(f"The segment {segment.path} is not there any more.") from None
+    if (info.etag, info.size) != (segment.etag, segment.size) or info.manifest:
+        raise SegmentChanged(f"The segment {segment.path} is another one now.")
+    return Part(info, segment.start, segment.stop)
+
+
+async def _with_prefix(catalog: Catalog, account: int, manifest: str) -> Sequence[ObjectInfo]:
+    """In their order; none, if the container is not there."""
+    container, _, prefix = manifest.partition("/")
+    found: list[ObjectInfo] = []
+    marker: str | None = ""
+    while marker is not None:
+        try:
+            page = await catalog.objects(account, container, Query(_PAGE, prefix=prefix, marker=marker))
+        except NotFound:
+            break
+        found += (each for each in page.files if not each.manifest)
+        if len(found) > MOST_SEGMENTS:
+            raise InvalidRequest(f"A manifest joins at most {MOST_SEGMENTS} objects.")
+        marker = page.cursor
+    return found
+
+
+def _md5(text: str) -> str:
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()

@@ -1,0 +1,74 @@
+"""The values that the object service gives and takes."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+#: Header name to value, as the client gave them.
+Metadata = Mapping[str, str]
+
+
+class User(NamedTuple):
+    """Who may use an account."""
+
+    account: int  #: its key in the catalog
+    account_name: str
+    name: str
+    key: str  #: the password of Swift, and the secret of S3
+    read_only: bool = False
+    disabled: bool = False
+
+    @property
+    def full_name(self) -> str:
+        return f"{self.account_name}:{self.name}"
+
+
+class AccountInfo(NamedTuple):
+    name: str
+    containers: int
+    objects: int
+    bytes: int
+    created: int  #: µs since the epoch, as all times here
+    metadata: Metadata
+
+
+class ContainerInfo(NamedTuple):
+    path: str  #: its name
+    objects: int
+    bytes: int
+    created: int
+    modified: int
+    metadata: Metadata
+
+
+class ObjectInfo(NamedTuple):
+    path: str  #: its name
+    size: int  #: bytes
+    etag: str  #: MD5 of the content, 32 hex digits
+    content_type: str
+    modified: int
+    content: str  #: what its pieces are called; "" if it has no bytes
+    piece_size: int  #: of each but the last
+    metadata: Metadata
+    manifest: str = ""  #: of which others it is made (``manifests.py``); "": it has bytes of its own
+
+    @property
+    def pieces(self) -> int:
+        return -(-self.size // self.piece_size) if self.content else 0
+
+
+class Query(NamedTuple):
+    """Which part of a listing is wanted."""
+
+    limit: int
+    prefix: str = ""
+    delimiter: str = ""
+    marker: str = ""  #: only what comes behind it
+    end_marker: str = ""  #: only what comes before it; "" for all
+    reverse: bool = False
+
+
+class Garbage(NamedTuple):
+    """A content that no object has any more."""
+
+    content: str
+    pieces: int | None  #: None: nobody knows how many were written

@@ -1,0 +1,218 @@
+"""The rules between HTTP and the catalog: how an object is put, read, joined and deleted."""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any, NamedTuple
+
+from sfss.errors import ContentMismatch, FileTooLarge, InvalidRequest, SfssError
+from sfss.objects import contents, manifests
+from sfss.objects.catalog import Catalog
+from sfss.objects.contents import Part, new_content, piece_path
+from sfss.objects.models import Metadata, ObjectInfo
+from sfss.objects.sqlite_statements import now_us
+from sfss.service import FileService
+
+log = logging.getLogger("sfss.objects")
+
+MAX_OBJECT_SIZE = 5 * 1024**3
+MAX_CONTAINER_NAME, MAX_OBJECT_NAME = 256, 1024  # bytes
+#: A content that is being written says so again after so many pieces.
+_SAID_EVERY = 32
+
+
+class Found(NamedTuple):
+    """An object as a GET gives it. *parts*: what it is made of."""
+
+    info: ObjectInfo
+    parts: list[Part]
+    size: int
+    etag: str
+
+
+class Objects:
+    """Objects whose contents are in *service*. *piece_size*: bytes of each piece of a new content."""
+
+    def __init__(self, service: FileService, catalog: Catalog):
+        self.service = service
+        self.catalog = catalog
+        self.piece_size = service.max_file_size
+
+    async def put(
+        self,
+        account: int,
+        container: str,
+        name: str,
+        body: AsyncIterator[bytes],
+        *,
+        content_type: str,
+        metadata: Metadata,
+        manifest: str = "",
+        etag: str | None = None,
+        length: int | None = None,
+        must_be_new: bool = False,
+    ) -> ObjectInfo:
+        """*etag*: what the MD5 of the body has to be. *length*: of the body, if it is known.
+
+        :raises NoSuchContainer: :raises FileTooLarge: :raises ContentMismatch: :raises PreconditionFailed:
+        """
+        check_names(container, name)
+        await self.catalog.container(account, container)
+        if length is not None and length > MAX_OBJECT_SIZE:
+            raise FileTooLarge(f"An object has at most {MAX_OBJECT_SIZE} bytes.")
+        writing = _Writing(self.service, self.catalog, self.piece_size)
+        try:
+            await writing.begin(length)
+            async for data in body:
+                await writing.add(data)
+            await writing.end()
+            found = writing.md5.hexdigest()
+            if etag is not None and etag != found:
+                raise ContentMismatch(f"The MD5 of the body is {found}, and not {etag}.")
+            if length is not None and writing.size != length:
+                raise InvalidRequest(f"The body has {writing.size} bytes, and not {length}.")
+            info = ObjectInfo(
+                name,
+                writing.size,
+                found,
+                content_type,
+                now_us(),
+                writing.content if writing.size else "",
+                self.piece_size,
+                metadata,
+                manifest,
+            )
+            await self.catalog.put_object(account, container, info, must_be_new=must_be_new)
+        except BaseException as error:
+            await asyncio.shield(writing.give_up(error))
+            raise
+        return info
+
+    async def find(self, account: int, container: str, name: str) -> Found:
+        """:raises NoSuchContainer: :raises NotFound:"""
+        check_names(container, name)
+        info = await self.catalog.object(account, container, name)
+        parts, etag = await manifests.parts(self.catalog, account, info)
+        return Found(info, parts, sum(part.stop - part.start for part in parts), etag)
+
+    async def put_static(
+        self, account: int, container: str, name: str, document: Any, *, content_type: str, metadata: Metadata
+    ) -> ObjectInfo:
+        """An object that is made of others. :raises InvalidRequest: if it cannot be."""
+        check_names(container, name)
+        segments = await manifests.requested(self.catalog, account, document)
+        size, etag = sum(each.stop - each.start for each in segments), manifests.static_etag(segments)
+        if size > MAX_OBJECT_SIZE * manifests.MOST_STATIC:
+            raise FileTooLarge("The object would be too large.")
+        manifest = manifests.written(segments)
+        info = ObjectInfo(name, size, etag, content_type, now_us(), "", self.piece_size, metadata, manifest)
+        await self.catalog.put_object(account, container, info)
+        return info
+
+    @asynccontextmanager
+    async def reading(self, found: Found, start: int, stop: int) -> AsyncIterator[AsyncIterator[memoryview]]:
+        """The bytes from *start* to *stop*. :raises Overloaded:"""
+        room = self.service.room_to_read()
+        pieces = contents.read(self.service, contents.cut(found.parts, start, stop), room)
+        try:
+            largest = max((part.info.piece_size for part in found.parts), default=0)
+            await room.grow(min(stop - start, 2 * largest))
+            yield pieces
+        finally:
+            await pieces.aclose()
+            room.release()
+
+
+class _Writing:
+    """A content on its way into the store: one piece is stored while the next one comes."""
+
+    def __init__(self, service: FileService, catalog: Catalog, piece_size: int):
+        self.content = new_content()
+        self.size = 0
+        self.md5 = hashlib.md5(usedforsecurity=False)
+        self._service = service
+        self._catalog = catalog
+        self._piece_size = piece_size
+        self._buffer = bytearray()
+        self._pieces = 0  # that were given to the store
+        self._storing: asyncio.Task[None] | None = None
+        self._room = service.room_to_write()
+
+    async def begin(self, length: int | None) -> None:
+        """:raises Overloaded: if there is no room for a body of this *length*, or of any."""
+        most = 2 * self._piece_size  # at once in memory
+        await self._room.grow(most if length is None else min(length, most))
+
+    async def add(self, data: bytes) -> None:
+        self.size += len(data)
+        if self.size > MAX_OBJECT_SIZE:
+            raise FileTooLarge(f"An object has at most {MAX_OBJECT_SIZE} bytes.")
+        view = memoryview(data)
+        while view:
+            part = view[: self._piece_size - len(self._buffer)]
+            view = view[len(part) :]
+            self._buffer += part
+            if len(self._buffer) == self._piece_size and (
+                view or self._pieces or self.size > self._piece_size
+            ):
+                await self._store_piece()
+
+    async def _store_piece(self) -> None:
+        data, self._buffer = bytes(self._buffer), bytearray()
+        if self._pieces % _SAID_EVERY == 0:
+            await self._catalog.begin_content(self.content)
+        await self._settle()
+        self._storing = asyncio.create_task(self._store(data))
+
+    async def _store(self, data: bytes) -> None:
+        number, self._pieces = self._pieces, self._pieces + 1
+        if len(data) > 256 * 1024:
+            await asyncio.to_thread(self.md5.update, data)
+        else:
+            self.md5.update(data)
+        await self._service.put(piece_path(self.content, number), data)
+
+    async def _settle(self) -> None:
+        storing, self._storing = self._storing, None
+        if storing is not None:
+            await storing
+
+    async def end(self) -> None:
+        """All is in the store then."""
+        await self._settle()
+        if self._buffer:
+            if self._pieces:
+                await self._store_piece()
+                await self._settle()
+            else:
+                data, self._buffer = bytes(self._buffer), bytearray()
+                await self._store(data)
+        self._room.release()
+
+    async def give_up(self, error: BaseException) -> None:
+        """It will be no object's. What is in the store is garbage."""
+        self._room.release()
+        if self._storing is not None:
+            self._storing.cancel()
+            await asyncio.gather(self._storing, return_exceptions=True)
+        if not self._pieces:
+            return
+        try:
+            await self._catalog.give_up(self.content, self._pieces)
+        except SfssError as problem:  # the cleaner finds it by its age
+            log.warning("pieces are left", extra={"content": self.content, "reason": str(problem)})
+
+
+def check_names(container: str, name: str) -> None:
+    """:raises InvalidRequest: if no object can have these."""
+    check_container_name(container)
+    if not name or "\0" in name or len(name.encode()) > MAX_OBJECT_NAME:
+        raise InvalidRequest(f"The name of an object has 1 to {MAX_OBJECT_NAME} bytes, none of them null.")
+
+
+def check_container_name(name: str) -> None:
+    """:raises InvalidRequest: if it can be none."""
+    if not name or "/" in name or "\0" in name or len(name.encode()) > MAX_CONTAINER_NAME:
+        raise InvalidRequest(f"The name of a container has 1 to {MAX_CONTAINER_NAME} bytes, and no '/'.")

@@ -1,0 +1,219 @@
+"""A catalog in one SQLite database, which several processes on one machine share."""
+
+import asyncio
+import json
+import sqlite3
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sfss.disk.shared_database import SharedDatabase
+from sfss.errors import NoSuchContainer, NotFound
+from sfss.objects import sqlite_statements as statements
+from sfss.objects.catalog import Catalog, Changes
+from sfss.objects.listings import reversed_page, until
+from sfss.objects.models import AccountInfo, ContainerInfo, Garbage, Metadata, ObjectInfo, Query, User
+from sfss.objects.sqlite_statements import CONTAINER, OBJECT, SCHEMA, USER, container_of, object_of, user_of
+from sfss.stores.listing import HasPath, Page, in_pieces, page_of
+
+FILE_NAME = "catalog.sqlite3"
+_CACHE_BYTES = 64 * 1024 * 1024
+
+T = TypeVar("T", bound=HasPath)
+
+
+class SqliteCatalog(Catalog):
+    """In *folder*. *timeout*: seconds for a call."""
+
+    def __init__(self, folder: Path, *, timeout: float):
+        file = Path(folder).absolute() / FILE_NAME
+        self.description = f"sqlite {file}"
+        self._database = SharedDatabase(file, SCHEMA, timeout, _CACHE_BYTES)
+
+    def prepare(self) -> None:
+        self._database.prepare()
+
+    async def start(self) -> None:
+        self._database.start()
+
+    async def close(self) -> None:
+        await self._database.close()
+
+    async def ready(self) -> None:
+        self._database.read_row("SELECT 1 FROM state LIMIT 1")
+        self._database.check()
+
+    # Who may come in.
+
+    async def secret(self) -> bytes:
+        secret: bytes = await self._change(statements.secret)
+        return secret
+
+    async def user(self, account: str, name: str) -> User | None:
+        row = self._database.read_row(f"{USER} WHERE accounts.name = ? AND users.name = ?", account, name)
+        return user_of(row) if row else None
+
+    async def users(self) -> Sequence[User]:
+        rows = self._database.read_rows(f"{USER} ORDER BY accounts.name, users.name")
+        return [user_of(row) for row in rows]
+
+    async def add_user(self, account: str, name: str, key: str, *, read_only: bool) -> User:
+        user: User = await self._change(
+            lambda database: statements.add_user(database, account, name, key, read_only=read_only), size=1024
+        )
+        return user
+
+    async def change_user(
+        self, account: str, name: str, *, key: str | None = None, disabled: bool | None = None
+    ) -> None:
+        await self._change(
+            lambda database: statements.change_user(database, account, name, key=key, disabled=disabled)
+        )
+
+    async def account_named(self, name: str) -> int | None:
+        row = self._database.read_row("SELECT id FROM accounts WHERE name = ?", name)
+        return row[0] if row else None
+
+    # Accounts and containers.
+
+    async def account(self, account: int) -> AccountInfo:
+        row = self._database.read_row(
+            "SELECT accounts.name, count(containers.id), coalesce(sum(objects), 0), coalesce(sum(bytes), 0),"
+            " accounts.created, accounts.metadata FROM accounts LEFT JOIN containers ON account = accounts.id"
+            " WHERE accounts.id = ?",
+            account,
+        )
+        assert row is not None  # accounts stay
+        name, containers, objects, size, created, metadata = row
+        return AccountInfo(name, containers, objects, size, created, json.loads(metadata))
+
+    async def change_account(self, account: int, changes: Changes) -> None:
+        await self._change(lambda database: statements.change_account(database, account, changes))
+
+    async def containers(self, account: int, query: Query) -> Page[ContainerInfo]:
+        return await self._page(CONTAINER, "account", account, container_of, query)
+
+    async def container(self, account: int, name: str) -> ContainerInfo:
+        row = self._database.read_row(f"{CONTAINER} WHERE account = ? AND name = ?", account, name)
+        if row is None:
+            raise NoSuchContainer.of(name)
+        return container_of(row)
+
+    async def make_container(self, account: int, name: str, changes: Changes) -> bool:
+        is_new: bool = await self._change(
+            lambda database: statements.make_container(database, account, name, changes)
+        )
+        return is_new
+
+    async def change_container(self, account: int, name: str, changes: Changes) -> None:
+        await self._change(lambda database: statements.change_container(database, account, name, changes))
+
+    async def delete_container(self, account: int, name: str) -> None:
+        await self._change(lambda database: statements.delete_container(database, account, name))
+
+    # Objects.
+
+    async def objects(self, account: int, container: str, query: Query) -> Page[ObjectInfo]:
+        return await self._page(OBJECT, "container", self._key(account, container), object_of, query)
+
+    async def object(self, account: int, container: str, name: str) -> ObjectInfo:
+        row = self._database.read_row(
+            f"{OBJECT} WHERE name = ? AND container = (SELECT id FROM containers WHERE account = ? AND name = ?)",
+            name,
+            account,
+            container,
+        )
+        if row is None:
+            self._key(account, container)
+            raise NotFound(f"There is no object {name!r}.")
+        return object_of(row)
+
+    async def put_object(
+        self, account: int, container: str, info: ObjectInfo, *, must_be_new: bool = False
+    ) -> None:
+        await self._change(
+            lambda database: statements.put_object(
+                database, account, container, info, must_be_new=must_be_new
+            ),
+            # Into the log, and into the database later: about what its row has.
+            size=1024 + 2 * sum(len(name) + len(value) for name, value in info.metadata.items()),
+        )
+
+    async def change_object(
+        self, account: int, container: str, name: str, metadata: Metadata, content_type: str | None
+    ) -> None:
+        await self._change(
+            lambda database: statements.change_object(
+                database, account, container, name, metadata, content_type
+            )
+        )
+
+    async def delete_object(self, account: int, container: str, name: str) -> None:
+        await self._change(lambda database: statements.delete_object(database, account, container, name))
+
+    # Contents.
+
+    async def begin_content(self, content: str) -> None:
+        await self._change(lambda database: statements.begin_content(database, content))
+
+    async def give_up(self, content: str, pieces: int | None) -> None:
+        await self._change(lambda database: statements.give_up(database, content, pieces))
+
+    async def abandoned(self, before: int) -> Sequence[str]:
+        rows = self._database.read_rows("SELECT content FROM writing WHERE since < ?", before)
+        return [content for (content,) in rows]
+
+    async def garbage(self, before: int, limit: int) -> Sequence[Garbage]:
+        rows = self._database.read_rows(
+            "SELECT content, pieces FROM garbage WHERE since < ? ORDER BY since LIMIT ?", before, limit
+        )
+        return [Garbage(*row) for row in rows]
+
+    async def forget_garbage(self, contents: Iterable[str]) -> None:
+        gone = list(contents)
+        await self._change(lambda database: statements.forget_garbage(database, gone))
+
+    async def known(self, contents: Iterable[str]) -> set[str]:
+        asked = list(contents)
+        return await self._database.read_long(lambda database: set(statements.known(database, asked)))
+
+    # How it is asked.
+
+    def _key(self, account: int, container: str) -> int:
+        row = self._database.read_row(
+            "SELECT id FROM containers WHERE account = ? AND name = ?", account, container
+        )
+        if row is None:
+            raise NoSuchContainer.of(container)
+        key: int = row[0]
+        return key
+
+    async def _change(self, action: Callable[[sqlite3.Connection], Any], *, size: int = 0) -> Any:
+        """What *action* returns, when that is on disk. *size*: bytes that must be free, if it adds something."""
+        done: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+        self._database.writer.write(action, size, done)
+        return await done
+
+    async def _page(
+        self, select: str, column: str, key: int, make: Callable[[tuple[Any, ...]], T], query: Query
+    ) -> Page[T]:
+        """A listing of the rows whose *column* is *key*."""
+
+        def read(database: sqlite3.Connection, order: str, bound: str, count: int) -> list[T]:
+            comparison = ">=" if order == "ASC" else "<"
+            rows = database.execute(
+                f"{select} WHERE {column} = ? AND name {comparison} ? ORDER BY name {order} LIMIT ?",
+                (key, bound, count),
+            )
+            return [make(row) for row in rows]
+
+        def ask(database: sqlite3.Connection) -> Page[T]:
+            if query.reverse:
+                return reversed_page(partial(read, database, "DESC"), query)
+            walk = in_pieces(partial(read, database, "ASC"))
+            if query.end_marker:
+                walk = until(walk, query.end_marker)
+            return page_of(walk, query.prefix, query.marker, query.limit, query.delimiter)
+
+        return await self._database.read_long(ask)

@@ -1,0 +1,53 @@
+"""An object service as it looks from outside: Swift's API, and what every server has."""
+
+from aiohttp import web
+
+from sfss.config.objects import ObjectSettings
+from sfss.metrics.aggregate import Aggregate
+from sfss.objects.service import Objects
+from sfss.web.api.description import Api
+from sfss.web.api.status import Status
+from sfss.web.api.swift import Swift
+from sfss.web.api.swift_identity import Identity
+from sfss.web.auth import Auth
+from sfss.web.cors import ApiHeaders, Cors
+from sfss.web.server import WebServer
+
+#: A body may take so long (seconds) if more of it keeps coming.
+_BODY_TIMEOUT = 24 * 3600.0
+_HEADERS = ApiHeaders(
+    request=frozenset(
+        ("Content-Type", "ETag", "If-Match", "If-None-Match", "Range", "X-Auth-Token", "X-Object-Manifest")
+    ),
+    answer=frozenset(
+        ("Accept-Ranges", "Content-Range", "ETag", "Last-Modified", "X-Timestamp", "X-Request-ID")
+        + ("X-Container-Object-Count", "X-Container-Bytes-Used", "X-Object-Manifest")
+    ),
+)
+
+
+def make_objects_server(objects: Objects, settings: ObjectSettings, aggregate: Aggregate) -> WebServer:
+    """All that serves *objects* over HTTP."""
+    cors = Cors(settings.cors_origin, _HEADERS)
+    # Who may do what is said by tokens of its own. This one looks at hosts, networks and origins.
+    auth = Auth(settings, cors=cors)
+    identity = Identity(
+        objects.catalog, url=settings.url, lifetime=settings.token_lifetime, is_tls=settings.ssl
+    )
+    swift = Swift(objects, identity, body_timeout=settings.upload_timeout)
+    status = Status(objects.service, aggregate, "objects")
+    api = Api(
+        find=lambda request: None,
+        file_routes=(),
+        other_routes=[*status.routes_of_a_node(), *identity.routes(), *swift.routes()],
+        of_files=(),
+        upload_timeout=settings.upload_timeout,
+        body_timeout=_BODY_TIMEOUT,
+    )
+    server = WebServer(api, objects.service, settings, auth, cors, aggregate)
+
+    async def start(app: web.Application) -> None:
+        await identity.start()
+
+    server.app.on_startup.append(start)
+    return server

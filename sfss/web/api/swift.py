@@ -1,0 +1,203 @@
+"""Swift's object storage API: what is at ``/v1/AUTH_ACCOUNT/CONTAINER/OBJECT``, who may have it; accounts, containers.
+
+Source: https://docs.openstack.org/api-ref/object-store/, and what its clients were seen to need.
+"""
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from aiohttp import web
+
+from sfss.errors import Forbidden, NotFound
+from sfss.http.messages import Headers
+from sfss.objects.manifests import MOST_STATIC
+from sfss.objects.models import User
+from sfss.objects.service import (
+    MAX_CONTAINER_NAME,
+    MAX_OBJECT_NAME,
+    MAX_OBJECT_SIZE,
+    Objects,
+    check_container_name,
+)
+from sfss.web.api.status import fresh
+from sfss.web.api.swift_bulk import MOST_DELETED, delete_many
+from sfss.web.api.swift_headers import (
+    container_changes,
+    is_public,
+    last_modified,
+    metadata_changes,
+    timestamp,
+)
+from sfss.web.api.swift_identity import Identity, SwiftUnauthorized
+from sfss.web.api.swift_listings import MOST, containers_listed, form_of, objects_listed, query_of
+from sfss.web.api.swift_objects import ObjectHandlers
+from sfss.web.api.swift_request import Asked, answer
+from sfss.web.app import REQUEST
+from sfss.web.query import argument, percent_decoded
+
+_READING = frozenset(("GET", "HEAD"))
+
+Handler = Callable[[Asked], Awaitable[web.StreamResponse]]
+
+
+class Swift:
+    """*objects*, for whom *identity* knows. *body_timeout*: seconds in which more of a body must come."""
+
+    def __init__(self, objects: Objects, identity: Identity, *, body_timeout: float):
+        self._objects = objects
+        self._catalog = objects.catalog
+        self._identity = identity
+        of_objects = ObjectHandlers(objects, body_timeout=body_timeout)
+        self._handlers: dict[str, dict[str, Handler]] = {
+            "account": {
+                "GET": self.list_containers,
+                "HEAD": self.head_account,
+                "POST": self.post_account,
+                "DELETE": self.delete_in_bulk,
+            },
+            "container": {
+                "GET": self.list_objects,
+                "HEAD": self.head_container,
+                "PUT": self.put_container,
+                "POST": self.post_container,
+                "DELETE": self.delete_container,
+            },
+            "object": {
+                "GET": of_objects.get,
+                "HEAD": of_objects.get,
+                "PUT": of_objects.put,
+                "POST": of_objects.post,
+                "DELETE": of_objects.delete,
+                "COPY": of_objects.copy,
+            },
+        }
+
+    def routes(self) -> list[web.RouteDef]:
+        return [web.get("/info", self.info), web.route("*", r"/v1/{path:[\s\S]*}", self.handle)]
+
+    async def info(self, request: web.Request) -> web.Response:
+        """What there is of the parts of the API that not every server has."""
+        document = {
+            "swift": {
+                "account_listing_limit": MOST,
+                "container_listing_limit": MOST,
+                "max_container_name_length": MAX_CONTAINER_NAME,
+                "max_file_size": MAX_OBJECT_SIZE,
+                "max_object_name_length": MAX_OBJECT_NAME,
+            },
+            "slo": {"max_manifest_segments": MOST_STATIC, "min_segment_size": 1},
+            "bulk_delete": {"max_deletes_per_request": MOST_DELETED},
+        }
+        return fresh(json.dumps(document), "application/json")
+
+    async def handle(self, request: web.Request) -> web.StreamResponse:
+        ours = request[REQUEST]
+        parts = [percent_decoded(part, "URL") for part in ours.path.split("/", 4)[2:]]
+        account_name, container, name = (*parts, "", "")[:3]
+        kind = "object" if name else "container" if container else "account"
+        handlers = self._handlers[kind]
+        if request.method not in handlers:
+            raise web.HTTPMethodNotAllowed(request.method, handlers)
+        account = await self._admitted(request.method, ours.headers, account_name, container, kind)
+        asked = Asked(request, ours.headers, ours.query, account, account_name, container, name)
+        return await handlers[request.method](asked)
+
+    async def _admitted(
+        self, method: str, headers: Headers, account_name: str, container: str, kind: str
+    ) -> int:
+        """The account, if this may be done in it. :raises Unauthorized: :raises Forbidden:"""
+        user: User | None = await self._identity.user_of(headers)
+        wanted = account_name.removeprefix("AUTH_") if account_name.startswith("AUTH_") else ""
+        if user is not None and user.account_name == wanted:
+            if method not in _READING and user.read_only:
+                raise Forbidden("This user may only read.")
+            return user.account
+        account = await self._catalog.account_named(wanted) if wanted else None
+        if account is not None and container and method in _READING:
+            try:
+                info = await self._catalog.container(account, container)
+                if is_public(info.metadata, listing=kind == "container"):
+                    return account
+            except NotFound:
+                pass  # which is not told to everybody
+        if user is None:
+            raise SwiftUnauthorized("This needs a token: X-Auth-Token.")
+        raise Forbidden("The token is for another account.")
+
+    # Accounts.
+
+    async def head_account(self, asked: Asked) -> web.Response:
+        info = await self._catalog.account(asked.account)
+        headers = {
+            "X-Account-Container-Count": str(info.containers),
+            "X-Account-Object-Count": str(info.objects),
+            "X-Account-Bytes-Used": str(info.bytes),
+            "X-Timestamp": timestamp(info.created),
+        }
+        return answer(204, headers | dict(info.metadata), content_type="text/plain; charset=utf-8")
+
+    async def list_containers(self, asked: Asked) -> web.Response:
+        query = query_of(asked.query)
+        form = form_of(asked.query, asked.headers.get("accept"))
+        page = await self._catalog.containers(asked.account, query)
+        head = await self.head_account(asked)
+        body, content_type = containers_listed(page, query, form, asked.account_name)
+        return _listing(body, content_type, dict(head.headers))
+
+    async def post_account(self, asked: Asked) -> web.Response:
+        if argument(asked.query, "bulk-delete") is not None:
+            return await self.delete_in_bulk(asked)
+        await self._catalog.change_account(asked.account, metadata_changes(asked.headers, "account"))
+        return answer(204)
+
+    async def delete_in_bulk(self, asked: Asked) -> web.Response:
+        if argument(asked.query, "bulk-delete") is None:
+            raise Forbidden("Accounts are deleted by nobody: sfss objects user disable ACCOUNT:USER.")
+        return await delete_many(self._objects, asked)
+
+    # Containers.
+
+    async def put_container(self, asked: Asked) -> web.Response:
+        check_container_name(asked.container)
+        changes = container_changes(asked.headers)
+        is_new = await self._catalog.make_container(asked.account, asked.container, changes)
+        return answer(201 if is_new else 202)
+
+    async def head_container(self, asked: Asked) -> web.Response:
+        info = await self._catalog.container(asked.account, asked.container)
+        headers = {
+            "X-Container-Object-Count": str(info.objects),
+            "X-Container-Bytes-Used": str(info.bytes),
+            "X-Timestamp": timestamp(info.created),
+            "Last-Modified": last_modified(info.modified),
+            "Accept-Ranges": "bytes",
+        }
+        return answer(204, headers | dict(info.metadata), content_type="text/plain; charset=utf-8")
+
+    async def list_objects(self, asked: Asked) -> web.Response:
+        query = query_of(asked.query)
+        form = form_of(asked.query, asked.headers.get("accept"))
+        head = await self.head_container(asked)
+        page = await self._catalog.objects(asked.account, asked.container, query)
+        without_folders = argument(asked.query, "path") is not None
+        body, content_type = objects_listed(
+            page, query, form, asked.container, without_folders=without_folders
+        )
+        return _listing(body, content_type, dict(head.headers))
+
+    async def post_container(self, asked: Asked) -> web.Response:
+        changes = container_changes(asked.headers)
+        await self._catalog.change_container(asked.account, asked.container, changes)
+        return answer(204)
+
+    async def delete_container(self, asked: Asked) -> web.Response:
+        await self._catalog.delete_container(asked.account, asked.container)
+        return answer(204)
+
+
+def _listing(body: bytes, content_type: str, headers: dict[str, Any]) -> web.Response:
+    headers = {name: value for name, value in headers.items() if name != "Content-Type"}
+    if not body:
+        return answer(204, headers, content_type=content_type)
+    return web.Response(body=body, headers=headers | {"Content-Type": content_type})

@@ -1,0 +1,270 @@
+"""Objects of Swift's API: their contents, metadata, copies and manifests."""
+
+import asyncio
+import json
+import logging
+import mimetypes
+from collections.abc import AsyncIterator
+from typing import Any
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from sfss.errors import (
+    InvalidRequest,
+    LengthRequired,
+    NotSupported,
+    SfssError,
+    UploadTimeout,
+)
+from sfss.http.messages import Headers
+from sfss.objects import manifests
+from sfss.objects.models import ObjectInfo
+from sfss.objects.service import Objects
+from sfss.web.api.swift_bulk import delete_paths, read_body
+from sfss.web.api.swift_headers import (
+    conditions_of,
+    etag_in,
+    info_for_conditions,
+    last_modified,
+    listed_time,
+    manifest_in,
+    object_lines,
+    object_metadata,
+    text_of,
+)
+from sfss.web.api.swift_request import Asked, answer
+from sfss.web.conditional import is_unchanged, requested_range
+from sfss.web.query import argument
+
+log = logging.getLogger("sfss.objects")
+
+_UNKNOWN_TYPE = "application/octet-stream"
+#: A manifest has no more. Bytes.
+_MOST_MANIFEST = 2 * 1024 * 1024
+#: What would change an object, and is not done here: it must not look as if it were.
+_NOT_DONE = ("x-delete-at", "x-delete-after", "x-symlink-target")
+
+
+class ObjectHandlers:
+    """Of *objects*. *body_timeout*: seconds in which more of a body must come."""
+
+    def __init__(self, objects: Objects, *, body_timeout: float):
+        self._objects = objects
+        self._catalog = objects.catalog
+        self._body_timeout = body_timeout
+
+    # Writing.
+
+    async def put(self, asked: Asked) -> web.Response:
+        request, headers = asked.request, asked.headers
+        _check_supported(headers)
+        wanted = argument(asked.query, "multipart-manifest")
+        if wanted is not None:
+            if wanted != "put":
+                raise InvalidRequest("A PUT knows no multipart-manifest but put.")
+            return await self._put_static(asked)
+        if "x-copy-from" in headers:
+            source = _path_in(headers, "X-Copy-From")
+            return await self._copy(asked, source, (asked.container, asked.name))
+        manifest = manifest_in(headers)
+        is_chunked = "transfer-encoding" in headers
+        if request.content_length is None and not is_chunked and not manifest:
+            raise LengthRequired("A PUT needs a Content-Length, or Transfer-Encoding: chunked.")
+        if_none_match = headers.get("if-none-match").strip()
+        if if_none_match not in ("", "*"):
+            raise InvalidRequest("A PUT knows no If-None-Match but *.")
+        info = await self._objects.put(
+            asked.account,
+            asked.container,
+            asked.name,
+            self._body(request),
+            content_type=_content_type(headers, asked.name),
+            metadata=object_metadata(headers),
+            manifest=manifest,
+            etag=etag_in(headers),
+            length=request.content_length if not is_chunked else None,
+            must_be_new=if_none_match == "*",
+        )
+        return _put_answer(info)
+
+    async def _put_static(self, asked: Asked) -> web.Response:
+        body = await read_body(asked.request, _MOST_MANIFEST)
+        try:
+            document = json.loads(body)
+        except (ValueError, RecursionError):
+            raise InvalidRequest("The manifest is not JSON.") from None
+        info = await self._objects.put_static(
+            asked.account,
+            asked.container,
+            asked.name,
+            document,
+            content_type=_content_type(asked.headers, asked.name),
+            metadata=object_metadata(asked.headers),
+        )
+        return _put_answer(info)
+
+    async def copy(self, asked: Asked) -> web.Response:
+        _check_supported(asked.headers)
+        target = _path_in(asked.headers, "Destination")
+        return await self._copy(asked, (asked.container, asked.name), target)
+
+    async def _copy(self, asked: Asked, source: tuple[str, str], target: tuple[str, str]) -> web.Response:
+        for name in ("X-Copy-From-Account", "Destination-Account"):
+            if asked.headers.get(name.lower()) not in ("", asked.account_name):
+                raise NotSupported("Objects are copied within an account only.")
+        headers = asked.headers
+        found = await self._objects.find(asked.account, *source)
+        is_fresh = headers.get("x-fresh-metadata").lower() in ("true", "1", "yes", "on", "t", "y")
+        metadata = object_metadata(headers)
+        if not is_fresh:
+            metadata = {**found.info.metadata, **metadata}
+        given = asked.request.method == "COPY" and text_of(headers, "Content-Type")
+        async with self._objects.reading(found, 0, found.size) as pieces:
+            info = await self._objects.put(
+                asked.account,
+                *target,
+                _bytes_of(pieces),
+                content_type=given or found.info.content_type,
+                metadata=metadata,
+                length=found.size,
+            )
+        response = _put_answer(info)
+        response.headers["X-Copied-From"] = "/".join(source)
+        response.headers["X-Copied-From-Last-Modified"] = last_modified(found.info.modified)
+        return response
+
+    async def _body(self, request: web.Request) -> AsyncIterator[bytes]:
+        """What comes of the body. :raises UploadTimeout: :raises InvalidRequest: if it ends too early."""
+        content = request.content
+        while True:
+            try:
+                async with asyncio.timeout(self._body_timeout):
+                    data = await content.readany()
+            except TimeoutError:
+                raise UploadTimeout(f"Nothing has come for {self._body_timeout:g} s.") from None
+            except (ConnectionError, web.RequestPayloadError) as error:
+                raise InvalidRequest(f"The body was cut off: {error}.") from None
+            if not data:
+                return
+            yield data
+
+    async def post(self, asked: Asked) -> web.Response:
+        _check_supported(asked.headers)
+        given = "content-type" in asked.headers
+        content_type = _content_type(asked.headers, asked.name) if given else None
+        await self._catalog.change_object(
+            asked.account, asked.container, asked.name, object_metadata(asked.headers), content_type
+        )
+        return answer(202)
+
+    async def delete(self, asked: Asked) -> web.Response:
+        if argument(asked.query, "multipart-manifest") == "delete":
+            info = await self._catalog.object(asked.account, asked.container, asked.name)
+            paths = [(asked.container, asked.name)]
+            if manifests.is_static(info.manifest):
+                paths = [(s.container, s.name) for s in manifests.segments_in(info.manifest)] + paths
+            return await delete_paths(self._objects, asked.account, dict.fromkeys(paths), asked.headers)
+        await self._catalog.delete_object(asked.account, asked.container, asked.name)
+        return answer(204)
+
+    # Reading.
+
+    async def get(self, asked: Asked) -> web.StreamResponse:
+        if argument(asked.query, "multipart-manifest") == "get":
+            info = await self._catalog.object(asked.account, asked.container, asked.name)
+            if manifests.is_static(info.manifest):
+                return _manifest(info, argument(asked.query, "format") == "raw")
+        found = await self._objects.find(asked.account, asked.container, asked.name)
+        headers = conditions_of(asked.headers)
+        info_of_all = info_for_conditions(found.info, found.size, found.etag)
+        # Swift quotes the ETag of what is joined, and no other one.
+        lines = dict(object_lines(found.info, f'"{found.etag}"' if found.info.manifest else found.etag))
+        if is_unchanged(headers, info_of_all):
+            return answer(304, {name: lines[name] for name in ("ETag", "Last-Modified")})
+        part = requested_range(headers, info_of_all)
+        start, stop = part or (0, found.size)
+        if part:
+            lines["Content-Range"] = f"bytes {start}-{stop - 1}/{found.size}"
+        response = web.StreamResponse(status=206 if part else 200, headers=lines)
+        response.content_length = stop - start
+        if asked.request.method == "HEAD":
+            await response.prepare(asked.request)
+            return response
+        async with self._objects.reading(found, start, stop) as pieces:
+            # The first one comes before the head of the answer: what is wrong may still be said.
+            first = await anext(pieces, None)
+            await response.prepare(asked.request)
+            if first is not None:
+                await response.write(first)
+                await self._send_rest(asked, response, pieces)
+        await response.write_eof()
+        return response
+
+    async def _send_rest(
+        self, asked: Asked, response: web.StreamResponse, pieces: AsyncIterator[memoryview]
+    ) -> None:
+        try:
+            async for piece in pieces:
+                await response.write(piece)
+        except SfssError as error:  # only the end of the connection can tell it now
+            log.error(
+                "a download was cut off",
+                extra={"container": asked.container, "object": asked.name, "reason": str(error)},
+            )
+            if asked.request.transport is not None:
+                asked.request.transport.abort()
+            raise ConnectionResetError("the object cannot be read") from error
+
+
+def _check_supported(headers: Headers) -> None:
+    """:raises NotSupported:"""
+    for name in _NOT_DONE:
+        if name in headers:
+            raise NotSupported(f"{name} is not supported here.")
+
+
+def _path_in(headers: Headers, name: str) -> tuple[str, str]:
+    """The container and the object that a header names. :raises InvalidRequest:"""
+    container, _, path = unquote(text_of(headers, name)).lstrip("/").partition("/")
+    if not container or not path:
+        raise InvalidRequest(f"{name} has the form CONTAINER/OBJECT.")
+    return container, path
+
+
+async def _bytes_of(pieces: AsyncIterator[memoryview]) -> AsyncIterator[bytes]:
+    async for piece in pieces:
+        yield bytes(piece)
+
+
+def _put_answer(info: ObjectInfo) -> web.Response:
+    etag = f'"{info.etag}"' if manifests.is_static(info.manifest) else info.etag
+    return answer(201, {"ETag": etag, "Last-Modified": last_modified(info.modified)})
+
+
+def _manifest(info: ObjectInfo, is_raw: bool) -> web.Response:
+    """A static manifest itself. *is_raw*: as it is put."""
+    entries: list[dict[str, Any]] = []
+    for segment in manifests.segments_in(info.manifest):
+        of_range = {"range": segment.range} if segment.range else {}
+        if is_raw:
+            entry = {"path": segment.path, "etag": segment.etag, "size_bytes": segment.size}
+        else:
+            entry = {
+                "name": segment.path,
+                "hash": segment.etag,
+                "bytes": segment.size,
+                "content_type": _UNKNOWN_TYPE,
+                "last_modified": listed_time(info.modified),
+            }
+        entries.append(entry | of_range)
+    headers = dict(object_lines(info, f'"{info.etag}"')) | {"Content-Type": "application/json; charset=utf-8"}
+    return web.Response(body=json.dumps(entries).encode(), headers=headers)
+
+
+def _content_type(headers: Headers, name: str) -> str:
+    given = text_of(headers, "Content-Type")
+    wants_guess = headers.get("x-detect-content-type").strip().lower() in ("true", "1", "yes", "on", "t", "y")
+    if given and not wants_guess:
+        return given
+    return mimetypes.guess_type(name)[0] or _UNKNOWN_TYPE
