@@ -4,8 +4,9 @@
 #   sh tests/install-stores.sh            memcached and nutcracker (twemproxy), nginx, HAProxy, PostgreSQL,
 #                                         promtool and Chromium, Debian packages; gobeansdb, and
 #                                         gobeansproxy where it can be had, Go modules, into
-#                                         stores-bin/; and a C compiler, for the modules that are
-#                                         compiled
+#                                         stores-bin/; a C compiler, for the modules that are
+#                                         compiled; and clients of the object service, into
+#                                         .venv-clients/
 #   sh tests/install-stores.sh --bench    wrk as well, for bench/
 #   sh tests/install-stores.sh --seaweedfs  wrk and SeaweedFS, which bench/ can compare with: a Go module
 #                                         that takes two cores some minutes to build
@@ -70,6 +71,17 @@ if [ ! -x "$bin/gobeansdb" ]; then
 fi
 if [ ! -x "$bin/gobeansproxy" ] && ! answer=$(GOBIN="$bin" go install "$gobeansproxy" 2>&1); then
     echo "gobeansproxy: go install $gobeansproxy: $(echo "$answer" | tail -n 1 | tr -d '\t')" >> "$bin/refused"
+fi
+# Clients of the object service, apart: they bring much, and one of them is old.
+clients="$here/.venv-clients"
+pins=$(sed -n 's/^#: client \(.*\) = \(.*\)$/\1==\2/p' "$here/buildout.cfg")
+if [ "$(cat "$clients/ready" 2> /dev/null)" != "$pins" ]; then
+    echo "Installing" $pins
+    rm -rf "$clients"
+    python3 -m venv "$clients"
+    # shellcheck disable=SC2086
+    "$clients/bin/pip" install --quiet --disable-pip-version-check $pins
+    echo "$pins" > "$clients/ready"
 fi
 if [ "${1:-}" = --seaweedfs ] && [ ! -x "$bin/weed" ]; then
     # Its go.mod replaces a module, which "go install module@version" refuses: so it is built where it lies.

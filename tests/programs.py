@@ -11,6 +11,8 @@ import subprocess
 import sys
 import tempfile
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
@@ -332,6 +334,27 @@ class SfssNode(Sfss):
         self.storage, self.queue = home / "storage", home / "queue"
         folders = ("--storage", self.storage, "--queue", self.queue)
         super().__init__("--port", port, *folders, *flags, cpu=cpu)
+
+
+class SfssObjects(Sfss):
+    """An object service, with the user that its first start has made."""
+
+    command = (sys.executable, "-m", "sfss", "objects", "--port", 0)
+
+    def __init__(self, home: Path, *flags: object, key: str = ""):
+        super().__init__("--data", home, *flags)
+        self.home = home
+        self.key = key or self.wait_for_line(r"User main:admin, key ([0-9a-f]+)")[1]
+
+    def wait_until_ready(self) -> None:
+        def is_ready() -> bool:
+            try:
+                with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as answer:
+                    return answer.status == 200
+            except urllib.error.HTTPError:
+                return False
+
+        self._wait(is_ready, "to get ready")
 
 
 #: Begins a command that root runs with the rights of an ordinary user over what others own: root may

@@ -15,7 +15,7 @@ from sfss.config.objects import ObjectSettings
 from sfss.errors import NotFound, SettingsError
 from sfss.metrics.aggregate import Aggregate
 from sfss.objects.catalog import Catalog
-from sfss.objects.cleaning import Cleaner
+from sfss.objects.cleaning import ABANDONED, Cleaner
 from sfss.objects.contents import piece_path
 from sfss.objects.models import ObjectInfo, Query, User
 from sfss.objects.service import Objects
@@ -112,7 +112,7 @@ async def look_after(load_settings: Callable[[], ObjectSettings], options: dict[
     settings = load_settings()
     what = options["what"]
     if what == "fsck":
-        return await _check_all(settings, repair=options["repair"])
+        return await _check_all(settings, repair=options["repair"], idle=options["idle"])
     async with _opened(settings) as catalog:
         if what == "usage":
             return await _usage(catalog, options["json"])
@@ -194,8 +194,8 @@ async def _usage(catalog: Catalog, as_json: bool) -> int:
     return 0
 
 
-async def _check_all(settings: ObjectSettings, *, repair: bool) -> int:
-    """Whether all pieces of all objects are there, and nothing else."""
+async def _check_all(settings: ObjectSettings, *, repair: bool, idle: bool) -> int:
+    """Whether all pieces of all objects are there, and nothing else. *idle*: nobody writes meanwhile."""
     store = make_store(settings)
     await store.start()
     service = FileService.of(store, settings)
@@ -209,9 +209,11 @@ async def _check_all(settings: ObjectSettings, *, repair: bool) -> int:
                         damaged += 1
                         print(f"{container}/{info.path}: a piece is missing or has another length")
             cleaner = Cleaner(service, catalog)
-            orphans = await cleaner.orphans()
-            if orphans and repair:
-                await cleaner.give_up_orphans()
+            orphans = await cleaner.orphans(older_than=0.0 if idle else ABANDONED)
+            if repair:
+                await cleaner.give_up(orphans)
+                if idle:
+                    await cleaner.clean(grace=0.0, abandoned=0.0)
     finally:
         await store.close()
     what = "will be removed" if repair else "can be removed with --repair"

@@ -321,6 +321,9 @@ def _add_objects(commands: Any) -> None:
     usage.add_argument("--json", action="store_true", help="for programs")
     fsck = whats.add_parser("fsck", parents=[place], help="whether all contents are there, and nothing else")
     fsck.add_argument("--repair", action="store_true", help="have removed what no object has")
+    fsck.add_argument(
+        "--idle", action="store_true", help="nobody writes now: look at what is younger than a day, too"
+    )
 
 
 def _add_config(group: Any) -> None:

@@ -6,12 +6,13 @@ written, and of those in one piece the store is asked, where it lists in order.
 """
 
 import asyncio
-import contextlib
 import logging
+import time
+from collections.abc import Iterable
 
-from sfss.errors import CannotList, NotFound, SfssError
+from sfss.errors import NotFound, SfssError
 from sfss.objects.catalog import Catalog
-from sfss.objects.contents import PREFIX, begun_at, piece_path
+from sfss.objects.contents import PREFIX, TIME_DIGITS, begun_at, piece_path
 from sfss.objects.models import Garbage
 from sfss.objects.sqlite_statements import now_us
 from sfss.service import FileService
@@ -21,6 +22,8 @@ log = logging.getLogger("sfss.objects")
 _SECOND = 1_000_000
 #: Seconds between two rounds.
 INTERVAL = 60.0
+#: Between two looks for what a killed process has left.
+ORPHANS_INTERVAL = 3600.0
 #: Garbage stays so long (seconds): a download that was under way may end.
 GRACE = 3600.0
 #: Nobody writes a content for so long without saying so (seconds).
@@ -36,11 +39,17 @@ class Cleaner:
     def __init__(self, service: FileService, catalog: Catalog):
         self._service = service
         self._catalog = catalog
+        self._looked_up_to = ""  # contents that are older have been looked at
 
     async def keep_cleaning(self) -> None:
+        """Now and then. (A store that cannot list, or not in order, is asked by ``sfss objects fsck`` alone.)"""
+        looked = -ORPHANS_INTERVAL
         while True:
             await asyncio.sleep(INTERVAL)
             try:
+                if self._service.lists_in_order and time.monotonic() - looked >= ORPHANS_INTERVAL:
+                    looked = time.monotonic()
+                    await self.give_up(await self.orphans())
                 await self.clean()
             except SfssError as error:  # there will be a next time
                 log.warning("cleaning has stopped", extra={"reason": str(error)})
@@ -75,30 +84,25 @@ class Cleaner:
         :raises CannotList: if the store does not say what it has.
         """
         before = now_us() - int(older_than * _SECOND)
-        cursor: str | None = ""
+        is_ordered = self._service.lists_in_order
+        cursor: str | None = f"{PREFIX}{self._looked_up_to}" if is_ordered and self._looked_up_to else ""
         found: list[str] = []
+        delimiter = "/" if is_ordered else ""
         while cursor is not None:
-            listing = await self._service.list_files(
-                PREFIX, cursor, 1000, "/" if self._service.lists_in_order else ""
-            )
+            listing = await self._service.list_files(PREFIX, cursor, 1000, delimiter)
             names = [folder[len(PREFIX) : -1] for folder in listing.folders]
-            names += {file.path[len(PREFIX) :].partition("/")[0] for file in listing.files}
-            old = []
-            for name in names:
-                with contextlib.suppress(ValueError):  # something else has put it there
-                    if begun_at(name) < before:
-                        old.append(name)
+            names += sorted({file.path[len(PREFIX) :].partition("/")[0] for file in listing.files})
+            ages = {name: begun for name in names if (begun := begun_at(name)) is not None}
+            old = [name for name, begun in ages.items() if begun < before]
             known = await self._catalog.known(old)
             found += [name for name in old if name not in known]
             cursor = listing.cursor
+            if is_ordered and len(old) < len(ages):
+                break  # all that comes is younger
+        self._looked_up_to = f"{before:0{TIME_DIGITS}x}"
         return list(dict.fromkeys(found))
 
-    async def give_up_orphans(self) -> int:
-        """Make garbage of them; how many. A store that cannot list has none that are found."""
-        try:
-            orphans = await self.orphans()
-        except CannotList:
-            return 0
-        for content in orphans:
+    async def give_up(self, contents: Iterable[str]) -> None:
+        """Make garbage of them."""
+        for content in contents:
             await self._catalog.give_up(content, None)
-        return len(orphans)

@@ -6,6 +6,7 @@ strongly consistent one. Its age tells whether what is left of it may be removed
 """
 
 import asyncio
+import re
 import secrets
 from collections.abc import AsyncGenerator, Sequence
 from typing import NamedTuple
@@ -18,17 +19,18 @@ from sfss.service import FileService
 
 #: What the paths of all pieces begin with.
 PREFIX = "objects/"
-_TIME_DIGITS = 14
+_CONTENT = re.compile("[0-9a-f]{46}")
+TIME_DIGITS = 14  #: of a time in the name of a content, hex
 
 
 def new_content() -> str:
     """A name for a content that begins now."""
-    return f"{now_us():0{_TIME_DIGITS}x}{secrets.token_hex(16)}"
+    return f"{now_us():0{TIME_DIGITS}x}{secrets.token_hex(16)}"
 
 
-def begun_at(content: str) -> int:
-    """When, µs since the epoch. :raises ValueError: if that is the name of no content."""
-    return int(content[:_TIME_DIGITS], 16)
+def begun_at(content: str) -> int | None:
+    """When, µs since the epoch. None: that is the name of no content."""
+    return int(content[:TIME_DIGITS], 16) if _CONTENT.fullmatch(content) else None
 
 
 def piece_path(content: str, number: int) -> str:

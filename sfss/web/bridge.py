@@ -73,6 +73,8 @@ class _Crossing(asyncio.Transport):
             lines.append(
                 "transfer-encoding: chunked" if self._is_chunked else f"content-length: {exchange.length}"
             )
+        elif "content-length" in exchange.headers:
+            lines.append("content-length: 0")
         self._protocol.data_received("\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape"))
         if exchange.has_body:
             exchange.receive(self, timeout=body_timeout, most=0)

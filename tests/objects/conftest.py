@@ -1,0 +1,32 @@
+"""Catalogs and objects in this process."""
+
+import pytest
+
+from sfss.objects.service import Objects
+from sfss.objects.sqlite_catalog import SqliteCatalog
+from sfss.service import FileService
+from sfss.stores.memory import MemoryStore
+
+
+@pytest.fixture
+async def catalog(tmp_path):
+    catalog = SqliteCatalog(tmp_path / "catalog", timeout=10.0)
+    await catalog.start()
+    yield catalog
+    await catalog.close()
+
+
+@pytest.fixture
+async def account(catalog) -> int:
+    return (await catalog.add_user("a", "u", "key", read_only=False)).account
+
+
+@pytest.fixture
+def store():
+    return MemoryStore()
+
+
+@pytest.fixture
+def objects(catalog, store):
+    """With pieces of 10 bytes."""
+    return Objects(FileService(store, max_file_size=10), catalog)

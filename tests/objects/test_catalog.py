@@ -1,0 +1,194 @@
+"""The contract of a catalog (:mod:`sfss.objects.catalog`)."""
+
+import asyncio
+import random
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sfss.errors import (
+    AlreadyThere,
+    ContainerNotEmpty,
+    NoSuchContainer,
+    NoSuchUser,
+    NotFound,
+    PreconditionFailed,
+)
+from sfss.objects.contents import new_content
+from sfss.objects.models import Garbage, ObjectInfo, Query
+from sfss.objects.sqlite_statements import now_us
+
+
+def info(name: str, size: int = 1, **more) -> ObjectInfo:
+    content = new_content() if size else ""
+    return ObjectInfo(name, size, "e" * 32, "a/b", now_us(), content, 10, {"X-Object-Meta-A": "é"}, **more)
+
+
+async def test_users(catalog):
+    assert await catalog.users() == []
+    user = await catalog.add_user("a", "u", "key", read_only=True)
+    other = await catalog.add_user("a", "v", "key", read_only=False)
+    assert user.account == other.account and user.read_only and user.full_name == "a:u"
+    with pytest.raises(AlreadyThere):
+        await catalog.add_user("a", "u", "x", read_only=False)
+    await catalog.change_user("a", "u", key="other", disabled=True)
+    found = await catalog.user("a", "u")
+    assert (found.key, found.disabled, found.read_only) == ("other", True, True)
+    await catalog.change_user("a", "u", disabled=False)
+    assert not (await catalog.user("a", "u")).disabled and (await catalog.user("a", "u")).key == "other"
+    for name in (("a", "x"), ("x", "u")):
+        assert await catalog.user(*name) is None
+        with pytest.raises(NoSuchUser):
+            await catalog.change_user(*name, disabled=True)
+    assert await catalog.account_named("a") == user.account and await catalog.account_named("x") is None
+    secret = await catalog.secret()
+    assert len(secret) == 32 and await catalog.secret() == secret
+
+
+async def test_containers(catalog, account):
+    assert await catalog.make_container(account, "c", {"X-Container-Meta-A": "1"})
+    assert not await catalog.make_container(account, "c", {"X-Container-Meta-B": "2"})
+    found = await catalog.container(account, "c")
+    assert found.metadata == {"X-Container-Meta-A": "1", "X-Container-Meta-B": "2"}
+    await catalog.change_container(account, "c", {"X-Container-Meta-A": None})
+    assert (await catalog.container(account, "c")).metadata == {"X-Container-Meta-B": "2"}
+    await catalog.put_object(account, "c", info("o"))
+    with pytest.raises(ContainerNotEmpty):
+        await catalog.delete_container(account, "c")
+    await catalog.delete_object(account, "c", "o")
+    await catalog.delete_container(account, "c")
+    for call in (
+        catalog.container(account, "c"),
+        catalog.delete_container(account, "c"),
+        catalog.change_container(account, "c", {}),
+        catalog.objects(account, "c", Query(1)),
+        catalog.object(account, "c", "o"),
+        catalog.put_object(account, "c", info("o")),
+        catalog.delete_object(account, "c", "o"),
+        catalog.change_object(account, "c", "o", {}, None),
+    ):
+        with pytest.raises(NoSuchContainer):
+            await call
+    await catalog.change_account(account, {"X-Account-Meta-A": "é"})
+    assert (await catalog.account(account)).metadata == {"X-Account-Meta-A": "é"}
+
+
+async def test_objects_and_what_they_leave(catalog, account):
+    await catalog.make_container(account, "c", {})
+    first, second = info("o", 25), info("o", 5)
+    await catalog.begin_content(first.content)
+    assert await catalog.known([first.content, second.content]) == {first.content}
+    await catalog.put_object(account, "c", first)
+    assert await catalog.object(account, "c", "o") == first
+    assert await catalog.abandoned(now_us() + 1) == []
+    with pytest.raises(PreconditionFailed):
+        await catalog.put_object(account, "c", second, must_be_new=True)
+    assert await catalog.garbage(now_us() + 1, 10) == []
+    await catalog.put_object(account, "c", second)
+    found = await catalog.object(account, "c", "o")
+    assert found.content == second.content and found.modified > first.modified
+    assert await catalog.garbage(now_us() + 1, 10) == [Garbage(first.content, 3)]
+    counts = await catalog.container(account, "c")
+    assert (counts.objects, counts.bytes) == (1, 5)
+    await catalog.change_object(account, "c", "o", {"X-Object-Meta-B": "2"}, "c/d")
+    found = await catalog.object(account, "c", "o")
+    assert (found.metadata, found.content_type) == ({"X-Object-Meta-B": "2"}, "c/d")
+    await catalog.give_up(second.content, 1)  # an object has it: so it is no garbage
+    assert [each.content for each in await catalog.garbage(now_us() + 1, 10)] == [first.content]
+    await catalog.delete_object(account, "c", "o")
+    with pytest.raises(NotFound):
+        await catalog.object(account, "c", "o")
+    assert len(await catalog.garbage(now_us() + 1, 10)) == 2
+    assert await catalog.garbage(0, 10) == []
+    await catalog.forget_garbage([first.content, second.content])
+    assert await catalog.known([first.content, second.content]) == set()
+    counts = await catalog.account(account)
+    assert (counts.containers, counts.objects, counts.bytes) == (1, 0, 0)
+
+
+async def test_what_is_begun_and_not_finished(catalog):
+    content = new_content()
+    await catalog.begin_content(content)
+    assert await catalog.abandoned(now_us() - 10_000_000) == []
+    assert await catalog.abandoned(now_us() + 1) == [content]
+    await catalog.give_up(content, None)
+    assert await catalog.garbage(now_us() + 1, 10) == [Garbage(content, None)]
+
+
+async def test_counts_are_right_while_many_write(catalog, account):
+    await catalog.make_container(account, "c", {})
+    sizes: dict[str, int] = {}
+
+    async def work(number: int) -> None:
+        for round in range(20):
+            name = f"{number}-{round % 3}"
+            if random.random() < 0.3 and name in sizes:
+                await catalog.delete_object(account, "c", name)
+                del sizes[name]
+            else:
+                size = random.randrange(100)
+                await catalog.put_object(account, "c", info(name, size))
+                sizes[name] = size
+
+    await asyncio.gather(*(work(number) for number in range(10)))
+    found = await catalog.container(account, "c")
+    assert (found.objects, found.bytes) == (len(sizes), sum(sizes.values()))
+
+
+names = st.lists(st.text("ab/é\U0010ffff", min_size=1, max_size=5), unique=True, max_size=12)
+texts = st.text("ab/é\U0010ffff", max_size=3)
+
+
+@given(
+    names=names,
+    prefix=texts,
+    delimiter=st.sampled_from(["", "/", "b", "/a"]),
+    marker=texts,
+    end_marker=texts,
+    limit=st.integers(1, 5),
+    reverse=st.booleans(),
+)
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_listings(tmp_path_factory, names, prefix, delimiter, marker, end_marker, limit, reverse):
+    """Against a model: all names sorted, cut, and folded."""
+
+    async def check() -> None:
+        from sfss.objects.sqlite_catalog import SqliteCatalog
+
+        catalog = SqliteCatalog(tmp_path_factory.mktemp("catalog"), timeout=10.0)
+        await catalog.start()
+        try:
+            account = (await catalog.add_user("a", "u", "key", read_only=False)).account
+            await catalog.make_container(account, "c", {})
+            await asyncio.gather(*(catalog.put_object(account, "c", info(name)) for name in names))
+            query = Query(limit, prefix, delimiter, marker, end_marker, reverse)
+            found: list[str] = []
+            cursor: str | None = marker
+            while cursor is not None:
+                page = await catalog.objects(account, "c", query._replace(marker=cursor))
+                entries = [file.path for file in page.files] + page.folders
+                assert len(entries) <= limit
+                found += sorted(entries, reverse=reverse)
+                cursor = page.cursor
+            assert found == expected(names, query)
+        finally:
+            await catalog.close()
+
+    asyncio.run(check())
+
+
+def expected(names: list[str], query: Query) -> list[str]:
+    found = []
+    for name in sorted(names, reverse=query.reverse):
+        low, high = (query.end_marker, query.marker) if query.reverse else (query.marker, query.end_marker)
+        if not name.startswith(query.prefix) or (low and name <= low) or (high and name >= high):
+            continue
+        end = name.find(query.delimiter, len(query.prefix)) if query.delimiter else -1
+        if end >= 0:
+            name = name[: end + len(query.delimiter)]
+            if name == query.marker:
+                continue
+        if name not in found:
+            found.append(name)
+    return found
