@@ -6,6 +6,8 @@ from typing import TypeVar
 from sfss.objects.models import Query
 from sfss.stores.listing import HasPath, Page, Position, Walk, behind, folder_of
 
+__all__ = ["HasPath", "Page", "reversed_page", "until"]
+
 T = TypeVar("T", bound=HasPath)
 
 #: Greater than any name: those are shorter.

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 from xml.sax.saxutils import escape, quoteattr
 
 from sfss.errors import InvalidRequest, PreconditionFailed
+from sfss.objects.listings import HasPath, Page
 from sfss.objects.models import ContainerInfo, ObjectInfo, Query
-from sfss.stores.listing import HasPath, Page
 from sfss.web.api.swift_headers import listed_time
 from sfss.web.query import argument
 
