@@ -167,6 +167,14 @@ class NoSuchContainer(NotFound):
         return cls(f"There is no container {path!r}.")
 
 
+class NoSuchUpload(NotFound):
+    """There is no such upload in parts, or not any more."""
+
+    @classmethod
+    def of(cls, path: str) -> "NoSuchUpload":
+        return cls(f"There is no upload {path!r}: it was completed, aborted, or never begun.")
+
+
 class NoStoreAvailable(SfssError):
     """Nobody can say: no store was reached in time.
 

@@ -14,10 +14,11 @@ from sfss.cli.gateway import make_store
 from sfss.config.objects import ObjectSettings
 from sfss.errors import NotFound, SettingsError
 from sfss.metrics.aggregate import Aggregate
+from sfss.objects import manifests
 from sfss.objects.catalog import Catalog
 from sfss.objects.cleaning import ABANDONED, Cleaner
 from sfss.objects.contents import piece_path
-from sfss.objects.models import ObjectInfo, Query, User
+from sfss.objects.models import IN_PARTS, ObjectInfo, Query, User
 from sfss.objects.service import Objects
 from sfss.objects.sqlite_catalog import SqliteCatalog
 from sfss.runtime import logs, master
@@ -205,7 +206,7 @@ async def _check_all(settings: ObjectSettings, *, repair: bool, idle: bool) -> i
             for account in sorted({user.account for user in await catalog.users()}):
                 async for container, info in _all_objects(catalog, account):
                     checked += 1
-                    if not await _is_whole(service, info):
+                    if not await _is_whole(service, catalog, info):
                         damaged += 1
                         print(f"{container}/{info.path}: a piece is missing or has another length")
             cleaner = Cleaner(service, catalog)
@@ -242,7 +243,10 @@ async def _all_objects(catalog: Catalog, account: int) -> AsyncIterator[tuple[st
         containers = containers._replace(marker=page.cursor)
 
 
-async def _is_whole(service: FileService, info: ObjectInfo) -> bool:
+async def _is_whole(service: FileService, catalog: Catalog, info: ObjectInfo) -> bool:
+    if info.manifest == IN_PARTS:
+        parts, _ = await manifests.parts(catalog, 0, info)
+        return all([await _is_whole(service, catalog, part.info) for part in parts])
     for number in range(info.pieces):
         room = service.room_to_read()
         try:

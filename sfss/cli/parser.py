@@ -273,7 +273,7 @@ def _add_beansdb(commands: Any) -> None:
 def _add_objects(commands: Any) -> None:
     objects = commands.add_parser(
         "objects",
-        help="containers and objects, for clients of Swift",
+        help="containers and objects, for clients of Swift and S3",
         usage="sfss objects [--SETTING VALUE ...]    serve them\n       sfss objects COMMAND ...",
         description="An object service over any of the stores: containers, metadata, large objects.",
     )
@@ -292,7 +292,7 @@ def _add_objects(commands: Any) -> None:
         "signing_key",
     )
     without += ("signing_key_file", "write_token", "write_token_file", "read_token", "read_token_file")
-    own = {"the objects": ("url", "token_lifetime")}
+    own = {"the objects": ("url", "s3_domain", "token_lifetime")}
     _add_settings(
         objects,
         fields,

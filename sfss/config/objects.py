@@ -13,6 +13,9 @@ class ObjectSettings(Settings):
     port: int = setting(8256, "port to listen on; 0 takes a free one", unit="PORT", least=0)
     data: str = setting("sfss-objects", "folder of the catalog, and of the embedded store", unit="FOLDER")
     url: str = setting("", "where clients reach this service, if not where they ask for it", unit="URL")
+    s3_domain: str = setting(
+        "", "domain whose names are buckets (BUCKET.DOMAIN in the Host header)", unit="DOMAIN"
+    )
     token_lifetime: float = setting(86400.0, "time that a token is good for", unit="SECONDS", least=1)
 
     def __post_init__(self) -> None:

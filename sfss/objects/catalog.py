@@ -10,7 +10,17 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 
-from sfss.objects.models import AccountInfo, ContainerInfo, Garbage, Metadata, ObjectInfo, Query, User
+from sfss.objects.models import (
+    AccountInfo,
+    ContainerInfo,
+    Garbage,
+    Metadata,
+    ObjectInfo,
+    Query,
+    Upload,
+    UploadedPart,
+    User,
+)
 from sfss.stores.listing import Page
 
 #: What is to become of metadata: None takes a header away.
@@ -44,6 +54,9 @@ class Catalog(ABC):
 
     @abstractmethod
     async def user(self, account: str, name: str) -> User | None: ...
+
+    @abstractmethod
+    async def user_with(self, access_key: str) -> User | None: ...
 
     @abstractmethod
     async def users(self) -> Sequence[User]: ...
@@ -103,9 +116,18 @@ class Catalog(ABC):
 
     @abstractmethod
     async def put_object(
-        self, account: int, container: str, info: ObjectInfo, *, must_be_new: bool = False
+        self,
+        account: int,
+        container: str,
+        info: ObjectInfo,
+        *,
+        must_be_new: bool = False,
+        must_have: str | None = None,
     ) -> None:
-        """In place of what has its name. :raises NoSuchContainer: :raises PreconditionFailed:"""
+        """In place of what has its name. *must_have*: that has to be there, with this ETag.
+
+        :raises NoSuchContainer: :raises NotFound: :raises PreconditionFailed:
+        """
 
     @abstractmethod
     async def change_object(
@@ -116,6 +138,45 @@ class Catalog(ABC):
     @abstractmethod
     async def delete_object(self, account: int, container: str, name: str) -> None:
         """:raises NoSuchContainer: :raises NotFound:"""
+
+    # Uploads in parts.
+
+    @abstractmethod
+    async def begin_upload(self, account: int, container: str, upload: Upload) -> None:
+        """:raises NoSuchContainer:"""
+
+    @abstractmethod
+    async def upload(self, account: int, container: str, name: str, id: str) -> Upload:
+        """:raises NoSuchContainer: :raises NoSuchUpload:"""
+
+    @abstractmethod
+    async def uploads(self, account: int, container: str, query: Query) -> Page[Upload]:
+        """:raises NoSuchContainer:"""
+
+    @abstractmethod
+    async def put_part(self, upload: str, part: UploadedPart) -> None:
+        """In place of one of the same number. :raises NoSuchUpload:"""
+
+    @abstractmethod
+    async def parts(self, upload: str) -> Sequence[UploadedPart]:
+        """In their order. *upload*: its id, which is the content of the object that has become of it, too."""
+
+    @abstractmethod
+    async def complete_upload(
+        self,
+        account: int,
+        container: str,
+        info: ObjectInfo,
+        numbers: Sequence[int],
+        *,
+        must_be_new: bool = False,
+        must_have: str | None = None,
+    ) -> None:
+        """The object *info* is made of these parts, and the others are garbage. :raises NoSuchUpload:"""
+
+    @abstractmethod
+    async def abort_upload(self, upload: str) -> None:
+        """Its parts are garbage. :raises NoSuchUpload:"""
 
     # Contents.
 

@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 
 from sfss.errors import InvalidRequest, NotFound, SegmentChanged
 from sfss.objects.catalog import Catalog
-from sfss.objects.contents import Part
-from sfss.objects.models import ObjectInfo, Query
+from sfss.objects.contents import Part, cut
+from sfss.objects.models import IN_PARTS, ObjectInfo, Query, UploadedPart
 
 #: So many objects are joined at the most.
 MOST_SEGMENTS, MOST_STATIC = 10_000, 1000
@@ -41,6 +41,11 @@ class Segment(NamedTuple):
 
 def is_static(manifest: str) -> bool:
     return manifest.startswith("[")
+
+
+def is_of_others(info: ObjectInfo) -> bool:
+    """Whether its bytes are those of other objects."""
+    return info.manifest not in ("", IN_PARTS)
 
 
 def written(segments: Iterable[Segment]) -> str:
@@ -82,7 +87,7 @@ async def _requested(catalog: Catalog, account: int, entry: Any) -> Segment:
         info = await catalog.object(account, container, name)
     except NotFound:
         raise InvalidRequest(f"{path}, 404 Not Found") from None
-    if info.manifest:
+    if is_of_others(info):
         raise InvalidRequest(f"{path}, is itself a manifest")
     etag, size = entry.get("etag"), entry.get("size_bytes")
     if etag not in (None, "") and str(etag).strip('"').lower() != info.etag:
@@ -114,21 +119,30 @@ async def parts(catalog: Catalog, account: int, info: ObjectInfo) -> tuple[list[
     """The bytes that a GET joins, and their ETag. :raises SegmentChanged:"""
     if not info.manifest:
         return [Part(info, 0, info.size)], info.etag
+    if info.manifest == IN_PARTS:
+        return [_part_of(info, part) for part in await catalog.parts(info.content)], info.etag
     if is_static(info.manifest):
         segments = segments_in(info.manifest)
-        return [await _still_there(catalog, account, each) for each in segments], info.etag
+        there = [await _still_there(catalog, account, each) for each in segments]
+        return [part for parts in there for part in parts], info.etag
     found = await _with_prefix(catalog, account, info.manifest)
-    return [Part(each, 0, each.size) for each in found], _md5("".join(each.etag for each in found))
+    joined = [part for each in found for part in (await parts(catalog, account, each))[0]]
+    return joined, _md5("".join(each.etag for each in found))
 
 
-async def _still_there(catalog: Catalog, account: int, segment: Segment) -> Part:
+def _part_of(info: ObjectInfo, part: UploadedPart) -> Part:
+    own = info._replace(size=part.size, content=part.content, piece_size=part.piece_size, manifest="")
+    return Part(own, 0, part.size)
+
+
+async def _still_there(catalog: Catalog, account: int, segment: Segment) -> list[Part]:
     try:
         info = await catalog.object(account, segment.container, segment.name)
     except NotFound:
         raise SegmentChanged(f"The segment {segment.path} is not there any more.") from None
-    if (info.etag, info.size) != (segment.etag, segment.size) or info.manifest:
+    if (info.etag, info.size) != (segment.etag, segment.size) or is_of_others(info):
         raise SegmentChanged(f"The segment {segment.path} is another one now.")
-    return Part(info, segment.start, segment.stop)
+    return cut((await parts(catalog, account, info))[0], segment.start, segment.stop)
 
 
 async def _with_prefix(catalog: Catalog, account: int, manifest: str) -> Sequence[ObjectInfo]:
@@ -141,7 +155,7 @@ async def _with_prefix(catalog: Catalog, account: int, manifest: str) -> Sequenc
             page = await catalog.objects(account, container, Query(_PAGE, prefix=prefix, marker=marker))
         except NotFound:
             break
-        found += (each for each in page.files if not each.manifest)
+        found += (each for each in page.files if not is_of_others(each))
         if len(found) > MOST_SEGMENTS:
             raise InvalidRequest(f"A manifest joins at most {MOST_SEGMENTS} objects.")
         marker = page.cursor

@@ -7,6 +7,15 @@ from typing import NamedTuple
 Metadata = Mapping[str, str]
 
 
+#: The manifest of an object that was put in parts: they are the catalog's to know.
+IN_PARTS = "parts"
+
+
+def pieces_of(size: int, piece_size: int) -> int:
+    """How many pieces a content of *size* bytes has."""
+    return -(-size // piece_size)
+
+
 class User(NamedTuple):
     """Who may use an account."""
 
@@ -14,6 +23,7 @@ class User(NamedTuple):
     account_name: str
     name: str
     key: str  #: the password of Swift, and the secret of S3
+    access_key: str  #: by which S3 finds it, beside its full name
     read_only: bool = False
     disabled: bool = False
 
@@ -53,7 +63,28 @@ class ObjectInfo(NamedTuple):
 
     @property
     def pieces(self) -> int:
-        return -(-self.size // self.piece_size) if self.content else 0
+        return pieces_of(self.size, self.piece_size) if self.content and not self.manifest else 0
+
+
+class Upload(NamedTuple):
+    """An object that is put in parts, and not whole yet."""
+
+    id: str
+    path: str  #: the name that it will have
+    content_type: str
+    metadata: Metadata
+    started: int
+
+
+class UploadedPart(NamedTuple):
+    """A part of an upload, or of what has become of it. (Its first fields are those of :class:`ObjectInfo`.)"""
+
+    number: int
+    size: int
+    etag: str
+    modified: int
+    content: str
+    piece_size: int
 
 
 class Query(NamedTuple):

@@ -11,7 +11,7 @@ from sfss.errors import ContentMismatch, FileTooLarge, InvalidRequest, SfssError
 from sfss.objects import contents, manifests
 from sfss.objects.catalog import Catalog
 from sfss.objects.contents import Part, new_content, piece_path
-from sfss.objects.models import Metadata, ObjectInfo
+from sfss.objects.models import Metadata, ObjectInfo, Upload, UploadedPart
 from sfss.objects.sqlite_statements import now_us
 from sfss.service import FileService
 
@@ -53,13 +53,54 @@ class Objects:
         etag: str | None = None,
         length: int | None = None,
         must_be_new: bool = False,
+        must_have: str | None = None,
     ) -> ObjectInfo:
-        """*etag*: what the MD5 of the body has to be. *length*: of the body, if it is known.
+        """*etag*: what the MD5 of the body has to be. *length*: of the body, if it is known. *metadata* is looked at
+        when the body has come. *must_be_new*, *must_have*: there must be no such object, or one with this ETag.
 
         :raises NoSuchContainer: :raises FileTooLarge: :raises ContentMismatch: :raises PreconditionFailed:
         """
         check_names(container, name)
         await self.catalog.container(account, container)
+        async with self._written(body, etag, length) as written:
+            content = written.content if written.size else ""
+            info = ObjectInfo(
+                name,
+                written.size,
+                written.md5.hexdigest(),
+                content_type,
+                now_us(),
+                content,
+                self.piece_size,
+                metadata,
+                manifest,
+            )
+            await self.catalog.put_object(
+                account, container, info, must_be_new=must_be_new, must_have=must_have
+            )
+        return info
+
+    async def put_part(
+        self, upload: Upload, number: int, body: AsyncIterator[bytes], *, length: int | None
+    ) -> UploadedPart:
+        """:raises NoSuchUpload: if it was completed or aborted meanwhile."""
+        async with self._written(body, None, length) as written:
+            part = UploadedPart(
+                number,
+                written.size,
+                written.md5.hexdigest(),
+                now_us(),
+                written.content if written.size else "",
+                self.piece_size,
+            )
+            await self.catalog.put_part(upload.id, part)
+        return part
+
+    @asynccontextmanager
+    async def _written(
+        self, body: AsyncIterator[bytes], etag: str | None, length: int | None
+    ) -> AsyncIterator["_Writing"]:
+        """The content of *body*, which is in the store; garbage, if what is done with it fails."""
         if length is not None and length > MAX_OBJECT_SIZE:
             raise FileTooLarge(f"An object has at most {MAX_OBJECT_SIZE} bytes.")
         writing = _Writing(self.service, self.catalog, self.piece_size)
@@ -73,22 +114,10 @@ class Objects:
                 raise ContentMismatch(f"The MD5 of the body is {found}, and not {etag}.")
             if length is not None and writing.size != length:
                 raise InvalidRequest(f"The body has {writing.size} bytes, and not {length}.")
-            info = ObjectInfo(
-                name,
-                writing.size,
-                found,
-                content_type,
-                now_us(),
-                writing.content if writing.size else "",
-                self.piece_size,
-                metadata,
-                manifest,
-            )
-            await self.catalog.put_object(account, container, info, must_be_new=must_be_new)
-        except BaseException as error:
-            await asyncio.shield(writing.give_up(error))
+            yield writing
+        except BaseException:
+            await asyncio.shield(writing.give_up())
             raise
-        return info
 
     async def find(self, account: int, container: str, name: str) -> Found:
         """:raises NoSuchContainer: :raises NotFound:"""
@@ -191,7 +220,7 @@ class _Writing:
                 await self._store(data)
         self._room.release()
 
-    async def give_up(self, error: BaseException) -> None:
+    async def give_up(self) -> None:
         """It will be no object's. What is in the store is garbage."""
         self._room.release()
         if self._storing is not None:

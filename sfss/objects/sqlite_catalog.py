@@ -9,12 +9,33 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sfss.disk.shared_database import SharedDatabase
-from sfss.errors import NoSuchContainer, NotFound
+from sfss.errors import NoSuchContainer, NoSuchUpload, NotFound
 from sfss.objects import sqlite_statements as statements
 from sfss.objects.catalog import Catalog, Changes
 from sfss.objects.listings import reversed_page, until
-from sfss.objects.models import AccountInfo, ContainerInfo, Garbage, Metadata, ObjectInfo, Query, User
-from sfss.objects.sqlite_statements import CONTAINER, OBJECT, SCHEMA, USER, container_of, object_of, user_of
+from sfss.objects.models import (
+    AccountInfo,
+    ContainerInfo,
+    Garbage,
+    Metadata,
+    ObjectInfo,
+    Query,
+    Upload,
+    UploadedPart,
+    User,
+)
+from sfss.objects.sqlite_statements import (
+    CONTAINER,
+    OBJECT,
+    PART,
+    SCHEMA,
+    UPLOAD,
+    USER,
+    container_of,
+    object_of,
+    upload_of,
+    user_of,
+)
 from sfss.stores.listing import HasPath, Page, in_pieces, page_of
 
 FILE_NAME = "catalog.sqlite3"
@@ -52,6 +73,10 @@ class SqliteCatalog(Catalog):
 
     async def user(self, account: str, name: str) -> User | None:
         row = self._database.read_row(f"{USER} WHERE accounts.name = ? AND users.name = ?", account, name)
+        return user_of(row) if row else None
+
+    async def user_with(self, access_key: str) -> User | None:
+        row = self._database.read_row(f"{USER} WHERE access_key = ?", access_key)
         return user_of(row) if row else None
 
     async def users(self) -> Sequence[User]:
@@ -130,11 +155,17 @@ class SqliteCatalog(Catalog):
         return object_of(row)
 
     async def put_object(
-        self, account: int, container: str, info: ObjectInfo, *, must_be_new: bool = False
+        self,
+        account: int,
+        container: str,
+        info: ObjectInfo,
+        *,
+        must_be_new: bool = False,
+        must_have: str | None = None,
     ) -> None:
         await self._change(
             lambda database: statements.put_object(
-                database, account, container, info, must_be_new=must_be_new
+                database, account, container, info, must_be_new=must_be_new, must_have=must_have
             ),
             # Into the log, and into the database later: about what its row has.
             size=1024 + 2 * sum(len(name) + len(value) for name, value in info.metadata.items()),
@@ -151,6 +182,62 @@ class SqliteCatalog(Catalog):
 
     async def delete_object(self, account: int, container: str, name: str) -> None:
         await self._change(lambda database: statements.delete_object(database, account, container, name))
+
+    # Uploads in parts.
+
+    async def begin_upload(self, account: int, container: str, upload: Upload) -> None:
+        await self._change(
+            lambda database: statements.begin_upload(database, account, container, upload), size=1024
+        )
+
+    async def upload(self, account: int, container: str, name: str, id: str) -> Upload:
+        row = self._database.read_row(
+            f"{UPLOAD} WHERE id = ? AND name = ? AND container = ?", id, name, self._key(account, container)
+        )
+        if row is None:
+            raise NoSuchUpload.of(id)
+        return upload_of(row)
+
+    async def uploads(self, account: int, container: str, query: Query) -> Page[Upload]:
+        key = self._key(account, container)
+
+        def ask(database: sqlite3.Connection) -> Page[Upload]:
+            rows = database.execute(
+                f"{UPLOAD} WHERE container = ? AND name > ? ORDER BY name, id", (key, query.marker)
+            )
+            found = [upload_of(row) for row in rows if row[1].startswith(query.prefix)]
+            return Page(
+                found[: query.limit], [], found[query.limit - 1].path if len(found) > query.limit else None
+            )
+
+        return await self._database.read_long(ask)
+
+    async def put_part(self, upload: str, part: UploadedPart) -> None:
+        await self._change(lambda database: statements.put_part(database, upload, part), size=1024)
+
+    async def parts(self, upload: str) -> Sequence[UploadedPart]:
+        rows = self._database.read_rows(f"{PART} WHERE upload = ? ORDER BY number", upload)
+        return [UploadedPart(*row) for row in rows]
+
+    async def complete_upload(
+        self,
+        account: int,
+        container: str,
+        info: ObjectInfo,
+        numbers: Sequence[int],
+        *,
+        must_be_new: bool = False,
+        must_have: str | None = None,
+    ) -> None:
+        await self._change(
+            lambda database: statements.complete_upload(
+                database, account, container, info, numbers, must_be_new=must_be_new, must_have=must_have
+            ),
+            size=1024,
+        )
+
+    async def abort_upload(self, upload: str) -> None:
+        await self._change(lambda database: statements.abort_upload(database, upload))
 
     # Contents.
 

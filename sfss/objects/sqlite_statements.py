@@ -1,10 +1,11 @@
 """What the catalog does in SQLite, on a connection: in the thread that writes, or in a command."""
 
+import base64
 import json
 import secrets
 import sqlite3
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from sfss.disk.database import Schema
@@ -12,12 +13,22 @@ from sfss.errors import (
     AlreadyThere,
     ContainerNotEmpty,
     NoSuchContainer,
+    NoSuchUpload,
     NoSuchUser,
     NotFound,
     PreconditionFailed,
 )
 from sfss.objects.catalog import Changes
-from sfss.objects.models import ContainerInfo, Metadata, ObjectInfo, User
+from sfss.objects.models import (
+    IN_PARTS,
+    ContainerInfo,
+    Metadata,
+    ObjectInfo,
+    Upload,
+    UploadedPart,
+    User,
+    pieces_of,
+)
 
 #: The triggers keep the counts true whichever process writes, and whatever is killed.
 _SCRIPT = """
@@ -28,7 +39,7 @@ CREATE TABLE accounts (
 );
 CREATE TABLE users (
     account INTEGER NOT NULL REFERENCES accounts, name TEXT NOT NULL, key TEXT NOT NULL,
-    read_only INTEGER NOT NULL, disabled INTEGER NOT NULL, created INTEGER NOT NULL,
+    access_key TEXT NOT NULL UNIQUE, read_only INTEGER NOT NULL, disabled INTEGER NOT NULL, created INTEGER NOT NULL,
     PRIMARY KEY (account, name)
 ) WITHOUT ROWID;
 CREATE TABLE containers (
@@ -44,6 +55,17 @@ CREATE TABLE objects (
     PRIMARY KEY (container, name)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX contents ON objects (content) WHERE content <> '';
+CREATE TABLE uploads (
+    id TEXT PRIMARY KEY, container INTEGER NOT NULL, name TEXT NOT NULL,
+    content_type TEXT NOT NULL, metadata TEXT NOT NULL, started INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX uploads_by_name ON uploads (container, name, id);
+CREATE TABLE parts (
+    upload TEXT NOT NULL, number INTEGER NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL,
+    modified INTEGER NOT NULL, content TEXT NOT NULL, piece_size INTEGER NOT NULL,
+    PRIMARY KEY (upload, number)
+) WITHOUT ROWID;
+CREATE UNIQUE INDEX part_contents ON parts (content) WHERE content <> '';
 CREATE TABLE writing (content TEXT PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID;
 CREATE TABLE garbage (content TEXT PRIMARY KEY, pieces INTEGER, since INTEGER NOT NULL) WITHOUT ROWID;
 CREATE INDEX garbage_since ON garbage (since);
@@ -60,13 +82,15 @@ END;
 SCHEMA = Schema(0x5346534F, 1, 4096, _SCRIPT, "a catalog of objects")  # "SFSO"
 
 USER = (
-    "SELECT account, accounts.name, users.name, key, read_only, disabled FROM users"
+    "SELECT account, accounts.name, users.name, key, access_key, read_only, disabled FROM users"
     " JOIN accounts ON accounts.id = account"
 )
 CONTAINER = "SELECT name, objects, bytes, created, modified, metadata FROM containers"
 OBJECT = (
     "SELECT name, size, etag, content_type, modified, content, piece_size, metadata, manifest FROM objects"
 )
+PART = "SELECT number, size, etag, modified, content, piece_size FROM parts"
+UPLOAD = "SELECT id, name, content_type, metadata, started FROM uploads"
 _PUT = """
 INSERT INTO objects (container, name, size, etag, content_type, modified, content, piece_size, metadata, manifest)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -82,8 +106,9 @@ def now_us() -> int:
 
 
 def user_of(row: tuple[Any, ...]) -> User:
-    account, account_name, name, key, read_only, disabled = row
-    return User(account, account_name, name, key, bool(read_only), bool(disabled))
+    *texts, read_only, disabled = row
+    account, account_name, name, key, access_key = texts
+    return User(account, account_name, name, key, access_key, bool(read_only), bool(disabled))
 
 
 def container_of(row: tuple[Any, ...]) -> ContainerInfo:
@@ -122,11 +147,12 @@ def add_user(database: sqlite3.Connection, account: str, name: str, key: str, *,
         "INSERT OR IGNORE INTO accounts (name, created, metadata) VALUES (?, ?, '{}')", (account, now_us())
     )
     (number,) = database.execute("SELECT id FROM accounts WHERE name = ?", (account,)).fetchone()
-    row = (number, name, key, int(read_only), now_us())
-    added = database.execute("INSERT OR IGNORE INTO users VALUES (?, ?, ?, ?, 0, ?)", row).rowcount
+    access_key = "SFSS" + base64.b32encode(secrets.token_bytes(10)).decode()
+    row = (number, name, key, access_key, int(read_only), now_us())
+    added = database.execute("INSERT OR IGNORE INTO users VALUES (?, ?, ?, ?, ?, 0, ?)", row).rowcount
     if not added:
         raise AlreadyThere(f"There is a user {account}:{name} already.")
-    return User(number, account, name, key, read_only)
+    return User(number, account, name, key, access_key, read_only)
 
 
 def change_user(
@@ -184,6 +210,8 @@ def delete_container(database: sqlite3.Connection, account: int, name: str) -> N
     number = container_key(database, account, name)
     if database.execute("SELECT 1 FROM objects WHERE container = ? LIMIT 1", (number,)).fetchone():
         raise ContainerNotEmpty(f"The container {name!r} is not empty.")
+    for (upload,) in database.execute("SELECT id FROM uploads WHERE container = ?", (number,)).fetchall():
+        abort_upload(database, upload)
     database.execute("DELETE FROM containers WHERE id = ?", (number,))
 
 
@@ -202,14 +230,24 @@ def container_key(database: sqlite3.Connection, account: int, name: str) -> int:
 
 
 def put_object(
-    database: sqlite3.Connection, account: int, container: str, info: ObjectInfo, *, must_be_new: bool
+    database: sqlite3.Connection,
+    account: int,
+    container: str,
+    info: ObjectInfo,
+    *,
+    must_be_new: bool,
+    must_have: str | None = None,
 ) -> None:
     number = container_key(database, account, container)
     old = _content_of(database, number, info.path)
     if old is not None and must_be_new:
         raise PreconditionFailed("If-None-Match does not hold: the object exists already.")
+    if must_have is not None and old is None:
+        raise NotFound(f"There is no object {info.path!r}.")
+    if must_have is not None and old is not None and must_have not in ("*", old.etag):
+        raise PreconditionFailed(f"If-Match does not hold: the object's ETag is {old.etag}.")
     if old is not None:
-        _discard(database, *old)
+        _discard_content(database, old)
     row = (number, *info[:7], _text(info.metadata), info.manifest)
     database.execute(_PUT, row)
     database.execute("DELETE FROM writing WHERE content = ?", (info.content,))
@@ -238,22 +276,89 @@ def delete_object(database: sqlite3.Connection, account: int, container: str, na
     old = _content_of(database, number, name)
     if old is None:
         raise NotFound(f"There is no object {name!r}.")
-    _discard(database, *old)
+    _discard_content(database, old)
     database.execute("DELETE FROM objects WHERE container = ? AND name = ?", (number, name))
 
 
-def _content_of(database: sqlite3.Connection, container: int, name: str) -> tuple[str, int] | None:
-    """What its content is called, and how many pieces it has."""
+def _content_of(database: sqlite3.Connection, container: int, name: str) -> ObjectInfo | None:
     row = database.execute(f"{OBJECT} WHERE container = ? AND name = ?", (container, name)).fetchone()
-    if row is None:
-        return None
-    info = object_of(row)
-    return info.content, info.pieces
+    return None if row is None else object_of(row)
+
+
+def _discard_content(database: sqlite3.Connection, info: ObjectInfo) -> None:
+    if info.manifest == IN_PARTS:
+        _discard_all_parts(database, info.content)
+    else:
+        _discard(database, info.content, info.pieces)
 
 
 def _discard(database: sqlite3.Connection, content: str, pieces: int | None) -> None:
     if content:
         database.execute("INSERT OR REPLACE INTO garbage VALUES (?, ?, ?)", (content, pieces, now_us()))
+
+
+# Uploads in parts.
+
+
+def begin_upload(database: sqlite3.Connection, account: int, container: str, upload: Upload) -> None:
+    number = container_key(database, account, container)
+    row = (upload.id, number, upload.path, upload.content_type, _text(upload.metadata), upload.started)
+    database.execute("INSERT INTO uploads VALUES (?, ?, ?, ?, ?, ?)", row)
+
+
+def upload_of(row: tuple[Any, ...]) -> Upload:
+    id, name, content_type, metadata, started = row
+    return Upload(id, name, content_type, json.loads(metadata), started)
+
+
+def put_part(database: sqlite3.Connection, upload: str, part: UploadedPart) -> None:
+    if database.execute("SELECT 1 FROM uploads WHERE id = ?", (upload,)).fetchone() is None:
+        raise NoSuchUpload.of(upload)
+    _discard_parts(database, upload, [part.number])
+    row = (upload, *part)
+    database.execute("INSERT INTO parts VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    database.execute("DELETE FROM writing WHERE content = ?", (part.content,))
+
+
+def complete_upload(
+    database: sqlite3.Connection,
+    account: int,
+    container: str,
+    info: ObjectInfo,
+    numbers: Sequence[int],
+    *,
+    must_be_new: bool,
+    must_have: str | None = None,
+) -> None:
+    found = database.execute("SELECT number FROM parts WHERE upload = ?", (info.content,)).fetchall()
+    if database.execute("SELECT 1 FROM uploads WHERE id = ?", (info.content,)).fetchone() is None:
+        raise NoSuchUpload.of(info.content)
+    have = {number for (number,) in found}
+    if not have.issuperset(numbers):
+        raise NoSuchUpload(f"Parts of the upload {info.content!r} are not there any more.")
+    put_object(database, account, container, info, must_be_new=must_be_new, must_have=must_have)
+    _discard_parts(database, info.content, sorted(have.difference(numbers)))
+    database.execute("DELETE FROM uploads WHERE id = ?", (info.content,))
+
+
+def abort_upload(database: sqlite3.Connection, upload: str) -> None:
+    if not database.execute("DELETE FROM uploads WHERE id = ?", (upload,)).rowcount:
+        raise NoSuchUpload.of(upload)
+    _discard_all_parts(database, upload)
+
+
+def _discard_all_parts(database: sqlite3.Connection, upload: str) -> None:
+    rows = database.execute("SELECT number FROM parts WHERE upload = ?", (upload,)).fetchall()
+    _discard_parts(database, upload, [number for (number,) in rows])
+
+
+def _discard_parts(database: sqlite3.Connection, upload: str, numbers: Iterable[int]) -> None:
+    for number in numbers:
+        row = database.execute(f"{PART} WHERE upload = ? AND number = ?", (upload, number)).fetchone()
+        if row is not None:
+            part = UploadedPart(*row)
+            _discard(database, part.content, pieces_of(part.size, part.piece_size))
+            database.execute("DELETE FROM parts WHERE upload = ? AND number = ?", (upload, number))
 
 
 # Contents.
@@ -265,7 +370,10 @@ def begin_content(database: sqlite3.Connection, content: str) -> None:
 
 def give_up(database: sqlite3.Connection, content: str, pieces: int | None) -> None:
     # Unless an object has got it: then whoever gives it up is mistaken.
-    if database.execute("SELECT 1 FROM objects WHERE content = ?", (content,)).fetchone() is None:
+    if not any(
+        database.execute(f"SELECT 1 FROM {table} WHERE content = ?", (content,)).fetchone()
+        for table in ("objects", "parts")
+    ):
         _discard(database, content, pieces)
     database.execute("DELETE FROM writing WHERE content = ?", (content,))
 
@@ -276,7 +384,7 @@ def forget_garbage(database: sqlite3.Connection, contents: Iterable[str]) -> Non
 
 def known(database: sqlite3.Connection, contents: Iterable[str]) -> Iterator[str]:
     for content in contents:
-        for table in ("objects", "writing", "garbage"):
+        for table in ("objects", "parts", "writing", "garbage"):
             if database.execute(f"SELECT 1 FROM {table} WHERE content = ?", (content,)).fetchone():
                 yield content
                 break

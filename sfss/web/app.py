@@ -43,7 +43,7 @@ def common_headers(cors: Cors) -> dict[str, str]:
 def make_app(
     api: Api, auth: Auth, cors: Cors, aggregate: Aggregate, request_ids: RequestIds
 ) -> web.Application:
-    app = web.Application(middlewares=[_around_every_request(auth, cors, request_ids)])
+    app = web.Application(middlewares=[_around_every_request(api, auth, cors, request_ids)])
     app.on_response_prepare.append(_adding_headers(cors))
     app.add_routes(api.other_routes)
     for path, method, make_operation in api.file_routes:
@@ -81,7 +81,7 @@ def _publish(aggregate: Aggregate, failure: str | None) -> str | None:
     return None
 
 
-def _around_every_request(auth: Auth, cors: Cors, request_ids: RequestIds) -> Any:
+def _around_every_request(api: Api, auth: Auth, cors: Cors, request_ids: RequestIds) -> Any:
     """The middleware: the doors, a request id, and errors in one form."""
 
     @web.middleware
@@ -95,6 +95,8 @@ def _around_every_request(auth: Auth, cors: Cors, request_ids: RequestIds) -> An
             response = cors.preflight(ours)
             if response is None:
                 auth.check(ours)
+                if api.intercept is not None and api.intercept[0](ours):
+                    handler = api.intercept[1]
                 response = await handler(request)
         except SfssError as error:
             response = error_response(error)

@@ -1,4 +1,4 @@
-"""An object service as it looks from outside: Swift's API, and what every server has."""
+"""An object service as it looks from outside: the APIs of Swift and S3, and what every server has."""
 
 from aiohttp import web
 
@@ -6,6 +6,7 @@ from sfss.config.objects import ObjectSettings
 from sfss.metrics.aggregate import Aggregate
 from sfss.objects.service import Objects
 from sfss.web.api.description import Api
+from sfss.web.api.s3 import S3
 from sfss.web.api.status import Status
 from sfss.web.api.swift import Swift
 from sfss.web.api.swift_identity import Identity
@@ -35,6 +36,7 @@ def make_objects_server(objects: Objects, settings: ObjectSettings, aggregate: A
         objects.catalog, url=settings.url, lifetime=settings.token_lifetime, is_tls=settings.ssl
     )
     swift = Swift(objects, identity, body_timeout=settings.upload_timeout)
+    s3 = S3(objects, domain=settings.s3_domain, body_timeout=settings.upload_timeout)
     status = Status(objects.service, aggregate, "objects")
     api = Api(
         find=lambda request: None,
@@ -42,6 +44,7 @@ def make_objects_server(objects: Objects, settings: ObjectSettings, aggregate: A
         other_routes=[*status.routes_of_a_node(), *identity.routes(), *swift.routes()],
         of_files=(),
         upload_timeout=settings.upload_timeout,
+        intercept=(s3.intercepts, s3.handle),
         body_timeout=_BODY_TIMEOUT,
     )
     server = WebServer(api, objects.service, settings, auth, cors, aggregate)

@@ -10,7 +10,7 @@ from urllib.parse import quote, unquote
 from sfss.errors import InvalidRequest
 from sfss.http.messages import Headers
 from sfss.models import FileInfo
-from sfss.objects.manifests import is_static
+from sfss.objects.manifests import is_of_others, is_static
 from sfss.objects.models import Metadata, ObjectInfo
 from sfss.web.content_headers import http_date
 
@@ -88,7 +88,7 @@ def object_lines(info: ObjectInfo, etag: str) -> Iterator[tuple[str, str]]:
     yield "Accept-Ranges", "bytes"
     if is_static(info.manifest):
         yield "X-Static-Large-Object", "True"
-    elif info.manifest:
+    elif is_of_others(info):
         yield "X-Object-Manifest", quote(info.manifest)
     yield from info.metadata.items()
 

@@ -1,10 +1,8 @@
 """Objects of Swift's API: their contents, metadata, copies and manifests."""
 
-import asyncio
 import json
 import logging
 import mimetypes
-from collections.abc import AsyncIterator
 from typing import Any
 from urllib.parse import unquote
 
@@ -14,13 +12,12 @@ from sfss.errors import (
     InvalidRequest,
     LengthRequired,
     NotSupported,
-    SfssError,
-    UploadTimeout,
 )
 from sfss.http.messages import Headers
 from sfss.objects import manifests
 from sfss.objects.models import ObjectInfo
 from sfss.objects.service import Objects
+from sfss.web.api.streaming import as_bytes, received, send
 from sfss.web.api.swift_bulk import delete_paths, read_body
 from sfss.web.api.swift_headers import (
     conditions_of,
@@ -78,7 +75,7 @@ class ObjectHandlers:
             asked.account,
             asked.container,
             asked.name,
-            self._body(request),
+            received(request, self._body_timeout),
             content_type=_content_type(headers, asked.name),
             metadata=object_metadata(headers),
             manifest=manifest,
@@ -124,7 +121,7 @@ class ObjectHandlers:
             info = await self._objects.put(
                 asked.account,
                 *target,
-                _bytes_of(pieces),
+                as_bytes(pieces),
                 content_type=given or found.info.content_type,
                 metadata=metadata,
                 length=found.size,
@@ -133,21 +130,6 @@ class ObjectHandlers:
         response.headers["X-Copied-From"] = "/".join(source)
         response.headers["X-Copied-From-Last-Modified"] = last_modified(found.info.modified)
         return response
-
-    async def _body(self, request: web.Request) -> AsyncIterator[bytes]:
-        """What comes of the body. :raises UploadTimeout: :raises InvalidRequest: if it ends too early."""
-        content = request.content
-        while True:
-            try:
-                async with asyncio.timeout(self._body_timeout):
-                    data = await content.readany()
-            except TimeoutError:
-                raise UploadTimeout(f"Nothing has come for {self._body_timeout:g} s.") from None
-            except (ConnectionError, web.RequestPayloadError) as error:
-                raise InvalidRequest(f"The body was cut off: {error}.") from None
-            if not data:
-                return
-            yield data
 
     async def post(self, asked: Asked) -> web.Response:
         _check_supported(asked.headers)
@@ -178,8 +160,9 @@ class ObjectHandlers:
         found = await self._objects.find(asked.account, asked.container, asked.name)
         headers = conditions_of(asked.headers)
         info_of_all = info_for_conditions(found.info, found.size, found.etag)
+        is_joined = manifests.is_of_others(found.info)
         # Swift quotes the ETag of what is joined, and no other one.
-        lines = dict(object_lines(found.info, f'"{found.etag}"' if found.info.manifest else found.etag))
+        lines = dict(object_lines(found.info, f'"{found.etag}"' if is_joined else found.etag))
         if is_unchanged(headers, info_of_all):
             return answer(304, {name: lines[name] for name in ("ETag", "Last-Modified")})
         part = requested_range(headers, info_of_all)
@@ -192,29 +175,8 @@ class ObjectHandlers:
             await response.prepare(asked.request)
             return response
         async with self._objects.reading(found, start, stop) as pieces:
-            # The first one comes before the head of the answer: what is wrong may still be said.
-            first = await anext(pieces, None)
-            await response.prepare(asked.request)
-            if first is not None:
-                await response.write(first)
-                await self._send_rest(asked, response, pieces)
-        await response.write_eof()
+            await send(asked.request, response, pieces)
         return response
-
-    async def _send_rest(
-        self, asked: Asked, response: web.StreamResponse, pieces: AsyncIterator[memoryview]
-    ) -> None:
-        try:
-            async for piece in pieces:
-                await response.write(piece)
-        except SfssError as error:  # only the end of the connection can tell it now
-            log.error(
-                "a download was cut off",
-                extra={"container": asked.container, "object": asked.name, "reason": str(error)},
-            )
-            if asked.request.transport is not None:
-                asked.request.transport.abort()
-            raise ConnectionResetError("the object cannot be read") from error
 
 
 def _check_supported(headers: Headers) -> None:
@@ -230,11 +192,6 @@ def _path_in(headers: Headers, name: str) -> tuple[str, str]:
     if not container or not path:
         raise InvalidRequest(f"{name} has the form CONTAINER/OBJECT.")
     return container, path
-
-
-async def _bytes_of(pieces: AsyncIterator[memoryview]) -> AsyncIterator[bytes]:
-    async for piece in pieces:
-        yield bytes(piece)
 
 
 def _put_answer(info: ObjectInfo) -> web.Response:

@@ -1,0 +1,167 @@
+"""S3's API: whose request it is, and what it wants. It shares containers and objects with Swift's.
+
+Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Simple_Storage_Service.html.
+"""
+
+import logging
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any
+from urllib.parse import unquote_plus
+
+from aiohttp import web
+
+from sfss.errors import Forbidden, InvalidRequest, NotSupported, SfssError
+from sfss.http.messages import Headers, Request
+from sfss.objects.catalog import Catalog
+from sfss.objects.models import User
+from sfss.objects.service import Objects
+from sfss.web.api.s3_buckets import BucketHandlers
+from sfss.web.api.s3_errors import S3Error, s3_response
+from sfss.web.api.s3_multipart import MultipartHandlers
+from sfss.web.api.s3_objects import ObjectHandlers
+from sfss.web.api.s3_request import S3Request
+from sfss.web.api.s3_signature import check, is_signed
+from sfss.web.api.streaming import received
+from sfss.web.app import REQUEST
+from sfss.web.query import percent_decoded
+
+log = logging.getLogger("sfss.objects")
+
+Handler = Callable[[S3Request], Awaitable[web.StreamResponse]]
+
+#: What a query may ask for beside the thing itself.
+_OF_BUCKETS = frozenset(
+    ("accelerate", "acl", "analytics", "cors", "encryption", "intelligent-tiering", "inventory", "lifecycle")
+    + ("location", "logging", "metrics", "notification", "object-lock", "ownershipControls", "policy")
+    + ("policyStatus", "publicAccessBlock", "replication", "requestPayment", "tagging", "versioning")
+    + ("versions", "website", "session", "metadataTable", "metadataConfiguration")
+)
+_OF_OBJECTS = frozenset(
+    ("acl", "attributes", "legal-hold", "object-lock", "restore", "retention", "select", "tagging", "torrent")
+    + ("renameObject", "encryption")
+)
+
+
+class S3:
+    """*objects*. *domain*: buckets may be names under it, in the Host header; "" for none."""
+
+    def __init__(self, objects: Objects, *, domain: str, body_timeout: float):
+        self._catalog: Catalog = objects.catalog
+        self._domain = domain.lower()
+        self._body_timeout = body_timeout
+        self._buckets = BucketHandlers(objects)
+        self._objects = ObjectHandlers(objects)
+        self._multipart = MultipartHandlers(objects)
+
+    def intercepts(self, request: Request) -> bool:
+        """Whether this one answers *request*, whatever its path."""
+        return is_signed(request)
+
+    async def handle(self, request: web.Request) -> Any:
+        ours = request[REQUEST]
+        try:
+            return await self._answered(request, ours)
+        except SfssError as error:
+            log.debug("refused", extra={"request_id": ours.id, "reason": str(error)})
+            return s3_response(error, ours.path, ours.id)
+
+    async def _answered(self, request: web.Request, ours: Request) -> web.StreamResponse:
+        in_host = self._bucket_in_host(ours.headers)
+        signed = await check(ours, self._find, in_host)
+        path = percent_decoded(ours.path[1:], "URL")
+        bucket, key = (in_host, path) if in_host else path.partition("/")[::2]
+        query = _arguments(ours.query)
+        asked = S3Request(
+            request, ours.headers, query, signed, bucket, key, received(request, self._body_timeout)
+        )
+        if signed.user.read_only and request.method not in ("GET", "HEAD"):
+            raise Forbidden("This user may only read.")
+        handler = self._handler(asked)
+        return await handler(asked)
+
+    async def _find(self, access_key: str) -> User | None:
+        """By the access key that was made for a user, or by ``ACCOUNT:USER``."""
+        account, colon, name = access_key.partition(":")
+        if colon:
+            return await self._catalog.user(account, name)
+        return await self._catalog.user_with(access_key)
+
+    def _handler(self, asked: S3Request) -> Handler:
+        """:raises S3Error: :raises NotSupported:"""
+        method, query = asked.request.method, asked.query
+        if query.get("versionId", "null") != "null":
+            raise NotSupported("Versions are not supported here.")
+        if not asked.bucket:
+            if method == "GET":
+                return self._buckets.list_buckets
+        elif not asked.key:
+            if handler := self._of_bucket(asked, method):
+                return handler
+        elif handler := self._of_object(asked, method):
+            return handler
+        raise S3Error("MethodNotAllowed", f"{method} is not for this.", 405)
+
+    def _of_bucket(self, asked: S3Request, method: str) -> Handler | None:
+        query = asked.query
+        if "uploads" in query and method == "GET":
+            return self._multipart.list_uploads
+        if "delete" in query and method == "POST":
+            return self._objects.delete_many
+        for what in _OF_BUCKETS & query.keys():
+            if method != "GET":
+                raise NotSupported(f"{method} of {what} is not supported here.")
+
+            async def get_configuration(asked: S3Request, what: str = what) -> web.StreamResponse:
+                return await self._buckets.get_configuration(asked, what)
+
+            return get_configuration
+        return {
+            "GET": self._buckets.list_objects,
+            "HEAD": self._buckets.head,
+            "PUT": self._buckets.make,
+            "DELETE": self._buckets.delete,
+        }.get(method)
+
+    def _of_object(self, asked: S3Request, method: str) -> Handler | None:
+        query = asked.query
+        if "uploads" in query and method == "POST":
+            return self._multipart.begin
+        if "uploadId" in query:
+            return {
+                "PUT": self._multipart.put_part,
+                "GET": self._multipart.list_parts,
+                "POST": self._multipart.complete,
+                "DELETE": self._multipart.abort,
+            }.get(method)
+        for what in _OF_OBJECTS & query.keys():
+            if method == "GET" and what in ("acl", "tagging"):
+                return self._objects.get_acl if what == "acl" else self._objects.get_tagging
+            raise NotSupported(f"{method} of {what} is not supported here.")
+        if "partNumber" in query:
+            raise NotSupported("Single parts of an object are not supported here.")
+        if method == "PUT" and "x-amz-copy-source" in asked.headers:
+            return self._objects.copy
+        return {
+            "GET": self._objects.get,
+            "HEAD": self._objects.get,
+            "PUT": self._objects.put,
+            "DELETE": self._objects.delete,
+        }.get(method)
+
+    def _bucket_in_host(self, headers: Headers) -> str:
+        host = headers.get("host").strip().lower().partition(":")[0]
+        suffix = f".{self._domain}"
+        return host.removesuffix(suffix) if self._domain and host.endswith(suffix) else ""
+
+
+def _arguments(query: str) -> Mapping[str, str]:
+    """:raises InvalidRequest: if one is not UTF-8."""
+    found = {}
+    for part in query.split("&"):
+        if part:
+            name, _, value = part.partition("=")
+            try:
+                found[unquote_plus(name, errors="strict")] = unquote_plus(value, errors="strict")
+            except UnicodeError:
+                raise InvalidRequest("The query is not valid UTF-8.") from None
+    return found

@@ -1,0 +1,215 @@
+"""Bodies of S3: in chunks that are signed or not, with trailers, and checked by what the client says of them.
+
+Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html and
+https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html.
+"""
+
+import base64
+import binascii
+import hashlib
+import re
+import zlib
+from collections.abc import AsyncIterator, Callable
+from typing import Any, Protocol
+
+from sfss.http.messages import Headers
+from sfss.web.api.s3_errors import S3Error
+from sfss.web.api.s3_signature import SIGNED_CHUNKS, UNSIGNED, UNSIGNED_CHUNKS, Signed
+
+#: The line before a chunk, and all trailers, are no longer. Bytes.
+_MOST_LINE, _MOST_TRAILERS = 1024, 16 * 1024
+_MOST_CHUNK = 16 * 1024 * 1024
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+class Digest(Protocol):
+    def update(self, data: bytes, /) -> Any: ...
+
+    def digest(self) -> bytes: ...
+
+
+class _Crc:
+    """*step* gives the next value from data and the one before. *size* of it in bytes."""
+
+    def __init__(self, step: Callable[[bytes, int], int], size: int):
+        self._step = step
+        self._size = size
+        self._value = 0
+
+    def update(self, data: bytes) -> None:
+        self._value = self._step(data, self._value)
+
+    def digest(self) -> bytes:
+        return self._value.to_bytes(self._size)
+
+
+def _of_awscrt(name: str, size: int) -> _Crc:
+    """:raises S3Error: if the library is not installed (``pip install sfss[objects]``)."""
+    try:
+        from awscrt import checksums  # type: ignore[import-untyped]
+    except ImportError:
+        raise S3Error("NotImplemented", f"This server does not know {name}.", 501) from None
+    return _Crc(getattr(checksums, name), size)
+
+
+#: By the name of the header that has it.
+CHECKSUMS: dict[str, Callable[[], Digest]] = {
+    "x-amz-checksum-crc32": lambda: _Crc(zlib.crc32, 4),
+    "x-amz-checksum-crc32c": lambda: _of_awscrt("crc32c", 4),
+    "x-amz-checksum-crc64nvme": lambda: _of_awscrt("crc64nvme", 8),
+    "x-amz-checksum-sha1": lambda: hashlib.sha1(usedforsecurity=False),
+    "x-amz-checksum-sha256": hashlib.sha256,
+}
+
+
+class Body:
+    """What comes of a body, decoded, and checked at its end. *raw*: as it comes; *length*: of it, if known."""
+
+    def __init__(
+        self, headers: Headers, signed: Signed | None, raw: AsyncIterator[bytes], length: int | None
+    ):
+        payload = signed.payload if signed is not None else UNSIGNED
+        is_chunked = payload in SIGNED_CHUNKS or payload == UNSIGNED_CHUNKS
+        self._raw = _Chunks(raw, signed.chunks if signed else None) if is_chunked else raw
+        self._expected: dict[str, str] = {}  # by the name of the header
+        self._digests: dict[str, Digest] = {}
+        self.checksums: dict[str, str] = {}  #: those that were checked, by the name of their header
+        self.length = _decoded_length(headers) if is_chunked else length
+        if not is_chunked and payload != UNSIGNED:
+            if not _SHA256.fullmatch(payload):
+                raise S3Error(
+                    "InvalidArgument", f"x-amz-content-sha256 is {payload[:80]!r}: nobody knows that."
+                )
+            self._payload = hashlib.sha256()
+            self._digests["payload"] = self._payload
+            self._expected["payload"] = base64.b64encode(bytes.fromhex(payload)).decode()
+        if md5 := headers.get("content-md5").strip():
+            self._expect("content-md5", md5, lambda: hashlib.md5(usedforsecurity=False))
+        for name, make in CHECKSUMS.items():
+            if value := headers.get(name).strip():
+                self._expect(name, value, make)
+        self._trailer = headers.get("x-amz-trailer").strip().lower()
+        if self._trailer:
+            if self._trailer not in CHECKSUMS or not is_chunked:
+                raise S3Error(
+                    "InvalidRequest", f"x-amz-trailer is {self._trailer[:80]!r}: nobody knows that."
+                )
+            self._digests[self._trailer] = CHECKSUMS[self._trailer]()
+
+    def _expect(self, name: str, value: str, make: Callable[[], Digest]) -> None:
+        self._digests[name] = digest = make()
+        try:
+            is_one = len(base64.b64decode(value, validate=True)) == len(digest.digest())
+        except (binascii.Error, ValueError):
+            is_one = False
+        if not is_one:
+            raise S3Error("InvalidDigest", f"{name} is none.")
+        self._expected[name] = value
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        digests = list(self._digests.values())
+        async for data in self._raw:
+            for digest in digests:
+                digest.update(data)
+            yield data
+        if self._trailer:
+            trailers = self._raw.trailers if isinstance(self._raw, _Chunks) else {}
+            if self._trailer not in trailers:
+                raise S3Error("MalformedTrailerError", f"The trailer {self._trailer} is missing.")
+            self._expected[self._trailer] = trailers[self._trailer]
+        for name, value in self._expected.items():
+            found = base64.b64encode(self._digests[name].digest()).decode()
+            if found != value:
+                code = "XAmzContentSHA256Mismatch" if name == "payload" else "BadDigest"
+                raise S3Error(code, f"The body is not the one that {name} says.")
+            if name in CHECKSUMS:
+                self.checksums[name] = value
+
+
+class _Chunks:
+    """What is in the chunks of ``aws-chunked``. *signer* checks each, if they are signed."""
+
+    def __init__(self, raw: AsyncIterator[bytes], signer: Any):
+        self._raw = raw
+        self._signer = signer
+        self._buffer = bytearray()
+        self.trailers: dict[str, str] = {}  #: by name in lower case, when all has come
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        while True:
+            size, signature = _chunk_head(await self._line())
+            sha256 = hashlib.sha256()
+            left = size
+            signed: list[bytes] = []  # it is believed when its signature holds
+            while left:
+                if not self._buffer:
+                    await self._more()
+                data = bytes(self._buffer[:left])
+                del self._buffer[: len(data)]
+                left -= len(data)
+                if self._signer is not None:
+                    sha256.update(data)
+                    signed.append(data)
+                else:
+                    yield data
+            if self._signer is not None:
+                self._signer.check(signature, sha256.hexdigest())
+                for data in signed:
+                    yield data
+            if not size:
+                break
+            if await self._line() != b"":
+                raise S3Error("IncompleteBody", "A chunk is longer than it says.")
+        await self._read_trailers()
+
+    async def _read_trailers(self) -> None:
+        total, signature = b"", ""
+        while self._buffer or await self._has_more():
+            line = await self._line()
+            if not line:
+                break
+            name, _, value = line.partition(b":")
+            key, text = name.strip().lower().decode("latin-1"), value.strip().decode("latin-1")
+            if key == "x-amz-trailer-signature":
+                signature = text
+                continue
+            total += name.strip().lower() + b":" + value.strip() + b"\n"
+            if len(total) > _MOST_TRAILERS:
+                raise S3Error("MalformedTrailerError", "The trailers are too long.")
+            self.trailers[key] = text
+        if self._signer is not None and self.trailers:
+            self._signer.check_trailer(signature, total)
+
+    async def _line(self) -> bytes:
+        while (end := self._buffer.find(b"\n")) < 0:
+            if len(self._buffer) > _MOST_LINE:
+                raise S3Error("InvalidRequest", "The body is not framed as aws-chunked.")
+            await self._more()
+        line = bytes(self._buffer[:end]).rstrip(b"\r")
+        del self._buffer[: end + 1]
+        return line
+
+    async def _more(self) -> None:
+        if not await self._has_more():
+            raise S3Error("IncompleteBody", "The body ends in the middle of a chunk.")
+
+    async def _has_more(self) -> bool:
+        data = await anext(self._raw, b"")
+        self._buffer += data
+        return bool(data)
+
+
+def _chunk_head(line: bytes) -> tuple[int, str]:
+    size, _, extension = line.partition(b";")
+    text = size.strip()
+    if not re.fullmatch(rb"[0-9a-fA-F]{1,8}", text) or int(text, 16) > _MOST_CHUNK:
+        raise S3Error("InvalidRequest", "The body is not framed as aws-chunked, or a chunk is too large.")
+    _, _, signature = extension.strip().partition(b"chunk-signature=")
+    return int(text, 16), signature.strip().decode("latin-1")
+
+
+def _decoded_length(headers: Headers) -> int:
+    text = headers.get("x-amz-decoded-content-length").strip()
+    if not (text.isascii() and text.isdecimal() and len(text) < 16):
+        raise S3Error("MissingContentLength", "x-amz-decoded-content-length is missing.", 411)
+    return int(text)

@@ -1,0 +1,184 @@
+"""Buckets of S3: the list of them, making and deleting them, and what is in one."""
+
+import base64
+import binascii
+import re
+from urllib.parse import quote
+from xml.sax.saxutils import escape
+
+from aiohttp import web
+
+from sfss.errors import NotSupported
+from sfss.objects.listings import Page
+from sfss.objects.models import ObjectInfo, Query, User
+from sfss.objects.service import Objects
+from sfss.web.api.s3_errors import S3Error
+from sfss.web.api.s3_request import S3Request, answer, xml_answer
+from sfss.web.api.s3_xml import Element, Raw, document, time_text
+
+_NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{1,61})[a-z0-9]")
+_MOST = 1000
+#: Configurations that no bucket has: the code that says so.
+_NONE_THERE = {
+    "policy": "NoSuchBucketPolicy",
+    "cors": "NoSuchCORSConfiguration",
+    "lifecycle": "NoSuchLifecycleConfiguration",
+    "tagging": "NoSuchTagSet",
+    "website": "NoSuchWebsiteConfiguration",
+    "encryption": "ServerSideEncryptionConfigurationNotFoundError",
+    "object-lock": "ObjectLockConfigurationNotFoundError",
+    "replication": "ReplicationConfigurationNotFoundError",
+    "publicAccessBlock": "NoSuchPublicAccessBlockConfiguration",
+    "ownershipControls": "OwnershipControlsNotFoundError",
+}
+
+
+class BucketHandlers:
+    def __init__(self, objects: Objects):
+        self._catalog = objects.catalog
+
+    async def list_buckets(self, asked: S3Request) -> web.Response:
+        buckets: list[Element] = []
+        marker: str | None = ""
+        while marker is not None:
+            page = await self._catalog.containers(asked.account, Query(_MOST, marker=marker))
+            buckets += (
+                ("Bucket", (("Name", each.path), ("CreationDate", time_text(each.created))))
+                for each in page.files
+            )
+            marker = page.cursor
+        elements: list[Element] = [owner_of(asked.user), ("Buckets", buckets)]
+        return xml_answer(document("ListAllMyBucketsResult", elements))
+
+    async def make(self, asked: S3Request) -> web.Response:
+        check_acl(asked)
+        if asked.headers.get("x-amz-bucket-object-lock-enabled").lower() == "true":
+            raise NotSupported("Object lock is not supported here.")
+        if not _NAME.fullmatch(asked.bucket) or ".." in asked.bucket:
+            raise S3Error(
+                "InvalidBucketName", "A bucket has 3 to 63 lower-case letters, digits, dots and hyphens."
+            )
+        async for _ in asked.body:
+            pass  # where it is to be: there is one place only
+        await self._catalog.make_container(asked.account, asked.bucket, {})
+        return answer(200, {"Location": f"/{asked.bucket}"})
+
+    async def head(self, asked: S3Request) -> web.Response:
+        await self._catalog.container(asked.account, asked.bucket)
+        return answer(200, {"x-amz-bucket-region": "us-east-1"})
+
+    async def delete(self, asked: S3Request) -> web.Response:
+        await self._catalog.delete_container(asked.account, asked.bucket)
+        return answer(204)
+
+    async def get_configuration(self, asked: S3Request, what: str) -> web.Response:
+        """What is true of every bucket here. :raises S3Error:"""
+        await self._catalog.container(asked.account, asked.bucket)
+        if what == "location":
+            return xml_answer(document("LocationConstraint", []))
+        if what == "versioning":
+            return xml_answer(document("VersioningConfiguration", []))
+        if what == "acl":
+            return xml_answer(acl_of(asked.user))
+        if what == "requestPayment":
+            return xml_answer(document("RequestPaymentConfiguration", [("Payer", "BucketOwner")]))
+        if what in _NONE_THERE:
+            raise S3Error(_NONE_THERE[what], f"The bucket has no {what} configuration.", 404)
+        raise NotSupported(f"{what} is not supported here.")
+
+    async def list_objects(self, asked: S3Request) -> web.Response:
+        """Of both versions of the API."""
+        query = asked.query
+        is_v2 = query.get("list-type") == "2"
+        if query.get("list-type", "2") != "2":
+            raise S3Error("InvalidArgument", "list-type is 2, or is not there.")
+        encoding = query.get("encoding-type", "")
+        if encoding not in ("", "url"):
+            raise S3Error("InvalidArgument", "encoding-type is url, or is not there.")
+        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
+        token = query.get("continuation-token", "")
+        marker = query.get("start-after" if is_v2 else "marker", "")
+        if is_v2 and token:
+            marker = _cursor_in(token)
+        if any("\0" in text for text in (prefix, delimiter, marker)):
+            raise S3Error("InvalidArgument", "There is a null character in an argument.")
+        limit = asked.number("max-keys", _MOST, _MOST)
+        wanted = Query(limit, prefix, delimiter, marker)
+        if limit:
+            page = await self._catalog.objects(asked.account, asked.bucket, wanted)
+        else:
+            await self._catalog.container(asked.account, asked.bucket)
+            page = Page([], [], None)
+
+        def text(value: str) -> str:
+            return quote(value, safe="/-_.~*") if encoding else value
+
+        elements: list[Element] = [("Name", asked.bucket), ("Prefix", text(prefix)), ("MaxKeys", limit)]
+        if delimiter:
+            elements.append(("Delimiter", text(delimiter)))
+        if encoding:
+            elements.append(("EncodingType", encoding))
+        elements.append(("IsTruncated", page.cursor is not None))
+        if is_v2:
+            elements.append(("KeyCount", len(page.files) + len(page.folders)))
+            if token:
+                elements.append(("ContinuationToken", token))
+            elif marker:
+                elements.append(("StartAfter", text(marker)))
+            if page.cursor is not None:
+                elements.append(("NextContinuationToken", _token_of(page.cursor)))
+        else:
+            elements.append(("Marker", text(marker)))
+            if page.cursor is not None:
+                elements.append(("NextMarker", text(page.cursor)))
+        with_owner = not is_v2 or query.get("fetch-owner") == "true"
+        owner = [owner_of(asked.user)] if with_owner else []
+        elements += [("Contents", [*_contents(each, text(each.path)), *owner]) for each in page.files]
+        elements += [("CommonPrefixes", [("Prefix", text(folder))]) for folder in page.folders]
+        return xml_answer(document("ListBucketResult", elements))
+
+
+def _contents(info: ObjectInfo, key: str) -> list[Element]:
+    return [
+        ("Key", key),
+        ("LastModified", time_text(info.modified)),
+        ("ETag", f'"{info.etag}"'),
+        ("Size", info.size),
+        ("StorageClass", "STANDARD"),
+    ]
+
+
+def owner_of(user: User, name: str = "Owner") -> Element:
+    return name, (("ID", user.account_name), ("DisplayName", user.account_name))
+
+
+def acl_of(user: User) -> bytes:
+    """Everything is its account's."""
+    name = escape(user.account_name)
+    grantee = (
+        '<Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser">'
+        f"<ID>{name}</ID><DisplayName>{name}</DisplayName></Grantee>"
+    )
+    grant = f"<Grant>{grantee}<Permission>FULL_CONTROL</Permission></Grant>"
+    return document("AccessControlPolicy", [owner_of(user), ("AccessControlList", Raw(grant))])
+
+
+def check_acl(asked: S3Request) -> None:
+    """:raises NotSupported: if somebody else is to have rights."""
+    acl = asked.headers.get("x-amz-acl").strip()
+    if acl not in ("", "private", "bucket-owner-full-control", "bucket-owner-read"):
+        raise NotSupported(f"The ACL {acl[:40]!r} is not supported here.")
+    for name in asked.headers:
+        if name.startswith("x-amz-grant-"):
+            raise NotSupported(f"{name} is not supported here.")
+
+
+def _token_of(cursor: str) -> str:
+    return base64.urlsafe_b64encode(cursor.encode()).decode()
+
+
+def _cursor_in(token: str) -> str:
+    try:
+        return base64.b64decode(token, altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError):
+        raise S3Error("InvalidArgument", "The continuation token is none of ours.") from None

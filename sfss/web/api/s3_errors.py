@@ -1,0 +1,69 @@
+"""Errors as S3 says them: a code, and XML.
+
+Source: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
+"""
+
+from xml.sax.saxutils import escape
+
+from sfss import errors
+from sfss.http.messages import Response
+
+
+class S3Error(errors.SfssError):
+    """*code*: that of S3, which has the HTTP *status*."""
+
+    def __init__(self, code: str, message: str, status: int = 400):
+        super().__init__(message)
+        self.code = code
+        self.status = status
+
+
+#: An error has the code of the first of its classes that stands here.
+_CODES: dict[type[Exception], tuple[str, int]] = {
+    errors.NoSuchContainer: ("NoSuchBucket", 404),
+    errors.NoSuchUpload: ("NoSuchUpload", 404),
+    errors.NotFound: ("NoSuchKey", 404),
+    errors.ContainerNotEmpty: ("BucketNotEmpty", 409),
+    errors.PreconditionFailed: ("PreconditionFailed", 412),
+    errors.RangeNotSatisfiable: ("InvalidRange", 416),
+    errors.FileTooLarge: ("EntityTooLarge", 400),
+    errors.LengthRequired: ("MissingContentLength", 411),
+    errors.UploadTimeout: ("RequestTimeout", 400),
+    errors.NotSupported: ("NotImplemented", 501),
+    errors.Unauthorized: ("AccessDenied", 403),
+    errors.Forbidden: ("AccessDenied", 403),
+    errors.Overloaded: ("SlowDown", 503),
+    errors.StoreFull: ("InternalError", 507),
+    errors.StoreRefused: ("InternalError", 500),
+    errors.NoStoreAvailable: ("ServiceUnavailable", 503),
+    errors.SegmentChanged: ("InvalidObjectState", 409),
+    errors.InvalidRequest: ("InvalidArgument", 400),
+}
+
+
+def s3_response(error: errors.SfssError, resource: str, request_id: str) -> Response:
+    """What a client of S3 gets to see of *error*."""
+    code, status = "InternalError", 500
+    if isinstance(error, S3Error):
+        code, status = error.code, error.status
+    else:
+        for kind in type(error).__mro__:
+            if kind in _CODES:
+                code, status = _CODES[kind]
+                break
+    body = (
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{_text(str(error))}</Message>'
+        f"<Resource>{_text(resource)}</Resource><RequestId>{_text(request_id)}</RequestId></Error>"
+    )
+    response = Response(status, "Content-Type: application/xml\r\n", body.encode("utf-8", "replace"))
+    if isinstance(error, errors.RangeNotSatisfiable):
+        response.add("Content-Range", f"bytes */{error.size}")
+    response.close = isinstance(error, errors.FileTooLarge | errors.UploadTimeout | errors.Overloaded)
+    return response
+
+
+def _text(value: str) -> str:
+    printable = "".join(
+        c if c in "\t\n" or (c >= " " and c not in "\ufffe\uffff") else "\ufffd" for c in value
+    )
+    return escape(printable)

@@ -1,0 +1,269 @@
+"""Objects of S3: putting, getting, copying, deleting one or many."""
+
+import logging
+from collections.abc import AsyncIterator
+from urllib.parse import unquote
+
+from aiohttp import web
+
+from sfss.errors import LengthRequired, NotFound, NotSupported, PreconditionFailed, SfssError
+from sfss.http.messages import Headers
+from sfss.models import FileInfo
+from sfss.objects.models import ObjectInfo
+from sfss.objects.service import Found, Objects
+from sfss.web.api.s3_body import CHECKSUMS, Body
+from sfss.web.api.s3_buckets import acl_of, check_acl
+from sfss.web.api.s3_errors import S3Error
+from sfss.web.api.s3_request import S3Request, answer, xml_answer
+from sfss.web.api.s3_xml import Element, children, document, read, text_in, time_text
+from sfss.web.api.streaming import as_bytes, send
+from sfss.web.api.swift_headers import last_modified
+from sfss.web.conditional import is_unchanged, requested_range
+
+log = logging.getLogger("sfss.objects")
+
+#: What is kept of an object beside its metadata, and given back as it is.
+_KEPT = ("Content-Encoding", "Content-Disposition", "Content-Language", "Cache-Control", "Expires")
+_META, _OURS = "x-amz-meta-", "X-Object-Meta-"
+_MOST_METADATA = 2048  # bytes, as with S3
+_MOST_DELETED = 1000
+_MOST_DOCUMENT = 2 * 1024 * 1024
+#: What would make another object of it, and is not done: it must not look as if it were.
+_NOT_DONE = (
+    ("x-amz-server-side-encryption", "x-amz-tagging", "x-amz-website-redirect-location")
+    + ("x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date", "x-amz-object-lock-legal-hold")
+    + ("x-amz-server-side-encryption-customer-algorithm", "x-amz-write-offset-bytes")
+)
+#: What a GET may be answered with, in place of what the object has.
+_OVERRIDES = {
+    f"response-{name.lower()}": name
+    for name in ("Content-Type", "Content-Language", "Expires", "Cache-Control", "Content-Disposition")
+    + ("Content-Encoding",)
+}
+
+
+class ObjectHandlers:
+    def __init__(self, objects: Objects):
+        self._objects = objects
+        self._catalog = objects.catalog
+
+    async def put(self, asked: S3Request) -> web.Response:
+        check_supported(asked.headers)
+        check_acl(asked)
+        headers = asked.headers
+        if_none_match, if_match = headers.get("if-none-match").strip(), headers.get("if-match").strip()
+        if if_none_match not in ("", "*"):
+            raise NotSupported("A PUT knows no If-None-Match but *.")
+        body = body_of(asked)
+        metadata = metadata_in(headers)
+        info = await self._objects.put(
+            asked.account,
+            asked.bucket,
+            asked.key,
+            _noting(body, metadata),
+            content_type=content_type_in(headers),
+            metadata=metadata,
+            length=body.length,
+            must_be_new=if_none_match == "*",
+            must_have=if_match.strip('"') or None,
+        )
+        return answer(200, {"ETag": f'"{info.etag}"', **body.checksums})
+
+    async def copy(self, asked: S3Request) -> web.Response:
+        check_supported(asked.headers)
+        check_acl(asked)
+        headers = asked.headers
+        source = source_in(headers)
+        directive = headers.get("x-amz-metadata-directive").strip() or "COPY"
+        if directive not in ("COPY", "REPLACE"):
+            raise S3Error("InvalidArgument", "x-amz-metadata-directive is COPY or REPLACE.")
+        if source == (asked.bucket, asked.key) and directive == "COPY":
+            raise S3Error(
+                "InvalidRequest", "A copy of an object to itself changes something: REPLACE its metadata."
+            )
+        found = await self._objects.find(asked.account, *source)
+        check_source(headers, found)
+        metadata, content_type = found.info.metadata, found.info.content_type
+        if directive == "REPLACE":
+            metadata, content_type = metadata_in(headers), content_type_in(headers)
+        async with self._objects.reading(found, 0, found.size) as pieces:
+            info = await self._objects.put(
+                asked.account,
+                asked.bucket,
+                asked.key,
+                as_bytes(pieces),
+                content_type=content_type,
+                metadata=metadata,
+                length=found.size,
+            )
+        elements: list[Element] = [("LastModified", time_text(info.modified)), ("ETag", f'"{info.etag}"')]
+        return xml_answer(document("CopyObjectResult", elements))
+
+    async def get(self, asked: S3Request) -> web.StreamResponse:
+        found = await self._objects.find(asked.account, asked.bucket, asked.key)
+        headers = asked.headers
+        info = file_info(found)
+        lines = _lines(found.info, found.etag)
+        if headers.get("x-amz-checksum-mode").upper() != "ENABLED" or "range" in headers:
+            lines = {name: value for name, value in lines.items() if name not in CHECKSUMS}
+        lines |= {name: asked.query[key] for key, name in _OVERRIDES.items() if asked.query.get(key)}
+        if any(c in value for value in lines.values() for c in "\r\n\0"):
+            raise S3Error("InvalidArgument", "A response- argument cannot stand in a header.")
+        if is_unchanged(headers, info):
+            return answer(304, {name: lines[name] for name in ("ETag", "Last-Modified")})
+        part = requested_range(headers, info)
+        start, stop = part or (0, found.size)
+        if part:
+            lines["Content-Range"] = f"bytes {start}-{stop - 1}/{found.size}"
+        response = web.StreamResponse(status=206 if part else 200, headers=lines)
+        response.content_length = stop - start
+        if asked.request.method == "HEAD":
+            await response.prepare(asked.request)
+            return response
+        async with self._objects.reading(found, start, stop) as pieces:
+            await send(asked.request, response, pieces)
+        return response
+
+    async def delete(self, asked: S3Request) -> web.Response:
+        try:
+            await self._catalog.delete_object(asked.account, asked.bucket, asked.key)
+        except NotFound:
+            await self._catalog.container(asked.account, asked.bucket)
+        return answer(204)
+
+    async def delete_many(self, asked: S3Request) -> web.Response:
+        await self._catalog.container(asked.account, asked.bucket)
+        root = read(await document_of(asked), "Delete")
+        named = [text_in(each, "Key") for each in children(root, "Object")]
+        if not 0 < len(named) <= _MOST_DELETED or not all(named):
+            raise S3Error("MalformedXML", f"There are 1 to {_MOST_DELETED} objects, each with a key.")
+        is_quiet = text_in(root, "Quiet").strip().lower() == "true"
+        elements: list[Element] = []
+        for key in named:
+            try:
+                await self._catalog.delete_object(asked.account, asked.bucket, key)
+            except NotFound:
+                pass  # to S3 that is no error
+            except SfssError as error:
+                elements.append(("Error", (("Key", key), ("Code", "InternalError"), ("Message", str(error)))))
+                continue
+            if not is_quiet:
+                elements.append(("Deleted", (("Key", key),)))
+        return xml_answer(document("DeleteResult", elements))
+
+    async def get_acl(self, asked: S3Request) -> web.Response:
+        await self._catalog.object(asked.account, asked.bucket, asked.key)
+        return xml_answer(acl_of(asked.user))
+
+    async def get_tagging(self, asked: S3Request) -> web.Response:
+        await self._catalog.object(asked.account, asked.bucket, asked.key)
+        return xml_answer(document("Tagging", [("TagSet", ())]))
+
+
+def body_of(asked: S3Request) -> Body:
+    """:raises LengthRequired: if nobody says how long it is."""
+    request = asked.request
+    if request.content_length is None and "transfer-encoding" not in asked.headers:
+        raise LengthRequired("A PUT needs a Content-Length.")
+    return Body(asked.headers, asked.signed, asked.body, request.content_length)
+
+
+async def document_of(asked: S3Request) -> bytes:
+    """The body of a request that is a document, checked as every body. :raises S3Error:"""
+    found = b""
+    async for data in Body(asked.headers, asked.signed, asked.body, asked.request.content_length):
+        found += data
+        if len(found) > _MOST_DOCUMENT:
+            raise S3Error("MalformedXML", "The document is too long.")
+    return found
+
+
+async def _noting(body: Body, metadata: dict[str, str]) -> AsyncIterator[bytes]:
+    """*body*; its checksums are in *metadata* when all has come."""
+    async for data in body:
+        yield data
+    metadata |= body.checksums
+
+
+def check_supported(headers: Headers) -> None:
+    """:raises NotSupported:"""
+    for name in _NOT_DONE:
+        if name in headers:
+            raise NotSupported(f"{name} is not supported here.")
+    if headers.get("x-amz-storage-class").strip() not in ("", "STANDARD"):
+        raise S3Error("InvalidStorageClass", "There is one storage class: STANDARD.")
+
+
+def metadata_in(headers: Headers) -> dict[str, str]:
+    """As it is kept: under the names that it has for Swift, too. :raises S3Error:"""
+    found: dict[str, str] = {}
+    for name in headers:
+        if name.startswith(_META) and len(name) > len(_META):
+            key = "-".join(part.capitalize() for part in name[len(_META) :].split("-"))
+            found[_OURS + key] = _text(headers, name)
+    if sum(len(name) - len(_OURS) + len(value.encode()) for name, value in found.items()) > _MOST_METADATA:
+        raise S3Error("MetadataTooLarge", f"There are at most {_MOST_METADATA} bytes of metadata.")
+    for name in _KEPT:
+        value = _text(headers, name.lower())
+        if name == "Content-Encoding":  # of the way here, and not of the object
+            value = ", ".join(part for each in value.split(",") if (part := each.strip()) != "aws-chunked")
+        if value:
+            found[name] = value
+    return found
+
+
+def _text(headers: Headers, name: str) -> str:
+    value = headers.get(name).strip()
+    try:
+        value.encode()
+    except UnicodeError:
+        raise S3Error("InvalidArgument", f"The header {name} is not valid UTF-8.") from None
+    return value
+
+
+def content_type_in(headers: Headers) -> str:
+    return _text(headers, "content-type") or "binary/octet-stream"
+
+
+def source_in(headers: Headers) -> tuple[str, str]:
+    """The bucket and the key that ``x-amz-copy-source`` names. :raises S3Error:"""
+    path, _, query = headers.get("x-amz-copy-source").strip().partition("?")
+    bucket, _, key = unquote(path, errors="replace").lstrip("/").partition("/")
+    if not bucket or not key:
+        raise S3Error("InvalidArgument", "x-amz-copy-source has the form BUCKET/KEY.")
+    if query not in ("", "versionId=null"):
+        raise NotSupported("Versions are not supported here.")
+    return bucket, key
+
+
+def check_source(headers: Headers, found: Found) -> None:
+    """``x-amz-copy-source-if-…``. :raises PreconditionFailed:"""
+    prefix = "x-amz-copy-source-if-"
+    conditions = {
+        "if-" + name.removeprefix(prefix): value
+        for name, value in headers.raw.items()
+        if name.startswith(prefix)
+    }
+    for name in ("if-match", "if-none-match"):
+        value = conditions.get(name, b"").strip()
+        if value and not value.startswith((b'"', b"W/", b"*")):
+            conditions[name] = b'"%b"' % value
+    if conditions and is_unchanged(Headers(conditions), file_info(found)):
+        raise PreconditionFailed("The source is not as x-amz-copy-source-if- wants it.")
+
+
+def file_info(found: Found) -> FileInfo:
+    return FileInfo(found.size, found.etag, float(-(-found.info.modified // 1_000_000)))
+
+
+def _lines(info: ObjectInfo, etag: str) -> dict[str, str]:
+    lines = {
+        "Content-Type": info.content_type,
+        "ETag": f'"{etag}"',
+        "Last-Modified": last_modified(info.modified),
+        "Accept-Ranges": "bytes",
+    }
+    for name, value in info.metadata.items():
+        is_own = name.startswith(_OURS)
+        lines[_META + name[len(_OURS) :].lower() if is_own else name] = value
+    return lines

@@ -1,0 +1,48 @@
+"""A request of S3's API, taken apart."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import NamedTuple
+
+from aiohttp import web
+
+from sfss.http.messages import Headers
+from sfss.objects.models import User
+from sfss.web.api.s3_errors import S3Error
+from sfss.web.api.s3_signature import Signed
+
+
+class S3Request(NamedTuple):
+    """Its *query* has the names and values, decoded. *body*: as it comes."""
+
+    request: web.Request
+    headers: Headers
+    query: Mapping[str, str]
+    signed: Signed
+    bucket: str
+    key: str
+    body: AsyncIterator[bytes]
+
+    @property
+    def user(self) -> User:
+        return self.signed.user
+
+    @property
+    def account(self) -> int:
+        return self.signed.user.account
+
+    def number(self, name: str, most: int, default: int) -> int:
+        """:raises S3Error: if it is none from 0 to *most*. (A greater one counts as that.)"""
+        text = self.query.get(name, "")
+        if not text:
+            return default
+        if not (text.isascii() and text.isdecimal() and len(text) < 10):
+            raise S3Error("InvalidArgument", f"{name} is a number.")
+        return min(int(text), most)
+
+
+def answer(status: int, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(status=status, headers=headers)
+
+
+def xml_answer(body: bytes, headers: Mapping[str, str] | None = None) -> web.Response:
+    return web.Response(body=body, headers={"Content-Type": "application/xml", **(headers or {})})

@@ -1,0 +1,238 @@
+"""Signatures of S3: version 4 in a header and in the query, version 2 in the query.
+
+Sources: https://docs.aws.amazon.com/AmazonS3/latest/API/sig-v4-authenticating-requests.html and
+https://docs.aws.amazon.com/AmazonS3/latest/API/RESTAuthentication.html.
+"""
+
+import base64
+import hashlib
+import hmac
+import re
+import time
+from calendar import timegm
+from collections.abc import Awaitable, Callable, Iterable
+from typing import NamedTuple
+from urllib.parse import quote, unquote, unquote_plus
+
+from sfss.http.messages import Request
+from sfss.objects.models import User
+from sfss.web.api.s3_errors import S3Error
+
+_ALGORITHM = "AWS4-HMAC-SHA256"
+#: Clocks may be so far apart (seconds), and a presigned URL is good for so long at the most.
+_SKEW, _MOST_EXPIRES = 15 * 60, 7 * 86400
+_AUTHORIZATION = re.compile(
+    r"AWS4-HMAC-SHA256\s+Credential=(?P<credential>[^,\s]+),\s*SignedHeaders=(?P<headers>[^,\s]+),"
+    r"\s*Signature=(?P<signature>[0-9a-f]{64})"
+)
+_TIME = re.compile(r"[0-9]{8}T[0-9]{6}Z")
+#: The bodies that say how they are signed themselves, or are not.
+UNSIGNED = "UNSIGNED-PAYLOAD"
+SIGNED_CHUNKS = ("STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER")
+UNSIGNED_CHUNKS = "STREAMING-UNSIGNED-PAYLOAD-TRAILER"
+_EMPTY = hashlib.sha256(b"").hexdigest()
+#: What of the query is a part of what version 2 signs.
+_V2_PARTS = frozenset(
+    ("acl", "cors", "delete", "lifecycle", "location", "logging", "notification", "partNumber", "policy")
+    + ("requestPayment", "tagging", "torrent", "uploadId", "uploads", "versionId", "versioning", "versions")
+    + ("website", "response-content-type", "response-content-language", "response-expires")
+    + ("response-cache-control", "response-content-disposition", "response-content-encoding")
+)
+
+#: Finds a user by an access key.
+FindUser = Callable[[str], Awaitable[User | None]]
+
+
+class Signed(NamedTuple):
+    """Who has signed a request, and what he says of its body."""
+
+    user: User
+    payload: str  #: its SHA-256 in hex digits, or one of the words above
+    chunks: "ChunkSigner | None" = None  #: of chunks that are signed
+
+
+class ChunkSigner:
+    """The signatures of the chunks of a body, each over the one before it."""
+
+    def __init__(self, key: bytes, scope: str, when: str, seed: str):
+        self._key = key
+        self._scope = scope
+        self._when = when
+        self._before = seed
+
+    def check(self, signature: str, sha256: str) -> None:
+        """:raises S3Error:"""
+        lines = (f"{_ALGORITHM}-PAYLOAD", self._when, self._scope, self._before, _EMPTY, sha256)
+        self._settle(lines, signature)
+
+    def check_trailer(self, signature: str, trailer: bytes) -> None:
+        """:raises S3Error:"""
+        sha256 = hashlib.sha256(trailer).hexdigest()
+        self._settle((f"{_ALGORITHM}-TRAILER", self._when, self._scope, self._before, sha256), signature)
+
+    def _settle(self, lines: Iterable[str], signature: str) -> None:
+        expected = hmac.new(self._key, "\n".join(lines).encode(), hashlib.sha256).hexdigest()
+        if not hmac.compare_digest(expected, signature):
+            raise S3Error("SignatureDoesNotMatch", "The signature of a chunk does not match.", 403)
+        self._before = expected
+
+
+def is_signed(request: Request) -> bool:
+    """Whether this is a request of S3 that somebody has signed."""
+    authorization = request.headers.get("authorization")
+    if authorization.startswith(("AWS4-", "AWS ")):
+        return True
+    names = {part.partition("=")[0] for part in request.query.split("&")}
+    return "X-Amz-Algorithm" in names or ("AWSAccessKeyId" in names and "Signature" in names)
+
+
+async def check(request: Request, find: FindUser, bucket_in_host: str) -> Signed:
+    """*bucket_in_host*: that the Host header names, "" if it names none. :raises S3Error:"""
+    authorization = request.headers.get("authorization")
+    if authorization.startswith("AWS4-"):
+        return await _check_header(request, authorization, find)
+    if authorization.startswith("AWS "):
+        raise S3Error(
+            "InvalidRequest", "Signatures of version 2 are known in URLs only: sign with version 4."
+        )
+    pairs = _pairs(request.query)
+    if any(name == "X-Amz-Algorithm" for name, _ in pairs):
+        return await _check_query(request, pairs, find)
+    return await _check_v2(request, pairs, find, bucket_in_host)
+
+
+async def _check_header(request: Request, authorization: str, find: FindUser) -> Signed:
+    match = _AUTHORIZATION.fullmatch(authorization.strip())
+    if match is None:
+        raise S3Error("AuthorizationHeaderMalformed", "The Authorization header is malformed.")
+    headers = request.headers
+    when = headers.get("x-amz-date").strip()
+    payload = headers.get("x-amz-content-sha256").strip()
+    if not payload:
+        raise S3Error("InvalidRequest", "x-amz-content-sha256 is missing.")
+    if abs(time.time() - _seconds(when)) > _SKEW:
+        raise S3Error("RequestTimeTooSkewed", "The clocks of client and server are too far apart.", 403)
+    names = match["headers"].split(";")
+    if "host" not in names or any(name.startswith("x-amz-") and name not in names for name in headers):
+        raise S3Error("AccessDenied", "Host, and all x-amz- headers, have to be signed.", 403)
+    user, scope, key = await _key_of(match["credential"], when, find)
+    canonical = _canonical(request, _pairs(request.query), names, payload)
+    _compare(key, when, scope, canonical, match["signature"])
+    chunks = ChunkSigner(key, scope, when, match["signature"]) if payload in SIGNED_CHUNKS else None
+    return Signed(user, payload, chunks)
+
+
+async def _check_query(request: Request, pairs: list[tuple[str, str]], find: FindUser) -> Signed:
+    given = dict(pairs)
+    if given.get("X-Amz-Algorithm") != _ALGORITHM:
+        raise S3Error("AuthorizationQueryParametersError", f"X-Amz-Algorithm is {_ALGORITHM}.")
+    when, expires = given.get("X-Amz-Date", ""), given.get("X-Amz-Expires", "")
+    if not (expires.isascii() and expires.isdecimal() and 0 < int(expires[:8]) <= _MOST_EXPIRES):
+        raise S3Error("AuthorizationQueryParametersError", "X-Amz-Expires is 1 to 604800 seconds.")
+    begin = _seconds(when)
+    now = time.time()
+    if now > begin + int(expires):
+        raise S3Error("AccessDenied", "Request has expired.", 403)
+    if now < begin - _SKEW:
+        raise S3Error("RequestTimeTooSkewed", "The clocks of client and server are too far apart.", 403)
+    user, scope, key = await _key_of(given.get("X-Amz-Credential", ""), when, find)
+    names = given.get("X-Amz-SignedHeaders", "").split(";")
+    if "host" not in names:
+        raise S3Error("AccessDenied", "Host has to be signed.", 403)
+    signed = [(name, value) for name, value in pairs if name != "X-Amz-Signature"]
+    payload = request.headers.get("x-amz-content-sha256").strip() or UNSIGNED
+    if "x-amz-content-sha256" not in names:
+        payload = UNSIGNED
+    canonical = _canonical(request, signed, names, payload)
+    _compare(key, when, scope, canonical, given.get("X-Amz-Signature", ""))
+    return Signed(user, payload)
+
+
+async def _key_of(credential: str, when: str, find: FindUser) -> tuple[User, str, bytes]:
+    """The user, the scope of his signature, and the key that signs in it."""
+    access_key, *rest = credential.rsplit("/", 4)
+    if len(rest) != 4 or rest[0] != when[:8] or rest[2:] != ["s3", "aws4_request"]:
+        raise S3Error(
+            "AuthorizationHeaderMalformed", "The credential is not KEY/DATE/REGION/s3/aws4_request."
+        )
+    user = await _user(access_key, find)
+    key = ("AWS4" + user.key).encode()
+    for part in rest:
+        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
+    return user, "/".join(rest), key
+
+
+async def _user(access_key: str, find: FindUser) -> User:
+    user = await find(access_key)
+    if user is None or user.disabled or not user.key:
+        raise S3Error("InvalidAccessKeyId", "There is no such access key.", 403)
+    return user
+
+
+def _canonical(request: Request, pairs: list[tuple[str, str]], names: list[str], payload: str) -> str:
+    path = quote(unquote(request.path, errors="surrogateescape"), safe="/-_.~", errors="surrogateescape")
+    encoded = sorted((_quoted(name), _quoted(value)) for name, value in pairs)
+    query = "&".join(f"{name}={value}" for name, value in encoded)
+    lines = [f"{name}:{' '.join(request.headers.get(name).split())}" for name in names]
+    return "\n".join([request.method, path, query, *lines, "", ";".join(names), payload])
+
+
+def _compare(key: bytes, when: str, scope: str, canonical: str, signature: str) -> None:
+    digest = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
+    text = f"{_ALGORITHM}\n{when}\n{scope}\n{digest}"
+    expected = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    if not hmac.compare_digest(expected, signature.encode("ascii", "replace").decode()):
+        raise S3Error("SignatureDoesNotMatch", "The signature does not match: is the secret right?", 403)
+
+
+async def _check_v2(
+    request: Request, pairs: list[tuple[str, str]], find: FindUser, bucket_in_host: str
+) -> Signed:
+    given = dict(pairs)
+    expires = given.get("Expires", "")
+    if not (expires.isascii() and expires.isdecimal() and len(expires) < 12):
+        raise S3Error("AccessDenied", "Expires is a time in seconds.", 403)
+    if time.time() > int(expires):
+        raise S3Error("AccessDenied", "Request has expired.", 403)
+    user = await _user(given["AWSAccessKeyId"], find)
+    headers = request.headers
+    amz = sorted(name for name in headers if name.startswith("x-amz-"))
+    parts = sorted((name, value) for name, value in pairs if name in _V2_PARTS)
+    resource = (f"/{bucket_in_host}" if bucket_in_host else "") + request.path
+    if parts:
+        resource += "?" + "&".join(f"{name}={value}" if value else name for name, value in parts)
+    lines = [request.method, headers.get("content-md5").strip(), headers.get("content-type").strip(), expires]
+    lines += [f"{name}:{headers.get(name).strip()}" for name in amz]
+    text = "\n".join([*lines, resource]).encode("utf-8", "surrogateescape")
+    expected = base64.b64encode(hmac.new(user.key.encode(), text, hashlib.sha1).digest())
+    if not hmac.compare_digest(expected, given.get("Signature", "").encode("utf-8", "surrogateescape")):
+        raise S3Error("SignatureDoesNotMatch", "The signature does not match: is the secret right?", 403)
+    return Signed(user, UNSIGNED)
+
+
+def _pairs(query: str) -> list[tuple[str, str]]:
+    """Names and values, decoded."""
+    found = []
+    for part in query.split("&"):
+        if part:
+            name, _, value = part.partition("=")
+            found.append((_decoded(name), _decoded(value)))
+    return found
+
+
+def _decoded(text: str) -> str:
+    return unquote_plus(text, errors="surrogateescape")
+
+
+def _quoted(text: str) -> str:
+    return quote(text, safe="-_.~", errors="surrogateescape")
+
+
+def _seconds(when: str) -> float:
+    """:raises S3Error: if that is no time."""
+    if not _TIME.fullmatch(when):
+        raise S3Error("AccessDenied", "X-Amz-Date is no time of the form 20261126T120000Z.", 403)
+    try:
+        return float(timegm(time.strptime(when, "%Y%m%dT%H%M%SZ")))
+    except ValueError:
+        raise S3Error("AccessDenied", "X-Amz-Date is no time.", 403) from None
