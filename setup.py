@@ -36,8 +36,11 @@ setup(
     extras_require={
         # urllib3: HTTP for threads, which every site has anyway by way of something else; faster than requests.
         "django": ["Django>=5.2.19", "urllib3>=2.7"],
+        # awscrt: CRC32C and CRC64NVME, which clients of S3 send; AWS's own, in C. Without it these two are refused.
+        "objects": ["awscrt>=0.30"],
         "test": ["hypothesis>=6.100", "pytest>=8", "pytest-asyncio>=1.0", "pytest-xdist>=3.6"]
         + [
+            "awscrt>=0.30",
             "coverage>=7.6",
             "Django>=5.2.19",
             "mypy>=2.4",

@@ -2,7 +2,8 @@
 # Installs the stores that the tests run against. As root on Debian it asks nothing.
 #
 #   sh tests/install-stores.sh            memcached and nutcracker (twemproxy), nginx, HAProxy, PostgreSQL,
-#                                         promtool and Chromium, Debian packages; gobeansdb, and
+#                                         promtool, Chromium, rclone, s3cmd and restic, Debian
+#                                         packages; gobeansdb, and
 #                                         gobeansproxy where it can be had, Go modules, into
 #                                         stores-bin/; a C compiler, for the modules that are
 #                                         compiled; and clients of the object service, into
@@ -28,7 +29,8 @@ have() {
 # Pairs of a program and the Debian package that brings it.
 wanted="memcached:memcached nutcracker:nutcracker nginx:nginx-light haproxy:haproxy curl:curl
     promtool:prometheus chromium:chromium chromedriver:chromium-driver openssl:openssl
-    strace:strace systemd-analyze:systemd unshare:util-linux go:golang-go cc:gcc"
+    strace:strace systemd-analyze:systemd unshare:util-linux go:golang-go cc:gcc
+    rclone:rclone s3cmd:s3cmd restic:restic"
 case "${1:-}" in
     --bench | --seaweedfs) wanted="$wanted wrk:wrk taskset:util-linux" ;;
 esac

@@ -107,6 +107,8 @@ class S3:
             return self._multipart.list_uploads
         if "delete" in query and method == "POST":
             return self._objects.delete_many
+        if "acl" in query and method == "PUT":
+            return self._objects.put_acl
         for what in _OF_BUCKETS & query.keys():
             if method != "GET":
                 raise NotSupported(f"{method} of {what} is not supported here.")
@@ -133,6 +135,8 @@ class S3:
                 "POST": self._multipart.complete,
                 "DELETE": self._multipart.abort,
             }.get(method)
+        if "acl" in query and method == "PUT":
+            return self._objects.put_acl
         for what in _OF_OBJECTS & query.keys():
             if method == "GET" and what in ("acl", "tagging"):
                 return self._objects.get_acl if what == "acl" else self._objects.get_tagging

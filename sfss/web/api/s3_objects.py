@@ -155,6 +155,24 @@ class ObjectHandlers:
         await self._catalog.object(asked.account, asked.bucket, asked.key)
         return xml_answer(acl_of(asked.user))
 
+    async def put_acl(self, asked: S3Request) -> web.Response:
+        """Of an object, or of a bucket: what all have here, and nothing else. :raises NotSupported:"""
+        check_acl(asked)
+        if asked.key:
+            await self._catalog.object(asked.account, asked.bucket, asked.key)
+        else:
+            await self._catalog.container(asked.account, asked.bucket)
+        body = await document_of(asked)
+        if body:
+            root = read(body, "AccessControlPolicy")
+            grants = [
+                each for found in children(root, "AccessControlList") for each in children(found, "Grant")
+            ]
+            grantees = [text_in(who, "ID") for each in grants for who in children(each, "Grantee")]
+            if set(grantees) != {asked.user.account_name}:
+                raise NotSupported("Rights of others than the account are not supported here.")
+        return answer(200)
+
     async def get_tagging(self, asked: S3Request) -> web.Response:
         await self._catalog.object(asked.account, asked.bucket, asked.key)
         return xml_answer(document("Tagging", [("TagSet", ())]))
