@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import os
 import re
 import secrets
 import sys
@@ -12,6 +13,7 @@ from typing import Any
 
 from sfss.cli.gateway import make_store
 from sfss.config.objects import ObjectSettings
+from sfss.disk.database import hold
 from sfss.errors import NotFound, SettingsError
 from sfss.metrics.aggregate import Aggregate
 from sfss.objects import manifests
@@ -72,7 +74,9 @@ async def _make_server(settings: ObjectSettings, aggregate: Aggregate) -> WebSer
     await catalog.start()
     service = FileService.of(store, settings)
     server = make_objects_server(Objects(service, catalog), settings, aggregate)
-    cleaning = asyncio.get_running_loop().create_task(Cleaner(service, catalog).keep_cleaning())
+    cleaning = asyncio.get_running_loop().create_task(
+        Cleaner(service, catalog, grace=settings.keep_deleted).keep_cleaning()
+    )
 
     async def close(app: object) -> None:
         cleaning.cancel()
@@ -197,6 +201,8 @@ async def _usage(catalog: Catalog, as_json: bool) -> int:
 
 async def _check_all(settings: ObjectSettings, *, repair: bool, idle: bool) -> int:
     """Whether all pieces of all objects are there, and nothing else. *idle*: nobody writes meanwhile."""
+    if idle:  # somebody who serves may be writing
+        os.close(hold(settings.catalog_folder, alone=True))
     store = make_store(settings)
     await store.start()
     service = FileService.of(store, settings)

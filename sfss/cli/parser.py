@@ -292,7 +292,7 @@ def _add_objects(commands: Any) -> None:
         "signing_key",
     )
     without += ("signing_key_file", "write_token", "write_token_file", "read_token", "read_token_file")
-    own = {"the objects": ("url", "s3_domain", "token_lifetime")}
+    own = {"the objects": ("url", "s3_domain", "keep_deleted", "token_lifetime")}
     _add_settings(
         objects,
         fields,

@@ -16,6 +16,12 @@ class ObjectSettings(Settings):
     s3_domain: str = setting(
         "", "domain whose names are buckets (BUCKET.DOMAIN in the Host header)", unit="DOMAIN"
     )
+    keep_deleted: float = setting(
+        3600.0,
+        "time that the content of a deleted or replaced object stays, for downloads that are under way",
+        unit="SECONDS",
+        least=0,
+    )
     token_lifetime: float = setting(86400.0, "time that a token is good for", unit="SECONDS", least=1)
 
     def __post_init__(self) -> None:

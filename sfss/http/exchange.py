@@ -134,6 +134,13 @@ class Exchange(Request):
             self._deadline = connection.now() + timeout
             connection.watch(LOOK_INTERVAL)
 
+    def invite_nothing(self) -> None:
+        """Send 100 Continue for an empty body, if the client has asked. It need not be (RFC 9110 10.1.1); but S3 does,
+        and botocore 1.43, when it gets the answer at once, takes the next one on the connection apart wrongly.
+        """
+        if self.connection is not None and "expect" in self.headers and not self.is_http_1_0:
+            self.connection.transport.write(_CONTINUE)
+
     def pump(self) -> None:
         """Take what is there of the body."""
         connection, body, sink = self.connection, self.body, self.sink

@@ -31,6 +31,8 @@ class Catalog(ABC):
     """Errors of all calls: :class:`NoStoreAvailable`, :class:`StoreRefused`, :class:`StoreFull`."""
 
     description: str
+    #: Tells it from other catalogs over the same store, 16 hex digits; there once it is started.
+    id: str
 
     def prepare(self) -> None:
         """What is to be done once, before processes share it. :raises StoreUnusable:"""
@@ -124,9 +126,10 @@ class Catalog(ABC):
         must_be_new: bool = False,
         must_have: str | None = None,
     ) -> None:
-        """In place of what has its name. *must_have*: that has to be there, with this ETag.
+        """In place of what has its name. Twice is as once. *must_have*: that has to be there, with this ETag.
 
         :raises NoSuchContainer: :raises NotFound: :raises PreconditionFailed:
+        :raises NoStoreAvailable: if its content was given up meanwhile.
         """
 
     @abstractmethod
@@ -197,8 +200,16 @@ class Catalog(ABC):
         """What became garbage before that time, the oldest first."""
 
     @abstractmethod
-    async def forget_garbage(self, contents: Iterable[str]) -> None:
-        """They are removed."""
+    async def removed(self, contents: Iterable[str]) -> None:
+        """This garbage is removed. (It stays known: see :meth:`forget_removed`.)"""
+
+    @abstractmethod
+    async def put_off(self, content: str) -> None:
+        """This garbage cannot be removed now."""
+
+    @abstractmethod
+    async def forget_removed(self, before: int) -> None:
+        """What was removed before that time need not be known any more: nobody still writes it."""
 
     @abstractmethod
     async def known(self, contents: Iterable[str]) -> set[str]:

@@ -1,6 +1,7 @@
 """Removes what no object has any more: the pieces of what was replaced, deleted, or never finished.
 
-What was replaced or deleted is garbage, and stays for a while: somebody may still be reading it. What a process has
+What was replaced or deleted is garbage, and stays for a while: somebody may still be reading it. It is told from what
+is in use within the transaction that names a content, and again when it is removed. What a process has
 begun and not finished, because it was killed, is found by its age: contents of several pieces say that they are being
 written, and of those in one piece the store is asked, where it lists in order.
 """
@@ -10,11 +11,11 @@ import logging
 import time
 from collections.abc import Iterable
 
-from sfss.errors import NotFound, SfssError
+from sfss.errors import AlreadyDeleted, NotFound, SfssError
 from sfss.objects.catalog import Catalog
+from sfss.objects.clock import now_us
 from sfss.objects.contents import PREFIX, TIME_DIGITS, begun_at, piece_path
 from sfss.objects.models import Garbage
-from sfss.objects.sqlite_statements import now_us
 from sfss.service import FileService
 
 log = logging.getLogger("sfss.objects")
@@ -24,20 +25,23 @@ _SECOND = 1_000_000
 INTERVAL = 60.0
 #: Between two looks for what a killed process has left.
 ORPHANS_INTERVAL = 3600.0
-#: Garbage stays so long (seconds): a download that was under way may end.
-GRACE = 3600.0
 #: Nobody writes a content for so long without saying so (seconds).
 ABANDONED = 24 * 3600.0
 _AT_ONCE = 200
+#: What was removed stays known for so long (seconds), so that nobody who still writes it gets it named.
+_REMEMBERED = 7 * 86400.0
 #: Where the number of pieces is not known: after so many that are not there, none comes.
 _MISSES = 4
 
 
 class Cleaner:
-    """Of the files in *service* that *catalog* knows, or does not."""
+    """Of the files in *service* that *catalog* knows, or does not. *grace*: garbage stays for so many seconds, since a
+    download of it may be under way.
+    """
 
-    def __init__(self, service: FileService, catalog: Catalog):
+    def __init__(self, service: FileService, catalog: Catalog, *, grace: float = 3600.0):
         self._service = service
+        self._grace = grace
         self._catalog = catalog
         self._looked_up_to = ""  # contents that are older have been looked at
 
@@ -53,20 +57,30 @@ class Cleaner:
                 await self.clean()
             except SfssError as error:  # there will be a next time
                 log.warning("cleaning has stopped", extra={"reason": str(error)})
+            except Exception:
+                log.exception("cleaning has failed")
 
-    async def clean(self, *, grace: float = GRACE, abandoned: float = ABANDONED) -> int:
+    async def clean(self, *, grace: float | None = None, abandoned: float = ABANDONED) -> int:
         """Remove what is due; how many contents."""
         for content in await self._catalog.abandoned(now_us() - int(abandoned * _SECOND)):
             await self._catalog.give_up(content, None)
-        removed = 0
-        while True:
-            found = await self._catalog.garbage(now_us() - int(grace * _SECOND), _AT_ONCE)
+        before = now_us() - int((self._grace if grace is None else grace) * _SECOND)
+        count = 0
+        while found := await self._catalog.garbage(before, _AT_ONCE):
+            gone = []
             for garbage in found:
-                await self._remove(garbage)
-            await self._catalog.forget_garbage([garbage.content for garbage in found])
-            removed += len(found)
-            if len(found) < _AT_ONCE:
-                return removed
+                try:
+                    await self._remove(garbage)
+                    gone.append(garbage.content)
+                except SfssError as error:
+                    log.warning(
+                        "pieces cannot be removed", extra={"content": garbage.content, "reason": str(error)}
+                    )
+                    await self._catalog.put_off(garbage.content)
+            await self._catalog.removed(gone)
+            count += len(gone)
+        await self._catalog.forget_removed(now_us() - int(_REMEMBERED * _SECOND))
+        return count
 
     async def _remove(self, garbage: Garbage) -> None:
         number = misses = 0
@@ -74,7 +88,7 @@ class Cleaner:
             try:
                 await self._service.delete(piece_path(garbage.content, number))
                 misses = 0
-            except NotFound:
+            except (NotFound, AlreadyDeleted):
                 misses += 1
             number += 1
 
@@ -85,13 +99,14 @@ class Cleaner:
         """
         before = now_us() - int(older_than * _SECOND)
         is_ordered = self._service.lists_in_order
-        cursor: str | None = f"{PREFIX}{self._looked_up_to}" if is_ordered and self._looked_up_to else ""
+        prefix = f"{PREFIX}{self._catalog.id}/"
+        cursor: str | None = f"{prefix}{self._looked_up_to}" if is_ordered and self._looked_up_to else ""
         found: list[str] = []
         delimiter = "/" if is_ordered else ""
         while cursor is not None:
-            listing = await self._service.list_files(PREFIX, cursor, 1000, delimiter)
+            listing = await self._service.list_files(prefix, cursor, 1000, delimiter)
             names = [folder[len(PREFIX) : -1] for folder in listing.folders]
-            names += sorted({file.path[len(PREFIX) :].partition("/")[0] for file in listing.files})
+            names += sorted({file.path[len(PREFIX) :].rpartition("/")[0] for file in listing.files})
             ages = {name: begun for name in names if (begun := begun_at(name)) is not None}
             old = [name for name, begun in ages.items() if begun < before]
             known = await self._catalog.known(old)

@@ -1,36 +1,38 @@
 """Contents: the pieces that an object's bytes are cut into, each a file of the store.
 
-The pieces of one content are called ``objects/CONTENT/NUMBER``. CONTENT is the time at which it was begun and 128
-random bits: nobody can guess it, and it is never used twice, so a piece never changes, and any store is as good as a
-strongly consistent one. Its age tells whether what is left of it may be removed.
+The pieces of one content are called ``objects/CATALOG/CONTENT/NUMBER``. CONTENT is the time at which it was begun and
+128 random bits: nobody can guess it, and it is never used twice, so a piece never changes, and any store is as good as
+a strongly consistent one. Its age tells whether what is left of it may be removed. CATALOG is the id of the catalog
+that knows it: several may use the same store, and none touches what is another's.
 """
 
 import asyncio
 import re
 import secrets
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from typing import NamedTuple
 
 from sfss.admission import Room
 from sfss.errors import NotFound, StoreRefused
+from sfss.objects.clock import now_us
 from sfss.objects.models import ObjectInfo
-from sfss.objects.sqlite_statements import now_us
 from sfss.service import FileService
 
 #: What the paths of all pieces begin with.
 PREFIX = "objects/"
-_CONTENT = re.compile("[0-9a-f]{46}")
+_CONTENT = re.compile("[0-9a-f]{16}/[0-9a-f]{46}")
 TIME_DIGITS = 14  #: of a time in the name of a content, hex
 
 
-def new_content() -> str:
-    """A name for a content that begins now."""
-    return f"{now_us():0{TIME_DIGITS}x}{secrets.token_hex(16)}"
+def new_content(catalog: str) -> str:
+    """A name for a content that begins now. *catalog*: the id of the one that is to know it."""
+    return f"{catalog}/{now_us():0{TIME_DIGITS}x}{secrets.token_hex(16)}"
 
 
 def begun_at(content: str) -> int | None:
     """When, µs since the epoch. None: that is the name of no content."""
-    return int(content[:TIME_DIGITS], 16) if _CONTENT.fullmatch(content) else None
+    name = content.rpartition("/")[2]
+    return int(name[:TIME_DIGITS], 16) if _CONTENT.fullmatch(content) else None
 
 
 def piece_path(content: str, number: int) -> str:
@@ -82,15 +84,13 @@ async def read(service: FileService, parts: Sequence[Part], room: Room) -> Async
             task.cancel()
 
 
-def _pieces(parts: Sequence[Part]) -> list[tuple[ObjectInfo, int, int, int]]:
+def _pieces(parts: Sequence[Part]) -> Iterator[tuple[ObjectInfo, int, int, int]]:
     """Of each piece its object, its number, and from where to where it is wanted."""
-    found = []
     for info, start, stop in parts:
         size = info.piece_size
         for number in range(start // size, -(-stop // size)):
             first = max(start - number * size, 0)
-            found.append((info, number, first, min(stop - number * size, size)))
-    return found
+            yield info, number, first, min(stop - number * size, size)
 
 
 async def _fetch(

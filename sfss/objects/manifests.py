@@ -6,17 +6,19 @@ names each object, with the ETag that it had, and is valid for as long as they h
 
 import hashlib
 import json
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from sfss.errors import InvalidRequest, NotFound, SegmentChanged
+from sfss.errors import InvalidRequest, NotFound, NotSupported, SegmentChanged
 from sfss.objects.catalog import Catalog
 from sfss.objects.contents import Part, cut
-from sfss.objects.models import IN_PARTS, ObjectInfo, Query, UploadedPart
+from sfss.objects.models import DYNAMIC, IN_PARTS, STATIC, ObjectInfo, Query, UploadedPart
 
 #: So many objects are joined at the most.
 MOST_SEGMENTS, MOST_STATIC = 10_000, 1000
 _PAGE = 1000
+_NUMBER = re.compile("[0-9]{1,15}")
 
 
 class Segment(NamedTuple):
@@ -40,7 +42,24 @@ class Segment(NamedTuple):
 
 
 def is_static(manifest: str) -> bool:
-    return manifest.startswith("[")
+    return manifest.startswith(STATIC)
+
+
+def dynamic(container: str, prefix: str) -> str:
+    """What is kept of a dynamic manifest."""
+    return f"{DYNAMIC}{container}/{prefix}"
+
+
+def target_of(manifest: str) -> str:
+    """CONTAINER/PREFIX of a dynamic manifest."""
+    return manifest.removeprefix(DYNAMIC)
+
+
+def containers_of(manifest: str) -> set[str]:
+    """Whose objects it joins."""
+    if is_static(manifest):
+        return {segment.container for segment in segments_in(manifest)}
+    return {target_of(manifest).partition("/")[0]} if manifest.startswith(DYNAMIC) else set()
 
 
 def is_of_others(info: ObjectInfo) -> bool:
@@ -50,11 +69,11 @@ def is_of_others(info: ObjectInfo) -> bool:
 
 def written(segments: Iterable[Segment]) -> str:
     """What is kept of a static manifest."""
-    return json.dumps([list(segment) for segment in segments], ensure_ascii=False, separators=(",", ":"))
+    return STATIC + json.dumps([list(each) for each in segments], ensure_ascii=False, separators=(",", ":"))
 
 
 def segments_in(manifest: str) -> list[Segment]:
-    return [Segment(*each) for each in json.loads(manifest)]
+    return [Segment(*each) for each in json.loads(manifest.removeprefix(STATIC))]
 
 
 def static_etag(segments: Iterable[Segment]) -> str:
@@ -82,6 +101,8 @@ async def _requested(catalog: Catalog, account: int, entry: Any) -> Segment:
     if not isinstance(entry, dict) or not isinstance(entry.get("path"), str):
         raise InvalidRequest("each entry has a path")
     path: str = entry["path"]
+    if not is_utf8(path):
+        raise InvalidRequest("a path is not valid UTF-8")
     container, _, name = path.lstrip("/").partition("/")
     try:
         info = await catalog.object(account, container, name)
@@ -104,7 +125,7 @@ def _range_of(text: Any, info: ObjectInfo) -> tuple[int, int]:
             raise InvalidRequest(f"{info.path}, Too Small; each segment must be at least 1 byte")
         return 0, info.size
     first, dash, last = str(text).partition("-")
-    if not dash or not all(part == "" or (part.isascii() and part.isdecimal()) for part in (first, last)):
+    if not dash or not all(part == "" or _NUMBER.fullmatch(part) for part in (first, last)):
         raise InvalidRequest(f"{info.path}, Invalid Range")
     if first:
         start, stop = int(first), min(int(last) + 1, info.size) if last else info.size
@@ -125,7 +146,7 @@ async def parts(catalog: Catalog, account: int, info: ObjectInfo) -> tuple[list[
         segments = segments_in(info.manifest)
         there = [await _still_there(catalog, account, each) for each in segments]
         return [part for parts in there for part in parts], info.etag
-    found = await _with_prefix(catalog, account, info.manifest)
+    found = await _with_prefix(catalog, account, target_of(info.manifest))
     joined = [part for each in found for part in (await parts(catalog, account, each))[0]]
     return joined, _md5("".join(each.etag for each in found))
 
@@ -145,9 +166,9 @@ async def _still_there(catalog: Catalog, account: int, segment: Segment) -> list
     return cut((await parts(catalog, account, info))[0], segment.start, segment.stop)
 
 
-async def _with_prefix(catalog: Catalog, account: int, manifest: str) -> Sequence[ObjectInfo]:
+async def _with_prefix(catalog: Catalog, account: int, target: str) -> Sequence[ObjectInfo]:
     """In their order; none, if the container is not there."""
-    container, _, prefix = manifest.partition("/")
+    container, _, prefix = target.partition("/")
     found: list[ObjectInfo] = []
     marker: str | None = ""
     while marker is not None:
@@ -155,11 +176,22 @@ async def _with_prefix(catalog: Catalog, account: int, manifest: str) -> Sequenc
             page = await catalog.objects(account, container, Query(_PAGE, prefix=prefix, marker=marker))
         except NotFound:
             break
-        found += (each for each in page.files if not is_of_others(each))
+        found += page.files
+        if any(is_of_others(each) for each in page.files):
+            raise NotSupported("A manifest among the objects that a dynamic one joins is not supported here.")
         if len(found) > MOST_SEGMENTS:
             raise InvalidRequest(f"A manifest joins at most {MOST_SEGMENTS} objects.")
         marker = page.cursor
     return found
+
+
+def is_utf8(text: str) -> bool:
+    """Whether it can be written as such (JSON can say what cannot)."""
+    try:
+        text.encode()
+    except UnicodeError:
+        return False
+    return True
 
 
 def _md5(text: str) -> str:

@@ -7,8 +7,9 @@ from typing import NamedTuple
 Metadata = Mapping[str, str]
 
 
-#: The manifest of an object that was put in parts: they are the catalog's to know.
-IN_PARTS = "parts"
+#: The manifest of an object that was put in parts (they are the catalog's to know), and what those of objects that are
+#: made of others begin with (``manifests.py``).
+IN_PARTS, STATIC, DYNAMIC = "parts", "static:", "dynamic:"
 
 
 def pieces_of(size: int, piece_size: int) -> int:
@@ -24,6 +25,7 @@ class User(NamedTuple):
     name: str
     key: str  #: the password of Swift, and the secret of S3
     access_key: str  #: by which S3 finds it, beside its full name
+    generation: int = 0  #: counted up when its key or its rights change: tokens of before end
     read_only: bool = False
     disabled: bool = False
 

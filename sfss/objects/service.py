@@ -3,22 +3,29 @@
 import asyncio
 import hashlib
 import logging
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 from sfss.errors import ContentMismatch, FileTooLarge, InvalidRequest, SfssError
 from sfss.objects import contents, manifests
 from sfss.objects.catalog import Catalog
+from sfss.objects.clock import now_us
 from sfss.objects.contents import Part, new_content, piece_path
 from sfss.objects.models import Metadata, ObjectInfo, Upload, UploadedPart
-from sfss.objects.sqlite_statements import now_us
 from sfss.service import FileService
 
 log = logging.getLogger("sfss.objects")
 
 MAX_OBJECT_SIZE = 5 * 1024**3
 MAX_CONTAINER_NAME, MAX_OBJECT_NAME = 256, 1024  # bytes
+#: What an object of a listing takes, about.
+_LISTED_BYTES = 1024
+#: Room for so much of a body is taken when it begins to come, and for what is in memory at the most when more comes.
+_FIRST_ROOM = 64 * 1024
+#: One that brings less in a second is slow: it has room for what is there.
+_LEAST_RATE = 64 * 1024
 #: A content that is being written says so again after so many pieces.
 _SAID_EVERY = 32
 
@@ -30,6 +37,13 @@ class Found(NamedTuple):
     parts: list[Part]
     size: int
     etag: str
+
+
+class Conditions(TypedDict):
+    """What :meth:`Objects.put` asks for before it puts."""
+
+    must_be_new: bool
+    must_have: str | None
 
 
 class Objects:
@@ -127,18 +141,40 @@ class Objects:
         return Found(info, parts, sum(part.stop - part.start for part in parts), etag)
 
     async def put_static(
-        self, account: int, container: str, name: str, document: Any, *, content_type: str, metadata: Metadata
+        self,
+        account: int,
+        container: str,
+        name: str,
+        document: Any,
+        *,
+        content_type: str,
+        metadata: Metadata,
+        etag: str | None = None,
+        must_be_new: bool = False,
+        must_have: str | None = None,
     ) -> ObjectInfo:
         """An object that is made of others. :raises InvalidRequest: if it cannot be."""
         check_names(container, name)
         segments = await manifests.requested(self.catalog, account, document)
-        size, etag = sum(each.stop - each.start for each in segments), manifests.static_etag(segments)
+        size, found = sum(each.stop - each.start for each in segments), manifests.static_etag(segments)
+        if etag is not None and etag != found:
+            raise ContentMismatch(f"The ETag of the segments is {found}, and not {etag}.")
         if size > MAX_OBJECT_SIZE * manifests.MOST_STATIC:
             raise FileTooLarge("The object would be too large.")
         manifest = manifests.written(segments)
-        info = ObjectInfo(name, size, etag, content_type, now_us(), "", self.piece_size, metadata, manifest)
-        await self.catalog.put_object(account, container, info)
+        info = ObjectInfo(name, size, found, content_type, now_us(), "", self.piece_size, metadata, manifest)
+        await self.catalog.put_object(account, container, info, must_be_new=must_be_new, must_have=must_have)
         return info
+
+    @asynccontextmanager
+    async def room_for(self, entries: int) -> AsyncIterator[None]:
+        """To list so many. :raises Overloaded:"""
+        room = self.service.room_to_read()
+        try:
+            await room.grow(entries * _LISTED_BYTES)
+            yield
+        finally:
+            room.release()
 
     @asynccontextmanager
     async def reading(self, found: Found, start: int, stop: int) -> AsyncIterator[AsyncIterator[memoryview]]:
@@ -158,7 +194,7 @@ class _Writing:
     """A content on its way into the store: one piece is stored while the next one comes."""
 
     def __init__(self, service: FileService, catalog: Catalog, piece_size: int):
-        self.content = new_content()
+        self.content = new_content(catalog.id)
         self.size = 0
         self.md5 = hashlib.md5(usedforsecurity=False)
         self._service = service
@@ -168,16 +204,20 @@ class _Writing:
         self._pieces = 0  # that were given to the store
         self._storing: asyncio.Task[None] | None = None
         self._room = service.room_to_write()
+        self._most = 0  # of it in memory
+        self._looked, self._size_at_look = time.monotonic(), 0
 
     async def begin(self, length: int | None) -> None:
-        """:raises Overloaded: if there is no room for a body of this *length*, or of any."""
+        """:raises Overloaded: if there is no room for the beginning of a body of this *length*, or of any."""
         most = 2 * self._piece_size  # at once in memory
-        await self._room.grow(most if length is None else min(length, most))
+        self._most = most if length is None else min(length, most)
+        await self._room.grow(min(self._most, _FIRST_ROOM))
 
     async def add(self, data: bytes) -> None:
         self.size += len(data)
         if self.size > MAX_OBJECT_SIZE:
             raise FileTooLarge(f"An object has at most {MAX_OBJECT_SIZE} bytes.")
+        await self._take_room(len(data))
         view = memoryview(data)
         while view:
             part = view[: self._piece_size - len(self._buffer)]
@@ -187,6 +227,18 @@ class _Writing:
                 view or self._pieces or self.size > self._piece_size
             ):
                 await self._store_piece()
+
+    async def _take_room(self, size: int) -> None:
+        """Of many uploads at once some can end, where all would wait for each other if each had room for a part: so
+        there is room for all that will be in memory. But one that comes slowly has room for what is there.
+        """
+        now = time.monotonic()
+        if now - self._looked > 1.0:
+            if self.size - self._size_at_look < _LEAST_RATE * (now - self._looked) and self._storing is None:
+                self._room.shrink(max(len(self._buffer), _FIRST_ROOM))
+            self._looked, self._size_at_look = now, self.size
+        if len(self._buffer) + size > self._room.taken:
+            await self._room.grow(max(self._most, len(self._buffer) + size))
 
     async def _store_piece(self) -> None:
         data, self._buffer = bytes(self._buffer), bytearray()

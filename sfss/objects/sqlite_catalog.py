@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 from sfss.disk.shared_database import SharedDatabase
 from sfss.errors import NoSuchContainer, NoSuchUpload, NotFound
+from sfss.objects import sqlite_contents
 from sfss.objects import sqlite_statements as statements
 from sfss.objects.catalog import Catalog, Changes
 from sfss.objects.listings import reversed_page, until
@@ -26,8 +27,8 @@ from sfss.objects.models import (
 )
 from sfss.objects.sqlite_statements import (
     CONTAINER,
+    LISTED,
     OBJECT,
-    PART,
     SCHEMA,
     UPLOAD,
     USER,
@@ -40,6 +41,8 @@ from sfss.stores.listing import HasPath, Page, in_pieces, page_of
 
 FILE_NAME = "catalog.sqlite3"
 _CACHE_BYTES = 64 * 1024 * 1024
+#: What a change of metadata may add.
+_METADATA = 16 * 1024
 
 T = TypeVar("T", bound=HasPath)
 
@@ -57,6 +60,7 @@ class SqliteCatalog(Catalog):
 
     async def start(self) -> None:
         self._database.start()
+        self.id = await self._change(statements.identity)
 
     async def close(self) -> None:
         await self._database.close()
@@ -104,9 +108,7 @@ class SqliteCatalog(Catalog):
 
     async def account(self, account: int) -> AccountInfo:
         row = self._database.read_row(
-            "SELECT accounts.name, count(containers.id), coalesce(sum(objects), 0), coalesce(sum(bytes), 0),"
-            " accounts.created, accounts.metadata FROM accounts LEFT JOIN containers ON account = accounts.id"
-            " WHERE accounts.id = ?",
+            "SELECT name, containers, objects, bytes, created, metadata FROM accounts WHERE id = ?",
             account,
         )
         assert row is not None  # accounts stay
@@ -114,7 +116,9 @@ class SqliteCatalog(Catalog):
         return AccountInfo(name, containers, objects, size, created, json.loads(metadata))
 
     async def change_account(self, account: int, changes: Changes) -> None:
-        await self._change(lambda database: statements.change_account(database, account, changes))
+        await self._change(
+            lambda database: statements.change_account(database, account, changes), size=_METADATA
+        )
 
     async def containers(self, account: int, query: Query) -> Page[ContainerInfo]:
         return await self._page(CONTAINER, "account", account, container_of, query)
@@ -127,12 +131,14 @@ class SqliteCatalog(Catalog):
 
     async def make_container(self, account: int, name: str, changes: Changes) -> bool:
         is_new: bool = await self._change(
-            lambda database: statements.make_container(database, account, name, changes)
+            lambda database: statements.make_container(database, account, name, changes), size=_METADATA
         )
         return is_new
 
     async def change_container(self, account: int, name: str, changes: Changes) -> None:
-        await self._change(lambda database: statements.change_container(database, account, name, changes))
+        await self._change(
+            lambda database: statements.change_container(database, account, name, changes), size=_METADATA
+        )
 
     async def delete_container(self, account: int, name: str) -> None:
         await self._change(lambda database: statements.delete_container(database, account, name))
@@ -140,7 +146,7 @@ class SqliteCatalog(Catalog):
     # Objects.
 
     async def objects(self, account: int, container: str, query: Query) -> Page[ObjectInfo]:
-        return await self._page(OBJECT, "container", self._key(account, container), object_of, query)
+        return await self._page(LISTED, "container", self._key(account, container), object_of, query)
 
     async def object(self, account: int, container: str, name: str) -> ObjectInfo:
         row = self._database.read_row(
@@ -168,7 +174,7 @@ class SqliteCatalog(Catalog):
                 database, account, container, info, must_be_new=must_be_new, must_have=must_have
             ),
             # Into the log, and into the database later: about what its row has.
-            size=1024 + 2 * sum(len(name) + len(value) for name, value in info.metadata.items()),
+            size=4096 + 4 * len(info.manifest) + 4 * sum(map(len, info.metadata.values())),
         )
 
     async def change_object(
@@ -177,7 +183,8 @@ class SqliteCatalog(Catalog):
         await self._change(
             lambda database: statements.change_object(
                 database, account, container, name, metadata, content_type
-            )
+            ),
+            size=_METADATA,
         )
 
     async def delete_object(self, account: int, container: str, name: str) -> None:
@@ -216,7 +223,7 @@ class SqliteCatalog(Catalog):
         await self._change(lambda database: statements.put_part(database, upload, part), size=1024)
 
     async def parts(self, upload: str) -> Sequence[UploadedPart]:
-        rows = self._database.read_rows(f"{PART} WHERE upload = ? ORDER BY number", upload)
+        rows = self._database.read_rows(f"{sqlite_contents.PART} WHERE upload = ? ORDER BY number", upload)
         return [UploadedPart(*row) for row in rows]
 
     async def complete_upload(
@@ -242,28 +249,32 @@ class SqliteCatalog(Catalog):
     # Contents.
 
     async def begin_content(self, content: str) -> None:
-        await self._change(lambda database: statements.begin_content(database, content))
+        await self._change(lambda database: sqlite_contents.begin_content(database, content))
 
     async def give_up(self, content: str, pieces: int | None) -> None:
-        await self._change(lambda database: statements.give_up(database, content, pieces))
+        await self._change(lambda database: sqlite_contents.give_up(database, content, pieces))
 
     async def abandoned(self, before: int) -> Sequence[str]:
         rows = self._database.read_rows("SELECT content FROM writing WHERE since < ?", before)
         return [content for (content,) in rows]
 
     async def garbage(self, before: int, limit: int) -> Sequence[Garbage]:
-        rows = self._database.read_rows(
-            "SELECT content, pieces FROM garbage WHERE since < ? ORDER BY since LIMIT ?", before, limit
-        )
+        rows = self._database.read_rows(sqlite_contents.GARBAGE, before, limit)
         return [Garbage(*row) for row in rows]
 
-    async def forget_garbage(self, contents: Iterable[str]) -> None:
+    async def removed(self, contents: Iterable[str]) -> None:
         gone = list(contents)
-        await self._change(lambda database: statements.forget_garbage(database, gone))
+        await self._change(lambda database: sqlite_contents.removed(database, gone))
+
+    async def put_off(self, content: str) -> None:
+        await self._change(lambda database: sqlite_contents.put_off(database, content))
+
+    async def forget_removed(self, before: int) -> None:
+        await self._change(lambda database: sqlite_contents.forget_removed(database, before))
 
     async def known(self, contents: Iterable[str]) -> set[str]:
         asked = list(contents)
-        return await self._database.read_long(lambda database: set(statements.known(database, asked)))
+        return await self._database.read_long(lambda database: set(sqlite_contents.known(database, asked)))
 
     # How it is asked.
 

@@ -4,8 +4,7 @@ import base64
 import json
 import secrets
 import sqlite3
-import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 from sfss.disk.database import Schema
@@ -19,15 +18,22 @@ from sfss.errors import (
     PreconditionFailed,
 )
 from sfss.objects.catalog import Changes
+from sfss.objects.clock import now_us
+from sfss.objects.limits import check_metadata
 from sfss.objects.models import (
-    IN_PARTS,
     ContainerInfo,
     Metadata,
     ObjectInfo,
     Upload,
     UploadedPart,
     User,
-    pieces_of,
+)
+from sfss.objects.sqlite_contents import (
+    PART,
+    check_content,
+    discard_all_parts,
+    discard_content,
+    discard_parts,
 )
 
 #: The triggers keep the counts true whichever process writes, and whatever is killed.
@@ -35,11 +41,13 @@ _SCRIPT = """
 CREATE TABLE state (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
 CREATE TABLE accounts (
     id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,
-    created INTEGER NOT NULL, metadata TEXT NOT NULL
+    created INTEGER NOT NULL, metadata TEXT NOT NULL,
+    containers INTEGER NOT NULL DEFAULT 0, objects INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0
 );
 CREATE TABLE users (
     account INTEGER NOT NULL REFERENCES accounts, name TEXT NOT NULL, key TEXT NOT NULL,
-    access_key TEXT NOT NULL UNIQUE, read_only INTEGER NOT NULL, disabled INTEGER NOT NULL, created INTEGER NOT NULL,
+    access_key TEXT NOT NULL UNIQUE, read_only INTEGER NOT NULL, disabled INTEGER NOT NULL,
+    generation INTEGER NOT NULL DEFAULT 0, created INTEGER NOT NULL,
     PRIMARY KEY (account, name)
 ) WITHOUT ROWID;
 CREATE TABLE containers (
@@ -67,8 +75,20 @@ CREATE TABLE parts (
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX part_contents ON parts (content) WHERE content <> '';
 CREATE TABLE writing (content TEXT PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE garbage (content TEXT PRIMARY KEY, pieces INTEGER, since INTEGER NOT NULL) WITHOUT ROWID;
-CREATE INDEX garbage_since ON garbage (since);
+CREATE TABLE garbage (
+    content TEXT PRIMARY KEY, pieces INTEGER, since INTEGER NOT NULL, is_removed INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE INDEX garbage_since ON garbage (is_removed, since);
+CREATE TRIGGER containers_insert AFTER INSERT ON containers BEGIN
+    UPDATE accounts SET containers = containers + 1 WHERE id = new.account;
+END;
+CREATE TRIGGER containers_delete AFTER DELETE ON containers BEGIN
+    UPDATE accounts SET containers = containers - 1 WHERE id = old.account;
+END;
+CREATE TRIGGER containers_update AFTER UPDATE OF objects, bytes ON containers BEGIN
+    UPDATE accounts SET objects = objects + new.objects - old.objects, bytes = bytes + new.bytes - old.bytes
+        WHERE id = new.account;
+END;
 CREATE TRIGGER objects_insert AFTER INSERT ON objects BEGIN
     UPDATE containers SET objects = objects + 1, bytes = bytes + new.size WHERE id = new.container;
 END;
@@ -82,14 +102,18 @@ END;
 SCHEMA = Schema(0x5346534F, 1, 4096, _SCRIPT, "a catalog of objects")  # "SFSO"
 
 USER = (
-    "SELECT account, accounts.name, users.name, key, access_key, read_only, disabled FROM users"
+    "SELECT account, accounts.name, users.name, key, access_key, generation, read_only, disabled FROM users"
     " JOIN accounts ON accounts.id = account"
 )
 CONTAINER = "SELECT name, objects, bytes, created, modified, metadata FROM containers"
 OBJECT = (
     "SELECT name, size, etag, content_type, modified, content, piece_size, metadata, manifest FROM objects"
 )
-PART = "SELECT number, size, etag, modified, content, piece_size FROM parts"
+#: The same for listings, without what may be long: of the manifest only what kind it is.
+LISTED = (
+    "SELECT name, size, etag, content_type, modified, content, piece_size, '{}', substr(manifest, 1, 8)"
+    " FROM objects"
+)
 UPLOAD = "SELECT id, name, content_type, metadata, started FROM uploads"
 _PUT = """
 INSERT INTO objects (container, name, size, etag, content_type, modified, content, piece_size, metadata, manifest)
@@ -101,14 +125,10 @@ ON CONFLICT (container, name) DO UPDATE SET size = excluded.size, etag = exclude
 """
 
 
-def now_us() -> int:
-    return time.time_ns() // 1000
-
-
 def user_of(row: tuple[Any, ...]) -> User:
     *texts, read_only, disabled = row
-    account, account_name, name, key, access_key = texts
-    return User(account, account_name, name, key, access_key, bool(read_only), bool(disabled))
+    account, account_name, name, key, access_key, generation = texts
+    return User(account, account_name, name, key, access_key, generation, bool(read_only), bool(disabled))
 
 
 def container_of(row: tuple[Any, ...]) -> ContainerInfo:
@@ -124,7 +144,9 @@ def object_of(row: tuple[Any, ...]) -> ObjectInfo:
 
 def _changed(metadata: str, changes: Changes) -> str:
     together = json.loads(metadata) | dict(changes)
-    return _text({name: value for name, value in together.items() if value is not None})
+    left = {name: value for name, value in together.items() if value is not None}
+    check_metadata(left)
+    return _text(left)
 
 
 def _text(metadata: Metadata) -> str:
@@ -132,6 +154,13 @@ def _text(metadata: Metadata) -> str:
 
 
 # Who may come in.
+
+
+def identity(database: sqlite3.Connection) -> str:
+    """What tells this catalog from others over the same store. Made when it is first asked for."""
+    database.execute("INSERT OR IGNORE INTO state VALUES ('id', ?)", (secrets.token_hex(8),))
+    found: str = database.execute("SELECT value FROM state WHERE name = 'id'").fetchone()[0]
+    return found
 
 
 def secret(database: sqlite3.Connection) -> bytes:
@@ -149,10 +178,10 @@ def add_user(database: sqlite3.Connection, account: str, name: str, key: str, *,
     (number,) = database.execute("SELECT id FROM accounts WHERE name = ?", (account,)).fetchone()
     access_key = "SFSS" + base64.b32encode(secrets.token_bytes(10)).decode()
     row = (number, name, key, access_key, int(read_only), now_us())
-    added = database.execute("INSERT OR IGNORE INTO users VALUES (?, ?, ?, ?, ?, 0, ?)", row).rowcount
+    added = database.execute("INSERT OR IGNORE INTO users VALUES (?, ?, ?, ?, ?, 0, 0, ?)", row).rowcount
     if not added:
         raise AlreadyThere(f"There is a user {account}:{name} already.")
-    return User(number, account, name, key, access_key, read_only)
+    return User(number, account, name, key, access_key, 0, read_only)
 
 
 def change_user(
@@ -165,7 +194,7 @@ def change_user(
 ) -> None:
     """:raises NoSuchUser:"""
     changed = database.execute(
-        "UPDATE users SET key = coalesce(?, key), disabled = coalesce(?, disabled)"
+        "UPDATE users SET key = coalesce(?, key), disabled = coalesce(?, disabled), generation = generation + 1"
         " WHERE name = ? AND account = (SELECT id FROM accounts WHERE name = ?)",
         (key, disabled, name, account),
     ).rowcount
@@ -246,8 +275,10 @@ def put_object(
         raise NotFound(f"There is no object {info.path!r}.")
     if must_have is not None and old is not None and must_have not in ("*", old.etag):
         raise PreconditionFailed(f"If-Match does not hold: the object's ETag is {old.etag}.")
-    if old is not None:
-        _discard_content(database, old)
+    check_content(database, info.content)
+    # (The same content: this has happened already, and was not believed.)
+    if old is not None and old.content != info.content:
+        discard_content(database, old)
     row = (number, *info[:7], _text(info.metadata), info.manifest)
     database.execute(_PUT, row)
     database.execute("DELETE FROM writing WHERE content = ?", (info.content,))
@@ -276,25 +307,13 @@ def delete_object(database: sqlite3.Connection, account: int, container: str, na
     old = _content_of(database, number, name)
     if old is None:
         raise NotFound(f"There is no object {name!r}.")
-    _discard_content(database, old)
+    discard_content(database, old)
     database.execute("DELETE FROM objects WHERE container = ? AND name = ?", (number, name))
 
 
 def _content_of(database: sqlite3.Connection, container: int, name: str) -> ObjectInfo | None:
     row = database.execute(f"{OBJECT} WHERE container = ? AND name = ?", (container, name)).fetchone()
     return None if row is None else object_of(row)
-
-
-def _discard_content(database: sqlite3.Connection, info: ObjectInfo) -> None:
-    if info.manifest == IN_PARTS:
-        _discard_all_parts(database, info.content)
-    else:
-        _discard(database, info.content, info.pieces)
-
-
-def _discard(database: sqlite3.Connection, content: str, pieces: int | None) -> None:
-    if content:
-        database.execute("INSERT OR REPLACE INTO garbage VALUES (?, ?, ?)", (content, pieces, now_us()))
 
 
 # Uploads in parts.
@@ -314,9 +333,12 @@ def upload_of(row: tuple[Any, ...]) -> Upload:
 def put_part(database: sqlite3.Connection, upload: str, part: UploadedPart) -> None:
     if database.execute("SELECT 1 FROM uploads WHERE id = ?", (upload,)).fetchone() is None:
         raise NoSuchUpload.of(upload)
-    _discard_parts(database, upload, [part.number])
+    check_content(database, part.content)
+    old = database.execute(f"{PART} WHERE upload = ? AND number = ?", (upload, part.number)).fetchone()
+    if old is not None and UploadedPart(*old).content != part.content:
+        discard_parts(database, upload, [part.number])
     row = (upload, *part)
-    database.execute("INSERT INTO parts VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    database.execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?, ?, ?)", row)
     database.execute("DELETE FROM writing WHERE content = ?", (part.content,))
 
 
@@ -337,54 +359,11 @@ def complete_upload(
     if not have.issuperset(numbers):
         raise NoSuchUpload(f"Parts of the upload {info.content!r} are not there any more.")
     put_object(database, account, container, info, must_be_new=must_be_new, must_have=must_have)
-    _discard_parts(database, info.content, sorted(have.difference(numbers)))
+    discard_parts(database, info.content, sorted(have.difference(numbers)))
     database.execute("DELETE FROM uploads WHERE id = ?", (info.content,))
 
 
 def abort_upload(database: sqlite3.Connection, upload: str) -> None:
     if not database.execute("DELETE FROM uploads WHERE id = ?", (upload,)).rowcount:
         raise NoSuchUpload.of(upload)
-    _discard_all_parts(database, upload)
-
-
-def _discard_all_parts(database: sqlite3.Connection, upload: str) -> None:
-    rows = database.execute("SELECT number FROM parts WHERE upload = ?", (upload,)).fetchall()
-    _discard_parts(database, upload, [number for (number,) in rows])
-
-
-def _discard_parts(database: sqlite3.Connection, upload: str, numbers: Iterable[int]) -> None:
-    for number in numbers:
-        row = database.execute(f"{PART} WHERE upload = ? AND number = ?", (upload, number)).fetchone()
-        if row is not None:
-            part = UploadedPart(*row)
-            _discard(database, part.content, pieces_of(part.size, part.piece_size))
-            database.execute("DELETE FROM parts WHERE upload = ? AND number = ?", (upload, number))
-
-
-# Contents.
-
-
-def begin_content(database: sqlite3.Connection, content: str) -> None:
-    database.execute("INSERT OR REPLACE INTO writing VALUES (?, ?)", (content, now_us()))
-
-
-def give_up(database: sqlite3.Connection, content: str, pieces: int | None) -> None:
-    # Unless an object has got it: then whoever gives it up is mistaken.
-    if not any(
-        database.execute(f"SELECT 1 FROM {table} WHERE content = ?", (content,)).fetchone()
-        for table in ("objects", "parts")
-    ):
-        _discard(database, content, pieces)
-    database.execute("DELETE FROM writing WHERE content = ?", (content,))
-
-
-def forget_garbage(database: sqlite3.Connection, contents: Iterable[str]) -> None:
-    database.executemany("DELETE FROM garbage WHERE content = ?", [(content,) for content in contents])
-
-
-def known(database: sqlite3.Connection, contents: Iterable[str]) -> Iterator[str]:
-    for content in contents:
-        for table in ("objects", "parts", "writing", "garbage"):
-            if database.execute(f"SELECT 1 FROM {table} WHERE content = ?", (content,)).fetchone():
-                yield content
-                break
+    discard_all_parts(database, upload)

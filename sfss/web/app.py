@@ -102,6 +102,10 @@ def _around_every_request(api: Api, auth: Auth, cors: Cors, request_ids: Request
             response = error_response(error)
         except web.HTTPException as error:
             response = http_exception_response(error)
+        except ConnectionError:
+            if request.transport is not None and not request.transport.is_closing():
+                raise
+            response = internal_error(ours.id)  # which nobody sees: the client has gone
         except Exception:
             log.exception("request failed", extra={"request_id": ours.id})
             response = internal_error(ours.id)

@@ -30,7 +30,7 @@ class Bridge:
     seconds; handlers have limits of their own.
     """
 
-    def __init__(self, make_protocol: Callable[[], asyncio.Protocol], body_timeout: float):
+    def __init__(self, make_protocol: Callable[[], asyncio.Protocol], body_timeout: float = 300.0):
         self._make_protocol = make_protocol
         self._body_timeout = body_timeout
 
@@ -75,6 +75,7 @@ class _Crossing(asyncio.Transport):
             )
         elif "content-length" in exchange.headers:
             lines.append("content-length: 0")
+            exchange.invite_nothing()
         self._protocol.data_received("\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape"))
         if exchange.has_body:
             exchange.receive(self, timeout=body_timeout, most=0)

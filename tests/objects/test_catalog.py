@@ -10,18 +10,23 @@ from hypothesis import strategies as st
 from sfss.errors import (
     AlreadyThere,
     ContainerNotEmpty,
+    InvalidRequest,
+    NoStoreAvailable,
     NoSuchContainer,
+    NoSuchUpload,
     NoSuchUser,
     NotFound,
     PreconditionFailed,
 )
+from sfss.objects.clock import now_us
 from sfss.objects.contents import new_content
-from sfss.objects.models import Garbage, ObjectInfo, Query
-from sfss.objects.sqlite_statements import now_us
+from sfss.objects.models import IN_PARTS, Garbage, ObjectInfo, Query, Upload, UploadedPart
+
+CATALOG = "c" * 16
 
 
 def info(name: str, size: int = 1, **more) -> ObjectInfo:
-    content = new_content() if size else ""
+    content = new_content(CATALOG) if size else ""
     return ObjectInfo(name, size, "e" * 32, "a/b", now_us(), content, 10, {"X-Object-Meta-A": "é"}, **more)
 
 
@@ -35,6 +40,7 @@ async def test_users(catalog):
     await catalog.change_user("a", "u", key="other", disabled=True)
     found = await catalog.user("a", "u")
     assert (found.key, found.disabled, found.read_only) == ("other", True, True)
+    assert found.generation == 1 and await catalog.user_with(found.access_key) == found
     await catalog.change_user("a", "u", disabled=False)
     assert not (await catalog.user("a", "u")).disabled and (await catalog.user("a", "u")).key == "other"
     for name in (("a", "x"), ("x", "u")):
@@ -101,14 +107,85 @@ async def test_objects_and_what_they_leave(catalog, account):
         await catalog.object(account, "c", "o")
     assert len(await catalog.garbage(now_us() + 1, 10)) == 2
     assert await catalog.garbage(0, 10) == []
-    await catalog.forget_garbage([first.content, second.content])
+    await catalog.put_off(first.content)
+    assert [each.content for each in await catalog.garbage(now_us() + 1, 10)] == [
+        second.content,
+        first.content,
+    ]
+    await catalog.removed([first.content, second.content])
+    assert await catalog.garbage(now_us() + 1, 10) == []
+    # Whoever still writes one must not get it named.
+    assert await catalog.known([first.content]) == {first.content}
+    with pytest.raises(NoStoreAvailable):
+        await catalog.put_object(account, "c", first)
+    await catalog.forget_removed(now_us() + 1)
     assert await catalog.known([first.content, second.content]) == set()
     counts = await catalog.account(account)
     assert (counts.containers, counts.objects, counts.bytes) == (1, 0, 0)
 
 
+async def test_a_put_that_happens_twice_is_as_one(catalog, account):
+    """The writer may repeat a group of which it does not know whether it is on disk."""
+    await catalog.make_container(account, "c", {})
+    once = info("o", 25)
+    await catalog.put_object(account, "c", once)
+    await catalog.put_object(account, "c", once)
+    assert await catalog.garbage(now_us() + 1, 10) == []
+    counts = await catalog.container(account, "c")
+    assert (counts.objects, counts.bytes) == (1, 25)
+
+
+async def test_metadata_does_not_grow_without_bound(catalog, account):
+    await catalog.make_container(account, "c", {})
+    with pytest.raises(InvalidRequest):
+        for number in range(200):
+            await catalog.change_container(account, "c", {f"X-Container-Meta-{number}": "x"})
+    assert len((await catalog.container(account, "c")).metadata) == 90
+
+
+async def test_uploads_in_parts(catalog, account):
+    await catalog.make_container(account, "c", {})
+    upload = Upload("id", "o", "a/b", {"X-Object-Meta-A": "1"}, now_us())
+    await catalog.begin_upload(account, "c", upload)
+    assert await catalog.upload(account, "c", "o", "id") == upload
+    assert (await catalog.uploads(account, "c", Query(10))).files == [upload]
+    parts = [UploadedPart(n, 25, "e" * 32, now_us(), new_content(CATALOG), 10) for n in (1, 2, 3, 2)]
+    for part in parts:
+        await catalog.put_part("id", part)
+    await catalog.put_part("id", parts[0])  # the same once more
+    assert await catalog.parts("id") == [parts[0], parts[3], parts[2]]
+    assert await catalog.garbage(now_us() + 1, 10) == [Garbage(parts[1].content, 3)]
+    assert await catalog.known([part.content for part in parts]) == {part.content for part in parts}
+    whole = ObjectInfo("o", 50, "e" * 32 + "-2", "a/b", now_us(), "id", 10, upload.metadata, IN_PARTS)
+    with pytest.raises(NoSuchUpload):
+        await catalog.complete_upload(account, "c", whole, [1, 4])
+    await catalog.complete_upload(account, "c", whole, [1, 3])
+    assert await catalog.parts("id") == [parts[0], parts[2]]
+    assert {each.content for each in await catalog.garbage(now_us() + 1, 10)} == {
+        parts[1].content,
+        parts[3].content,
+    }
+    for call in (
+        catalog.put_part("id", parts[1]),
+        catalog.abort_upload("id"),
+        catalog.upload(account, "c", "o", "id"),
+        catalog.complete_upload(account, "c", whole, [1]),
+    ):
+        with pytest.raises(NoSuchUpload):
+            await call
+    await catalog.put_object(account, "c", info("o"))
+    assert len(await catalog.garbage(now_us() + 1, 10)) == 4 and await catalog.parts("id") == []
+    # What is not complete goes with its container.
+    await catalog.begin_upload(account, "c", upload._replace(id="other"))
+    last = UploadedPart(1, 5, "e" * 32, now_us(), new_content(CATALOG), 10)
+    await catalog.put_part("other", last)
+    await catalog.delete_object(account, "c", "o")
+    await catalog.delete_container(account, "c")
+    assert last.content in {each.content for each in await catalog.garbage(now_us() + 1, 10)}
+
+
 async def test_what_is_begun_and_not_finished(catalog):
-    content = new_content()
+    content = new_content(CATALOG)
     await catalog.begin_content(content)
     assert await catalog.abandoned(now_us() - 10_000_000) == []
     assert await catalog.abandoned(now_us() + 1) == [content]

@@ -5,8 +5,9 @@ import subprocess
 
 import pytest
 
-from tests.conftest import cannot
+from tests.conftest import cannot, need
 from tests.programs import INSTALL, ROOT, SfssObjects
+from tests.test_auth import make_certificate
 
 CLIENTS = ROOT / ".venv-clients" / "bin"
 SCRIPTS = ROOT / "tests" / "objects" / "clients"
@@ -46,6 +47,129 @@ def test_the_tutorial_with_libcloud(service, tmp_path):
 
 def test_openstacksdk(service, tmp_path):
     run("openstacksdk_objects.py", service, tmp_path)
+
+
+def test_boto3(service, tmp_path):
+    run("boto3_objects.py", service, tmp_path)
+
+
+def test_boto3_over_tls(tmp_path, monkeypatch):
+    """Its checksums come as trailers then."""
+    cert, key = make_certificate(tmp_path, "localhost")
+    flags = ["--ssl", "--sslcert", cert, "--sslkey", key, "--host", "localhost"]
+    service = SfssObjects(tmp_path / "objects", *flags)
+    monkeypatch.setenv("SFSS_TEST_CA", str(cert))
+    monkeypatch.setenv("SSL_CERT_FILE", str(cert))
+    run("boto3_objects.py", service, tmp_path)
+    assert service.stop() == 0
+
+
+@pytest.fixture
+def tree(tmp_path):
+    """Some files, among them a large one, an empty one, and odd names."""
+    tree = tmp_path / "tree"
+    (tree / "sub").mkdir(parents=True)
+    for number in range(30):
+        (tree / "sub" / f"é {number} +&.bin").write_bytes(os.urandom(number * 700))
+    (tree / "large").write_bytes(os.urandom(12_000_000))
+    return tree
+
+
+def command(*parts: object, **environment: str) -> str:
+    done = subprocess.run(
+        [str(part) for part in parts],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={name: value for name, value in os.environ.items() if name != "AWS_CA_BUNDLE"}
+        | {"LC_ALL": "C.UTF-8"}
+        | environment,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def are_same(one, other) -> bool:
+    return not command("diff", "-r", one, other)
+
+
+def test_the_aws_command(service, tree, tmp_path):
+    environment = {"AWS_ACCESS_KEY_ID": "main:admin", "AWS_SECRET_ACCESS_KEY": service.key}
+
+    def aws(*arguments: object) -> str:
+        parts = [CLIENTS / "aws", "--endpoint-url", service.url, "s3", *arguments]
+        return command(*parts, AWS_DEFAULT_REGION="us-east-1", **environment)
+
+    aws("mb", "s3://bucket")
+    aws("sync", tree, "s3://bucket/t")
+    aws("sync", "s3://bucket/t", tmp_path / "back")
+    assert are_same(tree, tmp_path / "back") and aws("sync", tree, "s3://bucket/t") == ""
+    aws("mv", "s3://bucket/t/large", "s3://bucket/moved")
+    assert "moved" in aws("ls", "s3://bucket/") and "large" not in aws("ls", "s3://bucket/t/")
+    aws("rb", "--force", "s3://bucket")
+
+
+def test_rclone_by_both_apis(service, tree, tmp_path):
+    need("rclone")
+    config = tmp_path / "rclone.conf"
+    config.write_text(
+        f"[s3]\ntype = s3\nprovider = Other\nendpoint = {service.url}\naccess_key_id = main:admin\n"
+        f"secret_access_key = {service.key}\n"
+        f"[swift]\ntype = swift\nauth = {service.url}/auth/v1.0\nuser = main:admin\nkey = {service.key}\n"
+        f"chunk_size = 5M\n"
+    )
+    for remote, other in (("s3", "swift"), ("swift", "s3")):
+        command("rclone", "--config", config, "sync", tree, f"{remote}:by-{remote}/t")
+        command("rclone", "--config", config, "check", tree, f"{remote}:by-{remote}/t")
+        # What one has put, the other has, too.
+        command("rclone", "--config", config, "copy", f"{other}:by-{remote}/t", tmp_path / remote)
+        assert are_same(tree, tmp_path / remote)
+        command(
+            "rclone", "--config", config, "copyto", f"{remote}:by-{remote}/t/large", f"{remote}:by-{remote}/x"
+        )
+        command("rclone", "--config", config, "purge", f"{remote}:by-{remote}")
+
+
+def test_s3cmd(service, tree, tmp_path):
+    need("s3cmd")
+    host = service.url.removeprefix("http://")
+    config = tmp_path / "s3cfg"
+    config.write_text(
+        f"[default]\naccess_key = main:admin\nsecret_key = {service.key}\nhost_base = {host}\n"
+        f"host_bucket = {host}\nuse_https = False\n"
+    )
+
+    def s3cmd(*arguments: object) -> str:
+        return command("s3cmd", "-c", config, *arguments)
+
+    s3cmd("mb", "s3://bucket")
+    s3cmd("sync", f"{tree}/", "s3://bucket/t/")
+    back = tmp_path / "back"
+    back.mkdir()
+    s3cmd("sync", "s3://bucket/t/", f"{back}/")
+    assert are_same(tree, back) and "12000000" in s3cmd("info", "s3://bucket/t/large")
+    s3cmd("cp", "s3://bucket/t/large", "s3://bucket/copy")
+    s3cmd("del", "--recursive", "--force", "s3://bucket")
+    s3cmd("rb", "s3://bucket")
+
+
+def test_restic(service, tree, tmp_path):
+    need("restic")
+    environment = {
+        "RESTIC_REPOSITORY": f"s3:{service.url}/backups",
+        "RESTIC_PASSWORD": "secret",
+        "AWS_ACCESS_KEY_ID": "main:admin",
+        "AWS_SECRET_ACCESS_KEY": service.key,
+        "XDG_CACHE_HOME": str(tmp_path / "cache"),
+    }
+    for arguments in (["init"], ["backup", tree], ["check", "--read-data"]):
+        command("restic", *arguments, **environment)
+    (tree / "sub" / "new").write_bytes(b"x")
+    command("restic", "backup", tree, **environment)
+    command("restic", "forget", "--keep-last", "1", "--prune", **environment)
+    command("restic", "restore", "latest", "--target", tmp_path / "restored", **environment)
+    (restored,) = (tmp_path / "restored").rglob("tree")
+    assert are_same(tree, restored)
 
 
 @pytest.mark.parametrize("is_static", [True, False], ids=["SLO", "DLO"])

@@ -131,17 +131,62 @@ async def test_a_body_of_another_length(objects, account):
 async def test_what_a_killed_process_leaves(objects, account, store, catalog):
     await put(objects, account, "o", bytes(35))
     cleaner = Cleaner(objects.service, catalog)
-    several, one = new_content(), new_content()
+    several, one = new_content(catalog.id), new_content(catalog.id)
     await catalog.begin_content(several)
     for number in (0, 1, 2):
         await store.put(piece_path(several, number), b"x")
     await store.put(piece_path(one, 0), b"x")
     await store.put("objects/readme.txt", b"of somebody else")
+    await store.put(f"objects/{catalog.id}/readme.txt", b"of somebody else")
+    other = new_content("0" * 16)
+    await store.put(piece_path(other, 0), b"of another catalog over the same store")
     assert await cleaner.clean(grace=0.0) == 0 and await cleaner.orphans() == []
     assert await cleaner.orphans(older_than=-1.0) == [one]
     await catalog.give_up(one, None)
     assert await cleaner.clean(grace=0.0, abandoned=-1.0) == 2
-    assert await left_in(store) == 5 and await got(objects, account, "o") == bytes(35)
+    assert await left_in(store) == 7 and await got(objects, account, "o") == bytes(35)
+
+
+async def test_what_was_given_up_is_named_by_nobody(objects, account, store, catalog):
+    """A PUT that takes longer than anybody believed: its client is told, and nothing looks as if it were."""
+    cleaner = Cleaner(objects.service, catalog)
+    gave_up = asyncio.Event()
+
+    async def body():
+        yield bytes(25)
+        await gave_up.wait()
+        yield bytes(5)
+
+    task = asyncio.create_task(
+        objects.put(account, "c", "o", body(), content_type="a/b", metadata={}, length=30)
+    )
+    while await left_in(store) < 1:
+        await asyncio.sleep(0.001)
+    await cleaner.clean(grace=0.0, abandoned=-1.0)
+    gave_up.set()
+    with pytest.raises(NoStoreAvailable):
+        await task
+    with pytest.raises(NotFound):
+        await objects.find(account, "c", "o")
+
+
+async def test_a_content_that_cannot_be_removed_stops_no_other(objects, account, store, catalog, monkeypatch):
+    for name in "ab":
+        await put(objects, account, name, b"x")
+        await catalog.delete_object(account, "c", name)
+    (first, _) = await catalog.garbage(2**62, 10)
+    delete = store.delete
+
+    async def failing(path, precondition=None):
+        if path.startswith(f"objects/{first.content}"):
+            raise StoreRefused("no")
+        await delete(path, precondition)
+
+    monkeypatch.setattr(store, "delete", failing)
+    cleaner = Cleaner(objects.service, catalog)
+    assert await cleaner.clean(grace=0.0) == 1 and await left_in(store) == 1
+    monkeypatch.undo()
+    assert await cleaner.clean(grace=0.0) == 1 and await left_in(store) == 0
 
 
 async def test_a_piece_that_is_missing_or_damaged(objects, account, store):

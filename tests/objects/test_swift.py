@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 import xml.etree.ElementTree as ET
 from urllib.parse import quote
 
@@ -101,6 +102,38 @@ def test_documents_that_are_none(service, path, body):
     assert ask(service.port, request("POST", path, body)).status == 400
 
 
+def test_names_and_keys_that_are_no_text(service):
+    for headers in ({"X-Auth-User": "\xff:\xff"}, {"X-Auth-User": "main:admin", "X-Auth-Key": "\xff"}):
+        with RawClient(service.port) as client:
+            lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+            client.send(f"GET /auth/v1.0 HTTP/1.1\r\nHost: x\r\n{lines}\r\n".encode("latin-1"))
+            assert client.answer().status == 401
+    odd = "\ud800"
+    for password, tenant in (({"username": "admin", "password": odd}, "main"), ({"username": "admin"}, odd)):
+        document = json.dumps({"auth": {"passwordCredentials": password, "tenantName": tenant}})
+        assert ask(service.port, request("POST", "/v2.0/tokens", document.encode())).status == 401
+
+
+def test_clients_that_go_away_leave_no_traceback(service, swift):
+    swift.ask("PUT", "c")
+    swift.ask("PUT", "c/o", bytes(5 * MB))
+    for head, body in (
+        ("GET /v1/AUTH_main/c/o", b""),
+        ("POST /v1/AUTH_main?bulk-delete", b"Content-Length: 100\r\n\r\nc/o"),
+        ("PUT /v1/AUTH_main/c/x?multipart-manifest=put", b"Content-Length: 100\r\n\r\n["),
+        ("POST /v3/auth/tokens", b"Content-Length: 100\r\n\r\n{"),
+        ("PUT /v1/AUTH_main/c/y", b"Content-Length: 100\r\n\r\nx"),
+    ):
+        client = RawClient(service.port)
+        lines = f"{head} HTTP/1.1\r\nHost: x\r\nX-Auth-Token: {swift.token}\r\n"
+        client.send(lines.encode() + (body or b"\r\n"))
+        time.sleep(0.05)
+        client.reset()
+    assert ask(service.port, request("GET", "/readyz")).status == 200
+    time.sleep(0.2)
+    assert "Traceback" not in service.printed()
+
+
 def test_tokens_that_are_not_good(service, swift):
     for position in range(7, len(swift.token), 7):
         other = "A" if swift.token[position] != "A" else "B"
@@ -141,7 +174,8 @@ def test_users(service, swift):
     assert writer.ask("GET", "c/o").status == 401 and token_for(service, "other:writer", "wk").status == 403
     assert json.loads(user(service, "list", "--json"))[-1]["disabled"] is True
     user(service, "enable", "other:writer")
-    assert writer.ask("DELETE", "c/o").status == 204
+    assert writer.ask("DELETE", "c/o").status == 401  # the tokens of before stay as they are: ended
+    assert Swift(service, "other:writer", "wk").ask("DELETE", "c/o").status == 204
     assert "no user" in user(service, "disable", "other:nobody", fails=True)
 
 
@@ -158,6 +192,17 @@ def test_what_everybody_may_read(service, swift):
     assert swift.ask("GET", "none/o", token="").status == 401
     for method in ("PUT", "POST", "DELETE"):
         assert swift.ask(method, "public/o", token="").status == 401
+    # What is made of what is not for everybody is not, either.
+    for name, more in (
+        ("dynamic", {"X_Object_Manifest": "private/o"}),
+        ("static", {"query": "multipart-manifest=put", "body": b'[{"path": "private/o"}]'}),
+    ):
+        assert swift.ask("PUT", f"public/{name}", **more).status == 201
+        assert swift.ask("GET", f"public/{name}").body == b"x"
+        assert swift.ask("GET", f"public/{name}", token="").status == 403
+    swift.ask("POST", "listed", X_Container_Meta_Note="ours")
+    head = swift.ask("HEAD", "listed", token="").headers
+    assert "x-container-read" not in head and "x-container-meta-note" not in head
     assert swift.ask("POST", "public", X_Remove_Container_Read="x").status == 204
     assert swift.ask("GET", "public/o", token="").status == 401
 
@@ -214,6 +259,8 @@ def test_listings(swift):
         "delimiter=/&marker=b/": ["d", "z<&>", "é"],
         "prefix=b/&delimiter=/": ["b/1", "b/2", "b/c/"],
         "path=b": ["b/1", "b/2"],
+        "path=b&limit=1": ["b/1"],
+        "path=b/c&limit=1": ["b/c/3"],
         "path=": ["a", "d", "z<&>", "é"],
         "reverse=true": names[::-1],
         "reverse=true&limit=2": ["é", "z<&>"],
@@ -318,6 +365,13 @@ def test_conditions_and_ranges(swift):
     assert swift.ask("PUT", "c/o", content, If_None_Match="*").status == 201
     assert swift.ask("PUT", "c/o", b"x", If_None_Match="*").status == 412
     assert swift.ask("PUT", "c/o", b"x", If_None_Match="abc").status == 400
+    assert swift.ask("PUT", "c/o", X_Copy_From="c/o", If_None_Match="*").status == 412
+    assert swift.ask("COPY", "c/o", Destination="c/o", If_None_Match="*").status == 412
+    static = json.dumps([{"path": "c/o"}]).encode()
+    for wrong, status in (({"If_None_Match": "*"}, 412), ({"ETag": "x"}, 422), ({"If_Match": "x"}, 412)):
+        assert swift.ask("PUT", "c/o", static, query="multipart-manifest=put", **wrong).status == status
+    assert swift.ask("PUT", "c/o", b"x", If_Match="x").status == 412
+    assert swift.ask("PUT", "c/none", b"x", If_Match="*").status == 404
     tag = md5(content)
     for given in (tag, f'"{tag}"', f'"x", "{tag}"', "*"):
         assert swift.ask("GET", "c/o", If_None_Match=given).status == 304
@@ -361,6 +415,11 @@ def test_copies(swift):
     assert swift.ask("GET", "d/y").body == content
     assert swift.ask("COPY", "c/none", Destination="d/x").status == 404
     assert swift.ask("COPY", "d/y", Destination="nothing").status == 400
+    assert swift.ask("COPY", "d/y", Destination="c/%FF").status == 400
+    swift.ask("PUT", "c/a\r\nX-Evil: y", b"x")
+    answer = swift.ask("COPY", "c/a\r\nX-Evil: y", Destination="c/fine")
+    assert answer.status == 201 and "x-evil" not in answer.headers
+    assert swift.ask("DELETE", "c/a\r\nX-Evil: y").status == 204
     assert swift.ask("COPY", "d/y", Destination="d/z", Destination_Account="AUTH_other").status == 501
 
 
@@ -370,7 +429,26 @@ def test_what_is_not_supported_says_so(swift):
         assert swift.ask("PUT", "c/o", b"x", **{name: "1"}).status == 501
     assert swift.ask("GET", "c/o").status == 404
     assert swift.ask("PUT", "c/o", b"x", query="multipart-manifest=what").status == 400
-    assert swift.ask("DELETE").status == 403
+    assert swift.ask("DELETE").status == 405
+    for name in (
+        "X_Container_Write",
+        "X_Versions_Location",
+        "X_Container_Meta_Quota_Bytes",
+        "X_Versions_Enabled",
+    ):
+        assert swift.ask("PUT", "d", **{name: "1"}).status == 501
+        assert swift.ask("POST", "c", **{name: "1"}).status == 501
+    assert swift.ask("PUT", "d", X_Container_Read=".r:*,.r:-evil.com").status == 501
+    assert swift.ask("HEAD", "d").status == 404
+    assert swift.ask("POST", X_Account_Meta_Temp_URL_Key="k").status == 501
+    assert swift.ask("PUT", "d", b"x", query="extract-archive=tar").status == 501
+    swift.ask("PUT", "c/o", b"x")
+    assert swift.ask("COPY", "c/o", Destination="c/p", Range="bytes=0-0").status == 501
+    assert swift.ask("COPY", "c/o", Destination="c/p", query="multipart-manifest=get").status == 501
+    assert swift.ask("PUT", "c/p", b"body", X_Copy_From="c/o").status == 400
+    assert swift.ask("DELETE", "c/o", If_Match="x").status == 501
+    assert swift.ask("DELETE", "c/o", query="multipart-manifest=delete").status == 400
+    assert swift.names("c") == ["o"]
 
 
 def test_dynamic_manifests(swift):
@@ -393,7 +471,17 @@ def test_dynamic_manifests(swift):
         client.send(f"{head}X-Object-Manifest: nothing/there\r\n\r\n".encode())
         assert client.answer().status == 201
     assert swift.ask("GET", "c/none").body == b""
-    assert swift.ask("PUT", "c/x", X_Object_Manifest="nonsense").status == 400
+    for wrong in ("nonsense", "c/%FF", "c/"):
+        assert swift.ask("PUT", "c/x", X_Object_Manifest=wrong).status == 400
+    # One that looks as a static one is written.
+    forged = f'[["c","o","{md5(b"x")}",5,0,1000000000000]]'
+    assert swift.ask("PUT", "c/forged", X_Object_Manifest=f"[/{forged}").status == 201
+    assert swift.ask("HEAD", "c/forged").headers["content-length"] == "0"
+    assert swift.ask("DELETE", "c/forged", query="multipart-manifest=delete").status == 400
+    # A manifest among what it joins is not left out.
+    static = json.dumps([{"path": "parts/big é/0"}]).encode()
+    assert swift.ask("PUT", "parts/big é/9", static, query="multipart-manifest=put").status == 201
+    assert swift.ask("GET", "c/big").status == 501
 
 
 def test_static_manifests(swift):
@@ -430,6 +518,8 @@ def test_static_manifests(swift):
         [{"path": "/c/1", "size_bytes": 1}],
         [{"path": "/c/ü", "range": "9-"}],
         [{"path": "/c/ü", "range": "x"}],
+        [{"path": "/c/ü", "range": "1" * 5000}],
+        [{"path": "/c/\ud800"}],
         [{"path": "/c/whole"}],
     ):
         answer = put(wrong)
@@ -455,8 +545,14 @@ def test_many_deleted_at_once(swift):
     assert (said["Number Deleted"], said["Number Not Found"]) == (3, 1)
     assert said["Errors"] == [["/c", "409 Conflict"]]
     assert swift.names("") == ["c"] and swift.names("c") == ["stays"]
-    answer = swift.ask("DELETE", "", b"c/stays", query="bulk-delete")
-    assert b"Number Deleted: 1" in answer.body
+    # Lines are what stands between line feeds, and names are UTF-8.
+    swift.ask("PUT", "c/k", b"x")
+    body = "c/no\u2028c/k".encode()
+    said = json.loads(swift.ask("POST", "", body, query="bulk-delete", Accept="application/json").body)
+    assert (said["Number Deleted"], said["Number Not Found"]) == (0, 1)
+    assert swift.ask("POST", "", b"c/%FF", query="bulk-delete").status == 400
+    answer = swift.ask("DELETE", "c", b"c/stays\nc/k", query="bulk-delete")
+    assert b"Number Deleted: 2" in answer.body and swift.names("") == ["c"]
 
 
 def test_what_the_service_says_of_itself(service):

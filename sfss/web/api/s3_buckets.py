@@ -10,6 +10,7 @@ from aiohttp import web
 
 from sfss.errors import NotSupported
 from sfss.objects.listings import Page
+from sfss.objects.manifests import is_of_others
 from sfss.objects.models import ObjectInfo, Query, User
 from sfss.objects.service import Objects
 from sfss.web.api.s3_errors import S3Error
@@ -35,6 +36,7 @@ _NONE_THERE = {
 
 class BucketHandlers:
     def __init__(self, objects: Objects):
+        self._objects = objects
         self._catalog = objects.catalog
 
     async def list_buckets(self, asked: S3Request) -> web.Response:
@@ -105,7 +107,8 @@ class BucketHandlers:
         limit = asked.number("max-keys", _MOST, _MOST)
         wanted = Query(limit, prefix, delimiter, marker)
         if limit:
-            page = await self._catalog.objects(asked.account, asked.bucket, wanted)
+            async with self._objects.room_for(limit):
+                page = await self._catalog.objects(asked.account, asked.bucket, wanted)
         else:
             await self._catalog.container(asked.account, asked.bucket)
             page = Page([], [], None)
@@ -142,7 +145,7 @@ def _contents(info: ObjectInfo, key: str) -> list[Element]:
     return [
         ("Key", key),
         ("LastModified", time_text(info.modified)),
-        ("ETag", f'"{info.etag}"'),
+        ("ETag", f'"{info.etag}-1"' if is_of_others(info) else f'"{info.etag}"'),
         ("Size", info.size),
         ("StorageClass", "STANDARD"),
     ]

@@ -1,21 +1,22 @@
 """Uploads in parts: begun, filled, listed, completed, aborted."""
 
 import hashlib
+import secrets
 from collections.abc import Sequence
 
 from aiohttp import web
 
 from sfss.errors import InvalidRequest
-from sfss.objects.contents import new_content
+from sfss.objects.clock import now_us
 from sfss.objects.models import IN_PARTS, ObjectInfo, Query, Upload, UploadedPart
 from sfss.objects.service import Objects
-from sfss.objects.sqlite_statements import now_us
 from sfss.web.api.s3_buckets import check_acl, owner_of
 from sfss.web.api.s3_errors import S3Error
 from sfss.web.api.s3_objects import (
     body_of,
     check_source,
     check_supported,
+    conditions_in,
     content_type_in,
     document_of,
     metadata_in,
@@ -40,7 +41,11 @@ class MultipartHandlers:
         check_supported(asked.headers)
         check_acl(asked)
         upload = Upload(
-            new_content(), asked.key, content_type_in(asked.headers), metadata_in(asked.headers), now_us()
+            secrets.token_hex(24),
+            asked.key,
+            content_type_in(asked.headers),
+            metadata_in(asked.headers),
+            now_us(),
         )
         await self._catalog.begin_upload(asked.account, asked.bucket, upload)
         elements: list[Element] = [("Bucket", asked.bucket), ("Key", asked.key), ("UploadId", upload.id)]
@@ -139,7 +144,7 @@ class MultipartHandlers:
         parts = _chosen(named, {str(part.number): part for part in await self._catalog.parts(upload.id)})
         digests = b"".join(bytes.fromhex(part.etag) for part in parts)
         etag = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
-        if_none_match = asked.headers.get("if-none-match").strip()
+        conditions = conditions_in(asked.headers)
         info = ObjectInfo(
             asked.key,
             sum(part.size for part in parts),
@@ -156,8 +161,7 @@ class MultipartHandlers:
             asked.bucket,
             info,
             [part.number for part in parts],
-            must_be_new=if_none_match == "*",
-            must_have=asked.headers.get("if-match").strip().strip('"') or None,
+            **conditions,
         )
         elements: list[Element] = [
             ("Location", f"/{asked.bucket}/{asked.key}"),

@@ -9,8 +9,10 @@ from aiohttp import web
 from sfss.errors import LengthRequired, NotFound, NotSupported, PreconditionFailed, SfssError
 from sfss.http.messages import Headers
 from sfss.models import FileInfo
+from sfss.objects.limits import MOST_KEPT, check_metadata
+from sfss.objects.manifests import is_of_others
 from sfss.objects.models import ObjectInfo
-from sfss.objects.service import Found, Objects
+from sfss.objects.service import Conditions, Found, Objects
 from sfss.web.api.s3_body import CHECKSUMS, Body
 from sfss.web.api.s3_buckets import acl_of, check_acl
 from sfss.web.api.s3_errors import S3Error
@@ -51,9 +53,6 @@ class ObjectHandlers:
         check_supported(asked.headers)
         check_acl(asked)
         headers = asked.headers
-        if_none_match, if_match = headers.get("if-none-match").strip(), headers.get("if-match").strip()
-        if if_none_match not in ("", "*"):
-            raise NotSupported("A PUT knows no If-None-Match but *.")
         body = body_of(asked)
         metadata = metadata_in(headers)
         info = await self._objects.put(
@@ -64,8 +63,7 @@ class ObjectHandlers:
             content_type=content_type_in(headers),
             metadata=metadata,
             length=body.length,
-            must_be_new=if_none_match == "*",
-            must_have=if_match.strip('"') or None,
+            **conditions_in(headers),
         )
         return answer(200, {"ETag": f'"{info.etag}"', **body.checksums})
 
@@ -95,6 +93,7 @@ class ObjectHandlers:
                 content_type=content_type,
                 metadata=metadata,
                 length=found.size,
+                **conditions_in(headers),
             )
         elements: list[Element] = [("LastModified", time_text(info.modified)), ("ETag", f'"{info.etag}"')]
         return xml_answer(document("CopyObjectResult", elements))
@@ -103,7 +102,7 @@ class ObjectHandlers:
         found = await self._objects.find(asked.account, asked.bucket, asked.key)
         headers = asked.headers
         info = file_info(found)
-        lines = _lines(found.info, found.etag)
+        lines = _lines(found.info, info.etag)
         if headers.get("x-amz-checksum-mode").upper() != "ENABLED" or "range" in headers:
             lines = {name: value for name, value in lines.items() if name not in CHECKSUMS}
         lines |= {name: asked.query[key] for key, name in _OVERRIDES.items() if asked.query.get(key)}
@@ -125,6 +124,8 @@ class ObjectHandlers:
         return response
 
     async def delete(self, asked: S3Request) -> web.Response:
+        if "if-match" in asked.headers:
+            raise NotSupported("A DELETE with a condition is not supported here.")
         try:
             await self._catalog.delete_object(asked.account, asked.bucket, asked.key)
         except NotFound:
@@ -178,6 +179,15 @@ class ObjectHandlers:
         return xml_answer(document("Tagging", [("TagSet", ())]))
 
 
+def conditions_in(headers: Headers) -> Conditions:
+    """What ``If-None-Match`` and ``If-Match`` ask for before a write. :raises NotSupported:"""
+    if_none_match = headers.get("if-none-match").strip()
+    if if_none_match not in ("", "*"):
+        raise NotSupported("A write knows no If-None-Match but *.")
+    if_match = headers.get("if-match").strip().strip('"')
+    return {"must_be_new": if_none_match == "*", "must_have": if_match or None}
+
+
 def body_of(asked: S3Request) -> Body:
     """:raises LengthRequired: if nobody says how long it is."""
     request = asked.request
@@ -227,6 +237,7 @@ def metadata_in(headers: Headers) -> dict[str, str]:
             value = ", ".join(part for each in value.split(",") if (part := each.strip()) != "aws-chunked")
         if value:
             found[name] = value
+    check_metadata(found)
     return found
 
 
@@ -240,7 +251,10 @@ def _text(headers: Headers, name: str) -> str:
 
 
 def content_type_in(headers: Headers) -> str:
-    return _text(headers, "content-type") or "binary/octet-stream"
+    content_type = _text(headers, "content-type") or "binary/octet-stream"
+    if len(content_type) > MOST_KEPT:
+        raise S3Error("InvalidArgument", f"The Content-Type has at most {MOST_KEPT} bytes.")
+    return content_type
 
 
 def source_in(headers: Headers) -> tuple[str, str]:
@@ -271,7 +285,12 @@ def check_source(headers: Headers, found: Found) -> None:
 
 
 def file_info(found: Found) -> FileInfo:
-    return FileInfo(found.size, found.etag, float(-(-found.info.modified // 1_000_000)))
+    return FileInfo(found.size, etag_of(found.info, found.etag), float(-(-found.info.modified // 1_000_000)))
+
+
+def etag_of(info: ObjectInfo, etag: str) -> str:
+    """As S3 gives it. What looks like an MD5 has to be that of the content; what is made of others has none."""
+    return f"{etag}-1" if is_of_others(info) else etag
 
 
 def _lines(info: ObjectInfo, etag: str) -> dict[str, str]:

@@ -26,6 +26,7 @@ _AUTHORIZATION = re.compile(
     r"\s*Signature=(?P<signature>[0-9a-f]{64})"
 )
 _TIME = re.compile(r"[0-9]{8}T[0-9]{6}Z")
+_SECONDS = re.compile("[0-9]{1,12}")
 #: The bodies that say how they are signed themselves, or are not.
 UNSIGNED = "UNSIGNED-PAYLOAD"
 SIGNED_CHUNKS = ("STREAMING-AWS4-HMAC-SHA256-PAYLOAD", "STREAMING-AWS4-HMAC-SHA256-PAYLOAD-TRAILER")
@@ -127,7 +128,7 @@ async def _check_query(request: Request, pairs: list[tuple[str, str]], find: Fin
     if given.get("X-Amz-Algorithm") != _ALGORITHM:
         raise S3Error("AuthorizationQueryParametersError", f"X-Amz-Algorithm is {_ALGORITHM}.")
     when, expires = given.get("X-Amz-Date", ""), given.get("X-Amz-Expires", "")
-    if not (expires.isascii() and expires.isdecimal() and 0 < int(expires[:8]) <= _MOST_EXPIRES):
+    if not (_SECONDS.fullmatch(expires) and 0 < int(expires) <= _MOST_EXPIRES):
         raise S3Error("AuthorizationQueryParametersError", "X-Amz-Expires is 1 to 604800 seconds.")
     begin = _seconds(when)
     now = time.time()
@@ -190,7 +191,7 @@ async def _check_v2(
 ) -> Signed:
     given = dict(pairs)
     expires = given.get("Expires", "")
-    if not (expires.isascii() and expires.isdecimal() and len(expires) < 12):
+    if not _SECONDS.fullmatch(expires):
         raise S3Error("AccessDenied", "Expires is a time in seconds.", 403)
     if time.time() > int(expires):
         raise S3Error("AccessDenied", "Request has expired.", 403)

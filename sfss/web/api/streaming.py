@@ -10,6 +10,10 @@ from sfss.errors import InvalidRequest, SfssError, UploadTimeout
 
 log = logging.getLogger("sfss.objects")
 
+_AT_ONCE = 128 * 1024
+#: A document has so long to arrive, seconds.
+_WHOLE = 60.0
+
 
 async def received(request: web.Request, timeout: float) -> AsyncIterator[bytes]:
     """What comes of the body of *request*. *timeout*: seconds in which more of it must come.
@@ -23,11 +27,28 @@ async def received(request: web.Request, timeout: float) -> AsyncIterator[bytes]
                 data = await content.readany()
         except TimeoutError:
             raise UploadTimeout(f"Nothing has come for {timeout:g} s.") from None
-        except (ConnectionError, web.RequestPayloadError) as error:
-            raise InvalidRequest(f"The body was cut off: {error}.") from None
+        except (ConnectionError, web.RequestPayloadError, RuntimeError) as error:
+            # aiohttp's StreamReader raises a RuntimeError when it is asked after the connection is gone.
+            if isinstance(error, RuntimeError) and request.transport is not None:
+                raise
+            raise InvalidRequest("The connection was closed before the body was whole.") from None
         if not data:
             return
         yield data
+
+
+async def whole(request: web.Request, timeout: float, *, most: int) -> bytes:
+    """All of the body. :raises InvalidRequest: if it is longer than *most* bytes. Raises as :func:`received`."""
+    body = bytearray()
+    try:
+        async with asyncio.timeout(_WHOLE):
+            async for data in received(request, timeout):
+                body += data
+                if len(body) > most:
+                    raise InvalidRequest(f"The body has over {most} bytes.")
+    except TimeoutError:
+        raise UploadTimeout(f"The body did not arrive within {_WHOLE:g} s.") from None
+    return bytes(body)
 
 
 async def as_bytes(pieces: AsyncIterator[memoryview]) -> AsyncIterator[bytes]:
@@ -41,13 +62,19 @@ async def send(request: web.Request, response: web.StreamResponse, pieces: Async
     first = await anext(pieces, None)
     await response.prepare(request)
     if first is not None:
-        await response.write(first)
+        await _write(response, first)
         try:
             async for piece in pieces:
-                await response.write(piece)
+                await _write(response, piece)
         except SfssError as error:  # only the end of the connection can tell it now
             log.error("a download was cut off", extra={"path": request.path, "reason": str(error)})
             if request.transport is not None:
                 request.transport.abort()
             raise ConnectionResetError("the object cannot be read") from error
     await response.write_eof()
+
+
+async def _write(response: web.StreamResponse, piece: memoryview) -> None:
+    """In parts: what is on its way to a client that does not read is copied."""
+    for start in range(0, len(piece), _AT_ONCE):
+        await response.write(piece[start : start + _AT_ONCE])

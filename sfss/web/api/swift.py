@@ -9,10 +9,11 @@ from typing import Any
 
 from aiohttp import web
 
-from sfss.errors import Forbidden, NotFound
+from sfss.errors import Forbidden, NotFound, NotSupported
 from sfss.http.messages import Headers
+from sfss.objects.listings import Page
 from sfss.objects.manifests import MOST_STATIC
-from sfss.objects.models import User
+from sfss.objects.models import ObjectInfo, Query, User
 from sfss.objects.service import (
     MAX_CONTAINER_NAME,
     MAX_OBJECT_NAME,
@@ -23,6 +24,7 @@ from sfss.objects.service import (
 from sfss.web.api.status import fresh
 from sfss.web.api.swift_bulk import MOST_DELETED, delete_many
 from sfss.web.api.swift_headers import (
+    check_supported,
     container_changes,
     is_public,
     last_modified,
@@ -48,13 +50,13 @@ class Swift:
         self._objects = objects
         self._catalog = objects.catalog
         self._identity = identity
+        self._body_timeout = body_timeout
         of_objects = ObjectHandlers(objects, body_timeout=body_timeout)
         self._handlers: dict[str, dict[str, Handler]] = {
             "account": {
                 "GET": self.list_containers,
                 "HEAD": self.head_account,
                 "POST": self.post_account,
-                "DELETE": self.delete_in_bulk,
             },
             "container": {
                 "GET": self.list_objects,
@@ -96,29 +98,37 @@ class Swift:
         parts = [percent_decoded(part, "URL") for part in ours.path.split("/", 4)[2:]]
         account_name, container, name = (*parts, "", "")[:3]
         kind = "object" if name else "container" if container else "account"
-        handlers = self._handlers[kind]
-        if request.method not in handlers:
-            raise web.HTTPMethodNotAllowed(request.method, handlers)
-        account = await self._admitted(request.method, ours.headers, account_name, container, kind)
-        asked = Asked(request, ours.headers, ours.query, account, account_name, container, name)
-        return await handlers[request.method](asked)
+        method = request.method
+        handler = self._handlers[kind].get(method)
+        if argument(ours.query, "bulk-delete") is not None and method in ("POST", "DELETE"):
+            handler = self.delete_in_bulk
+        if argument(ours.query, "extract-archive") is not None:
+            raise NotSupported("Archives are not unpacked here.")
+        if handler is None:
+            raise web.HTTPMethodNotAllowed(method, self._handlers[kind])
+        account, is_owner = await self._admitted(method, ours.headers, account_name, container, kind)
+        if method not in _READING:
+            check_supported(ours.headers)
+        return await handler(
+            Asked(request, ours.headers, ours.query, account, account_name, container, name, is_owner)
+        )
 
     async def _admitted(
         self, method: str, headers: Headers, account_name: str, container: str, kind: str
-    ) -> int:
-        """The account, if this may be done in it. :raises Unauthorized: :raises Forbidden:"""
+    ) -> tuple[int, bool]:
+        """The account, if this may be done in it; whether by its own user. :raises Unauthorized: :raises Forbidden:"""
         user: User | None = await self._identity.user_of(headers)
         wanted = account_name.removeprefix("AUTH_") if account_name.startswith("AUTH_") else ""
         if user is not None and user.account_name == wanted:
             if method not in _READING and user.read_only:
                 raise Forbidden("This user may only read.")
-            return user.account
+            return user.account, True
         account = await self._catalog.account_named(wanted) if wanted else None
         if account is not None and container and method in _READING:
             try:
                 info = await self._catalog.container(account, container)
                 if is_public(info.metadata, listing=kind == "container"):
-                    return account
+                    return account, False
             except NotFound:
                 pass  # which is not told to everybody
         if user is None:
@@ -140,21 +150,18 @@ class Swift:
     async def list_containers(self, asked: Asked) -> web.Response:
         query = query_of(asked.query)
         form = form_of(asked.query, asked.headers.get("accept"))
-        page = await self._catalog.containers(asked.account, query)
         head = await self.head_account(asked)
-        body, content_type = containers_listed(page, query, form, asked.account_name)
+        async with self._objects.room_for(query.limit):
+            page = await self._catalog.containers(asked.account, query)
+            body, content_type = containers_listed(page, query, form, asked.account_name)
         return _listing(body, content_type, dict(head.headers))
 
     async def post_account(self, asked: Asked) -> web.Response:
-        if argument(asked.query, "bulk-delete") is not None:
-            return await self.delete_in_bulk(asked)
         await self._catalog.change_account(asked.account, metadata_changes(asked.headers, "account"))
         return answer(204)
 
     async def delete_in_bulk(self, asked: Asked) -> web.Response:
-        if argument(asked.query, "bulk-delete") is None:
-            raise Forbidden("Accounts are deleted by nobody: sfss objects user disable ACCOUNT:USER.")
-        return await delete_many(self._objects, asked)
+        return await delete_many(self._objects, asked, self._body_timeout)
 
     # Containers.
 
@@ -173,18 +180,30 @@ class Swift:
             "Last-Modified": last_modified(info.modified),
             "Accept-Ranges": "bytes",
         }
-        return answer(204, headers | dict(info.metadata), content_type="text/plain; charset=utf-8")
+        if asked.is_owner:
+            headers |= info.metadata
+        return answer(204, headers, content_type="text/plain; charset=utf-8")
 
     async def list_objects(self, asked: Asked) -> web.Response:
         query = query_of(asked.query)
         form = form_of(asked.query, asked.headers.get("accept"))
         head = await self.head_container(asked)
-        page = await self._catalog.objects(asked.account, asked.container, query)
-        without_folders = argument(asked.query, "path") is not None
-        body, content_type = objects_listed(
-            page, query, form, asked.container, without_folders=without_folders
-        )
+        async with self._objects.room_for(query.limit):
+            page = await self._page(asked, query)
+            body, content_type = objects_listed(page, query, form, asked.container)
         return _listing(body, content_type, dict(head.headers))
+
+    async def _page(self, asked: Asked, query: Query) -> Page[ObjectInfo]:
+        page = await self._catalog.objects(asked.account, asked.container, query)
+        if argument(asked.query, "path") is None:
+            return page
+        # Folders are not in it, and do not count.
+        files = list(page.files)
+        while page.cursor is not None and len(files) < query.limit:
+            rest = query._replace(marker=page.cursor, limit=query.limit - len(files))
+            page = await self._catalog.objects(asked.account, asked.container, rest)
+            files += page.files
+        return Page(files, [], page.cursor)
 
     async def post_container(self, asked: Asked) -> web.Response:
         changes = container_changes(asked.headers)

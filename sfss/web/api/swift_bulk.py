@@ -3,40 +3,28 @@
 import json
 from collections.abc import Iterable
 from typing import Any
-from urllib.parse import unquote
 
 from aiohttp import web
 
 from sfss.errors import ContainerNotEmpty, InvalidRequest, NotFound
 from sfss.http.messages import Headers
 from sfss.objects.service import Objects
+from sfss.web.api.streaming import whole
+from sfss.web.api.swift_headers import decoded
 from sfss.web.api.swift_request import Asked
 
 MOST_DELETED = 10_000
 _MOST_BYTES = 4 * 1024 * 1024
 
 
-async def read_body(request: web.Request, most: int) -> bytes:
-    """All of it. :raises InvalidRequest: if it is longer than *most* bytes."""
-    body = b""
-    while data := await request.content.readany():
-        body += data
-        if len(body) > most:
-            raise InvalidRequest(f"The body has over {most} bytes.")
-    return body
-
-
-async def delete_many(objects: Objects, asked: Asked) -> web.Response:
+async def delete_many(objects: Objects, asked: Asked, body_timeout: float) -> web.Response:
     """What the lines of the body name, percent-encoded: objects, or empty containers."""
-    try:
-        lines = (await read_body(asked.request, _MOST_BYTES)).decode().splitlines()
-    except UnicodeDecodeError:
-        raise InvalidRequest("The body is not valid UTF-8.") from None
-    named = [unquote(line.strip()).lstrip("/") for line in lines if line.strip()]
-    if len(named) > MOST_DELETED:
+    body = await whole(asked.request, body_timeout, most=_MOST_BYTES)
+    named = [decoded(line.strip().decode("latin-1"), "A name").lstrip("/") for line in body.split(b"\n")]
+    paths = [name.partition("/")[::2] for name in named if name]
+    if len(paths) > MOST_DELETED:
         raise InvalidRequest(f"There are at most {MOST_DELETED} names.")
-    paths = [tuple(name.partition("/")[::2]) for name in named]
-    return await delete_paths(objects, asked.account, paths, asked.headers)  # type: ignore[arg-type]
+    return await delete_paths(objects, asked.account, paths, asked.headers)
 
 
 async def delete_paths(

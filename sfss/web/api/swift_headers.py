@@ -3,21 +3,36 @@
 Source: OpenStack's Object Storage API reference (https://docs.openstack.org/api-ref/object-store/).
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from datetime import UTC, datetime
-from urllib.parse import quote, unquote
+from urllib.parse import quote, unquote_to_bytes
 
-from sfss.errors import InvalidRequest
+from sfss.errors import InvalidRequest, NotSupported
 from sfss.http.messages import Headers
 from sfss.models import FileInfo
-from sfss.objects.manifests import is_of_others, is_static
-from sfss.objects.models import Metadata, ObjectInfo
+from sfss.objects.limits import check_metadata
+from sfss.objects.manifests import dynamic, is_of_others, is_static, target_of
+from sfss.objects.models import IN_PARTS, Metadata, ObjectInfo
 from sfss.web.content_headers import http_date
 
 #: What is kept of an object beside its metadata, and given back as it is.
 _KEPT = ("Content-Encoding", "Content-Disposition", "Content-Language", "Cache-Control", "Expires")
-#: So much metadata a thing may have: how many, of a name, of a value, together. Bytes.
-_MOST, _MOST_NAME, _MOST_VALUE, _MOST_TOGETHER = 90, 128, 256, 4096
+#: What would change a thing, and is not done here: it must not look as if it were.
+_NOT_DONE = frozenset(
+    ("x-delete-at", "x-delete-after", "x-symlink-target", "x-versions-location", "x-versions-enabled")
+    + ("x-history-location", "x-container-write", "x-container-sync-to", "x-container-sync-key")
+    + ("x-container-meta-quota-bytes", "x-container-meta-quota-count", "x-account-meta-quota-bytes")
+    + ("x-account-meta-temp-url-key", "x-account-meta-temp-url-key-2", "x-account-access-control")
+    + ("x-container-meta-temp-url-key", "x-container-meta-temp-url-key-2", "x-account-quota-bytes")
+)
+_READ_RIGHTS = frozenset((".r:*", ".rlistings", ""))
+
+
+def check_supported(headers: Headers) -> None:
+    """:raises NotSupported: if what would change something is not done here. (An empty value asks for nothing.)"""
+    for name in _NOT_DONE:
+        if headers.get(name).strip():
+            raise NotSupported(f"{name} is not supported here.")
 
 
 def text_of(headers: Headers, name: str) -> str:
@@ -42,18 +57,20 @@ def metadata_changes(headers: Headers, kind: str) -> dict[str, str | None]:
             changes[_titled(name)] = text_of(headers, name) or None
         elif name.startswith(remove) and len(name) > len(remove):
             changes[_titled(prefix + name[len(remove) :])] = None
-    _check(changes, len(prefix))
+    check_metadata(changes)
     return changes
 
 
 def container_changes(headers: Headers) -> dict[str, str | None]:
     """The same of a container, with who may read it."""
     changes = metadata_changes(headers, "container")
-    for name in ("X-Container-Read", "X-Container-Write"):
-        if name.lower() in headers:
-            changes[name] = text_of(headers, name) or None
-        if f"x-remove-{name[2:].lower()}" in headers:
-            changes[name] = None
+    if "x-container-read" in headers:
+        rights = text_of(headers, "X-Container-Read")
+        if not {right.strip() for right in rights.split(",")} <= _READ_RIGHTS:
+            raise NotSupported("X-Container-Read knows .r:* and .rlistings here, and no other rights.")
+        changes["X-Container-Read"] = rights or None
+    if "x-remove-container-read" in headers:
+        changes["X-Container-Read"] = None
     return changes
 
 
@@ -61,17 +78,25 @@ def object_metadata(headers: Headers) -> dict[str, str]:
     """All that an object is to have."""
     found = {name: value for name, value in metadata_changes(headers, "object").items() if value}
     found |= {name: text_of(headers, name) for name in _KEPT if headers.get(name.lower()).strip()}
+    check_metadata(found)
     return found
 
 
 def manifest_in(headers: Headers) -> str:
-    """``X-Object-Manifest``, decoded. :raises InvalidRequest:"""
-
-    text = unquote(text_of(headers, "X-Object-Manifest"), errors="strict").lstrip("/")
+    """``X-Object-Manifest``, as it is kept. :raises InvalidRequest:"""
+    text = decoded(text_of(headers, "X-Object-Manifest"), "X-Object-Manifest").lstrip("/")
     container, _, prefix = text.partition("/")
     if text and not (container and prefix):
         raise InvalidRequest("X-Object-Manifest has the form CONTAINER/PREFIX.")
-    return text
+    return dynamic(container, prefix) if text else ""
+
+
+def decoded(text: str, what: str) -> str:
+    """Percent-decoded, once. :raises InvalidRequest: if that is not UTF-8."""
+    try:
+        return unquote_to_bytes(text).decode()
+    except UnicodeError:
+        raise InvalidRequest(f"{what} is not valid UTF-8.") from None
 
 
 def etag_in(headers: Headers) -> str | None:
@@ -86,10 +111,12 @@ def object_lines(info: ObjectInfo, etag: str) -> Iterator[tuple[str, str]]:
     yield "Last-Modified", last_modified(info.modified)
     yield "X-Timestamp", timestamp(info.modified)
     yield "Accept-Ranges", "bytes"
-    if is_static(info.manifest):
+    if (
+        is_static(info.manifest) or info.manifest == IN_PARTS
+    ):  # (what S3 has put in parts is that to clients, too)
         yield "X-Static-Large-Object", "True"
     elif is_of_others(info):
-        yield "X-Object-Manifest", quote(info.manifest)
+        yield "X-Object-Manifest", quote(target_of(info.manifest))
     yield from info.metadata.items()
 
 
@@ -123,14 +150,6 @@ def listed_time(us: int) -> str:
 
 def _titled(name: str) -> str:
     return "-".join(part.capitalize() for part in name.split("-"))
-
-
-def _check(metadata: Mapping[str, str | None], prefix: int) -> None:
-    sizes = [(len(name) - prefix, len((value or "").encode())) for name, value in metadata.items()]
-    if len(sizes) > _MOST or sum(name + value for name, value in sizes) > _MOST_TOGETHER:
-        raise InvalidRequest(f"There are at most {_MOST} metadata, of {_MOST_TOGETHER} bytes together.")
-    if any(name > _MOST_NAME or value > _MOST_VALUE for name, value in sizes):
-        raise InvalidRequest(f"The name of metadata has at most {_MOST_NAME} bytes, the value {_MOST_VALUE}.")
 
 
 def is_public(metadata: Metadata, *, listing: bool) -> bool:

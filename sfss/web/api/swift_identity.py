@@ -13,12 +13,15 @@ from aiohttp import web
 from sfss.errors import Forbidden, InvalidRequest, Unauthorized
 from sfss.http.messages import Headers
 from sfss.objects.catalog import Catalog
+from sfss.objects.manifests import is_utf8
 from sfss.objects.models import User
-from sfss.objects.tokens import key_mark, make_token, read_token
+from sfss.objects.tokens import make_token, read_token
 from sfss.web.api.status import fresh
+from sfss.web.api.streaming import whole
 
 #: A request for a token has no more than that. Bytes.
 _MOST = 64 * 1024
+_BODY_TIMEOUT = 10.0
 _REGION = "RegionOne"
 
 
@@ -56,7 +59,7 @@ class Identity:
             return None
         token = read_token(self._secret, text.strip())
         user = await self._catalog.user(token.account, token.user) if token is not None else None
-        if token is None or user is None or user.disabled or key_mark(user.key) != token.key_mark:
+        if token is None or user is None or user.disabled or user.generation != token.generation:
             raise SwiftUnauthorized("The token is not valid, or not any more: ask for a new one.")
         return user
 
@@ -152,10 +155,12 @@ class Identity:
 
     async def _checked(self, account: str, name: str, key: object) -> User:
         """:raises Unauthorized:"""
+        offered = key if isinstance(key, str) else ""
+        if not all(is_utf8(text) for text in (account, name, offered)):
+            raise SwiftUnauthorized("There is no such user, or its key is another one.")
         user = await self._catalog.user(account, name)
         known = user.key if user is not None else ""
-        offered = key if isinstance(key, str) else ""
-        is_right = hmac.compare_digest(known.encode(), offered.encode("utf-8", "surrogateescape"))
+        is_right = hmac.compare_digest(known.encode(), offered.encode())
         if user is None or not is_right or not known:
             raise SwiftUnauthorized("There is no such user, or its key is another one.")
         if user.disabled:
@@ -194,11 +199,7 @@ def _version(name: str, url: str) -> dict[str, Any]:
 
 async def _document(request: web.Request) -> Mapping[str, Any]:
     """:raises InvalidRequest: if the body is none."""
-    body = await request.content.read(_MOST + 1)
-    while len(body) <= _MOST and (more := await request.content.read(_MOST)):
-        body += more
-    if len(body) > _MOST:
-        raise InvalidRequest("The request is too long.")
+    body = await whole(request, _BODY_TIMEOUT, most=_MOST)
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):

@@ -71,11 +71,7 @@ def containers_listed(page: Page[ContainerInfo], query: Query, form: str, accoun
     return _written(entries, form, "account", account, "container")
 
 
-def objects_listed(
-    page: Page[ObjectInfo], query: Query, form: str, container: str, *, without_folders: bool
-) -> tuple[bytes, str]:
-    if without_folders:
-        page = page._replace(folders=[])
+def objects_listed(page: Page[ObjectInfo], query: Query, form: str, container: str) -> tuple[bytes, str]:
     return _written(_entries(page, query, _object), form, "container", container, "object")
 
 
@@ -130,8 +126,8 @@ _NOT_IN_XML = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF),
 
 
 def _text(value: str) -> str:
-    return escape(value.translate(_NOT_IN_XML))
+    return escape(value.translate(_NOT_IN_XML), {"\r": "&#13;"})
 
 
 def _attribute(value: str) -> str:
-    return quoteattr(value.translate(_NOT_IN_XML))
+    return quoteattr(value.translate(_NOT_IN_XML), {"\r": "&#13;"})

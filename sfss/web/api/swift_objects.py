@@ -4,25 +4,29 @@ import json
 import logging
 import mimetypes
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import quote
 
 from aiohttp import web
 
 from sfss.errors import (
+    Forbidden,
     InvalidRequest,
     LengthRequired,
     NotSupported,
 )
 from sfss.http.messages import Headers
 from sfss.objects import manifests
-from sfss.objects.models import ObjectInfo
-from sfss.objects.service import Objects
-from sfss.web.api.streaming import as_bytes, received, send
-from sfss.web.api.swift_bulk import delete_paths, read_body
+from sfss.objects.limits import MOST_KEPT, check_metadata
+from sfss.objects.models import IN_PARTS, ObjectInfo
+from sfss.objects.service import Conditions, Objects
+from sfss.web.api.streaming import as_bytes, received, send, whole
+from sfss.web.api.swift_bulk import delete_paths
 from sfss.web.api.swift_headers import (
     conditions_of,
+    decoded,
     etag_in,
     info_for_conditions,
+    is_public,
     last_modified,
     listed_time,
     manifest_in,
@@ -39,8 +43,6 @@ log = logging.getLogger("sfss.objects")
 _UNKNOWN_TYPE = "application/octet-stream"
 #: A manifest has no more. Bytes.
 _MOST_MANIFEST = 2 * 1024 * 1024
-#: What would change an object, and is not done here: it must not look as if it were.
-_NOT_DONE = ("x-delete-at", "x-delete-after", "x-symlink-target")
 
 
 class ObjectHandlers:
@@ -55,22 +57,21 @@ class ObjectHandlers:
 
     async def put(self, asked: Asked) -> web.Response:
         request, headers = asked.request, asked.headers
-        _check_supported(headers)
+        conditions = _conditions(headers)
         wanted = argument(asked.query, "multipart-manifest")
         if wanted is not None:
             if wanted != "put":
                 raise InvalidRequest("A PUT knows no multipart-manifest but put.")
-            return await self._put_static(asked)
+            return await self._put_static(asked, conditions)
         if "x-copy-from" in headers:
+            if request.content_length:
+                raise InvalidRequest("A PUT with X-Copy-From has no body.")
             source = _path_in(headers, "X-Copy-From")
-            return await self._copy(asked, source, (asked.container, asked.name))
+            return await self._copy(asked, source, (asked.container, asked.name), conditions)
         manifest = manifest_in(headers)
         is_chunked = "transfer-encoding" in headers
         if request.content_length is None and not is_chunked and not manifest:
             raise LengthRequired("A PUT needs a Content-Length, or Transfer-Encoding: chunked.")
-        if_none_match = headers.get("if-none-match").strip()
-        if if_none_match not in ("", "*"):
-            raise InvalidRequest("A PUT knows no If-None-Match but *.")
         info = await self._objects.put(
             asked.account,
             asked.container,
@@ -81,12 +82,12 @@ class ObjectHandlers:
             manifest=manifest,
             etag=etag_in(headers),
             length=request.content_length if not is_chunked else None,
-            must_be_new=if_none_match == "*",
+            **conditions,
         )
         return _put_answer(info)
 
-    async def _put_static(self, asked: Asked) -> web.Response:
-        body = await read_body(asked.request, _MOST_MANIFEST)
+    async def _put_static(self, asked: Asked, conditions: Conditions) -> web.Response:
+        body = await whole(asked.request, self._body_timeout, most=_MOST_MANIFEST)
         try:
             document = json.loads(body)
         except (ValueError, RecursionError):
@@ -98,15 +99,20 @@ class ObjectHandlers:
             document,
             content_type=_content_type(asked.headers, asked.name),
             metadata=object_metadata(asked.headers),
+            etag=etag_in(asked.headers),
+            **conditions,
         )
         return _put_answer(info)
 
     async def copy(self, asked: Asked) -> web.Response:
-        _check_supported(asked.headers)
         target = _path_in(asked.headers, "Destination")
-        return await self._copy(asked, (asked.container, asked.name), target)
+        return await self._copy(asked, (asked.container, asked.name), target, _conditions(asked.headers))
 
-    async def _copy(self, asked: Asked, source: tuple[str, str], target: tuple[str, str]) -> web.Response:
+    async def _copy(
+        self, asked: Asked, source: tuple[str, str], target: tuple[str, str], conditions: Conditions
+    ) -> web.Response:
+        if "range" in asked.headers or argument(asked.query, "multipart-manifest") is not None:
+            raise NotSupported("Parts of an object, and manifests themselves, are not copied here.")
         for name in ("X-Copy-From-Account", "Destination-Account"):
             if asked.headers.get(name.lower()) not in ("", asked.account_name):
                 raise NotSupported("Objects are copied within an account only.")
@@ -116,6 +122,7 @@ class ObjectHandlers:
         metadata = object_metadata(headers)
         if not is_fresh:
             metadata = {**found.info.metadata, **metadata}
+            check_metadata(metadata)
         given = asked.request.method == "COPY" and text_of(headers, "Content-Type")
         async with self._objects.reading(found, 0, found.size) as pieces:
             info = await self._objects.put(
@@ -125,14 +132,14 @@ class ObjectHandlers:
                 content_type=given or found.info.content_type,
                 metadata=metadata,
                 length=found.size,
+                **conditions,
             )
         response = _put_answer(info)
-        response.headers["X-Copied-From"] = "/".join(source)
+        response.headers["X-Copied-From"] = quote("/".join(source))
         response.headers["X-Copied-From-Last-Modified"] = last_modified(found.info.modified)
         return response
 
     async def post(self, asked: Asked) -> web.Response:
-        _check_supported(asked.headers)
         given = "content-type" in asked.headers
         content_type = _content_type(asked.headers, asked.name) if given else None
         await self._catalog.change_object(
@@ -143,10 +150,14 @@ class ObjectHandlers:
     async def delete(self, asked: Asked) -> web.Response:
         if argument(asked.query, "multipart-manifest") == "delete":
             info = await self._catalog.object(asked.account, asked.container, asked.name)
-            paths = [(asked.container, asked.name)]
-            if manifests.is_static(info.manifest):
-                paths = [(s.container, s.name) for s in manifests.segments_in(info.manifest)] + paths
+            if not manifests.is_static(info.manifest) and info.manifest != IN_PARTS:
+                raise InvalidRequest("This is not an object with a static manifest.")
+            segments = manifests.segments_in(info.manifest) if manifests.is_static(info.manifest) else []
+            paths = [(segment.container, segment.name) for segment in segments]
+            paths.append((asked.container, asked.name))
             return await delete_paths(self._objects, asked.account, dict.fromkeys(paths), asked.headers)
+        if "if-match" in asked.headers or "if-none-match" in asked.headers:
+            raise NotSupported("A DELETE with a condition is not supported here.")
         await self._catalog.delete_object(asked.account, asked.container, asked.name)
         return answer(204)
 
@@ -155,12 +166,16 @@ class ObjectHandlers:
     async def get(self, asked: Asked) -> web.StreamResponse:
         if argument(asked.query, "multipart-manifest") == "get":
             info = await self._catalog.object(asked.account, asked.container, asked.name)
+            if info.manifest == IN_PARTS:
+                raise NotSupported("The parts of an upload by S3 are no objects.")
             if manifests.is_static(info.manifest):
                 return _manifest(info, argument(asked.query, "format") == "raw")
         found = await self._objects.find(asked.account, asked.container, asked.name)
+        if not asked.is_owner:
+            await self._check_public(asked.account, found.info)
         headers = conditions_of(asked.headers)
         info_of_all = info_for_conditions(found.info, found.size, found.etag)
-        is_joined = manifests.is_of_others(found.info)
+        is_joined = found.info.manifest != ""
         # Swift quotes the ETag of what is joined, and no other one.
         lines = dict(object_lines(found.info, f'"{found.etag}"' if is_joined else found.etag))
         if is_unchanged(headers, info_of_all):
@@ -178,17 +193,26 @@ class ObjectHandlers:
             await send(asked.request, response, pieces)
         return response
 
+    async def _check_public(self, account: int, info: ObjectInfo) -> None:
+        """What it is made of is for everybody, too. :raises Forbidden:"""
+        for container in manifests.containers_of(info.manifest):
+            found = await self._catalog.container(account, container)
+            if not is_public(found.metadata, listing=False):
+                raise Forbidden("A part of this object is not for everybody.")
 
-def _check_supported(headers: Headers) -> None:
-    """:raises NotSupported:"""
-    for name in _NOT_DONE:
-        if name in headers:
-            raise NotSupported(f"{name} is not supported here.")
+
+def _conditions(headers: Headers) -> Conditions:
+    """What ``If-None-Match`` and ``If-Match`` ask for before a PUT. :raises InvalidRequest:"""
+    if_none_match = headers.get("if-none-match").strip()
+    if if_none_match not in ("", "*"):
+        raise InvalidRequest("A PUT knows no If-None-Match but *.")
+    if_match = headers.get("if-match").strip().strip('"')
+    return {"must_be_new": if_none_match == "*", "must_have": if_match or None}
 
 
 def _path_in(headers: Headers, name: str) -> tuple[str, str]:
     """The container and the object that a header names. :raises InvalidRequest:"""
-    container, _, path = unquote(text_of(headers, name)).lstrip("/").partition("/")
+    container, _, path = decoded(text_of(headers, name), name).lstrip("/").partition("/")
     if not container or not path:
         raise InvalidRequest(f"{name} has the form CONTAINER/OBJECT.")
     return container, path
@@ -221,6 +245,8 @@ def _manifest(info: ObjectInfo, is_raw: bool) -> web.Response:
 
 def _content_type(headers: Headers, name: str) -> str:
     given = text_of(headers, "Content-Type")
+    if len(given) > MOST_KEPT:
+        raise InvalidRequest(f"The Content-Type has at most {MOST_KEPT} bytes.")
     wants_guess = headers.get("x-detect-content-type").strip().lower() in ("true", "1", "yes", "on", "t", "y")
     if given and not wants_guess:
         return given

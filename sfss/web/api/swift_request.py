@@ -17,6 +17,7 @@ class Asked(NamedTuple):
     account_name: str
     container: str
     name: str  #: of the object
+    is_owner: bool  #: whether it comes from a user of the account; else it may read what everybody may
 
 
 def answer(status: int, headers: dict[str, str] | None = None, *, content_type: str = "") -> web.Response:
