@@ -105,6 +105,7 @@ def _welcome(url: str, user: User) -> str:
         f"\nThis is the first start: there is an account now. User {name}, key {key}\n"
         f"    swift -A {url}/auth/v1.0 -U {name} -K {key} list\n"
         f'    rclone lsd \':swift,auth="{url}/auth/v1.0",user="{name}",key={key}:\'\n'
+        f"    AWS_ACCESS_KEY_ID={name} AWS_SECRET_ACCESS_KEY={key} aws --endpoint-url {url} --region us-east-1 s3 ls\n"
         f"More users: sfss objects user add ACCOUNT:USER\n"
     )
 
@@ -159,9 +160,17 @@ def _user_name(text: str) -> tuple[str, str]:
 
 def _show(user: User, as_json: bool) -> int:
     if as_json:
-        print(json.dumps({"account": user.account_name, "user": user.name, "key": user.key}))
+        shown = {
+            "account": user.account_name,
+            "user": user.name,
+            "key": user.key,
+            "access_key": user.access_key,
+        }
+        print(json.dumps(shown))
     else:
-        print(f"user {user.full_name}\nkey {user.key}")
+        print(
+            f"user {user.full_name}\nkey {user.key}\naccess key of S3 {user.full_name}, or {user.access_key}"
+        )
     return 0
 
 
