@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import beansdb, django, kinds, nodes, references, scale, seaweedfs, wrk
+from bench import beansdb, django, kinds, nodes, objects, references, scale, seaweedfs, wrk
 from sfss.memcache.keys import memcache_key
 from tests.http import RawClient, ask, request
 from tests.programs import Program, Sfss, find, free_port, start_memcached
@@ -49,6 +49,7 @@ def main() -> None:
             "heal",
             "beansdb",
             "django",
+            "objects",
             "million",
             "seaweedfs",
         ],
@@ -102,6 +103,8 @@ def main() -> None:
             django.saves(folder, options)
             django.static(folder, options)
             django.reconcile(folder, options)
+        if options.only in (None, "objects"):
+            objects.objects(folder, options)
         if options.only == "seaweedfs":
             seaweedfs.beside(folder, options)
         if options.only == "million":

@@ -341,8 +341,8 @@ class SfssObjects(Sfss):
 
     command = (sys.executable, "-m", "sfss", "objects", "--port", 0)
 
-    def __init__(self, home: Path, *flags: object, key: str = ""):
-        super().__init__("--data", home, *flags)
+    def __init__(self, home: Path, *flags: object, key: str = "", cpu: int | None = None):
+        super().__init__("--data", home, *flags, cpu=cpu)
         self.home = home
         self.key = key or self.wait_for_line(r"User main:admin, key ([0-9a-f]+)")[1]
 

@@ -7,6 +7,8 @@ from sfss.errors import NoStoreAvailable
 from sfss.objects.clock import now_us
 from sfss.objects.models import IN_PARTS, ObjectInfo, UploadedPart, pieces_of
 
+#: Of no object without bytes: else SQLite would not use the index.
+_IS = "content = ? AND content <> ''"
 PART = "SELECT number, size, etag, modified, content, piece_size FROM parts"
 
 
@@ -50,7 +52,7 @@ def begin_content(database: sqlite3.Connection, content: str) -> None:
 def give_up(database: sqlite3.Connection, content: str, pieces: int | None) -> None:
     # Unless an object has got it: then whoever gives it up is mistaken.
     if not any(
-        database.execute(f"SELECT 1 FROM {table} WHERE content = ?", (content,)).fetchone()
+        database.execute(f"SELECT 1 FROM {table} WHERE {_IS}", (content,)).fetchone()
         for table in ("objects", "parts")
     ):
         discard(database, content, pieces)
@@ -60,8 +62,8 @@ def give_up(database: sqlite3.Connection, content: str, pieces: int | None) -> N
 #: What is due. What an object has is none, whatever is believed of it.
 GARBAGE = (
     "SELECT content, pieces FROM garbage WHERE is_removed = 0 AND since < ?"
-    " AND NOT EXISTS (SELECT 1 FROM objects WHERE objects.content = garbage.content)"
-    " AND NOT EXISTS (SELECT 1 FROM parts WHERE parts.content = garbage.content)"
+    " AND NOT EXISTS (SELECT 1 FROM objects WHERE objects.content = garbage.content AND objects.content <> '')"
+    " AND NOT EXISTS (SELECT 1 FROM parts WHERE parts.content = garbage.content AND parts.content <> '')"
     " ORDER BY since LIMIT ?"
 )
 
@@ -85,6 +87,6 @@ def forget_removed(database: sqlite3.Connection, before: int) -> None:
 def known(database: sqlite3.Connection, contents: Iterable[str]) -> Iterator[str]:
     for content in contents:
         for table in ("objects", "parts", "writing", "garbage"):
-            if database.execute(f"SELECT 1 FROM {table} WHERE content = ?", (content,)).fetchone():
+            if database.execute(f"SELECT 1 FROM {table} WHERE {_IS}", (content,)).fetchone():
                 yield content
                 break

@@ -2,10 +2,8 @@
 
 import base64
 import hashlib
-import hmac
 import xml.etree.ElementTree as ET
 import zlib
-from datetime import UTC, datetime
 from urllib.parse import quote
 
 import pytest
@@ -17,6 +15,7 @@ from sfss.web.api.s3_body import Body
 from sfss.web.api.s3_errors import S3Error
 from sfss.web.api.s3_signature import check
 from tests.http import Answer, ask
+from tests.objects.signing import signed_request
 from tests.objects.swift import Swift
 from tests.objects.test_swift import user
 from tests.programs import SfssObjects
@@ -194,6 +193,19 @@ async def test_chunks_that_are_changed(then):
         await chunked(seed="0" * 64)
 
 
+async def nothing():
+    for data in ():
+        yield data
+
+
+async def test_chunks_that_nobody_could_check():
+    """The signature of a URL has nothing that chunks could be signed with."""
+    signed = s3_signature.Signed(User(1, "a", "u", SECRET, KEY), s3_signature.SIGNED_CHUNKS[0])
+    headers = of("PUT", "/", {"x-amz-decoded-content-length": "3"}).headers
+    with pytest.raises(S3Error):
+        Body(headers, signed, nothing(), None)
+
+
 @pytest.mark.parametrize(
     "raw",
     [
@@ -276,34 +288,8 @@ def service(tmp_path_factory):
     assert "Traceback" not in service.printed()
 
 
-def signed(
-    service, method: str, target: str, body: bytes = b"", *, host: str = "x", key: str = "", **more: str
-) -> Answer:
-    """Signed with version 4, by hand."""
-    path, _, query = target.partition("?")
-    when = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-    sha256 = hashlib.sha256(body).hexdigest()
-    headers = {"host": host, "x-amz-date": when, "x-amz-content-sha256": sha256}
-    headers |= {name.lower().replace("_", "-"): value for name, value in more.items()}
-    names = ";".join(sorted(headers))
-    pairs = sorted(part if "=" in part else f"{part}=" for part in query.split("&") if part)
-    lines = [f"{name}:{headers[name].strip()}" for name in sorted(headers)]
-    canonical = "\n".join([method, path, "&".join(pairs), *lines, "", names, sha256])
-    scope = f"{when[:8]}/us-east-1/s3/aws4_request"
-    text = f"AWS4-HMAC-SHA256\n{when}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
-    secret = ("AWS4" + service.key).encode()
-    for part in scope.split("/"):
-        secret = hmac.new(secret, part.encode(), hashlib.sha256).digest()
-    signature = hmac.new(secret, text.encode(), hashlib.sha256).hexdigest()
-    credential = f"{key or 'main:admin'}/{scope}"
-    headers["authorization"] = (
-        f"AWS4-HMAC-SHA256 Credential={credential}, SignedHeaders={names}, Signature={signature}"
-    )
-    sent = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
-    return ask(
-        service.port,
-        f"{method} {target} HTTP/1.1\r\n{sent}Content-Length: {len(body)}\r\n\r\n".encode() + body,
-    )
+def signed(service, method: str, target: str, body: bytes = b"", **more: str) -> Answer:
+    return ask(service.port, signed_request(service.key, method, target, body, **more))
 
 
 def code_of(answer: Answer) -> str:

@@ -559,4 +559,6 @@ def test_what_the_service_says_of_itself(service):
     info = json.loads(ask(service.port, request("GET", "/info")).body)
     assert {"swift", "slo", "bulk_delete"} <= info.keys()
     assert ask(service.port, request("GET", "/readyz")).status == 200
-    assert b"sfss_" in ask(service.port, request("GET", "/metrics")).body
+    ask(service.port, request("GET", "/v1/AUTH_main/c/o"))
+    time.sleep(0.5)  # figures are put on the board now and then
+    assert b'route="swift object"' in ask(service.port, request("GET", "/metrics")).body

@@ -20,4 +20,6 @@ class Api(NamedTuple):
     nodes_path: str | None = None  #: where other nodes send to
     #: Answers requests that the application would answer, whatever their path, if the first says so.
     intercept: tuple[Callable[[Request], bool], Callable[[web.Request], Awaitable[Any]]] | None = None
+    #: The route that a request has in the metrics which the application answers; "": its path, if that is known.
+    route_of: Callable[[Request], str] | None = None
     body_timeout: float = 300.0  #: seconds for the body of a request that the application answers

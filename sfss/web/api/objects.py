@@ -45,6 +45,7 @@ def make_objects_server(objects: Objects, settings: ObjectSettings, aggregate: A
         of_files=(),
         upload_timeout=settings.upload_timeout,
         intercept=(s3.intercepts, s3.handle),
+        route_of=lambda request: "s3" if s3.intercepts(request) else swift.route_of(request),
         body_timeout=_BODY_TIMEOUT,
     )
     server = WebServer(api, objects.service, settings, auth, cors, aggregate)

@@ -18,7 +18,8 @@ from sfss.web.api.s3_signature import SIGNED_CHUNKS, UNSIGNED, UNSIGNED_CHUNKS, 
 
 #: The line before a chunk, and all trailers, are no longer. Bytes.
 _MOST_LINE, _MOST_TRAILERS = 1024, 16 * 1024
-_MOST_CHUNK = 16 * 1024 * 1024
+#: A chunk that is signed is kept until its signature is checked.
+_MOST_SIGNED_CHUNK = 4 * 1024 * 1024
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -70,6 +71,8 @@ class Body:
     ):
         payload = signed.payload if signed is not None else UNSIGNED
         is_chunked = payload in SIGNED_CHUNKS or payload == UNSIGNED_CHUNKS
+        if payload in SIGNED_CHUNKS and (signed is None or signed.chunks is None):
+            raise S3Error("InvalidRequest", "Chunks are signed where the request is signed in a header.")
         self._raw = _Chunks(raw, signed.chunks if signed else None) if is_chunked else raw
         self._expected: dict[str, str] = {}  # by the name of the header
         self._digests: dict[str, Digest] = {}
@@ -138,6 +141,8 @@ class _Chunks:
     async def __aiter__(self) -> AsyncIterator[bytes]:
         while True:
             size, signature = _chunk_head(await self._line())
+            if self._signer is not None and size > _MOST_SIGNED_CHUNK:
+                raise S3Error("InvalidRequest", f"A signed chunk has at most {_MOST_SIGNED_CHUNK} bytes.")
             sha256 = hashlib.sha256()
             left = size
             signed: list[bytes] = []  # it is believed when its signature holds
@@ -202,8 +207,8 @@ class _Chunks:
 def _chunk_head(line: bytes) -> tuple[int, str]:
     size, _, extension = line.partition(b";")
     text = size.strip()
-    if not re.fullmatch(rb"[0-9a-fA-F]{1,8}", text) or int(text, 16) > _MOST_CHUNK:
-        raise S3Error("InvalidRequest", "The body is not framed as aws-chunked, or a chunk is too large.")
+    if not re.fullmatch(rb"[0-9a-fA-F]{1,10}", text):
+        raise S3Error("InvalidRequest", "The body is not framed as aws-chunked.")
     _, _, signature = extension.strip().partition(b"chunk-signature=")
     return int(text, 16), signature.strip().decode("latin-1")
 

@@ -18,9 +18,9 @@ from sfss.web.api.s3_buckets import acl_of, check_acl
 from sfss.web.api.s3_errors import S3Error
 from sfss.web.api.s3_request import S3Request, answer, xml_answer
 from sfss.web.api.s3_xml import Element, children, document, read, text_in, time_text
-from sfss.web.api.streaming import as_bytes, send
+from sfss.web.api.streaming import answer_with, as_bytes
 from sfss.web.api.swift_headers import last_modified
-from sfss.web.conditional import is_unchanged, requested_range
+from sfss.web.conditional import is_unchanged
 
 log = logging.getLogger("sfss.objects")
 
@@ -108,20 +108,7 @@ class ObjectHandlers:
         lines |= {name: asked.query[key] for key, name in _OVERRIDES.items() if asked.query.get(key)}
         if any(c in value for value in lines.values() for c in "\r\n\0"):
             raise S3Error("InvalidArgument", "A response- argument cannot stand in a header.")
-        if is_unchanged(headers, info):
-            return answer(304, {name: lines[name] for name in ("ETag", "Last-Modified")})
-        part = requested_range(headers, info)
-        start, stop = part or (0, found.size)
-        if part:
-            lines["Content-Range"] = f"bytes {start}-{stop - 1}/{found.size}"
-        response = web.StreamResponse(status=206 if part else 200, headers=lines)
-        response.content_length = stop - start
-        if asked.request.method == "HEAD":
-            await response.prepare(asked.request)
-            return response
-        async with self._objects.reading(found, start, stop) as pieces:
-            await send(asked.request, response, pieces)
-        return response
+        return await answer_with(asked.request, headers, self._objects, found, info, lines)
 
     async def delete(self, asked: S3Request) -> web.Response:
         if "if-match" in asked.headers:

@@ -7,6 +7,10 @@ from collections.abc import AsyncIterator
 from aiohttp import web
 
 from sfss.errors import InvalidRequest, SfssError, UploadTimeout
+from sfss.http.messages import Headers
+from sfss.models import FileInfo
+from sfss.objects.service import Found, Objects
+from sfss.web.conditional import is_unchanged, requested_range
 
 log = logging.getLogger("sfss.objects")
 
@@ -57,7 +61,9 @@ async def as_bytes(pieces: AsyncIterator[memoryview]) -> AsyncIterator[bytes]:
         yield bytes(piece)
 
 
-async def send(request: web.Request, response: web.StreamResponse, pieces: AsyncIterator[memoryview]) -> None:
+async def _send(
+    request: web.Request, response: web.StreamResponse, pieces: AsyncIterator[memoryview]
+) -> None:
     """The head, and the body. :raises SfssError: if the first piece cannot be had: nothing is sent then."""
     first = await anext(pieces, None)
     await response.prepare(request)
@@ -72,6 +78,34 @@ async def send(request: web.Request, response: web.StreamResponse, pieces: Async
                 request.transport.abort()
             raise ConnectionResetError("the object cannot be read") from error
     await response.write_eof()
+
+
+async def answer_with(
+    request: web.Request,
+    headers: Headers,
+    objects: Objects,
+    found: Found,
+    info: FileInfo,
+    lines: dict[str, str],
+) -> web.StreamResponse:
+    """The object *found*, or the part of it that *headers* ask for, or that it has not changed. *info*: what the
+    conditions are held against. *lines*: the headers of the answer.
+    """
+    if is_unchanged(headers, info):
+        unchanged = {name: lines[name] for name in ("ETag", "Last-Modified")}
+        return web.Response(status=304, headers=unchanged)
+    part = requested_range(headers, info)
+    start, stop = part or (0, found.size)
+    if part:
+        lines["Content-Range"] = f"bytes {start}-{stop - 1}/{found.size}"
+    response = web.StreamResponse(status=206 if part else 200, headers=lines)
+    response.content_length = stop - start
+    if request.method == "HEAD":
+        await response.prepare(request)
+        return response
+    async with objects.reading(found, start, stop) as pieces:
+        await _send(request, response, pieces)
+    return response
 
 
 async def _write(response: web.StreamResponse, piece: memoryview) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 from aiohttp import web
 
 from sfss.errors import Forbidden, NotFound, NotSupported
-from sfss.http.messages import Headers
+from sfss.http.messages import Headers, Request
 from sfss.objects.listings import Page
 from sfss.objects.manifests import MOST_STATIC
 from sfss.objects.models import ObjectInfo, Query, User
@@ -77,6 +77,13 @@ class Swift:
 
     def routes(self) -> list[web.RouteDef]:
         return [web.get("/info", self.info), web.route("*", r"/v1/{path:[\s\S]*}", self.handle)]
+
+    def route_of(self, request: Request) -> str:
+        """As the metrics know it: what it is about."""
+        parts = request.path.split("/", 4)
+        if parts[1] != "v1":
+            return ""
+        return "swift " + ("object" if any(parts[4:]) else "container" if any(parts[3:]) else "account")
 
     async def info(self, request: web.Request) -> web.Response:
         """What there is of the parts of the API that not every server has."""

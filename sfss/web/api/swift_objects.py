@@ -19,7 +19,7 @@ from sfss.objects import manifests
 from sfss.objects.limits import MOST_KEPT, check_metadata
 from sfss.objects.models import IN_PARTS, ObjectInfo
 from sfss.objects.service import Conditions, Objects
-from sfss.web.api.streaming import as_bytes, received, send, whole
+from sfss.web.api.streaming import answer_with, as_bytes, received, whole
 from sfss.web.api.swift_bulk import delete_paths
 from sfss.web.api.swift_headers import (
     conditions_of,
@@ -35,7 +35,6 @@ from sfss.web.api.swift_headers import (
     text_of,
 )
 from sfss.web.api.swift_request import Asked, answer
-from sfss.web.conditional import is_unchanged, requested_range
 from sfss.web.query import argument
 
 log = logging.getLogger("sfss.objects")
@@ -178,20 +177,7 @@ class ObjectHandlers:
         is_joined = found.info.manifest != ""
         # Swift quotes the ETag of what is joined, and no other one.
         lines = dict(object_lines(found.info, f'"{found.etag}"' if is_joined else found.etag))
-        if is_unchanged(headers, info_of_all):
-            return answer(304, {name: lines[name] for name in ("ETag", "Last-Modified")})
-        part = requested_range(headers, info_of_all)
-        start, stop = part or (0, found.size)
-        if part:
-            lines["Content-Range"] = f"bytes {start}-{stop - 1}/{found.size}"
-        response = web.StreamResponse(status=206 if part else 200, headers=lines)
-        response.content_length = stop - start
-        if asked.request.method == "HEAD":
-            await response.prepare(asked.request)
-            return response
-        async with self._objects.reading(found, start, stop) as pieces:
-            await send(asked.request, response, pieces)
-        return response
+        return await answer_with(asked.request, headers, self._objects, found, info_of_all, lines)
 
     async def _check_public(self, account: int, info: ObjectInfo) -> None:
         """What it is made of is for everybody, too. :raises Forbidden:"""

@@ -1,0 +1,38 @@
+"""Requests of S3, signed with version 4 by hand."""
+
+import hashlib
+import hmac
+from datetime import UTC, datetime
+
+
+def signed_request(
+    secret: str,
+    method: str,
+    target: str,
+    body: bytes = b"",
+    *,
+    host: str = "x",
+    key: str = "main:admin",
+    **more: str,
+) -> bytes:
+    """*key*: the access key. *more*: headers, with ``_`` for ``-``."""
+    path, _, query = target.partition("?")
+    when = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    sha256 = hashlib.sha256(body).hexdigest()
+    headers = {"host": host, "x-amz-date": when, "x-amz-content-sha256": sha256}
+    headers |= {name.lower().replace("_", "-"): value for name, value in more.items()}
+    names = ";".join(sorted(headers))
+    pairs = sorted(part if "=" in part else f"{part}=" for part in query.split("&") if part)
+    lines = [f"{name}:{headers[name].strip()}" for name in sorted(headers)]
+    canonical = "\n".join([method, path, "&".join(pairs), *lines, "", names, sha256])
+    scope = f"{when[:8]}/us-east-1/s3/aws4_request"
+    text = f"AWS4-HMAC-SHA256\n{when}\n{scope}\n{hashlib.sha256(canonical.encode()).hexdigest()}"
+    signing = ("AWS4" + secret).encode()
+    for part in scope.split("/"):
+        signing = hmac.new(signing, part.encode(), hashlib.sha256).digest()
+    signature = hmac.new(signing, text.encode(), hashlib.sha256).hexdigest()
+    headers["authorization"] = (
+        f"AWS4-HMAC-SHA256 Credential={key}/{scope}, SignedHeaders={names}, Signature={signature}"
+    )
+    sent = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"{method} {target} HTTP/1.1\r\n{sent}Content-Length: {len(body)}\r\n\r\n".encode() + body
