@@ -226,7 +226,7 @@ texts = st.text("ab/é\U0010ffff", max_size=3)
     limit=st.integers(1, 5),
     reverse=st.booleans(),
 )
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_listings(tmp_path_factory, names, prefix, delimiter, marker, end_marker, limit, reverse):
     """Against a model: all names sorted, cut, and folded."""
 

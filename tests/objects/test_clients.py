@@ -33,6 +33,15 @@ def service(request, tmp_path):
     assert "Traceback" not in service.printed()
 
 
+@pytest.fixture
+def embedded(tmp_path):
+    """The embedded store alone: for programs that take their time."""
+    service = SfssObjects(tmp_path / "objects", "--workers", 2)
+    yield service
+    assert service.stop() == 0
+    assert "Traceback" not in service.printed()
+
+
 def run(script: str, service: SfssObjects, tmp_path) -> None:
     folder = tmp_path / "files"
     folder.mkdir()
@@ -93,11 +102,11 @@ def are_same(one, other) -> bool:
     return not command("diff", "-r", one, other)
 
 
-def test_the_aws_command(service, tree, tmp_path):
-    environment = {"AWS_ACCESS_KEY_ID": "main:admin", "AWS_SECRET_ACCESS_KEY": service.key}
+def test_the_aws_command(embedded, tree, tmp_path):
+    environment = {"AWS_ACCESS_KEY_ID": "main:admin", "AWS_SECRET_ACCESS_KEY": embedded.key}
 
     def aws(*arguments: object) -> str:
-        parts = [CLIENTS / "aws", "--endpoint-url", service.url, "s3", *arguments]
+        parts = [CLIENTS / "aws", "--endpoint-url", embedded.url, "s3", *arguments]
         return command(*parts, AWS_DEFAULT_REGION="us-east-1", **environment)
 
     aws("mb", "s3://bucket")
@@ -130,12 +139,12 @@ def test_rclone_by_both_apis(service, tree, tmp_path):
         command("rclone", "--config", config, "purge", f"{remote}:by-{remote}")
 
 
-def test_s3cmd(service, tree, tmp_path):
+def test_s3cmd(embedded, tree, tmp_path):
     need("s3cmd")
-    host = service.url.removeprefix("http://")
+    host = embedded.url.removeprefix("http://")
     config = tmp_path / "s3cfg"
     config.write_text(
-        f"[default]\naccess_key = main:admin\nsecret_key = {service.key}\nhost_base = {host}\n"
+        f"[default]\naccess_key = main:admin\nsecret_key = {embedded.key}\nhost_base = {host}\n"
         f"host_bucket = {host}\nuse_https = False\n"
     )
 
@@ -153,13 +162,13 @@ def test_s3cmd(service, tree, tmp_path):
     s3cmd("rb", "s3://bucket")
 
 
-def test_restic(service, tree, tmp_path):
+def test_restic(embedded, tree, tmp_path):
     need("restic")
     environment = {
-        "RESTIC_REPOSITORY": f"s3:{service.url}/backups",
+        "RESTIC_REPOSITORY": f"s3:{embedded.url}/backups",
         "RESTIC_PASSWORD": "secret",
         "AWS_ACCESS_KEY_ID": "main:admin",
-        "AWS_SECRET_ACCESS_KEY": service.key,
+        "AWS_SECRET_ACCESS_KEY": embedded.key,
         "XDG_CACHE_HOME": str(tmp_path / "cache"),
     }
     for arguments in (["init"], ["backup", tree], ["check", "--read-data"]):

@@ -48,7 +48,7 @@ def test_kill_9_in_the_middle_of_everything(tmp_path):
     key, port = service.key, service.port
     Swift(service).ask("PUT", "c")
     expected: dict[str, set] = {}
-    for _ in range(4):
+    for _ in range(3):
         swift = Swift(service)
         loads = [Load(swift, number) for number in range(4)]
         for load in loads:
