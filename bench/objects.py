@@ -1,5 +1,6 @@
 """Objects beside plain files, over the same embedded store; and large ones."""
 
+import http.client
 import os
 import statistics
 import tempfile
@@ -87,6 +88,18 @@ def _large(files: Sfss, swift: Swift, service: SfssObjects) -> None:
         of = speeds[f"{name[:3]} of files of 2 MB"]
         print(f"  {name:30}{_LARGE / seconds / 1e6:9.0f} MB/s  {of / seconds:5.2f} of the files'")
     print(f"  memory of the service: {before:.0f} MB before, {service.resident_mb():.0f} after")
+
+
+def _fetched(port: int, target: str, headers: dict[str, str]) -> int:
+    """How many bytes are there."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
+    connection.request("GET", target, headers=headers)
+    answer = connection.getresponse()
+    size = 0
+    while data := answer.read(1 << 20):
+        size += len(data)
+    connection.close()
+    return size
 
 
 def _gets(
