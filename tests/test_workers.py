@@ -425,6 +425,8 @@ def test_without_uvloop(tmp_path):
         [sys.executable, "-c", script, "--port", "0", "--data", str(tmp_path), "--workers", "2"],
         cwd=ROOT,
         stderr=subprocess.PIPE,
+        # (coverage has a SIGTERM handler of its own, which does not bear so many.)
+        env={name: value for name, value in os.environ.items() if not name.startswith("COVERAGE")},
     )
     line = b""
     while b"listening" not in line:
