@@ -6,8 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import NamedTuple
 
-from sfss.beansdb.cluster import Cluster
-from sfss.beansdb.move import SETTLING, Move, changed, examined
+from sfss.beansdb.move import SETTLING, Move, changed
 from sfss.beansdb.repair import NotNow, Repair
 from sfss.beansdb.route import RouteError
 from sfss.cli.beansdb import cluster_of, name_of
@@ -57,7 +56,7 @@ async def move(settings: Settings, destination: Destination) -> int:
         elif destination.finish:
             await _finish(moves)
         else:
-            await _move(old, moves, destination.left)
+            await _move(moves, destination.left)
     except RouteError as error:
         raise SettingsError(str(error)) from None
     except (NotNow, ProxyError) as error:
@@ -68,14 +67,14 @@ async def move(settings: Settings, destination: Destination) -> int:
     return 0
 
 
-async def _move(old: Cluster, moves: list[Move], left: tuple[str, ...]) -> None:
+async def _move(moves: list[Move], left: tuple[str, ...]) -> None:
     waiting = [each for each in moves if not await each.is_announced()]
     for each in waiting:
         await _copy(each)
     for each in waiting:
         await _try(each.prepare)
     for leaving in {node.name for each in waiting for node in each.leaving}:  # one, or none
-        await _wait_until_left(leaving, [each for each in waiting if each.leaving], left, old)
+        await _wait_until_left(leaving, [each for each in waiting if each.leaving], left)
     for each in waiting:
         await _announce(each)
     for each in moves:
@@ -94,7 +93,7 @@ async def _copy(each: Move) -> None:
     print(f"{name_of(each.part)}: {each.copied.keys} keys, {each.copied.bytes} bytes copied")
 
 
-async def _wait_until_left(leaving: str, moves: list[Move], left: tuple[str, ...], old: Cluster) -> None:
+async def _wait_until_left(leaving: str, moves: list[Move], left: tuple[str, ...]) -> None:
     """And until everything that it has acknowledged is on those that stay."""
     names = ", ".join(name_of(each.part) for each in moves)
     if await _are_there(moves, left):
@@ -115,28 +114,6 @@ async def _wait_until_left(leaving: str, moves: list[Move], left: tuple[str, ...
         await asyncio.sleep(_PAUSE)
         if await _are_there(moves, left):
             raise NotNow(f"{leaving} is there again: take it out once more, and call this again")
-
-
-async def _wait_until_whole(old: Cluster, moves: list[Move]) -> None:
-    """Until every node is trusted for all of its buckets but those that it leaves: the next one that is restarted, for
-    one bucket, is away from all of its own.
-    """
-    leaving = {(each.part.number, node.name) for each in moves for node in each.leaving}
-    deadline = asyncio.get_running_loop().time() + _PATIENCE
-    while True:
-        missing = []
-        for node in old.nodes:
-            found = await examined(node)
-            if found is None or any(
-                not found.trusted[part.number] and (part.number, node.name) not in leaving
-                for part in node.parts
-            ):
-                missing.append(node.name)
-        if not missing:
-            return
-        if asyncio.get_running_loop().time() >= deadline:
-            raise NotNow(f"{', '.join(missing)} must be trusted before a node leaves: sfss beansdb status")
-        await asyncio.sleep(_PAUSE)
 
 
 async def _are_there(moves: list[Move], left: tuple[str, ...]) -> bool:

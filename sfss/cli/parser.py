@@ -25,6 +25,11 @@ EXIT_USAGE = 2
 OF_BEANSDB = ("beansdb", "beansdb_route", "beansdb_quorum", "connect_timeout", "operation_timeout")
 #: Those of the commands of ``sfss objects``.
 OF_OBJECTS = ("data", "store", "proxy", "beansdb", "beansdb_route", "beansdb_quorum", "max_file_size")
+#: Those of the server that ``sfss objects`` does not have.
+NOT_OF_OBJECTS = frozenset(
+    ("page", "page_uploads", "listing", "inline_active", "gzip_texts", "cache_control", "signing_key")
+    + ("signing_key_file", "write_token", "write_token_file", "read_token", "read_token_file")
+)
 #: The settings of the server as ``--help`` shows them.
 GROUPS = {
     "where it listens": ("host", "port", "workers", "ssl", "sslcert", "sslkey"),
@@ -282,22 +287,11 @@ def _add_objects(commands: Any) -> None:
     _add_config(place)
     _add_settings(place, fields, {"where they are": OF_OBJECTS})
     _add_config(objects)
-    without: tuple[str, ...] = (
-        "page",
-        "page_uploads",
-        "listing",
-        "inline_active",
-        "gzip_texts",
-        "cache_control",
-        "signing_key",
-    )
-    without += ("signing_key_file", "write_token", "write_token_file", "read_token", "read_token_file")
-    own = {"the objects": ("url", "s3_domain", "keep_deleted", "token_lifetime")}
-    _add_settings(
-        objects,
-        fields,
-        own | {title: [name for name in names if name not in without] for title, names in GROUPS.items()},
-    )
+    own: dict[str, Sequence[str]] = {"the objects": ("url", "s3_domain", "keep_deleted", "token_lifetime")}
+    others = {
+        title: [name for name in names if name not in NOT_OF_OBJECTS] for title, names in GROUPS.items()
+    }
+    _add_settings(objects, fields, own | others)
     whats = objects.add_subparsers(dest="what", metavar="COMMAND", parser_class=Parser)
     user = whats.add_parser("user", help="who may come in")
     hows = user.add_subparsers(dest="how", required=True, metavar="COMMAND", parser_class=Parser)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import unquote, urlencode
 
 #: One answer: ``files``, ``folders`` if there was a delimiter, ``next``.
 Document = dict[str, Any]
@@ -11,6 +11,11 @@ Document = dict[str, Any]
 def listing_query(prefix: str, after: str = "", delimiter: str = "") -> str:
     given = {"prefix": prefix, "delimiter": delimiter, "after": after}
     return urlencode({name: value for name, value in given.items() if value})
+
+
+def prefix_on_a_node(url_of: Callable[[str], str], folder: str = "") -> str:
+    """What the paths of all files in *folder* begin with ("", or it has a "/" at its end). *url_of*: a URL's path."""
+    return unquote(url_of(f"{folder}x")).lstrip("/")[:-1]
 
 
 def all_answers(ask: Callable[[str], Document]) -> Iterator[Document]:

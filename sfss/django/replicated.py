@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import unquote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
@@ -20,7 +20,7 @@ from django.utils.encoding import filepath_to_uri
 from django.utils.functional import cached_property
 
 from sfss.django.files import RemoteFile, content_of, file_to_save, sha256_of
-from sfss.django.listings import Document, directory
+from sfss.django.listings import Document, directory, prefix_on_a_node
 from sfss.django.names import folder_under, path_under, save_as_free
 from sfss.django.options import Option, StorageWithOptions
 from sfss.django.parallel import on_each
@@ -396,7 +396,7 @@ class ReplicatedStorage(StorageWithOptions):
         """Of this machine's copies, or else of the first server that says what it has (nodes do)."""
         if self.own is not None:
             return self.own.listdir(path)
-        prefix = unquote(self.url_path(folder_under("", path) + "x")).lstrip("/")[:-1]
+        prefix = prefix_on_a_node(self.url_path, folder_under("", path))
 
         def list_one(host: str) -> tuple[list[str], list[str]]:
             return directory(lambda after: self._listing(host, prefix, after), prefix)

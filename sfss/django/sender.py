@@ -4,9 +4,9 @@ import logging
 from collections.abc import Callable
 from datetime import timedelta
 from typing import NamedTuple
-from urllib.parse import unquote
 
 from sfss.django.files import sha256_of
+from sfss.django.listings import prefix_on_a_node
 from sfss.django.models import Delivery
 from sfss.django.parallel import on_each
 from sfss.django.queue import Queue, State, Ticket
@@ -47,7 +47,7 @@ class Sender:
     @property
     def prefix(self) -> str:
         """What the paths of all files begin with, on a node."""
-        return unquote(self.url_of("x")).lstrip("/")[:-1]
+        return prefix_on_a_node(self.url_of)
 
     def send_all(self) -> Sent:
         """What is due now, until nothing is."""

@@ -79,7 +79,7 @@ class Upload(NamedTuple):
 
 
 class UploadedPart(NamedTuple):
-    """A part of an upload, or of what has become of it. (Its first fields are those of :class:`ObjectInfo`.)"""
+    """A part of an upload, or of what has become of it."""
 
     number: int
     size: int

@@ -279,13 +279,9 @@ class SqliteCatalog(Catalog):
     # How it is asked.
 
     def _key(self, account: int, container: str) -> int:
-        row = self._database.read_row(
-            "SELECT id FROM containers WHERE account = ? AND name = ?", account, container
+        return statements.key_of(
+            self._database.read_row(statements.CONTAINER_KEY, account, container), container
         )
-        if row is None:
-            raise NoSuchContainer.of(container)
-        key: int = row[0]
-        return key
 
     async def _change(self, action: Callable[[sqlite3.Connection], Any], *, size: int = 0) -> Any:
         """What *action* returns, when that is on disk. *size*: bytes that must be free, if it adds something."""

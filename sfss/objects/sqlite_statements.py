@@ -105,6 +105,8 @@ USER = (
     "SELECT account, accounts.name, users.name, key, access_key, generation, read_only, disabled FROM users"
     " JOIN accounts ON accounts.id = account"
 )
+#: The key of a container, by its account and its name.
+CONTAINER_KEY = "SELECT id FROM containers WHERE account = ? AND name = ?"
 CONTAINER = "SELECT name, objects, bytes, created, modified, metadata FROM containers"
 OBJECT = (
     "SELECT name, size, etag, content_type, modified, content, piece_size, metadata, manifest FROM objects"
@@ -158,16 +160,19 @@ def _text(metadata: Metadata) -> str:
 
 def identity(database: sqlite3.Connection) -> str:
     """What tells this catalog from others over the same store. Made when it is first asked for."""
-    database.execute("INSERT OR IGNORE INTO state VALUES ('id', ?)", (secrets.token_hex(8),))
-    found: str = database.execute("SELECT value FROM state WHERE name = 'id'").fetchone()[0]
+    found: str = _made_once(database, "id", secrets.token_hex(8))
     return found
 
 
 def secret(database: sqlite3.Connection) -> bytes:
     """Made when it is first asked for."""
-    database.execute("INSERT OR IGNORE INTO state VALUES ('secret', ?)", (secrets.token_bytes(32),))
-    found: bytes = database.execute("SELECT value FROM state WHERE name = 'secret'").fetchone()[0]
+    found: bytes = _made_once(database, "secret", secrets.token_bytes(32))
     return found
+
+
+def _made_once(database: sqlite3.Connection, name: str, value: str | bytes) -> Any:
+    database.execute("INSERT OR IGNORE INTO state VALUES (?, ?)", (name, value))
+    return database.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()[0]
 
 
 def add_user(database: sqlite3.Connection, account: str, name: str, key: str, *, read_only: bool) -> User:
@@ -246,13 +251,15 @@ def delete_container(database: sqlite3.Connection, account: int, name: str) -> N
 
 def container_key(database: sqlite3.Connection, account: int, name: str) -> int:
     """:raises NoSuchContainer:"""
-    row = database.execute(
-        "SELECT id FROM containers WHERE account = ? AND name = ?", (account, name)
-    ).fetchone()
+    return key_of(database.execute(CONTAINER_KEY, (account, name)).fetchone(), name)
+
+
+def key_of(row: tuple[Any, ...] | None, name: str) -> int:
+    """What :data:`CONTAINER_KEY` has found. :raises NoSuchContainer:"""
     if row is None:
         raise NoSuchContainer.of(name)
-    number: int = row[0]
-    return number
+    key: int = row[0]
+    return key
 
 
 # Objects.

@@ -28,7 +28,6 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     errors.UnknownExpectation: HTTPStatus.EXPECTATION_FAILED,
     errors.SegmentChanged: HTTPStatus.CONFLICT,
     errors.NotSupported: HTTPStatus.NOT_IMPLEMENTED,
-    errors.AlreadyThere: HTTPStatus.CONFLICT,
     errors.ContainerNotEmpty: HTTPStatus.CONFLICT,
     errors.ContentMismatch: HTTPStatus.UNPROCESSABLE_ENTITY,
     errors.CannotList: HTTPStatus.NOT_IMPLEMENTED,

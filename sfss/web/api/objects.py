@@ -7,6 +7,7 @@ from sfss.metrics.aggregate import Aggregate
 from sfss.objects.service import Objects
 from sfss.web.api.description import Api
 from sfss.web.api.s3 import S3
+from sfss.web.api.s3_signature import is_signed
 from sfss.web.api.status import Status
 from sfss.web.api.swift import Swift
 from sfss.web.api.swift_identity import Identity
@@ -44,8 +45,8 @@ def make_objects_server(objects: Objects, settings: ObjectSettings, aggregate: A
         other_routes=[*status.routes_of_a_node(), *identity.routes(), *swift.routes()],
         of_files=(),
         upload_timeout=settings.upload_timeout,
-        intercept=(s3.intercepts, s3.handle),
-        route_of=lambda request: "s3" if s3.intercepts(request) else swift.route_of(request),
+        intercept=(is_signed, s3.handle),
+        route_of=lambda request: "s3" if is_signed(request) else swift.route_of(request),
         body_timeout=_BODY_TIMEOUT,
     )
     server = WebServer(api, objects.service, settings, auth, cors, aggregate)

@@ -5,6 +5,7 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Si
 
 import logging
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -20,7 +21,7 @@ from sfss.web.api.s3_errors import S3Error, s3_response
 from sfss.web.api.s3_multipart import MultipartHandlers
 from sfss.web.api.s3_objects import ObjectHandlers
 from sfss.web.api.s3_request import S3Request
-from sfss.web.api.s3_signature import check, is_signed
+from sfss.web.api.s3_signature import check
 from sfss.web.api.streaming import received
 from sfss.web.app import REQUEST
 from sfss.web.query import percent_decoded
@@ -52,10 +53,6 @@ class S3:
         self._buckets = BucketHandlers(objects)
         self._objects = ObjectHandlers(objects)
         self._multipart = MultipartHandlers(objects)
-
-    def intercepts(self, request: Request) -> bool:
-        """Whether this one answers *request*, whatever its path."""
-        return is_signed(request)
 
     async def handle(self, request: web.Request) -> Any:
         ours = request[REQUEST]
@@ -112,11 +109,7 @@ class S3:
         for what in _OF_BUCKETS & query.keys():
             if method != "GET":
                 raise NotSupported(f"{method} of {what} is not supported here.")
-
-            async def get_configuration(asked: S3Request, what: str = what) -> web.StreamResponse:
-                return await self._buckets.get_configuration(asked, what)
-
-            return get_configuration
+            return partial(self._buckets.get_configuration, what)
         return {
             "GET": self._buckets.list_objects,
             "HEAD": self._buckets.head,

@@ -73,7 +73,7 @@ class BucketHandlers:
         await self._catalog.delete_container(asked.account, asked.bucket)
         return answer(204)
 
-    async def get_configuration(self, asked: S3Request, what: str) -> web.Response:
+    async def get_configuration(self, what: str, asked: S3Request) -> web.Response:
         """What is true of every bucket here. :raises S3Error:"""
         await self._catalog.container(asked.account, asked.bucket)
         if what == "location":
@@ -145,10 +145,15 @@ def _contents(info: ObjectInfo, key: str) -> list[Element]:
     return [
         ("Key", key),
         ("LastModified", time_text(info.modified)),
-        ("ETag", f'"{info.etag}-1"' if is_of_others(info) else f'"{info.etag}"'),
+        ("ETag", f'"{etag_of(info, info.etag)}"'),
         ("Size", info.size),
         ("StorageClass", "STANDARD"),
     ]
+
+
+def etag_of(info: ObjectInfo, etag: str) -> str:
+    """As S3 gives it. What looks like an MD5 has to be that of the content; what is made of others has none."""
+    return f"{etag}-1" if is_of_others(info) else etag
 
 
 def owner_of(user: User, name: str = "Owner") -> Element:

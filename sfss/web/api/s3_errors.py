@@ -3,10 +3,9 @@
 Source: https://docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html.
 """
 
-from xml.sax.saxutils import escape
-
 from sfss import errors
 from sfss.http.messages import Response
+from sfss.web.api.object_headers import xml_text
 
 
 class S3Error(errors.SfssError):
@@ -52,18 +51,11 @@ def s3_response(error: errors.SfssError, resource: str, request_id: str) -> Resp
                 code, status = _CODES[kind]
                 break
     body = (
-        f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{_text(str(error))}</Message>'
-        f"<Resource>{_text(resource)}</Resource><RequestId>{_text(request_id)}</RequestId></Error>"
+        f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{xml_text(str(error))}</Message>'
+        f"<Resource>{xml_text(resource)}</Resource><RequestId>{xml_text(request_id)}</RequestId></Error>"
     )
     response = Response(status, "Content-Type: application/xml\r\n", body.encode("utf-8", "replace"))
     if isinstance(error, errors.RangeNotSatisfiable):
         response.add("Content-Range", f"bytes */{error.size}")
     response.close = isinstance(error, errors.FileTooLarge | errors.UploadTimeout | errors.Overloaded)
     return response
-
-
-def _text(value: str) -> str:
-    printable = "".join(
-        c if c in "\t\n" or (c >= " " and c not in "\ufffe\uffff") else "\ufffd" for c in value
-    )
-    return escape(printable)

@@ -6,17 +6,17 @@ from collections.abc import Sequence
 
 from aiohttp import web
 
-from sfss.errors import InvalidRequest
+from sfss.errors import InvalidRequest, NotSupported
 from sfss.objects.clock import now_us
 from sfss.objects.models import IN_PARTS, ObjectInfo, Query, Upload, UploadedPart
 from sfss.objects.service import Objects
+from sfss.web.api.object_headers import conditions_in
 from sfss.web.api.s3_buckets import check_acl, owner_of
 from sfss.web.api.s3_errors import S3Error
 from sfss.web.api.s3_objects import (
     body_of,
     check_source,
     check_supported,
-    conditions_in,
     content_type_in,
     document_of,
     metadata_in,
@@ -144,7 +144,7 @@ class MultipartHandlers:
         parts = _chosen(named, {str(part.number): part for part in await self._catalog.parts(upload.id)})
         digests = b"".join(bytes.fromhex(part.etag) for part in parts)
         etag = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
-        conditions = conditions_in(asked.headers)
+        conditions = conditions_in(asked.headers, NotSupported)
         info = ObjectInfo(
             asked.key,
             sum(part.size for part in parts),

@@ -1,6 +1,5 @@
 """Objects of S3: putting, getting, copying, deleting one or many."""
 
-import logging
 from collections.abc import AsyncIterator
 from urllib.parse import unquote
 
@@ -10,23 +9,26 @@ from sfss.errors import LengthRequired, NotFound, NotSupported, PreconditionFail
 from sfss.http.messages import Headers
 from sfss.models import FileInfo
 from sfss.objects.limits import MOST_KEPT, check_metadata
-from sfss.objects.manifests import is_of_others
 from sfss.objects.models import ObjectInfo
-from sfss.objects.service import Conditions, Found, Objects
+from sfss.objects.service import Found, Objects
+from sfss.web.api.object_headers import (
+    KEPT,
+    OF_OBJECTS,
+    conditions_in,
+    info_for_conditions,
+    last_modified,
+    text_of,
+    titled,
+)
 from sfss.web.api.s3_body import CHECKSUMS, Body
-from sfss.web.api.s3_buckets import acl_of, check_acl
+from sfss.web.api.s3_buckets import acl_of, check_acl, etag_of
 from sfss.web.api.s3_errors import S3Error
 from sfss.web.api.s3_request import S3Request, answer, xml_answer
 from sfss.web.api.s3_xml import Element, children, document, read, text_in, time_text
 from sfss.web.api.streaming import answer_with, as_bytes
-from sfss.web.api.swift_headers import last_modified
 from sfss.web.conditional import is_unchanged
 
-log = logging.getLogger("sfss.objects")
-
-#: What is kept of an object beside its metadata, and given back as it is.
-_KEPT = ("Content-Encoding", "Content-Disposition", "Content-Language", "Cache-Control", "Expires")
-_META, _OURS = "x-amz-meta-", "X-Object-Meta-"
+_META = "x-amz-meta-"
 _MOST_METADATA = 2048  # bytes, as with S3
 _MOST_DELETED = 1000
 _MOST_DOCUMENT = 2 * 1024 * 1024
@@ -63,7 +65,7 @@ class ObjectHandlers:
             content_type=content_type_in(headers),
             metadata=metadata,
             length=body.length,
-            **conditions_in(headers),
+            **conditions_in(headers, NotSupported),
         )
         return answer(200, {"ETag": f'"{info.etag}"', **body.checksums})
 
@@ -93,7 +95,7 @@ class ObjectHandlers:
                 content_type=content_type,
                 metadata=metadata,
                 length=found.size,
-                **conditions_in(headers),
+                **conditions_in(headers, NotSupported),
             )
         elements: list[Element] = [("LastModified", time_text(info.modified)), ("ETag", f'"{info.etag}"')]
         return xml_answer(document("CopyObjectResult", elements))
@@ -166,15 +168,6 @@ class ObjectHandlers:
         return xml_answer(document("Tagging", [("TagSet", ())]))
 
 
-def conditions_in(headers: Headers) -> Conditions:
-    """What ``If-None-Match`` and ``If-Match`` ask for before a write. :raises NotSupported:"""
-    if_none_match = headers.get("if-none-match").strip()
-    if if_none_match not in ("", "*"):
-        raise NotSupported("A write knows no If-None-Match but *.")
-    if_match = headers.get("if-match").strip().strip('"')
-    return {"must_be_new": if_none_match == "*", "must_have": if_match or None}
-
-
 def body_of(asked: S3Request) -> Body:
     """:raises LengthRequired: if nobody says how long it is."""
     request = asked.request
@@ -214,12 +207,14 @@ def metadata_in(headers: Headers) -> dict[str, str]:
     found: dict[str, str] = {}
     for name in headers:
         if name.startswith(_META) and len(name) > len(_META):
-            key = "-".join(part.capitalize() for part in name[len(_META) :].split("-"))
-            found[_OURS + key] = _text(headers, name)
-    if sum(len(name) - len(_OURS) + len(value.encode()) for name, value in found.items()) > _MOST_METADATA:
+            found[OF_OBJECTS + titled(name[len(_META) :])] = text_of(headers, name)
+    if (
+        sum(len(name) - len(OF_OBJECTS) + len(value.encode()) for name, value in found.items())
+        > _MOST_METADATA
+    ):
         raise S3Error("MetadataTooLarge", f"There are at most {_MOST_METADATA} bytes of metadata.")
-    for name in _KEPT:
-        value = _text(headers, name.lower())
+    for name in KEPT:
+        value = text_of(headers, name)
         if name == "Content-Encoding":  # of the way here, and not of the object
             value = ", ".join(part for each in value.split(",") if (part := each.strip()) != "aws-chunked")
         if value:
@@ -228,17 +223,8 @@ def metadata_in(headers: Headers) -> dict[str, str]:
     return found
 
 
-def _text(headers: Headers, name: str) -> str:
-    value = headers.get(name).strip()
-    try:
-        value.encode()
-    except UnicodeError:
-        raise S3Error("InvalidArgument", f"The header {name} is not valid UTF-8.") from None
-    return value
-
-
 def content_type_in(headers: Headers) -> str:
-    content_type = _text(headers, "content-type") or "binary/octet-stream"
+    content_type = text_of(headers, "Content-Type") or "binary/octet-stream"
     if len(content_type) > MOST_KEPT:
         raise S3Error("InvalidArgument", f"The Content-Type has at most {MOST_KEPT} bytes.")
     return content_type
@@ -272,12 +258,7 @@ def check_source(headers: Headers, found: Found) -> None:
 
 
 def file_info(found: Found) -> FileInfo:
-    return FileInfo(found.size, etag_of(found.info, found.etag), float(-(-found.info.modified // 1_000_000)))
-
-
-def etag_of(info: ObjectInfo, etag: str) -> str:
-    """As S3 gives it. What looks like an MD5 has to be that of the content; what is made of others has none."""
-    return f"{etag}-1" if is_of_others(info) else etag
+    return info_for_conditions(found.info, found.size, etag_of(found.info, found.etag))
 
 
 def _lines(info: ObjectInfo, etag: str) -> dict[str, str]:
@@ -288,6 +269,6 @@ def _lines(info: ObjectInfo, etag: str) -> dict[str, str]:
         "Accept-Ranges": "bytes",
     }
     for name, value in info.metadata.items():
-        is_own = name.startswith(_OURS)
-        lines[_META + name[len(_OURS) :].lower() if is_own else name] = value
+        is_own = name.startswith(OF_OBJECTS)
+        lines[_META + name[len(OF_OBJECTS) :].lower() if is_own else name] = value
     return lines

@@ -4,8 +4,8 @@ import xml.etree.ElementTree as ET
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
-from xml.sax.saxutils import escape
 
+from sfss.web.api.object_headers import xml_text
 from sfss.web.api.s3_errors import S3Error
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -17,10 +17,6 @@ class Raw(NamedTuple):
     """Elements that are written already."""
 
     text: str
-
-
-#: XML 1.0 has no way to write these.
-_NOT_IN_XML = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF), "\ufffd")
 
 
 def document(name: str, elements: Sequence[Element]) -> bytes:
@@ -35,7 +31,7 @@ def _written(element: Element) -> str:
     elif isinstance(value, Raw):
         text = value.text
     elif isinstance(value, str | int):
-        text = escape(str(value).translate(_NOT_IN_XML), {"\r": "&#13;"})
+        text = xml_text(str(value))
     else:
         text = "".join(map(_written, value))
     return f"<{name}>{text}</{name}>"

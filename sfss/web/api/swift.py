@@ -5,7 +5,6 @@ Source: https://docs.openstack.org/api-ref/object-store/, and what its clients w
 
 import json
 from collections.abc import Awaitable, Callable
-from typing import Any
 
 from aiohttp import web
 
@@ -21,13 +20,13 @@ from sfss.objects.service import (
     Objects,
     check_container_name,
 )
+from sfss.web.api.object_headers import last_modified
 from sfss.web.api.status import fresh
 from sfss.web.api.swift_bulk import MOST_DELETED, delete_many
 from sfss.web.api.swift_headers import (
     check_supported,
     container_changes,
     is_public,
-    last_modified,
     metadata_changes,
     timestamp,
 )
@@ -145,6 +144,9 @@ class Swift:
     # Accounts.
 
     async def head_account(self, asked: Asked) -> web.Response:
+        return _head(await self._of_account(asked))
+
+    async def _of_account(self, asked: Asked) -> dict[str, str]:
         info = await self._catalog.account(asked.account)
         headers = {
             "X-Account-Container-Count": str(info.containers),
@@ -152,16 +154,16 @@ class Swift:
             "X-Account-Bytes-Used": str(info.bytes),
             "X-Timestamp": timestamp(info.created),
         }
-        return answer(204, headers | dict(info.metadata), content_type="text/plain; charset=utf-8")
+        return headers | dict(info.metadata)
 
     async def list_containers(self, asked: Asked) -> web.Response:
         query = query_of(asked.query)
         form = form_of(asked.query, asked.headers.get("accept"))
-        head = await self.head_account(asked)
+        headers = await self._of_account(asked)
         async with self._objects.room_for(query.limit):
             page = await self._catalog.containers(asked.account, query)
             body, content_type = containers_listed(page, query, form, asked.account_name)
-        return _listing(body, content_type, dict(head.headers))
+        return _listing(body, content_type, headers)
 
     async def post_account(self, asked: Asked) -> web.Response:
         await self._catalog.change_account(asked.account, metadata_changes(asked.headers, "account"))
@@ -179,6 +181,9 @@ class Swift:
         return answer(201 if is_new else 202)
 
     async def head_container(self, asked: Asked) -> web.Response:
+        return _head(await self._of_container(asked))
+
+    async def _of_container(self, asked: Asked) -> dict[str, str]:
         info = await self._catalog.container(asked.account, asked.container)
         headers = {
             "X-Container-Object-Count": str(info.objects),
@@ -189,16 +194,16 @@ class Swift:
         }
         if asked.is_owner:
             headers |= info.metadata
-        return answer(204, headers, content_type="text/plain; charset=utf-8")
+        return headers
 
     async def list_objects(self, asked: Asked) -> web.Response:
         query = query_of(asked.query)
         form = form_of(asked.query, asked.headers.get("accept"))
-        head = await self.head_container(asked)
+        headers = await self._of_container(asked)
         async with self._objects.room_for(query.limit):
             page = await self._page(asked, query)
             body, content_type = objects_listed(page, query, form, asked.container)
-        return _listing(body, content_type, dict(head.headers))
+        return _listing(body, content_type, headers)
 
     async def _page(self, asked: Asked, query: Query) -> Page[ObjectInfo]:
         page = await self._catalog.objects(asked.account, asked.container, query)
@@ -222,8 +227,11 @@ class Swift:
         return answer(204)
 
 
-def _listing(body: bytes, content_type: str, headers: dict[str, Any]) -> web.Response:
-    headers = {name: value for name, value in headers.items() if name != "Content-Type"}
+def _head(headers: dict[str, str]) -> web.Response:
+    return answer(204, headers, content_type="text/plain; charset=utf-8")
+
+
+def _listing(body: bytes, content_type: str, headers: dict[str, str]) -> web.Response:
     if not body:
         return answer(204, headers, content_type=content_type)
     return web.Response(body=body, headers=headers | {"Content-Type": content_type})

@@ -9,8 +9,8 @@ from aiohttp import web
 from sfss.errors import ContainerNotEmpty, InvalidRequest, NotFound
 from sfss.http.messages import Headers
 from sfss.objects.service import Objects
+from sfss.web.api.object_headers import decoded
 from sfss.web.api.streaming import whole
-from sfss.web.api.swift_headers import decoded
 from sfss.web.api.swift_request import Asked
 
 MOST_DELETED = 10_000

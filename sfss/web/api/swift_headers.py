@@ -5,18 +5,15 @@ Source: OpenStack's Object Storage API reference (https://docs.openstack.org/api
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote
 
 from sfss.errors import InvalidRequest, NotSupported
 from sfss.http.messages import Headers
-from sfss.models import FileInfo
 from sfss.objects.limits import check_metadata
 from sfss.objects.manifests import dynamic, is_of_others, is_static, target_of
 from sfss.objects.models import IN_PARTS, Metadata, ObjectInfo
-from sfss.web.content_headers import http_date
+from sfss.web.api.object_headers import KEPT, decoded, last_modified, text_of, titled
 
-#: What is kept of an object beside its metadata, and given back as it is.
-_KEPT = ("Content-Encoding", "Content-Disposition", "Content-Language", "Cache-Control", "Expires")
 #: What would change a thing, and is not done here: it must not look as if it were.
 _NOT_DONE = frozenset(
     ("x-delete-at", "x-delete-after", "x-symlink-target", "x-versions-location", "x-versions-enabled")
@@ -35,16 +32,6 @@ def check_supported(headers: Headers) -> None:
             raise NotSupported(f"{name} is not supported here.")
 
 
-def text_of(headers: Headers, name: str) -> str:
-    """The value of a header. :raises InvalidRequest: if it is not UTF-8."""
-    value = headers.get(name.lower()).strip()
-    try:
-        value.encode()
-    except UnicodeError:
-        raise InvalidRequest(f"The header {name} is not valid UTF-8.") from None
-    return value
-
-
 def metadata_changes(headers: Headers, kind: str) -> dict[str, str | None]:
     """What ``X-KIND-Meta-…`` and ``X-Remove-KIND-Meta-…`` ask for: an empty value takes one away, too.
 
@@ -54,9 +41,9 @@ def metadata_changes(headers: Headers, kind: str) -> dict[str, str | None]:
     changes: dict[str, str | None] = {}
     for name in headers:
         if name.startswith(prefix) and len(name) > len(prefix):
-            changes[_titled(name)] = text_of(headers, name) or None
+            changes[titled(name)] = text_of(headers, name) or None
         elif name.startswith(remove) and len(name) > len(remove):
-            changes[_titled(prefix + name[len(remove) :])] = None
+            changes[titled(prefix + name[len(remove) :])] = None
     check_metadata(changes)
     return changes
 
@@ -77,7 +64,7 @@ def container_changes(headers: Headers) -> dict[str, str | None]:
 def object_metadata(headers: Headers) -> dict[str, str]:
     """All that an object is to have."""
     found = {name: value for name, value in metadata_changes(headers, "object").items() if value}
-    found |= {name: text_of(headers, name) for name in _KEPT if headers.get(name.lower()).strip()}
+    found |= {name: text_of(headers, name) for name in KEPT if headers.get(name.lower()).strip()}
     check_metadata(found)
     return found
 
@@ -89,14 +76,6 @@ def manifest_in(headers: Headers) -> str:
     if text and not (container and prefix):
         raise InvalidRequest("X-Object-Manifest has the form CONTAINER/PREFIX.")
     return dynamic(container, prefix) if text else ""
-
-
-def decoded(text: str, what: str) -> str:
-    """Percent-decoded, once. :raises InvalidRequest: if that is not UTF-8."""
-    try:
-        return unquote_to_bytes(text).decode()
-    except UnicodeError:
-        raise InvalidRequest(f"{what} is not valid UTF-8.") from None
 
 
 def etag_in(headers: Headers) -> str | None:
@@ -120,10 +99,6 @@ def object_lines(info: ObjectInfo, etag: str) -> Iterator[tuple[str, str]]:
     yield from info.metadata.items()
 
 
-def info_for_conditions(info: ObjectInfo, size: int, etag: str) -> FileInfo:
-    return FileInfo(size, etag, float(-(-info.modified // 1_000_000)))
-
-
 def conditions_of(headers: Headers) -> Headers:
     """*headers*, with the quotes that clients of Swift leave away around ETags."""
     raw = dict(headers.raw)
@@ -138,18 +113,9 @@ def timestamp(us: int) -> str:
     return f"{us // 1_000_000}.{us % 1_000_000 // 10:05}"
 
 
-def last_modified(us: int) -> str:
-    """The next whole second: nothing has changed since."""
-    return http_date(-(-us // 1_000_000))
-
-
 def listed_time(us: int) -> str:
     when = datetime.fromtimestamp(us // 1_000_000, UTC).replace(microsecond=us % 1_000_000)
     return when.isoformat(timespec="microseconds").removesuffix("+00:00")
-
-
-def _titled(name: str) -> str:
-    return "-".join(part.capitalize() for part in name.split("-"))
 
 
 def is_public(metadata: Metadata, *, listing: bool) -> bool:

@@ -3,11 +3,11 @@
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
-from xml.sax.saxutils import escape, quoteattr
 
 from sfss.errors import InvalidRequest, PreconditionFailed
 from sfss.objects.listings import HasPath, Page
 from sfss.objects.models import ContainerInfo, ObjectInfo, Query
+from sfss.web.api.object_headers import is_true, xml_attribute, xml_text
 from sfss.web.api.swift_headers import listed_time
 from sfss.web.query import argument
 
@@ -50,7 +50,7 @@ def query_of(text: str) -> Query:
         delimiter,
         given("marker"),
         given("end_marker"),
-        given("reverse").lower() in ("true", "t", "1", "yes", "on", "y"),
+        is_true(given("reverse")),
     )
 
 
@@ -110,24 +110,12 @@ def _written(
     if form == "plain":
         lines = [entry.get("name") or entry["subdir"] for entry in entries]
         return "".join(f"{line}\n" for line in lines).encode(), media_type
-    lines = ['<?xml version="1.0" encoding="UTF-8"?>', f"<{whole} name={_attribute(name)}>"]
+    lines = ['<?xml version="1.0" encoding="UTF-8"?>', f"<{whole} name={xml_attribute(name)}>"]
     for entry in entries:
         if "subdir" in entry:
             folder = entry["subdir"]
-            lines.append(f"<subdir name={_attribute(folder)}><name>{_text(folder)}</name></subdir>")
+            lines.append(f"<subdir name={xml_attribute(folder)}><name>{xml_text(folder)}</name></subdir>")
             continue
-        fields = "".join(f"<{key}>{_text(str(value))}</{key}>" for key, value in entry.items())
+        fields = "".join(f"<{key}>{xml_text(str(value))}</{key}>" for key, value in entry.items())
         lines.append(f"<{element}>{fields}</{element}>")
     return "\n".join([*lines, f"</{whole}>"]).encode(), media_type
-
-
-#: XML 1.0 has no way to write these.
-_NOT_IN_XML = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF), "\ufffd")
-
-
-def _text(value: str) -> str:
-    return escape(value.translate(_NOT_IN_XML), {"\r": "&#13;"})
-
-
-def _attribute(value: str) -> str:
-    return quoteattr(value.translate(_NOT_IN_XML), {"\r": "&#13;"})

@@ -1,7 +1,6 @@
 """Objects of Swift's API: their contents, metadata, copies and manifests."""
 
 import json
-import logging
 import mimetypes
 from typing import Any
 from urllib.parse import quote
@@ -19,25 +18,27 @@ from sfss.objects import manifests
 from sfss.objects.limits import MOST_KEPT, check_metadata
 from sfss.objects.models import IN_PARTS, ObjectInfo
 from sfss.objects.service import Conditions, Objects
+from sfss.web.api.object_headers import (
+    conditions_in,
+    decoded,
+    info_for_conditions,
+    is_true,
+    last_modified,
+    text_of,
+)
 from sfss.web.api.streaming import answer_with, as_bytes, received, whole
 from sfss.web.api.swift_bulk import delete_paths
 from sfss.web.api.swift_headers import (
     conditions_of,
-    decoded,
     etag_in,
-    info_for_conditions,
     is_public,
-    last_modified,
     listed_time,
     manifest_in,
     object_lines,
     object_metadata,
-    text_of,
 )
 from sfss.web.api.swift_request import Asked, answer
 from sfss.web.query import argument
-
-log = logging.getLogger("sfss.objects")
 
 _UNKNOWN_TYPE = "application/octet-stream"
 #: A manifest has no more. Bytes.
@@ -56,7 +57,7 @@ class ObjectHandlers:
 
     async def put(self, asked: Asked) -> web.Response:
         request, headers = asked.request, asked.headers
-        conditions = _conditions(headers)
+        conditions = conditions_in(headers, InvalidRequest)
         wanted = argument(asked.query, "multipart-manifest")
         if wanted is not None:
             if wanted != "put":
@@ -105,7 +106,9 @@ class ObjectHandlers:
 
     async def copy(self, asked: Asked) -> web.Response:
         target = _path_in(asked.headers, "Destination")
-        return await self._copy(asked, (asked.container, asked.name), target, _conditions(asked.headers))
+        return await self._copy(
+            asked, (asked.container, asked.name), target, conditions_in(asked.headers, InvalidRequest)
+        )
 
     async def _copy(
         self, asked: Asked, source: tuple[str, str], target: tuple[str, str], conditions: Conditions
@@ -117,7 +120,7 @@ class ObjectHandlers:
                 raise NotSupported("Objects are copied within an account only.")
         headers = asked.headers
         found = await self._objects.find(asked.account, *source)
-        is_fresh = headers.get("x-fresh-metadata").lower() in ("true", "1", "yes", "on", "t", "y")
+        is_fresh = is_true(headers.get("x-fresh-metadata"))
         metadata = object_metadata(headers)
         if not is_fresh:
             metadata = {**found.info.metadata, **metadata}
@@ -187,15 +190,6 @@ class ObjectHandlers:
                 raise Forbidden("A part of this object is not for everybody.")
 
 
-def _conditions(headers: Headers) -> Conditions:
-    """What ``If-None-Match`` and ``If-Match`` ask for before a PUT. :raises InvalidRequest:"""
-    if_none_match = headers.get("if-none-match").strip()
-    if if_none_match not in ("", "*"):
-        raise InvalidRequest("A PUT knows no If-None-Match but *.")
-    if_match = headers.get("if-match").strip().strip('"')
-    return {"must_be_new": if_none_match == "*", "must_have": if_match or None}
-
-
 def _path_in(headers: Headers, name: str) -> tuple[str, str]:
     """The container and the object that a header names. :raises InvalidRequest:"""
     container, _, path = decoded(text_of(headers, name), name).lstrip("/").partition("/")
@@ -233,7 +227,7 @@ def _content_type(headers: Headers, name: str) -> str:
     given = text_of(headers, "Content-Type")
     if len(given) > MOST_KEPT:
         raise InvalidRequest(f"The Content-Type has at most {MOST_KEPT} bytes.")
-    wants_guess = headers.get("x-detect-content-type").strip().lower() in ("true", "1", "yes", "on", "t", "y")
+    wants_guess = is_true(headers.get("x-detect-content-type").strip())
     if given and not wants_guess:
         return given
     return mimetypes.guess_type(name)[0] or _UNKNOWN_TYPE

@@ -1,0 +1,81 @@
+"""What the APIs of Swift and of S3 do alike with headers and names."""
+
+from urllib.parse import unquote_to_bytes
+from xml.sax.saxutils import escape, quoteattr
+
+from sfss.errors import InvalidRequest, SfssError
+from sfss.http.messages import Headers
+from sfss.models import FileInfo
+from sfss.objects.models import ObjectInfo
+from sfss.objects.service import Conditions
+from sfss.web.content_headers import http_date
+
+#: What is kept of an object beside its metadata, and given back as it is.
+KEPT = ("Content-Encoding", "Content-Disposition", "Content-Language", "Cache-Control", "Expires")
+#: What the names of an object's metadata begin with, as they are kept.
+OF_OBJECTS = "X-Object-Meta-"
+_TRUE = frozenset(("true", "1", "yes", "on", "t", "y"))
+#: XML 1.0 has no way to write these.
+_NOT_IN_XML = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF), "\ufffd")
+#: What a reader would make a line feed of.
+_AS_NUMBERS = {"\r": "&#13;"}
+
+
+def text_of(headers: Headers, name: str) -> str:
+    """The value of a header. :raises InvalidRequest: if it is not UTF-8."""
+    value = headers.get(name.lower()).strip()
+    try:
+        value.encode()
+    except UnicodeError:
+        raise InvalidRequest(f"The header {name} is not valid UTF-8.") from None
+    return value
+
+
+def is_true(text: str) -> bool:
+    return text.lower() in _TRUE
+
+
+def titled(name: str) -> str:
+    """The name of a header as it is usually written."""
+    return "-".join(part.capitalize() for part in name.split("-"))
+
+
+def decoded(text: str, what: str) -> str:
+    """Percent-decoded, once. :raises InvalidRequest: if that is not UTF-8."""
+    try:
+        return unquote_to_bytes(text).decode()
+    except UnicodeError:
+        raise InvalidRequest(f"{what} is not valid UTF-8.") from None
+
+
+def conditions_in(headers: Headers, refusal: type[SfssError]) -> Conditions:
+    """What ``If-None-Match`` and ``If-Match`` ask for before a write. :raises refusal: if that is not done here."""
+    if_none_match = headers.get("if-none-match").strip()
+    if if_none_match not in ("", "*"):
+        raise refusal("A write knows no If-None-Match but *.")
+    if_match = headers.get("if-match").strip().strip('"')
+    return {"must_be_new": if_none_match == "*", "must_have": if_match or None}
+
+
+def info_for_conditions(info: ObjectInfo, size: int, etag: str) -> FileInfo:
+    """What the conditions of a GET are held against."""
+    return FileInfo(size, etag, float(_second(info.modified)))
+
+
+def last_modified(us: int) -> str:
+    """The next whole second: nothing has changed since."""
+    return http_date(_second(us))
+
+
+def _second(us: int) -> int:
+    return -(-us // 1_000_000)
+
+
+def xml_text(value: str) -> str:
+    """As it stands between the tags of a document."""
+    return escape(value.translate(_NOT_IN_XML), _AS_NUMBERS)
+
+
+def xml_attribute(value: str) -> str:
+    """The same of an attribute, with its quotes."""
+    return quoteattr(value.translate(_NOT_IN_XML), _AS_NUMBERS)
