@@ -20,6 +20,10 @@ log = logging.getLogger("sfss.beansdb")
 MOST_SKEW = 600.0
 
 
+class _OtherMembers(StoreUnusable):
+    """A node belongs to other members than the route says."""
+
+
 async def check(
     route: Route, addresses: dict[str, tuple[str, int]], limits: Limits, wall: Callable[[], float]
 ) -> None:
@@ -33,9 +37,16 @@ async def check(
         Node(address, *addresses[address], limits, route.parts_of(address), count)
         for address in route.addresses
     ]
-    clocks = [
-        clock for clock in await asyncio.gather(*(_check_node(node, limits) for node in nodes)) if clock
-    ]
+    clocks: list[int] = []
+    refusals: list[BaseException] = []
+    for found in await asyncio.gather(*(_check_node(node, limits) for node in nodes), return_exceptions=True):
+        if isinstance(found, BaseException):
+            refusals.append(found)
+        elif found:
+            clocks.append(found)
+    if refusals:
+        # With an old route, a node that has left lacks its bucket, too. The reason is that the members are others.
+        raise min(refusals, key=lambda refusal: not isinstance(refusal, _OtherMembers))
     if clocks and abs(skew := wall() - statistics.median(clocks)) > MOST_SKEW:
         raise StoreUnusable(
             f"The clock of this machine is {abs(skew):.0f} s {'ahead of' if skew > 0 else 'behind'} the Beansdb"
@@ -57,11 +68,12 @@ async def _check_node(node: Node, limits: Limits) -> int:
             figures: dict[str, str] = await connection.figures(float("inf"))
             for part in node.parts:
                 if node.states[part.number] == FOREIGN:
-                    raise StoreUnusable(
+                    raise _OtherMembers(
                         f"The Beansdb node {node.name} belongs to other members than this route says. All gateways "
                         "of a cluster must have the same route, and name the nodes alike; members are changed by "
                         "'sfss beansdb move'."
                     )
+            for part in node.parts:
                 if not await serves(connection, part):
                     bucket = f"bucket {part.prefix.decode()}" if part.prefix else "all keys"
                     raise StoreUnusable(
