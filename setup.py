@@ -15,7 +15,11 @@ setup(
     long_description=(HERE / "README.rst").read_text(),
     long_description_content_type="text/x-rst",
     packages=find_packages(include=["sfss", "sfss.*"]),
-    package_data={"sfss": ["py.typed"], "sfss.web": ["media_types.txt", "static/*"]},
+    package_data={
+        "sfss": ["py.typed"],
+        "sfss.objects": ["*.sql"],
+        "sfss.web": ["media_types.txt", "static/*"],
+    },
     python_requires=">=3.11",
     license="BSD-3-Clause",
     license_files=["LICENSE"],
@@ -38,8 +42,11 @@ setup(
         "django": ["Django>=5.2.19", "urllib3>=2.7"],
         # awscrt: CRC32C and CRC64NVME, which clients of S3 send; AWS's own, in C. Without it these two are refused.
         "objects": ["awscrt>=0.30"],
+        # asyncpg: PostgreSQL for asyncio, one wheel in C without dependencies, and one query of a GET costs little.
+        "postgresql": ["asyncpg>=0.30"],
         "test": ["hypothesis>=6.100", "pytest>=8", "pytest-asyncio>=1.0", "pytest-xdist>=3.6"]
         + [
+            "asyncpg>=0.30",
             "awscrt>=0.30",
             "coverage>=7.6",
             "Django>=5.2.19",

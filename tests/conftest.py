@@ -11,6 +11,7 @@ from sfss.memcache.endpoint import Limits
 from sfss.stores.pool import ProxyStore
 from tests import programs
 from tests.beansdb import Nodes
+from tests.postgres import Postgres, has_postgres
 
 LIMITS = Limits(connections=3, connect_timeout=1.0, operation_timeout=3.0)
 
@@ -115,6 +116,16 @@ def beansdb_nodes(tmp_path_factory) -> Iterator[list[int]]:
     yield ports
     for node in nodes:
         node.stop()
+
+
+@pytest.fixture(scope="session")
+def postgres_server() -> Iterator[Postgres]:
+    """A real PostgreSQL, in which tests make databases of their own."""
+    if not has_postgres():
+        cannot(f"PostgreSQL is not installed: {programs.INSTALL}")
+    server = Postgres()
+    yield server
+    server.remove()
 
 
 @pytest.fixture(params=["embedded", "memcached", "twemproxy", "gobeansdb", "gobeansproxy"])

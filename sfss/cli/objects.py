@@ -3,7 +3,6 @@
 import asyncio
 import json
 import logging
-import os
 import re
 import secrets
 import sys
@@ -12,15 +11,15 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from sfss.cli.gateway import make_store
-from sfss.config.objects import ObjectSettings
-from sfss.disk.database import hold
-from sfss.errors import NotFound, SettingsError
+from sfss.config.objects import POSTGRES, ObjectSettings
+from sfss.errors import AlreadyThere, NotFound, SettingsError
 from sfss.metrics.aggregate import Aggregate
 from sfss.objects import manifests
 from sfss.objects.catalog import Catalog
 from sfss.objects.cleaning import ABANDONED, Cleaner
 from sfss.objects.contents import piece_path
 from sfss.objects.models import IN_PARTS, ObjectInfo, Query, User
+from sfss.objects.postgres_catalog import PostgresCatalog
 from sfss.objects.service import Objects
 from sfss.objects.sqlite_catalog import SqliteCatalog
 from sfss.runtime import logs, master
@@ -40,6 +39,8 @@ _PAGE = 1000
 
 def make_catalog(settings: ObjectSettings) -> Catalog:
     """Not yet started."""
+    if settings.catalog.startswith(POSTGRES):
+        return PostgresCatalog(settings.catalog, timeout=settings.request_timeout)
     return SqliteCatalog(settings.catalog_folder, timeout=settings.request_timeout)
 
 
@@ -95,6 +96,8 @@ async def _first_user(catalog: Catalog) -> list[User]:
         if await catalog.users():
             return []
         return [await catalog.add_user(*_FIRST, secrets.token_hex(16), read_only=False)]
+    except AlreadyThere:  # another service over the same catalog was quicker
+        return []
     finally:
         await catalog.close()
 
@@ -211,7 +214,7 @@ async def _usage(catalog: Catalog, as_json: bool) -> int:
 async def _check_all(settings: ObjectSettings, *, repair: bool, idle: bool) -> int:
     """Whether all pieces of all objects are there, and nothing else. *idle*: nobody writes meanwhile."""
     if idle:  # somebody who serves may be writing
-        os.close(hold(settings.catalog_folder, alone=True))
+        await make_catalog(settings).check_idle()
     store = make_store(settings)
     await store.start()
     service = FileService.of(store, settings)

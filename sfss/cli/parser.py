@@ -24,7 +24,16 @@ EXIT_USAGE = 2
 #: Those of ``sfss beansdb``, too.
 OF_BEANSDB = ("beansdb", "beansdb_route", "beansdb_quorum", "connect_timeout", "operation_timeout")
 #: Those of the commands of ``sfss objects``.
-OF_OBJECTS = ("data", "store", "proxy", "beansdb", "beansdb_route", "beansdb_quorum", "max_file_size")
+OF_OBJECTS = (
+    "data",
+    "catalog",
+    "store",
+    "proxy",
+    "beansdb",
+    "beansdb_route",
+    "beansdb_quorum",
+    "max_file_size",
+)
 #: Those of the server that ``sfss objects`` does not have.
 NOT_OF_OBJECTS = frozenset(
     ("page", "page_uploads", "listing", "inline_active", "gzip_texts", "cache_control", "signing_key")
@@ -287,7 +296,9 @@ def _add_objects(commands: Any) -> None:
     _add_config(place)
     _add_settings(place, fields, {"where they are": OF_OBJECTS})
     _add_config(objects)
-    own: dict[str, Sequence[str]] = {"the objects": ("url", "s3_domain", "keep_deleted", "token_lifetime")}
+    own: dict[str, Sequence[str]] = {
+        "the objects": ("catalog", "url", "s3_domain", "keep_deleted", "token_lifetime")
+    }
     others = {
         title: [name for name in names if name not in NOT_OF_OBJECTS] for title, names in GROUPS.items()
     }

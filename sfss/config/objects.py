@@ -6,12 +6,22 @@ from pathlib import Path
 from sfss.config.gateway import Settings
 from sfss.config.node import split_url
 from sfss.config.server import setting
+from sfss.errors import SettingsError
+
+#: What the URL of a catalog in PostgreSQL begins with.
+POSTGRES = ("postgresql://", "postgres://")
 
 
 @dataclass(frozen=True, slots=True)
 class ObjectSettings(Settings):
     port: int = setting(8256, "port to listen on; 0 takes a free one", unit="PORT", least=0)
     data: str = setting("sfss-objects", "folder of the catalog, and of the embedded store", unit="FOLDER")
+    catalog: str = setting(
+        "",
+        "where accounts, containers and objects are known: sqlite:FOLDER (without it DATA/catalog), or"
+        " postgresql://USER:PASSWORD@HOST/DATABASE, which several services share",
+        unit="CATALOG",
+    )
     url: str = setting("", "where clients reach this service, if not where they ask for it", unit="URL")
     s3_domain: str = setting(
         "", "domain whose names are buckets (BUCKET.DOMAIN in the Host header)", unit="DOMAIN"
@@ -28,7 +38,10 @@ class ObjectSettings(Settings):
         Settings.__post_init__(self)
         if self.url:
             split_url(self.url)
+        if self.catalog and not self.catalog.startswith(("sqlite:", *POSTGRES)):
+            raise SettingsError("--catalog is sqlite:FOLDER or postgresql://USER:PASSWORD@HOST/DATABASE")
 
     @property
     def catalog_folder(self) -> Path:
-        return Path(self.data) / "catalog"
+        folder = self.catalog.removeprefix("sqlite:")
+        return Path(folder) if folder else Path(self.data) / "catalog"

@@ -10,6 +10,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
 
+from sfss.errors import NoStoreAvailable
 from sfss.objects.models import (
     AccountInfo,
     ContainerInfo,
@@ -27,6 +28,11 @@ from sfss.stores.listing import Page
 Changes = Mapping[str, str | None]
 
 
+def given_up() -> NoStoreAvailable:
+    """What whoever names a content is told that was given up meanwhile: its pieces may be gone."""
+    return NoStoreAvailable("It took so long that what had come was given up. Nothing was changed.")
+
+
 class Catalog(ABC):
     """Errors of all calls: :class:`NoStoreAvailable`, :class:`StoreRefused`, :class:`StoreFull`."""
 
@@ -36,6 +42,10 @@ class Catalog(ABC):
 
     def prepare(self) -> None:
         """What is to be done once, before processes share it. :raises StoreUnusable:"""
+
+    @abstractmethod
+    async def check_idle(self) -> None:
+        """Return if nobody has it open. Before it is started. :raises StoreUnusable:"""
 
     @abstractmethod
     async def start(self) -> None:

@@ -1,12 +1,13 @@
-"""Listings of names backwards, and up to an end."""
+"""Listings of names: forwards, backwards, and up to an end."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import TypeVar
 
 from sfss.objects.models import Query
-from sfss.stores.listing import HasPath, Page, Position, Walk, behind, folder_of
+from sfss.stores.listing import HasPath, Page, Position, Walk, behind, folder_of, in_pieces, page_of
 
-__all__ = ["HasPath", "Page", "reversed_page", "until"]
+__all__ = ["HasPath", "Page", "listed"]
 
 T = TypeVar("T", bound=HasPath)
 
@@ -15,7 +16,19 @@ _END = "\U0010ffff" * 1025
 _FIRST, _MOST = 4, 1000
 
 
-def until(walk: Walk[T], end: str) -> Walk[T]:
+def listed(read: Callable[[bool, str, int], list[T]], query: Query) -> Page[T]:
+    """*read* gives so many entries in their order, from a name on; or, if its first argument is true, those before that
+    name, the last first.
+    """
+    if query.reverse:
+        return _reversed_page(partial(read, True), query)
+    walk = in_pieces(partial(read, False))
+    if query.end_marker:
+        walk = _until(walk, query.end_marker)
+    return page_of(walk, query.prefix, query.marker, query.limit, query.delimiter)
+
+
+def _until(walk: Walk[T], end: str) -> Walk[T]:
     """*walk*, up to what is less than *end*."""
 
     def shorter(position: Position) -> Iterator[T]:
@@ -27,7 +40,7 @@ def until(walk: Walk[T], end: str) -> Walk[T]:
     return shorter
 
 
-def reversed_page(read: Callable[[str, int], list[T]], query: Query) -> Page[T]:
+def _reversed_page(read: Callable[[str, int], list[T]], query: Query) -> Page[T]:
     """The end of the listing first. *read* gives so many entries before a name, the last first."""
     files: list[T] = []
     folders: list[str] = []

@@ -65,7 +65,7 @@ class ObjectInfo(NamedTuple):
 
     @property
     def pieces(self) -> int:
-        return pieces_of(self.size, self.piece_size) if self.content and not self.manifest else 0
+        return pieces_of(self.size, self.piece_size) if self.content and self.manifest != IN_PARTS else 0
 
 
 class Upload(NamedTuple):

@@ -1,19 +1,20 @@
 """A catalog in one SQLite database, which several processes on one machine share."""
 
 import asyncio
-import json
+import os
 import sqlite3
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
+from sfss.disk.database import hold
 from sfss.disk.shared_database import SharedDatabase
 from sfss.errors import NoSuchContainer, NoSuchUpload, NotFound
 from sfss.objects import sqlite_contents
 from sfss.objects import sqlite_statements as statements
 from sfss.objects.catalog import Catalog, Changes
-from sfss.objects.listings import reversed_page, until
+from sfss.objects.listings import listed
 from sfss.objects.models import (
     AccountInfo,
     ContainerInfo,
@@ -25,19 +26,9 @@ from sfss.objects.models import (
     UploadedPart,
     User,
 )
-from sfss.objects.sqlite_statements import (
-    CONTAINER,
-    LISTED,
-    OBJECT,
-    SCHEMA,
-    UPLOAD,
-    USER,
-    container_of,
-    object_of,
-    upload_of,
-    user_of,
-)
-from sfss.stores.listing import HasPath, Page, in_pieces, page_of
+from sfss.objects.rows import account_of, container_of, key_of, object_of, upload_of, user_of
+from sfss.objects.sqlite_statements import CONTAINER, LISTED, OBJECT, SCHEMA, UPLOAD, USER
+from sfss.stores.listing import HasPath, Page
 
 FILE_NAME = "catalog.sqlite3"
 _CACHE_BYTES = 64 * 1024 * 1024
@@ -53,10 +44,14 @@ class SqliteCatalog(Catalog):
     def __init__(self, folder: Path, *, timeout: float):
         file = Path(folder).absolute() / FILE_NAME
         self.description = f"sqlite {file}"
+        self._folder = file.parent
         self._database = SharedDatabase(file, SCHEMA, timeout, _CACHE_BYTES)
 
     def prepare(self) -> None:
         self._database.prepare()
+
+    async def check_idle(self) -> None:
+        os.close(hold(self._folder, alone=True))
 
     async def start(self) -> None:
         self._database.start()
@@ -112,8 +107,7 @@ class SqliteCatalog(Catalog):
             account,
         )
         assert row is not None  # accounts stay
-        name, containers, objects, size, created, metadata = row
-        return AccountInfo(name, containers, objects, size, created, json.loads(metadata))
+        return account_of(row)
 
     async def change_account(self, account: int, changes: Changes) -> None:
         await self._change(
@@ -279,9 +273,7 @@ class SqliteCatalog(Catalog):
     # How it is asked.
 
     def _key(self, account: int, container: str) -> int:
-        return statements.key_of(
-            self._database.read_row(statements.CONTAINER_KEY, account, container), container
-        )
+        return key_of(self._database.read_row(statements.CONTAINER_KEY, account, container), container)
 
     async def _change(self, action: Callable[[sqlite3.Connection], Any], *, size: int = 0) -> Any:
         """What *action* returns, when that is on disk. *size*: bytes that must be free, if it adds something."""
@@ -294,20 +286,12 @@ class SqliteCatalog(Catalog):
     ) -> Page[T]:
         """A listing of the rows whose *column* is *key*."""
 
-        def read(database: sqlite3.Connection, order: str, bound: str, count: int) -> list[T]:
-            comparison = ">=" if order == "ASC" else "<"
+        def read(database: sqlite3.Connection, is_reverse: bool, bound: str, count: int) -> list[T]:
+            comparison, order = ("<", "DESC") if is_reverse else (">=", "ASC")
             rows = database.execute(
                 f"{select} WHERE {column} = ? AND name {comparison} ? ORDER BY name {order} LIMIT ?",
                 (key, bound, count),
             )
             return [make(row) for row in rows]
 
-        def ask(database: sqlite3.Connection) -> Page[T]:
-            if query.reverse:
-                return reversed_page(partial(read, database, "DESC"), query)
-            walk = in_pieces(partial(read, database, "ASC"))
-            if query.end_marker:
-                walk = until(walk, query.end_marker)
-            return page_of(walk, query.prefix, query.marker, query.limit, query.delimiter)
-
-        return await self._database.read_long(ask)
+        return await self._database.read_long(lambda database: listed(partial(read, database), query))

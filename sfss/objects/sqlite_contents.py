@@ -3,13 +3,14 @@
 import sqlite3
 from collections.abc import Iterable, Iterator
 
-from sfss.errors import NoStoreAvailable
+from sfss.objects.catalog import given_up
 from sfss.objects.clock import now_us
 from sfss.objects.models import IN_PARTS, ObjectInfo, UploadedPart, pieces_of
+from sfss.objects.rows import PART_COLUMNS
 
 #: Of no object without bytes: else SQLite would not use the index.
 _IS = "content = ? AND content <> ''"
-PART = "SELECT number, size, etag, modified, content, piece_size FROM parts"
+PART = f"SELECT {PART_COLUMNS} FROM parts"
 
 
 def discard_content(database: sqlite3.Connection, info: ObjectInfo) -> None:
@@ -20,9 +21,9 @@ def discard_content(database: sqlite3.Connection, info: ObjectInfo) -> None:
 
 
 def check_content(database: sqlite3.Connection, content: str) -> None:
-    """:raises NoStoreAvailable: if it was given up meanwhile: its pieces may be gone."""
+    """:raises NoStoreAvailable: if it was given up meanwhile."""
     if database.execute("SELECT 1 FROM garbage WHERE content = ?", (content,)).fetchone() is not None:
-        raise NoStoreAvailable("It took so long that what had come was given up. Nothing was changed.")
+        raise given_up()
 
 
 def discard(database: sqlite3.Connection, content: str, pieces: int | None) -> None:

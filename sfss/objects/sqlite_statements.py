@@ -1,7 +1,6 @@
 """What the catalog does in SQLite, on a connection: in the thread that writes, or in a command."""
 
 import base64
-import json
 import secrets
 import sqlite3
 from collections.abc import Sequence
@@ -19,14 +18,16 @@ from sfss.errors import (
 )
 from sfss.objects.catalog import Changes
 from sfss.objects.clock import now_us
-from sfss.objects.limits import check_metadata
-from sfss.objects.models import (
-    ContainerInfo,
-    Metadata,
-    ObjectInfo,
-    Upload,
-    UploadedPart,
-    User,
+from sfss.objects.models import Metadata, ObjectInfo, Upload, UploadedPart, User
+from sfss.objects.rows import (
+    LISTED_COLUMNS,
+    OBJECT_COLUMNS,
+    UPLOAD_COLUMNS,
+    USER_COLUMNS,
+    changed,
+    key_of,
+    metadata_text,
+    object_of,
 )
 from sfss.objects.sqlite_contents import (
     PART,
@@ -101,22 +102,13 @@ END;
 """
 SCHEMA = Schema(0x5346534F, 1, 4096, _SCRIPT, "a catalog of objects")  # "SFSO"
 
-USER = (
-    "SELECT account, accounts.name, users.name, key, access_key, generation, read_only, disabled FROM users"
-    " JOIN accounts ON accounts.id = account"
-)
+USER = f"SELECT {USER_COLUMNS} FROM users JOIN accounts ON accounts.id = account"
 #: The key of a container, by its account and its name.
 CONTAINER_KEY = "SELECT id FROM containers WHERE account = ? AND name = ?"
 CONTAINER = "SELECT name, objects, bytes, created, modified, metadata FROM containers"
-OBJECT = (
-    "SELECT name, size, etag, content_type, modified, content, piece_size, metadata, manifest FROM objects"
-)
-#: The same for listings, without what may be long: of the manifest only what kind it is.
-LISTED = (
-    "SELECT name, size, etag, content_type, modified, content, piece_size, '{}', substr(manifest, 1, 8)"
-    " FROM objects"
-)
-UPLOAD = "SELECT id, name, content_type, metadata, started FROM uploads"
+OBJECT = f"SELECT {OBJECT_COLUMNS} FROM objects"
+LISTED = f"SELECT {LISTED_COLUMNS} FROM objects"
+UPLOAD = f"SELECT {UPLOAD_COLUMNS} FROM uploads"
 _PUT = """
 INSERT INTO objects (container, name, size, etag, content_type, modified, content, piece_size, metadata, manifest)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
@@ -125,34 +117,6 @@ ON CONFLICT (container, name) DO UPDATE SET size = excluded.size, etag = exclude
     content = excluded.content, piece_size = excluded.piece_size, metadata = excluded.metadata,
     manifest = excluded.manifest
 """
-
-
-def user_of(row: tuple[Any, ...]) -> User:
-    *texts, read_only, disabled = row
-    account, account_name, name, key, access_key, generation = texts
-    return User(account, account_name, name, key, access_key, generation, bool(read_only), bool(disabled))
-
-
-def container_of(row: tuple[Any, ...]) -> ContainerInfo:
-    name, objects, size, created, modified, metadata = row
-    return ContainerInfo(name, objects, size, created, modified, json.loads(metadata))
-
-
-def object_of(row: tuple[Any, ...]) -> ObjectInfo:
-    name, size, etag, content_type, modified, content, piece_size, metadata, manifest = row
-    known = json.loads(metadata)
-    return ObjectInfo(name, size, etag, content_type, modified, content, piece_size, known, manifest)
-
-
-def _changed(metadata: str, changes: Changes) -> str:
-    together = json.loads(metadata) | dict(changes)
-    left = {name: value for name, value in together.items() if value is not None}
-    check_metadata(left)
-    return _text(left)
-
-
-def _text(metadata: Metadata) -> str:
-    return json.dumps(dict(metadata), ensure_ascii=False, separators=(",", ":"))
 
 
 # Who may come in.
@@ -212,7 +176,7 @@ def change_user(
 
 def change_account(database: sqlite3.Connection, account: int, changes: Changes) -> None:
     (metadata,) = database.execute("SELECT metadata FROM accounts WHERE id = ?", (account,)).fetchone()
-    database.execute("UPDATE accounts SET metadata = ? WHERE id = ?", (_changed(metadata, changes), account))
+    database.execute("UPDATE accounts SET metadata = ? WHERE id = ?", (changed(metadata, changes), account))
 
 
 def make_container(database: sqlite3.Connection, account: int, name: str, changes: Changes) -> bool:
@@ -236,7 +200,7 @@ def change_container(database: sqlite3.Connection, account: int, name: str, chan
     number, metadata = row
     database.execute(
         "UPDATE containers SET metadata = ?, modified = ? WHERE id = ?",
-        (_changed(metadata, changes), now_us(), number),
+        (changed(metadata, changes), now_us(), number),
     )
 
 
@@ -252,14 +216,6 @@ def delete_container(database: sqlite3.Connection, account: int, name: str) -> N
 def container_key(database: sqlite3.Connection, account: int, name: str) -> int:
     """:raises NoSuchContainer:"""
     return key_of(database.execute(CONTAINER_KEY, (account, name)).fetchone(), name)
-
-
-def key_of(row: tuple[Any, ...] | None, name: str) -> int:
-    """What :data:`CONTAINER_KEY` has found. :raises NoSuchContainer:"""
-    if row is None:
-        raise NoSuchContainer.of(name)
-    key: int = row[0]
-    return key
 
 
 # Objects.
@@ -286,7 +242,7 @@ def put_object(
     # (The same content: this has happened already, and was not believed.)
     if old is not None and old.content != info.content:
         discard_content(database, old)
-    row = (number, *info[:7], _text(info.metadata), info.manifest)
+    row = (number, *info[:7], metadata_text(info.metadata), info.manifest)
     database.execute(_PUT, row)
     database.execute("DELETE FROM writing WHERE content = ?", (info.content,))
 
@@ -303,7 +259,7 @@ def change_object(
     changed = database.execute(
         "UPDATE objects SET metadata = ?, content_type = coalesce(?, content_type), modified = max(?, modified + 1)"
         " WHERE container = ? AND name = ?",
-        (_text(metadata), content_type, now_us(), number, name),
+        (metadata_text(metadata), content_type, now_us(), number, name),
     ).rowcount
     if not changed:
         raise NotFound(f"There is no object {name!r}.")
@@ -328,13 +284,15 @@ def _content_of(database: sqlite3.Connection, container: int, name: str) -> Obje
 
 def begin_upload(database: sqlite3.Connection, account: int, container: str, upload: Upload) -> None:
     number = container_key(database, account, container)
-    row = (upload.id, number, upload.path, upload.content_type, _text(upload.metadata), upload.started)
+    row = (
+        upload.id,
+        number,
+        upload.path,
+        upload.content_type,
+        metadata_text(upload.metadata),
+        upload.started,
+    )
     database.execute("INSERT INTO uploads VALUES (?, ?, ?, ?, ?, ?)", row)
-
-
-def upload_of(row: tuple[Any, ...]) -> Upload:
-    id, name, content_type, metadata, started = row
-    return Upload(id, name, content_type, json.loads(metadata), started)
 
 
 def put_part(database: sqlite3.Connection, upload: str, part: UploadedPart) -> None:

@@ -15,7 +15,7 @@ from django.db import connections  # noqa: E402
 from sfss.django.models import Delivery, StoredFile  # noqa: E402
 from sfss.django.transport import DOWN  # noqa: E402
 from tests.django import site  # noqa: E402
-from tests.django.databases import MariaDB, Postgres, Router, has_mariadb, has_postgres  # noqa: E402
+from tests.django.databases import MariaDB, Router, has_mariadb  # noqa: E402
 from tests.programs import SfssNode, free_port  # noqa: E402
 
 
@@ -34,26 +34,30 @@ def sqlite():
 
 
 @pytest.fixture(scope="session")
-def postgres():
-    if not has_postgres():
-        pytest.skip("PostgreSQL is not installed: python3 bootstrap.py --with-test-stores")
-    yield from _served("postgres", Postgres())
+def postgres(postgres_server):
+    settings = {
+        "ENGINE": "django.db.backends.postgresql",
+        "HOST": "127.0.0.1",
+        "PORT": str(postgres_server.port),
+        "USER": "sfss",
+        "NAME": "postgres",
+    }
+    yield from _served("postgres", settings)
 
 
 @pytest.fixture(scope="session")
 def mariadb():
-    yield from _served("mariadb", MariaDB())
+    server = MariaDB()
+    yield from _served("mariadb", server.settings)
+    server.stop()
 
 
-def _served(alias, server):
-    """The database of *server*, under this alias."""
-    connections.settings[alias] = connections.configure_settings({"default": {}, alias: server.settings})[
-        alias
-    ]
+def _served(alias, settings):
+    """That database, under this alias."""
+    connections.settings[alias] = connections.configure_settings({"default": {}, alias: settings})[alias]
     call_command("migrate", database=alias, verbosity=0)
     yield alias
     connections[alias].close()
-    server.stop()
 
 
 def _empty(alias):

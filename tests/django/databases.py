@@ -2,7 +2,6 @@
 
 import importlib.util
 import os
-import pwd
 import shutil
 import subprocess
 import tempfile
@@ -20,45 +19,6 @@ class Router:
         return Router.alias
 
     db_for_write = db_for_read
-
-
-class Postgres:
-    """A server of its own, as an ordinary user: PostgreSQL refuses to be run by root."""
-
-    def __init__(self):
-        self.folder = Path(tempfile.mkdtemp(prefix="sfss-postgres-"))
-        self.folder.chmod(0o755)
-        self.port = free_port()
-        home = self.folder / "data"
-        as_user = []
-        if os.geteuid() == 0:
-            user = pwd.getpwnam("nobody")
-            os.chown(self.folder, user.pw_uid, user.pw_gid)
-            as_user = ["setpriv", f"--reuid={user.pw_uid}", f"--regid={user.pw_gid}", "--clear-groups", "--"]
-        made = Program(
-            [*as_user, _program("initdb"), "-D", home, "-A", "trust", "-U", "sfss", "-E", "UTF8"], cwd="/"
-        )
-        assert made.process.wait(60) == 0, made.printed()
-        self._program = Program(
-            [*as_user, _program("postgres"), "-D", home, "-p", self.port, "-k", self.folder]
-            + ["-c", "listen_addresses=127.0.0.1", "-c", "fsync=off"],
-            cwd="/",
-        )
-        self._program.wait_for_line("ready to accept connections")
-
-    @property
-    def settings(self) -> dict:
-        return {
-            "ENGINE": "django.db.backends.postgresql",
-            "HOST": "127.0.0.1",
-            "PORT": str(self.port),
-            "USER": "sfss",
-            "NAME": "postgres",
-        }
-
-    def stop(self) -> None:
-        self._program.stop()
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 class MariaDB:
@@ -103,12 +63,3 @@ class MariaDB:
 
 def has_mariadb() -> bool:
     return shutil.which("mariadbd") is not None and importlib.util.find_spec("MySQLdb") is not None
-
-
-def _program(name: str) -> str:
-    found = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    return str(found[-1]) if found else shutil.which(name)
-
-
-def has_postgres() -> bool:
-    return _program("initdb") is not None

@@ -2,15 +2,25 @@
 
 import pytest
 
+from sfss.objects.postgres_catalog import PostgresCatalog
 from sfss.objects.service import Objects
 from sfss.objects.sqlite_catalog import SqliteCatalog
 from sfss.service import FileService
 from sfss.stores.memory import MemoryStore
 
 
+@pytest.fixture(params=["sqlite", "postgresql"])
+def make_catalog(request, tmp_path):
+    """Makes a catalog that is not started yet: of the same database each time."""
+    if request.param == "sqlite":
+        return lambda: SqliteCatalog(tmp_path / "catalog", timeout=10.0)
+    url = request.getfixturevalue("postgres_server").new_database()
+    return lambda: PostgresCatalog(url, timeout=10.0)
+
+
 @pytest.fixture
-async def catalog(tmp_path):
-    catalog = SqliteCatalog(tmp_path / "catalog", timeout=10.0)
+async def catalog(make_catalog):
+    catalog = make_catalog()
     await catalog.start()
     yield catalog
     await catalog.close()

@@ -1,10 +1,11 @@
 """The contract of a catalog (:mod:`sfss.objects.catalog`)."""
 
 import asyncio
+import itertools
 import random
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sfss.errors import (
@@ -217,42 +218,50 @@ names = st.lists(st.text("ab/é\U0010ffff", min_size=1, max_size=5), unique=True
 texts = st.text("ab/é\U0010ffff", max_size=3)
 
 
-@given(
-    names=names,
+queries = st.builds(
+    Query,
+    limit=st.integers(1, 5),
     prefix=texts,
     delimiter=st.sampled_from(["", "/", "b", "/a"]),
     marker=texts,
     end_marker=texts,
-    limit=st.integers(1, 5),
     reverse=st.booleans(),
 )
-@settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_listings(tmp_path_factory, names, prefix, delimiter, marker, end_marker, limit, reverse):
+
+
+def test_listings(make_catalog):
     """Against a model: all names sorted, cut, and folded."""
+    catalog = make_catalog()
+    containers = itertools.count()
 
-    async def check() -> None:
-        from sfss.objects.sqlite_catalog import SqliteCatalog
-
-        catalog = SqliteCatalog(tmp_path_factory.mktemp("catalog"), timeout=10.0)
-        await catalog.start()
-        try:
-            account = (await catalog.add_user("a", "u", "key", read_only=False)).account
-            await catalog.make_container(account, "c", {})
-            await asyncio.gather(*(catalog.put_object(account, "c", info(name)) for name in names))
-            query = Query(limit, prefix, delimiter, marker, end_marker, reverse)
+    async def check(account: int, names: list[str], queries: list[Query]) -> None:
+        container = f"c{next(containers)}"
+        await catalog.make_container(account, container, {})
+        await asyncio.gather(*(catalog.put_object(account, container, info(name)) for name in names))
+        for query in queries:
             found: list[str] = []
-            cursor: str | None = marker
+            cursor: str | None = query.marker
             while cursor is not None:
-                page = await catalog.objects(account, "c", query._replace(marker=cursor))
+                page = await catalog.objects(account, container, query._replace(marker=cursor))
                 entries = [file.path for file in page.files] + page.folders
-                assert len(entries) <= limit
-                found += sorted(entries, reverse=reverse)
+                assert len(entries) <= query.limit
+                found += sorted(entries, reverse=query.reverse)
                 cursor = page.cursor
             assert found == expected(names, query)
-        finally:
-            await catalog.close()
 
-    asyncio.run(check())
+    with asyncio.Runner() as runner:
+        runner.run(catalog.start())
+        account = runner.run(catalog.add_user("a", "u", "key", read_only=False)).account
+
+        @given(names=names, queries=st.lists(queries, min_size=1, max_size=4))
+        @settings(max_examples=40, deadline=None)
+        def checks(names, queries):
+            runner.run(check(account, names, queries))
+
+        try:
+            checks()
+        finally:
+            runner.run(catalog.close())
 
 
 def expected(names: list[str], query: Query) -> list[str]:

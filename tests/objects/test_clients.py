@@ -21,9 +21,10 @@ def clients():
 
 @pytest.fixture(params=["embedded", "beansdb"])
 def service(request, tmp_path):
-    """Over the embedded store, and over three gobeansdb nodes."""
+    """Over the embedded store with SQLite, and over three gobeansdb nodes with PostgreSQL."""
     flags = []
     if request.param == "beansdb":
+        flags += ["--catalog", request.getfixturevalue("postgres_server").new_database()]
         for port in request.getfixturevalue("beansdb_nodes"):
             flags += ["--beansdb", f"127.0.0.1:{port}"]
     service = SfssObjects(tmp_path / "objects", "--workers", 2, *flags)

@@ -1,0 +1,370 @@
+"""A catalog in PostgreSQL, which services on several machines share. Its tables and functions: postgres_schema.sql."""
+
+import asyncio
+import base64
+import secrets
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
+
+from sfss.errors import (
+    AlreadyThere,
+    NoSuchContainer,
+    NoSuchUpload,
+    NoSuchUser,
+    NotFound,
+    StoreUnusable,
+)
+from sfss.objects.catalog import Catalog, Changes
+from sfss.objects.clock import now_us
+from sfss.objects.listings import listed
+from sfss.objects.models import (
+    AccountInfo,
+    ContainerInfo,
+    Garbage,
+    Metadata,
+    ObjectInfo,
+    Query,
+    Upload,
+    UploadedPart,
+    User,
+)
+from sfss.objects.postgres import Postgres
+from sfss.objects.postgres_statements import (
+    ACCOUNT,
+    CONTAINER,
+    GARBAGE,
+    KNOWN,
+    LISTED,
+    OBJECT,
+    PARTS,
+    UPLOADS,
+    USER,
+    columns,
+    refusal,
+)
+from sfss.objects.rows import (
+    account_of,
+    changed,
+    container_of,
+    key_of,
+    metadata_text,
+    object_of,
+    upload_of,
+    user_of,
+)
+from sfss.stores.listing import HasPath, Page
+
+T = TypeVar("T", bound=HasPath)
+
+
+class PostgresCatalog(Catalog):
+    """In the database at *url* (``postgresql://USER:PASSWORD@HOST/DATABASE``). *timeout*: seconds for a call."""
+
+    def __init__(self, url: str, *, timeout: float):
+        self._database = Postgres(url, timeout)
+        self.description = self._database.description
+
+    def prepare(self) -> None:
+        asyncio.run(self._database.prepare())
+
+    async def check_idle(self) -> None:
+        if count := await self._database.count_others():
+            raise StoreUnusable(f"{count} connections of a service to {self.description} are open: stop it.")
+
+    async def start(self) -> None:
+        await self._database.start()
+        self.id = await self._made_once("id", secrets.token_hex(8))
+
+    async def close(self) -> None:
+        await self._database.close()
+
+    async def ready(self) -> None:
+        await self._database.row("SELECT 1 FROM sfss.state LIMIT 1")
+
+    # Who may come in.
+
+    async def secret(self) -> bytes:
+        return bytes.fromhex(await self._made_once("secret", secrets.token_hex(32)))
+
+    async def _made_once(self, name: str, value: str) -> str:
+        await self._database.row(
+            "INSERT INTO sfss.state VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING 1", name, value
+        )
+        found: str = await self._database.value("SELECT value FROM sfss.state WHERE name = $1", name)
+        return found
+
+    async def user(self, account: str, name: str) -> User | None:
+        row = await self._database.row(f"{USER} WHERE accounts.name = $1 AND users.name = $2", account, name)
+        return user_of(row) if row else None
+
+    async def user_with(self, access_key: str) -> User | None:
+        row = await self._database.row(f"{USER} WHERE access_key = $1", access_key)
+        return user_of(row) if row else None
+
+    async def users(self) -> Sequence[User]:
+        rows = await self._database.rows(f'{USER} ORDER BY accounts.name COLLATE "C", users.name COLLATE "C"')
+        return [user_of(row) for row in rows]
+
+    async def add_user(self, account: str, name: str, key: str, *, read_only: bool) -> User:
+        access_key = "SFSS" + base64.b32encode(secrets.token_bytes(10)).decode()
+
+        async def add(connection: Any) -> Any:
+            await connection.execute(
+                "INSERT INTO sfss.accounts (name, created, metadata) VALUES ($1, $2, '{}') ON CONFLICT DO NOTHING",
+                account,
+                now_us(),
+            )
+            return await connection.fetchval(
+                "INSERT INTO sfss.users (account, name, key, access_key, read_only, created)"
+                " SELECT id, $2, $3, $4, $5, $6 FROM sfss.accounts WHERE name = $1"
+                " ON CONFLICT (account, name) DO NOTHING RETURNING account",
+                *(account, name, key, access_key, read_only, now_us()),
+            )
+
+        number = await self._database.within(add)
+        if number is None:
+            raise AlreadyThere(f"There is a user {account}:{name} already.")
+        return User(number, account, name, key, access_key, 0, read_only)
+
+    async def change_user(
+        self, account: str, name: str, *, key: str | None = None, disabled: bool | None = None
+    ) -> None:
+        changed = await self._database.value(
+            "UPDATE sfss.users SET key = coalesce($1, key), disabled = coalesce($2, disabled),"
+            " generation = generation + 1"
+            " WHERE name = $3 AND account = (SELECT id FROM sfss.accounts WHERE name = $4) RETURNING 1",
+            *(key, disabled, name, account),
+        )
+        if not changed:
+            raise NoSuchUser(f"There is no user {account}:{name}.")
+
+    async def account_named(self, name: str) -> int | None:
+        found: int | None = await self._database.value("SELECT id FROM sfss.accounts WHERE name = $1", name)
+        return found
+
+    # Accounts and containers.
+
+    async def account(self, account: int) -> AccountInfo:
+        return account_of(await self._database.row(ACCOUNT, account))
+
+    async def change_account(self, account: int, changes: Changes) -> None:
+        async def change(connection: Any) -> None:
+            metadata = await connection.fetchval(
+                "SELECT metadata FROM sfss.accounts WHERE id = $1 FOR NO KEY UPDATE", account
+            )
+            await connection.execute(
+                "UPDATE sfss.accounts SET metadata = $1 WHERE id = $2", changed(metadata, changes), account
+            )
+
+        await self._database.within(change)
+
+    async def containers(self, account: int, query: Query) -> Page[ContainerInfo]:
+        return await self._page(CONTAINER, "account", account, container_of, query)
+
+    async def container(self, account: int, name: str) -> ContainerInfo:
+        row = await self._database.row(f"{CONTAINER} WHERE account = $1 AND name = $2", account, name)
+        if row is None:
+            raise NoSuchContainer.of(name)
+        return container_of(row)
+
+    async def make_container(self, account: int, name: str, changes: Changes) -> bool:
+        async def make(connection: Any) -> bool:
+            is_new = await connection.fetchval(
+                "INSERT INTO sfss.containers (account, name, created, modified, metadata)"
+                " VALUES ($1, $2, $3, $3, '{}') ON CONFLICT DO NOTHING RETURNING true",
+                *(account, name, now_us()),
+            )
+            if changes:
+                await self._change_metadata(connection, account, name, changes)
+            return bool(is_new)
+
+        is_new: bool = await self._database.within(make)
+        return is_new
+
+    async def change_container(self, account: int, name: str, changes: Changes) -> None:
+        await self._database.within(
+            lambda connection: self._change_metadata(connection, account, name, changes)
+        )
+
+    async def _change_metadata(self, connection: Any, account: int, name: str, changes: Changes) -> None:
+        row = await connection.fetchrow(
+            "SELECT id, metadata FROM sfss.containers WHERE account = $1 AND name = $2 FOR NO KEY UPDATE",
+            *(account, name),
+        )
+        if row is None:
+            raise NoSuchContainer.of(name)
+        number, metadata = row
+        await connection.execute(
+            "UPDATE sfss.containers SET metadata = $1, modified = $2 WHERE id = $3",
+            *(changed(metadata, changes), now_us(), number),
+        )
+
+    async def delete_container(self, account: int, name: str) -> None:
+        await self._change(name, "", "delete_container", account, name)
+
+    # Objects.
+
+    async def objects(self, account: int, container: str, query: Query) -> Page[ObjectInfo]:
+        key = await self._key(account, container)
+        return await self._page(LISTED, "container", key, object_of, query)
+
+    async def object(self, account: int, container: str, name: str) -> ObjectInfo:
+        row = await self._database.row(OBJECT, name, account, container)
+        if row is None:
+            await self._key(account, container)
+            raise NotFound(f"There is no object {name!r}.")
+        return object_of(row)
+
+    async def put_object(
+        self,
+        account: int,
+        container: str,
+        info: ObjectInfo,
+        *,
+        must_be_new: bool = False,
+        must_have: str | None = None,
+    ) -> None:
+        await self._change(
+            container,
+            info.path,
+            "put_object",
+            *(account, container, *columns(info), must_be_new, must_have),
+        )
+
+    async def change_object(
+        self, account: int, container: str, name: str, metadata: Metadata, content_type: str | None
+    ) -> None:
+        await self._change(
+            container,
+            name,
+            "change_object",
+            *(account, container, name, metadata_text(metadata), content_type, now_us()),
+        )
+
+    async def delete_object(self, account: int, container: str, name: str) -> None:
+        await self._change(container, name, "delete_object", account, container, name)
+
+    # Uploads in parts.
+
+    async def begin_upload(self, account: int, container: str, upload: Upload) -> None:
+        metadata = metadata_text(upload.metadata)
+        await self._change(
+            container,
+            upload.path,
+            "begin_upload",
+            *(account, container, upload.id, upload.path, upload.content_type, metadata, upload.started),
+        )
+
+    async def upload(self, account: int, container: str, name: str, id: str) -> Upload:
+        row = await self._database.row(
+            f"{UPLOADS} WHERE id = $1 AND name = $2 AND container = $3",
+            *(id, name, await self._key(account, container)),
+        )
+        if row is None:
+            raise NoSuchUpload.of(id)
+        return upload_of(row)
+
+    async def uploads(self, account: int, container: str, query: Query) -> Page[Upload]:
+        rows = await self._database.rows(
+            f"{UPLOADS} WHERE container = $1 AND name > $2 ORDER BY name, id",
+            *(await self._key(account, container), query.marker),
+        )
+        found = [upload for upload in map(upload_of, rows) if upload.path.startswith(query.prefix)]
+        cursor = found[query.limit - 1].path if len(found) > query.limit else None
+        return Page(found[: query.limit], [], cursor)
+
+    async def put_part(self, upload: str, part: UploadedPart) -> None:
+        await self._change("", upload, "put_part", upload, *part)
+
+    async def parts(self, upload: str) -> Sequence[UploadedPart]:
+        rows = await self._database.rows(f"{PARTS} WHERE upload = $1 ORDER BY number", upload)
+        return [UploadedPart(*row) for row in rows]
+
+    async def complete_upload(
+        self,
+        account: int,
+        container: str,
+        info: ObjectInfo,
+        numbers: Sequence[int],
+        *,
+        must_be_new: bool = False,
+        must_have: str | None = None,
+    ) -> None:
+        await self._change(
+            container,
+            info.path,
+            "complete_upload",
+            *(account, container, *columns(info), must_be_new, must_have, list(numbers)),
+        )
+
+    async def abort_upload(self, upload: str) -> None:
+        await self._change("", upload, "abort_upload", upload)
+
+    # Contents.
+
+    async def begin_content(self, content: str) -> None:
+        await self._database.row(
+            "INSERT INTO sfss.writing VALUES ($1, $2)"
+            " ON CONFLICT (content) DO UPDATE SET since = excluded.since RETURNING 1",
+            *(content, now_us()),
+        )
+
+    async def give_up(self, content: str, pieces: int | None) -> None:
+        await self._change("", "", "give_up", content, pieces)
+
+    async def abandoned(self, before: int) -> Sequence[str]:
+        rows = await self._database.rows("SELECT content FROM sfss.writing WHERE since < $1", before)
+        return [content for (content,) in rows]
+
+    async def garbage(self, before: int, limit: int) -> Sequence[Garbage]:
+        return [Garbage(*row) for row in await self._database.rows(GARBAGE, before, limit)]
+
+    async def removed(self, contents: Iterable[str]) -> None:
+        await self._database.rows(
+            "UPDATE sfss.garbage SET is_removed = true, since = sfss.now_us() WHERE content = ANY ($1)",
+            list(contents),
+        )
+
+    async def put_off(self, content: str) -> None:
+        await self._database.rows("UPDATE sfss.garbage SET since = sfss.now_us() WHERE content = $1", content)
+
+    async def forget_removed(self, before: int) -> None:
+        await self._database.rows("DELETE FROM sfss.garbage WHERE is_removed AND since < $1", before)
+
+    async def known(self, contents: Iterable[str]) -> set[str]:
+        return {content for (content,) in await self._database.rows(KNOWN, list(contents))}
+
+    # How it is asked.
+
+    async def _key(self, account: int, container: str) -> int:
+        row = await self._database.row(
+            "SELECT id FROM sfss.containers WHERE account = $1 AND name = $2", account, container
+        )
+        return key_of(row, container)
+
+    async def _change(self, container: str, name: str, function: str, *arguments: Any) -> None:
+        """Call *function* of the schema, which says why it has changed nothing, if it has not."""
+        places = ", ".join(f"${number}" for number in range(1, len(arguments) + 1))
+        outcome: str = await self._database.value(f"SELECT sfss.{function}({places})", *arguments)
+        if outcome:
+            raise refusal(outcome, container, name)
+
+    async def _page(
+        self, select: str, column: str, key: int, make: Callable[[Sequence[Any]], T], query: Query
+    ) -> Page[T]:
+        """A listing of the rows whose *column* is *key*. The walk over it is in a thread, which asks from there."""
+        loop = asyncio.get_running_loop()
+
+        def read(is_reverse: bool, bound: str, count: int) -> list[T]:
+            # No name has a null character, which PostgreSQL does not know: what follows one decides nothing.
+            bound, null, _ = bound.partition("\0")
+            comparison, order = (
+                (("<=" if null else "<"), "DESC") if is_reverse else (">" if null else ">=", "ASC")
+            )
+            asking = self._database.rows(
+                f"{select} WHERE {column} = $1 AND name {comparison} $2 ORDER BY name {order} LIMIT $3",
+                *(key, bound, count),
+            )
+            return [make(row) for row in asyncio.run_coroutine_threadsafe(asking, loop).result()]
+
+        return await asyncio.to_thread(listed, read, query)

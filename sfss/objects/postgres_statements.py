@@ -1,0 +1,76 @@
+"""What the catalog asks PostgreSQL, and what the functions of postgres_schema.sql answer."""
+
+from typing import Any
+
+from sfss.errors import (
+    ContainerNotEmpty,
+    NoSuchContainer,
+    NoSuchUpload,
+    NotFound,
+    PreconditionFailed,
+    SfssError,
+)
+from sfss.objects.catalog import given_up
+from sfss.objects.models import ObjectInfo
+from sfss.objects.rows import (
+    LISTED_COLUMNS,
+    OBJECT_COLUMNS,
+    PART_COLUMNS,
+    UPLOAD_COLUMNS,
+    USER_COLUMNS,
+    metadata_text,
+)
+
+USER = f"SELECT {USER_COLUMNS} FROM sfss.users JOIN sfss.accounts ON accounts.id = account"
+CONTAINER = (
+    "SELECT name, coalesce(objects, 0), coalesce(bytes, 0), created, modified, metadata FROM sfss.containers"
+    " LEFT JOIN LATERAL (SELECT sum(objects)::bigint AS objects, sum(bytes)::bigint AS bytes FROM sfss.counts"
+    " WHERE counts.container = containers.id) AS counted ON true"
+)
+ACCOUNT = (
+    "SELECT name, (SELECT count(*) FROM sfss.containers WHERE account = accounts.id),"
+    " coalesce(sum(objects), 0)::bigint, coalesce(sum(bytes), 0)::bigint, created, metadata FROM sfss.accounts"
+    " LEFT JOIN LATERAL (SELECT counts.objects, counts.bytes FROM sfss.counts JOIN sfss.containers"
+    " ON containers.id = counts.container WHERE containers.account = accounts.id) AS counted ON true"
+    " WHERE accounts.id = $1 GROUP BY accounts.id"
+)
+OBJECT = (
+    f"SELECT {OBJECT_COLUMNS} FROM sfss.objects WHERE name = $1"
+    " AND container = (SELECT id FROM sfss.containers WHERE account = $2 AND name = $3)"
+)
+UPLOADS = f"SELECT {UPLOAD_COLUMNS} FROM sfss.uploads"
+LISTED = f"SELECT {LISTED_COLUMNS} FROM sfss.objects"
+PARTS = f"SELECT {PART_COLUMNS} FROM sfss.parts"
+#: What is due. What an object has is none, whatever is believed of it.
+GARBAGE = (
+    "SELECT content, pieces FROM sfss.garbage WHERE NOT is_removed AND since < $1 AND NOT sfss.is_named(content)"
+    " ORDER BY since LIMIT $2"
+)
+KNOWN = (
+    "SELECT content FROM unnest($1::text[]) AS asked (content) WHERE sfss.is_named(content)"
+    " OR EXISTS (SELECT 1 FROM sfss.writing WHERE writing.content = asked.content)"
+    " OR EXISTS (SELECT 1 FROM sfss.garbage WHERE garbage.content = asked.content)"
+)
+
+
+def columns(info: ObjectInfo) -> tuple[Any, ...]:
+    """In the order of the schema's functions."""
+    return (*info[:7], metadata_text(info.metadata), info.manifest)
+
+
+def refusal(outcome: str, container: str, name: str) -> SfssError:
+    """Why a function has changed nothing, of what it answered."""
+    what, _, more = outcome.partition(" ")
+    if what == "other":
+        return PreconditionFailed(f"If-Match does not hold: the object's ETag is {more}.")
+    if outcome == "no container":
+        return NoSuchContainer.of(container)
+    known = {
+        "no object": NotFound(f"There is no object {name!r}."),
+        "no upload": NoSuchUpload.of(name),
+        "no parts": NoSuchUpload(f"Parts of the upload of {name!r} are not there any more."),
+        "exists": PreconditionFailed("If-None-Match does not hold: the object exists already."),
+        "not empty": ContainerNotEmpty(f"The container {name!r} is not empty."),
+        "given up": given_up(),
+    }
+    return known[outcome]
