@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from sfss.config.gateway import Settings
 from sfss.config.node import split_url
@@ -10,6 +11,15 @@ from sfss.errors import SettingsError
 
 #: What the URL of a catalog in PostgreSQL begins with.
 POSTGRES = ("postgresql://", "postgres://")
+
+
+def _is_plain(url: str) -> bool:
+    """Whether it means what it seems to: of a password that is not encoded, a part would be taken for the host."""
+    try:
+        parts = urlsplit(url)
+        return parts.port != 0 and not parts.fragment
+    except ValueError:
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +50,8 @@ class ObjectSettings(Settings):
             split_url(self.url)
         if self.catalog and not self.catalog.startswith(("sqlite:", *POSTGRES)):
             raise SettingsError("--catalog is sqlite:FOLDER or postgresql://USER:PASSWORD@HOST/DATABASE")
+        if self.catalog.startswith(POSTGRES) and not _is_plain(self.catalog):
+            raise SettingsError("--catalog is no URL: what is special in a password has to be percent-encoded")
 
     @property
     def catalog_folder(self) -> Path:

@@ -9,7 +9,7 @@ import asyncio
 import logging
 from importlib.resources import files
 from typing import Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 try:
     import asyncpg
@@ -244,4 +244,4 @@ def without_password(url: str) -> str:
     parts = urlsplit(url)
     user, at, host = parts.netloc.rpartition("@")
     query = parts.query if "password" not in parts.query.lower() else ""
-    return urlunsplit((parts.scheme, user.partition(":")[0] + at + host, parts.path, query, ""))
+    return f"{parts.scheme}://{user.partition(':')[0]}{at}{host}{parts.path}" + (f"?{query}" if query else "")
