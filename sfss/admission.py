@@ -136,6 +136,12 @@ class Room:
         self.share = share
         self.taken = 0  #: bytes
 
+    def __enter__(self) -> "Room":
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self.release()
+
     def try_grow(self, size: int) -> bool:
         """Have at least *size* bytes, if there is room."""
         more = size - self.taken

@@ -31,7 +31,11 @@ MODULES = tuple(
         "beansdb.hashing beansdb.versions beansdb.connection beansdb.node beansdb.part beansdb.units beansdb.reads "
         "beansdb.writes beansdb.cluster stores.beansdb "
         "models paths disk.folder_reading replication.node replication.entries replication.names "
-        "replication.digests replication.clock replication.merkle"
+        "replication.digests replication.clock replication.merkle "
+        "objects.contents objects.manifests objects.models objects.rows objects.users objects.tokens "
+        "objects.sqlite_catalog web.api.object_headers web.api.streaming web.api.swift web.api.swift_objects "
+        "web.api.swift_headers web.api.swift_request web.api.swift_identity web.api.s3 web.api.s3_objects "
+        "web.api.s3_request web.api.s3_signature web.api.s3_errors"
     ).split()
 )
 

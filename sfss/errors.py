@@ -7,6 +7,8 @@ none* (:class:`NotFound`), *nobody can say* (:class:`NoStoreAvailable`), *the st
 The message of an error is one sentence for the person who made the request.
 """
 
+from collections.abc import Iterable
+
 
 class SfssError(Exception):
     """The root of all errors that sfss raises on purpose."""
@@ -55,6 +57,12 @@ class Unauthorized(SfssError):
     """A credential is needed, and there was none, or none that is valid."""
 
     challenge = 'Bearer realm="sfss"'  #: the ``WWW-Authenticate`` with which one can try (RFC 6750 3)
+
+
+class SwiftUnauthorized(Unauthorized):
+    """The same of an object service, for clients of Swift."""
+
+    challenge = 'Swift realm="sfss"'
 
 
 class PeerUnknown(Unauthorized):
@@ -138,6 +146,14 @@ class ContentMismatch(SfssError):
 
 class SegmentChanged(SfssError):
     """An object that is made of others cannot be read: one of them is another one now."""
+
+
+class MethodNotAllowed(SfssError):
+    """There is something there, and this is not done with it."""
+
+    def __init__(self, method: str, allowed: Iterable[str]):
+        self.allowed = ", ".join(sorted(allowed))
+        super().__init__(f"{method} is not allowed here, but {self.allowed}.")
 
 
 class NotSupported(SfssError):

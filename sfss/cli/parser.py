@@ -24,16 +24,7 @@ EXIT_USAGE = 2
 #: Those of ``sfss beansdb``, too.
 OF_BEANSDB = ("beansdb", "beansdb_route", "beansdb_quorum", "connect_timeout", "operation_timeout")
 #: Those of the commands of ``sfss objects``.
-OF_OBJECTS = (
-    "data",
-    "catalog",
-    "store",
-    "proxy",
-    "beansdb",
-    "beansdb_route",
-    "beansdb_quorum",
-    "max_file_size",
-)
+OF_OBJECTS = ("data", "catalog", "store", "proxy", "max_file_size", *OF_BEANSDB[:3])
 #: Those of the server that ``sfss objects`` does not have.
 NOT_OF_OBJECTS = frozenset(
     ("page", "page_uploads", "listing", "inline_active", "gzip_texts", "cache_control", "signing_key")

@@ -51,7 +51,9 @@ class ObjectSettings(Settings):
         if self.catalog and not self.catalog.startswith(("sqlite:", *POSTGRES)):
             raise SettingsError("--catalog is sqlite:FOLDER or postgresql://USER:PASSWORD@HOST/DATABASE")
         if self.catalog.startswith(POSTGRES) and not _is_plain(self.catalog):
-            raise SettingsError("--catalog is no URL: what is special in a password has to be percent-encoded")
+            raise SettingsError(
+                "--catalog is no URL: what is special in a password has to be percent-encoded"
+            )
 
     @property
     def catalog_folder(self) -> Path:

@@ -377,10 +377,15 @@ class Connection:
         if left != self._left:
             self._left = left
             self._deadline = now + self.server.send_timeout
-        elif now >= self._deadline or (self._room is not None and self._room.share.is_short):
+        elif now >= self._deadline or self._stands_in_the_way():
             self.transport.abort()  # close would wait until all is sent
             return
         self.watch(min(_SEND_LOOK, self.server.send_timeout))
+
+    def _stands_in_the_way(self) -> bool:
+        """Whether others wait for the room of the answer, which may still be under way."""
+        room = self._room if self._exchange is None else self._exchange.room
+        return room is not None and room.share.is_short
 
 
 class InPieces:

@@ -128,6 +128,7 @@ class Exchange(Request):
         if self.invites and not connection.rest and not self.is_http_1_0:
             connection.transport.write(_CONTINUE)
         self.invites = False
+        connection.resume_reading()  # what had come before it was asked for was held back
         self.pump()
         self._stop_if_no_more_comes()
         if self.sink is not None:
@@ -302,7 +303,13 @@ class Exchange(Request):
         self._bytes_out = len(head)
         connection.transport.write(head)
 
-    def send(self, data: bytes) -> None:
+    def own_lines(self) -> str:
+        """The headers that all answers have, for :meth:`begin_answer`."""
+        self.id = self.id or self.server.handler.new_id()
+        server = self.server
+        return f"{self.more_lines}{server.common_lines}X-Request-ID: {self.id}\r\n{server.date_line()}"
+
+    def send(self, data: bytes | memoryview) -> None:
         connection = self.connection
         if connection is None or not data or self.method == "HEAD":
             return

@@ -159,7 +159,7 @@ class Server:
         return (
             f"{STATUS_LINES[status]}{response.lines}{more_lines}{self.common_lines}X-Request-ID: {request_id}\r\n"
             f"{length}{self.date_line()}{connection_line}\r\n"
-        ).encode("latin-1", "replace")
+        ).encode("utf-8", "surrogateescape")
 
     def date_line(self) -> str:
         second = int(time.time())

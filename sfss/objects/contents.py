@@ -7,9 +7,9 @@ that knows it: several may use the same store, and none touches what is another'
 """
 
 import asyncio
+import os
 import re
-import secrets
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from sfss.admission import Room
@@ -26,7 +26,7 @@ TIME_DIGITS = 14  #: of a time in the name of a content, hex
 
 def new_content(catalog: str) -> str:
     """A name for a content that begins now. *catalog*: the id of the one that is to know it."""
-    return f"{catalog}/{now_us():0{TIME_DIGITS}x}{secrets.token_hex(16)}"
+    return f"{catalog}/{now_us():0{TIME_DIGITS}x}{os.urandom(16).hex()}"
 
 
 def begun_at(content: str) -> int | None:
@@ -59,29 +59,48 @@ def cut(parts: Sequence[Part], start: int, stop: int) -> list[Part]:
     return found
 
 
-async def read(service: FileService, parts: Sequence[Part], room: Room) -> AsyncGenerator[memoryview, None]:
-    """Their bytes, piece by piece; the next one is fetched meanwhile. *room*: of two pieces, if there are two.
+class Pieces:
+    """The bytes of *parts*, piece by piece; the next one is fetched meanwhile. *room*: of two pieces, if there are two.
 
     :raises StoreRefused: if a piece is missing or has another length. :raises NoStoreAvailable:
     """
-    wanted = _pieces(parts)
-    task: asyncio.Task[memoryview] | None = None
-    try:
-        for piece in wanted:
-            if task is None:
-                task = asyncio.create_task(_fetch(service, room, *piece))
-                continue
-            current, task = task, None
-            data = await current
-            task = asyncio.create_task(_fetch(service, room, *piece))
-            yield data
-            del data
+
+    def __init__(self, service: FileService, parts: Sequence[Part], room: Room):
+        self._service = service
+        self._room = room
+        self._wanted = _pieces(parts)
+        self._is_begun = False
+        self._task: asyncio.Task[memoryview] | None = None  # that fetches the next one
+
+    def __aiter__(self) -> "Pieces":
+        return self
+
+    async def __anext__(self) -> memoryview:
+        piece = await self.next()
+        if piece is None:
+            raise StopAsyncIteration
+        return piece
+
+    async def next(self) -> memoryview | None:
+        """None: that was all."""
+        task, self._task = self._task, None
         if task is not None:
-            current, task = task, None
-            yield await current
-    finally:
-        if task is not None:
-            task.cancel()
+            data = await task
+        else:
+            piece = None if self._is_begun else next(self._wanted, None)
+            if piece is None:
+                return None
+            self._is_begun = True
+            data = await _fetch(self._service, self._room, *piece)
+        piece = next(self._wanted, None)
+        if piece is not None:
+            self._task = asyncio.get_running_loop().create_task(_fetch(self._service, self._room, *piece))
+        return data
+
+    def close(self) -> None:
+        """No more of them is wanted."""
+        if self._task is not None:
+            self._task.cancel()
 
 
 def _pieces(parts: Sequence[Part]) -> Iterator[tuple[ObjectInfo, int, int, int]]:
@@ -91,6 +110,11 @@ def _pieces(parts: Sequence[Part]) -> Iterator[tuple[ObjectInfo, int, int, int]]
         for number in range(start // size, -(-stop // size)):
             first = max(start - number * size, 0)
             yield info, number, first, min(stop - number * size, size)
+
+
+async def read_one(service: FileService, info: ObjectInfo, room: Room) -> memoryview:
+    """The content of an object that has one piece."""
+    return await _fetch(service, room, info, 0, 0, info.size)
 
 
 async def _fetch(

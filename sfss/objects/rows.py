@@ -35,7 +35,7 @@ def container_of(row: Sequence[Any]) -> ContainerInfo:
 
 def object_of(row: Sequence[Any]) -> ObjectInfo:
     name, size, etag, content_type, modified, content, piece_size, metadata, manifest = row
-    known = json.loads(metadata)
+    known = json.loads(metadata) if metadata != "{}" else {}
     return ObjectInfo(name, size, etag, content_type, modified, content, piece_size, known, manifest)
 
 

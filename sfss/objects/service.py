@@ -4,15 +4,15 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterable
 from typing import Any, NamedTuple, TypedDict
 
+from sfss.admission import Room
 from sfss.errors import ContentMismatch, FileTooLarge, InvalidRequest, SfssError
-from sfss.objects import contents, manifests
+from sfss.objects import manifests
 from sfss.objects.catalog import Catalog
 from sfss.objects.clock import now_us
-from sfss.objects.contents import Part, new_content, piece_path
+from sfss.objects.contents import Part, Pieces, cut, new_content, piece_path
 from sfss.objects.models import Metadata, ObjectInfo, Upload, UploadedPart
 from sfss.service import FileService
 
@@ -28,6 +28,8 @@ _FIRST_ROOM = 64 * 1024
 _LEAST_RATE = 64 * 1024
 #: A content that is being written says so again after so many pieces.
 _SAID_EVERY = 32
+#: Of an object, as it comes.
+Body = AsyncIterable[bytes | memoryview]
 
 
 class Found(NamedTuple):
@@ -59,7 +61,7 @@ class Objects:
         account: int,
         container: str,
         name: str,
-        body: AsyncIterator[bytes],
+        body: Body,
         *,
         content_type: str,
         metadata: Metadata,
@@ -75,16 +77,19 @@ class Objects:
         :raises NoSuchContainer: :raises FileTooLarge: :raises ContentMismatch: :raises PreconditionFailed:
         """
         check_names(container, name)
-        await self.catalog.container(account, container)
-        async with self._written(body, etag, length) as written:
-            content = written.content if written.size else ""
+        if (
+            length is None or length > self.piece_size
+        ):  # a smaller body is here before the answer would be there
+            await self.catalog.container(account, container)
+        written = await self._written(body, etag, length)
+        try:
             info = ObjectInfo(
                 name,
                 written.size,
                 written.md5.hexdigest(),
                 content_type,
                 now_us(),
-                content,
+                written.content if written.size else "",
                 self.piece_size,
                 metadata,
                 manifest,
@@ -92,13 +97,15 @@ class Objects:
             await self.catalog.put_object(
                 account, container, info, must_be_new=must_be_new, must_have=must_have
             )
+        except BaseException:
+            await asyncio.shield(written.give_up())
+            raise
         return info
 
-    async def put_part(
-        self, upload: Upload, number: int, body: AsyncIterator[bytes], *, length: int | None
-    ) -> UploadedPart:
+    async def put_part(self, upload: Upload, number: int, body: Body, *, length: int | None) -> UploadedPart:
         """:raises NoSuchUpload: if it was completed or aborted meanwhile."""
-        async with self._written(body, None, length) as written:
+        written = await self._written(body, None, length)
+        try:
             part = UploadedPart(
                 number,
                 written.size,
@@ -108,13 +115,13 @@ class Objects:
                 self.piece_size,
             )
             await self.catalog.put_part(upload.id, part)
+        except BaseException:
+            await asyncio.shield(written.give_up())
+            raise
         return part
 
-    @asynccontextmanager
-    async def _written(
-        self, body: AsyncIterator[bytes], etag: str | None, length: int | None
-    ) -> AsyncIterator["_Writing"]:
-        """The content of *body*, which is in the store; garbage, if what is done with it fails."""
+    async def _written(self, body: Body, etag: str | None, length: int | None) -> "_Writing":
+        """The content of *body*, which is in the store. Who does not name it gives it up."""
         if length is not None and length > MAX_OBJECT_SIZE:
             raise FileTooLarge(f"An object has at most {MAX_OBJECT_SIZE} bytes.")
         writing = _Writing(self.service, self.catalog, self.piece_size)
@@ -128,10 +135,10 @@ class Objects:
                 raise ContentMismatch(f"The MD5 of the body is {found}, and not {etag}.")
             if length is not None and writing.size != length:
                 raise InvalidRequest(f"The body has {writing.size} bytes, and not {length}.")
-            yield writing
         except BaseException:
             await asyncio.shield(writing.give_up())
             raise
+        return writing
 
     async def find(self, account: int, container: str, name: str) -> Found:
         """:raises NoSuchContainer: :raises NotFound:"""
@@ -166,28 +173,42 @@ class Objects:
         await self.catalog.put_object(account, container, info, must_be_new=must_be_new, must_have=must_have)
         return info
 
-    @asynccontextmanager
-    async def room_for(self, entries: int) -> AsyncIterator[None]:
-        """To list so many. :raises Overloaded:"""
+    async def room_for(self, entries: int) -> Room:
+        """To list so many; its taker gives it back. :raises Overloaded:"""
         room = self.service.room_to_read()
-        try:
-            await room.grow(entries * _LISTED_BYTES)
-            yield
-        finally:
-            room.release()
+        await room.grow(entries * _LISTED_BYTES)
+        return room
 
-    @asynccontextmanager
-    async def reading(self, found: Found, start: int, stop: int) -> AsyncIterator[AsyncIterator[memoryview]]:
-        """The bytes from *start* to *stop*. :raises Overloaded:"""
-        room = self.service.room_to_read()
-        pieces = contents.read(self.service, contents.cut(found.parts, start, stop), room)
-        try:
-            largest = max((part.info.piece_size for part in found.parts), default=0)
-            await room.grow(min(stop - start, 2 * largest))
-            yield pieces
-        finally:
-            await pieces.aclose()
-            room.release()
+    def reading(self, found: Found, start: int, stop: int) -> "Reading":
+        """The bytes from *start* to *stop*, in a context."""
+        return Reading(self, found, start, stop)
+
+    async def read(self, found: Found, start: int, stop: int, room: Room) -> Pieces:
+        """The same, with room that is the caller's. :raises Overloaded:"""
+        largest = max([part.info.piece_size for part in found.parts], default=0)
+        await room.grow(min(stop - start, 2 * largest))
+        return Pieces(self.service, cut(found.parts, start, stop), room)
+
+
+class Reading:
+    """See :meth:`Objects.reading`. :raises Overloaded:"""
+
+    def __init__(self, objects: Objects, found: Found, start: int, stop: int):
+        self._objects = objects
+        self._found = found
+        self._start = start
+        self._stop = stop
+        self._room = objects.service.room_to_read()
+        self._pieces: Pieces | None = None
+
+    async def __aenter__(self) -> Pieces:
+        self._pieces = await self._objects.read(self._found, self._start, self._stop, self._room)
+        return self._pieces
+
+    async def __aexit__(self, *problem: object) -> None:
+        if self._pieces is not None:
+            self._pieces.close()
+        self._room.release()
 
 
 class _Writing:
@@ -213,7 +234,7 @@ class _Writing:
         self._most = most if length is None else min(length, most)
         await self._room.grow(min(self._most, _FIRST_ROOM))
 
-    async def add(self, data: bytes) -> None:
+    async def add(self, data: bytes | memoryview) -> None:
         self.size += len(data)
         if self.size > MAX_OBJECT_SIZE:
             raise FileTooLarge(f"An object has at most {MAX_OBJECT_SIZE} bytes.")

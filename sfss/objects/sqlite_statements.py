@@ -107,6 +107,10 @@ USER = f"SELECT {USER_COLUMNS} FROM users JOIN accounts ON accounts.id = account
 CONTAINER_KEY = "SELECT id FROM containers WHERE account = ? AND name = ?"
 CONTAINER = "SELECT name, objects, bytes, created, modified, metadata FROM containers"
 OBJECT = f"SELECT {OBJECT_COLUMNS} FROM objects"
+_PLACE = (
+    f"SELECT id, {', '.join(f'objects.{column.strip()}' for column in OBJECT_COLUMNS.split(','))} FROM containers"
+    " LEFT JOIN objects ON container = id AND objects.name = ? WHERE account = ? AND containers.name = ?"
+)
 LISTED = f"SELECT {LISTED_COLUMNS} FROM objects"
 UPLOAD = f"SELECT {UPLOAD_COLUMNS} FROM uploads"
 _PUT = """
@@ -230,21 +234,22 @@ def put_object(
     must_be_new: bool,
     must_have: str | None = None,
 ) -> None:
-    number = container_key(database, account, container)
-    old = _content_of(database, number, info.path)
+    number, old = _place_of(database, account, container, info.path)
     if old is not None and must_be_new:
         raise PreconditionFailed("If-None-Match does not hold: the object exists already.")
     if must_have is not None and old is None:
         raise NotFound(f"There is no object {info.path!r}.")
     if must_have is not None and old is not None and must_have not in ("*", old.etag):
         raise PreconditionFailed(f"If-Match does not hold: the object's ETag is {old.etag}.")
-    check_content(database, info.content)
+    if info.content:
+        check_content(database, info.content)
     # (The same content: this has happened already, and was not believed.)
     if old is not None and old.content != info.content:
         discard_content(database, old)
     row = (number, *info[:7], metadata_text(info.metadata), info.manifest)
     database.execute(_PUT, row)
-    database.execute("DELETE FROM writing WHERE content = ?", (info.content,))
+    if info.pieces > 1:  # smaller ones do not say that they are being written
+        database.execute("DELETE FROM writing WHERE content = ?", (info.content,))
 
 
 def change_object(
@@ -272,6 +277,14 @@ def delete_object(database: sqlite3.Connection, account: int, container: str, na
         raise NotFound(f"There is no object {name!r}.")
     discard_content(database, old)
     database.execute("DELETE FROM objects WHERE container = ? AND name = ?", (number, name))
+
+
+def _place_of(
+    database: sqlite3.Connection, account: int, container: str, name: str
+) -> tuple[int, ObjectInfo | None]:
+    """The key of the container, and what is there. :raises NoSuchContainer:"""
+    row = database.execute(_PLACE, (name, account, container)).fetchone()
+    return key_of(row, container), None if row is None or row[1] is None else object_of(row[1:])
 
 
 def _content_of(database: sqlite3.Connection, container: int, name: str) -> ObjectInfo | None:

@@ -10,6 +10,9 @@ from sfss.web.request_metrics import RequestMetrics
 
 log = logging.getLogger("sfss.access")
 
+#: The arguments of signed URLs, in lower case: ours, those of S3 (version 2 has ours), that of Swift.
+_SIGNATURES = frozenset(("signature", "x-amz-signature", "x-amz-security-token", "temp_url_sig"))
+
 
 class AccessLog:
     """Takes note of requests in *request_metrics* and, with *write_lines*, in the log.
@@ -37,7 +40,7 @@ class AccessLog:
                 "request",
                 extra={
                     "method": exchange.method,
-                    "target": _without_signature(exchange.target),
+                    "target": without_signature(exchange.target),
                     "status": status,
                     "bytes_in": bytes_in,
                     "bytes_out": bytes_out,
@@ -48,13 +51,13 @@ class AccessLog:
             )
 
 
-def _without_signature(target: str) -> str:
+def without_signature(target: str) -> str:
     """*target* as it may stand in the log: who reads that shall not be able to use it."""
     start, mark, query = target.partition("?")
     if not mark:
         return target
     parts = (
-        "signature=***" if unquote(part.partition("=")[0]) == "signature" else part
-        for part in query.split("&")
+        f"{name}=***" if unquote(name).lower() in _SIGNATURES else part
+        for part, name in ((part, part.partition("=")[0]) for part in query.split("&"))
     )
     return f"{start}?{'&'.join(parts)}"

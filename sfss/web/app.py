@@ -95,8 +95,6 @@ def _around_every_request(api: Api, auth: Auth, cors: Cors, request_ids: Request
             response = cors.preflight(ours)
             if response is None:
                 auth.check(ours)
-                if api.intercept is not None and api.intercept[0](ours):
-                    handler = api.intercept[1]
                 response = await handler(request)
         except SfssError as error:
             response = error_response(error)
@@ -165,7 +163,7 @@ def _awaited(make_operation: MakeOperation, timeout: float) -> Handler:
         operation = make_operation(request[REQUEST])
         upload, room = operation.upload, operation.room
         if upload is None:
-            return await operation.run()
+            return _there(await operation.run())
         try:
             async with asyncio.timeout(timeout):
                 await _invite(request)
@@ -183,9 +181,14 @@ def _awaited(make_operation: MakeOperation, timeout: float) -> Handler:
                 raise
             raise InvalidRequest("The connection was closed before the body was whole.") from None
         operation.content = upload.end()
-        return await operation.run()
+        return _there(await operation.run())
 
     return handler
+
+
+def _there(response: Response | None) -> Response:
+    assert response is not None  # only the engine's own requests are answered otherwise
+    return response
 
 
 async def _leave_expectation(request: web.Request) -> None:

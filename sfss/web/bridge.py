@@ -23,21 +23,20 @@ _OF_THE_CONNECTION = frozenset(
     ("connection", "content-length", "expect", "keep-alive", "proxy-connection", "te", "trailer")
     + ("transfer-encoding", "upgrade", "x-request-id")
 )
+#: So long the body of a request may take, in seconds; handlers have limits of their own.
+_BODY_TIMEOUT = 300.0
 
 
 class Bridge:
-    """*make_protocol* makes aiohttp's connection handler. *body_timeout*: so long the body of a request may take, in
-    seconds; handlers have limits of their own.
-    """
+    """*make_protocol* makes aiohttp's connection handler."""
 
-    def __init__(self, make_protocol: Callable[[], asyncio.Protocol], body_timeout: float = 300.0):
+    def __init__(self, make_protocol: Callable[[], asyncio.Protocol]):
         self._make_protocol = make_protocol
-        self._body_timeout = body_timeout
 
     def begin(self, exchange: Exchange, request_ids: RequestIds) -> None:
         """Have *exchange* answered by the application."""
         exchange.id = exchange.id or request_ids.new()
-        _Crossing(exchange, self._make_protocol()).begin(self._body_timeout)
+        _Crossing(exchange, self._make_protocol()).begin()
 
 
 class _Crossing(asyncio.Transport):
@@ -57,7 +56,7 @@ class _Crossing(asyncio.Transport):
         self._status = 0
         self._is_chunked = False
 
-    def begin(self, body_timeout: float) -> None:
+    def begin(self) -> None:
         exchange = self._exchange
         exchange.flow = self
         self._protocol.connection_made(self)
@@ -75,10 +74,9 @@ class _Crossing(asyncio.Transport):
             )
         elif "content-length" in exchange.headers:
             lines.append("content-length: 0")
-            exchange.invite_nothing()
         self._protocol.data_received("\r\n".join([*lines, "", ""]).encode("utf-8", "surrogateescape"))
         if exchange.has_body:
-            exchange.receive(self, timeout=body_timeout, most=0)
+            exchange.receive(self, timeout=_BODY_TIMEOUT, most=0)
 
     # The body, from the engine.
 

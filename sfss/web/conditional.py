@@ -7,6 +7,8 @@ from sfss.errors import InvalidRequest, PreconditionFailed, RangeNotSatisfiable
 from sfss.http.messages import Headers
 from sfss.models import FileInfo, Precondition, matches
 
+#: The headers that may make another answer of a GET than the whole file.
+CONDITIONS = frozenset(("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "range"))
 # RFC 9110 8.8.3: entity-tag = [ "W/" ] DQUOTE *etagc DQUOTE; one member of a list of them, which may
 # be empty (5.6.1.2), with the comma behind it. Each byte has one place in it only: a pattern for the
 # whole list would let a hostile header take exponential time.
@@ -69,6 +71,8 @@ def requested_range(headers: Headers, info: FileInfo) -> tuple[int, int] | None:
 
     :raises RangeNotSatisfiable: if the range begins behind the end.
     """
+    if "range" not in headers.raw:
+        return None
     match = _RANGE.fullmatch(headers.get("range"))
     if match is None or match.group(1) == match.group(2) == "":
         return None

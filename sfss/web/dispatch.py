@@ -36,7 +36,6 @@ class Dispatcher(Handler):
         routes: frozenset[str],
     ):
         self._find = api.find
-        self._route_of = api.route_of
         self._upload_timeout = api.upload_timeout
         self._auth = auth
         self._cors = cors
@@ -58,8 +57,6 @@ class Dispatcher(Handler):
                 check_expectation(exchange)
             found = self._find(exchange)
             if found is None:
-                if self._route_of is not None:
-                    exchange.route = self._route_of(exchange)
                 self._bridge.begin(exchange, self._request_ids)
                 return
             if "origin" in headers:
@@ -123,7 +120,8 @@ class Dispatcher(Handler):
         except Exception as error:
             exchange.fail(error)
         else:
-            exchange.respond(response)
+            if response is not None:
+                exchange.respond(response)
 
 
 class _Arrival:

@@ -15,6 +15,7 @@ STATUS: dict[type[Exception], HTTPStatus] = {
     errors.Unauthorized: HTTPStatus.UNAUTHORIZED,
     errors.Forbidden: HTTPStatus.FORBIDDEN,
     errors.NotFound: HTTPStatus.NOT_FOUND,
+    errors.MethodNotAllowed: HTTPStatus.METHOD_NOT_ALLOWED,
     errors.UploadTimeout: HTTPStatus.REQUEST_TIMEOUT,
     errors.LengthRequired: HTTPStatus.LENGTH_REQUIRED,
     errors.HeadTooLarge: HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE,
@@ -60,6 +61,8 @@ def error_response(error: errors.SfssError) -> Response:
         raise TypeError(f"{type(error).__name__} has no status") from error
     if isinstance(error, errors.RangeNotSatisfiable):
         response.add("Content-Range", f"bytes */{error.size}")
+    if isinstance(error, errors.MethodNotAllowed):
+        response.add("Allow", error.allowed)
     if isinstance(error, errors.Unauthorized):
         response.add("WWW-Authenticate", error.challenge)
     if isinstance(error, errors.NotAGateway):
@@ -74,10 +77,7 @@ def error_response(error: errors.SfssError) -> Response:
 def http_exception_response(error: web.HTTPException) -> Response:
     """aiohttp's own errors (no such route, no such method) in our form."""
     if isinstance(error, web.HTTPMethodNotAllowed):
-        allowed = ", ".join(sorted(error.allowed_methods))
-        response = problem(HTTPStatus(405), f"{error.method} is not allowed here, but {allowed}.")
-        response.add("Allow", allowed)
-        return response
+        return error_response(errors.MethodNotAllowed(error.method, error.allowed_methods))
     if isinstance(error, web.HTTPNotFound):
         return problem(HTTPStatus(404), "There is nothing at this URL; files are at /file?path=PATH.")
     return problem(HTTPStatus(error.status), error.text or error.reason)

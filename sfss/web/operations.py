@@ -5,7 +5,7 @@ it. The HTTP engine (:mod:`sfss.web.dispatch`) begins it by a call, without a ta
 receiver of the store's answer. The aiohttp application (:mod:`sfss.web.app`) awaits it. The answer is the same.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 from sfss.admission import Room
@@ -14,12 +14,9 @@ from sfss.http.exchange import Exchange
 from sfss.http.messages import Request, Response
 from sfss.models import FileInfo, Precondition, StoredFile
 from sfss.service import FileService
-from sfss.web.conditional import is_unchanged, requested_range
+from sfss.web.conditional import CONDITIONS, is_unchanged, requested_range
 from sfss.web.content_headers import FileHeaders
 from sfss.web.uploads import Upload
-
-#: The headers that may make another answer of a GET than the whole file.
-_CONDITIONS = frozenset(("if-match", "if-none-match", "if-modified-since", "if-unmodified-since", "range"))
 
 
 class Operation:
@@ -45,8 +42,8 @@ class Operation:
         """Begin, now that the body is here. False: that is not possible now; :meth:`run` is the way."""
         raise NotImplementedError
 
-    async def run(self) -> Response:
-        """Do it. :raises SfssError:"""
+    async def run(self) -> Response | None:
+        """Do it. None: it is answered already. :raises SfssError:"""
         raise NotImplementedError
 
     def response(self, result: Any) -> Response:
@@ -114,7 +111,7 @@ class Get(ReadWhole):
             raise NotFound.of(self.path)
         content = file.content
         request_headers = self.request.headers
-        if _CONDITIONS.isdisjoint(request_headers.raw):
+        if CONDITIONS.isdisjoint(request_headers.raw):
             return Response(200, self._headers.lines(self.path, file), content)
         info = file.info
         if is_unchanged(request_headers, info):
@@ -256,6 +253,26 @@ class Delete(Write):
 
     def response(self, result: None) -> Response:
         return Response(self._status)
+
+
+#: Answers a request: by what it returns; or itself, piece by piece, and then it returns None.
+Answer = Callable[[Exchange], Awaitable[Response | None]]
+
+
+class Call(Operation):
+    """A request that *answer* answers, a coroutine. Nothing of its body is asked for before that."""
+
+    __slots__ = ("_answer",)
+
+    def __init__(self, request: Request, answer: Answer):
+        Operation.__init__(self, request)
+        self._answer = answer
+
+    def begin(self) -> bool:
+        return False
+
+    async def run(self) -> Response | None:
+        return await self._answer(self.exchange)
 
 
 #: Makes the operation of a request. :raises SfssError: if something is wrong with its head.

@@ -26,6 +26,8 @@ def argument(query: str, name: str) -> str | None:
 
     :raises InvalidRequest: if it is there twice, or not UTF-8 when it is decoded.
     """
+    if not query:
+        return None
     found: str | None = None
     for part in query.split("&"):
         key, _, value = part.partition("=")
@@ -46,6 +48,8 @@ def _decoded(text: str) -> str:
 
 def percent_decoded(text: str, where: str) -> str:
     """*text*, which is a part of the *where*, decoded once. :raises InvalidPath: if it is not UTF-8 then."""
+    if "%" not in text and text.isascii():
+        return text
     try:
         # aiohttp decodes the request line with surrogateescape: back to the bytes first.
         return unquote_to_bytes(text.encode("utf-8", "surrogateescape")).decode()

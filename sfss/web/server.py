@@ -73,7 +73,7 @@ class WebServer:
             self._cors,
             self._access,
             self._request_ids,
-            Bridge(self._runner.server, self._api.body_timeout),
+            Bridge(self._runner.server),
             known,
         )
         settings = self._settings

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import pytest
 
+from sfss.objects.users import LIFETIME
 from tests.http import RawClient, ask, request
 from tests.objects.swift import Swift, token_for
 from tests.programs import ROOT, SfssObjects
@@ -168,9 +169,11 @@ def test_users(service, swift):
         assert swift.ask(method, path, account="other").status == 403
     # Another key ends the tokens of before, and so does the end of a user.
     assert "new" in user(service, "rotate", "other:reader", "--key", "new")
+    assert Swift(service, "other:reader", "new").ask("GET", "c/o").status == 200  # which is known at once
+    time.sleep(LIFETIME)
     assert reader.ask("GET", "c/o").status == 401 and token_for(service, "other:reader", "rk").status == 401
-    assert Swift(service, "other:reader", "new").ask("GET", "c/o").status == 200
     user(service, "disable", "other:writer")
+    time.sleep(LIFETIME)
     assert writer.ask("GET", "c/o").status == 401 and token_for(service, "other:writer", "wk").status == 403
     assert json.loads(user(service, "list", "--json"))[-1]["disabled"] is True
     user(service, "enable", "other:writer")

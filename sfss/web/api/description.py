@@ -1,7 +1,7 @@
 """What a server looks like from outside: which requests are about files, and what answers the others."""
 
-from collections.abc import Awaitable, Callable, Iterable
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
 
 from aiohttp import web
 
@@ -18,8 +18,3 @@ class Api(NamedTuple):
     of_files: tuple[tuple[str, str], ...]  #: the routes of files in the metrics, each with its method
     upload_timeout: float  #: seconds for the body of an upload
     nodes_path: str | None = None  #: where other nodes send to
-    #: Answers requests that the application would answer, whatever their path, if the first says so.
-    intercept: tuple[Callable[[Request], bool], Callable[[web.Request], Awaitable[Any]]] | None = None
-    #: The route that a request has in the metrics which the application answers; "": its path, if that is known.
-    route_of: Callable[[Request], str] | None = None
-    body_timeout: float = 300.0  #: seconds for the body of a request that the application answers

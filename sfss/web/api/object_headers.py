@@ -1,5 +1,7 @@
 """What the APIs of Swift and of S3 do alike with headers and names."""
 
+from collections.abc import Mapping
+from functools import lru_cache
 from urllib.parse import unquote_to_bytes
 from xml.sax.saxutils import escape, quoteattr
 
@@ -19,6 +21,14 @@ _TRUE = frozenset(("true", "1", "yes", "on", "t", "y"))
 _NOT_IN_XML = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF), "\ufffd")
 #: What a reader would make a line feed of.
 _AS_NUMBERS = {"\r": "&#13;"}
+
+
+def lines_of(headers: Mapping[str, str]) -> str:
+    """As an answer has them. :raises InvalidRequest: if one has what would end it: whoever gave it may not say more."""
+    lines = "".join([f"{name}: {value}\r\n" for name, value in headers.items()])
+    if lines.count("\n") != len(headers) or lines.count("\r") != len(headers) or "\0" in lines:
+        raise InvalidRequest("A value cannot stand in a header.")
+    return lines
 
 
 def text_of(headers: Headers, name: str) -> str:
@@ -64,7 +74,12 @@ def info_for_conditions(info: ObjectInfo, size: int, etag: str) -> FileInfo:
 
 def last_modified(us: int) -> str:
     """The next whole second: nothing has changed since."""
-    return http_date(_second(us))
+    return _date(_second(us))
+
+
+@lru_cache(maxsize=4096)
+def _date(second: int) -> str:
+    return http_date(second)
 
 
 def _second(us: int) -> int:

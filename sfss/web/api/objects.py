@@ -3,20 +3,20 @@
 from aiohttp import web
 
 from sfss.config.objects import ObjectSettings
+from sfss.http.messages import Request
 from sfss.metrics.aggregate import Aggregate
 from sfss.objects.service import Objects
+from sfss.objects.users import Users
 from sfss.web.api.description import Api
 from sfss.web.api.s3 import S3
-from sfss.web.api.s3_signature import is_signed
 from sfss.web.api.status import Status
 from sfss.web.api.swift import Swift
 from sfss.web.api.swift_identity import Identity
 from sfss.web.auth import Auth
 from sfss.web.cors import ApiHeaders, Cors
+from sfss.web.operations import MakeOperation
 from sfss.web.server import WebServer
 
-#: A body may take so long (seconds) if more of it keeps coming.
-_BODY_TIMEOUT = 24 * 3600.0
 _HEADERS = ApiHeaders(
     request=frozenset(
         ("Content-Type", "ETag", "If-Match", "If-None-Match", "Range", "X-Auth-Token", "X-Object-Manifest")
@@ -33,21 +33,25 @@ def make_objects_server(objects: Objects, settings: ObjectSettings, aggregate: A
     cors = Cors(settings.cors_origin, _HEADERS)
     # Who may do what is said by tokens of its own. This one looks at hosts, networks and origins.
     auth = Auth(settings, cors=cors)
+    users = Users(objects.catalog)
     identity = Identity(
-        objects.catalog, url=settings.url, lifetime=settings.token_lifetime, is_tls=settings.ssl
+        objects.catalog, users, url=settings.url, lifetime=settings.token_lifetime, is_tls=settings.ssl
     )
-    swift = Swift(objects, identity, body_timeout=settings.upload_timeout)
-    s3 = S3(objects, domain=settings.s3_domain, body_timeout=settings.upload_timeout)
+    swift = Swift(objects, users, identity, body_timeout=settings.upload_timeout)
+    s3 = S3(objects, users, domain=settings.s3_domain, body_timeout=settings.upload_timeout)
     status = Status(objects.service, aggregate, "objects")
+
+    def find(request: Request) -> tuple[MakeOperation, str] | None:
+        if request.method == "OPTIONS":
+            return None  # what browsers ask before: the application knows
+        return s3.find(request) or swift.find(request) or identity.find(request)
+
     api = Api(
-        find=lambda request: None,
+        find=find,
         file_routes=(),
-        other_routes=[*status.routes_of_a_node(), *identity.routes(), *swift.routes()],
+        other_routes=[*status.routes_of_a_node()],
         of_files=(),
         upload_timeout=settings.upload_timeout,
-        intercept=(is_signed, s3.handle),
-        route_of=lambda request: "s3" if is_signed(request) else swift.route_of(request),
-        body_timeout=_BODY_TIMEOUT,
     )
     server = WebServer(api, objects.service, settings, auth, cors, aggregate)
 

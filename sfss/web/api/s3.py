@@ -6,29 +6,26 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_Operations_Amazon_Si
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
-from typing import Any
 from urllib.parse import unquote_plus
 
-from aiohttp import web
-
 from sfss.errors import Forbidden, InvalidRequest, NotSupported, SfssError
-from sfss.http.messages import Headers, Request
-from sfss.objects.catalog import Catalog
-from sfss.objects.models import User
+from sfss.http.exchange import Exchange
+from sfss.http.messages import Headers, Request, Response
 from sfss.objects.service import Objects
+from sfss.objects.users import Users
 from sfss.web.api.s3_buckets import BucketHandlers
 from sfss.web.api.s3_errors import S3Error, s3_response
 from sfss.web.api.s3_multipart import MultipartHandlers
 from sfss.web.api.s3_objects import ObjectHandlers
 from sfss.web.api.s3_request import S3Request
-from sfss.web.api.s3_signature import check
-from sfss.web.api.streaming import received
-from sfss.web.app import REQUEST
+from sfss.web.api.s3_signature import check, is_signed
+from sfss.web.operations import Call, MakeOperation
 from sfss.web.query import percent_decoded
+from sfss.web.streams import Incoming
 
 log = logging.getLogger("sfss.objects")
 
-Handler = Callable[[S3Request], Awaitable[web.StreamResponse]]
+Handler = Callable[[S3Request], Awaitable[Response | None]]
 
 #: What a query may ask for beside the thing itself.
 _OF_BUCKETS = frozenset(
@@ -46,46 +43,46 @@ _OF_OBJECTS = frozenset(
 class S3:
     """*objects*. *domain*: buckets may be names under it, in the Host header; "" for none."""
 
-    def __init__(self, objects: Objects, *, domain: str, body_timeout: float):
-        self._catalog: Catalog = objects.catalog
+    def __init__(self, objects: Objects, users: Users, *, domain: str, body_timeout: float):
+        self._users = users
         self._domain = domain.lower()
         self._body_timeout = body_timeout
         self._buckets = BucketHandlers(objects)
         self._objects = ObjectHandlers(objects)
         self._multipart = MultipartHandlers(objects)
 
-    async def handle(self, request: web.Request) -> Any:
-        ours = request[REQUEST]
-        try:
-            return await self._answered(request, ours)
-        except SfssError as error:
-            log.debug("refused", extra={"request_id": ours.id, "reason": str(error)})
-            return s3_response(error, ours.path, ours.id)
+    def find(self, request: Request) -> tuple[MakeOperation, str] | None:
+        """See :class:`Api`."""
+        return (self._call, "s3") if is_signed(request) else None
 
-    async def _answered(self, request: web.Request, ours: Request) -> web.StreamResponse:
-        in_host = self._bucket_in_host(ours.headers)
-        signed = await check(ours, self._find, in_host)
-        path = percent_decoded(ours.path[1:], "URL")
+    def _call(self, request: Request) -> Call:
+        return Call(request, self.handle)
+
+    async def handle(self, exchange: Exchange) -> Response | None:
+        try:
+            return await self._answered(exchange)
+        except SfssError as error:
+            exchange.id = exchange.id or exchange.server.handler.new_id()
+            log.debug("refused", extra={"request_id": exchange.id, "reason": str(error)})
+            return s3_response(error, exchange.path, exchange.id)
+
+    async def _answered(self, exchange: Exchange) -> Response | None:
+        headers = exchange.headers
+        in_host = self._bucket_in_host(headers)
+        signed = await check(exchange, self._users, in_host)
+        path = percent_decoded(exchange.path[1:], "URL")
         bucket, key = (in_host, path) if in_host else path.partition("/")[::2]
-        query = _arguments(ours.query)
-        asked = S3Request(
-            request, ours.headers, query, signed, bucket, key, received(request, self._body_timeout)
-        )
-        if signed.user.read_only and request.method not in ("GET", "HEAD"):
+        query = _arguments(exchange.query)
+        body = Incoming(exchange, self._body_timeout)
+        asked = S3Request(exchange, headers, query, signed, bucket, key, body)
+        if signed.user.read_only and exchange.method not in ("GET", "HEAD"):
             raise Forbidden("This user may only read.")
         handler = self._handler(asked)
         return await handler(asked)
 
-    async def _find(self, access_key: str) -> User | None:
-        """By the access key that was made for a user, or by ``ACCOUNT:USER``."""
-        account, colon, name = access_key.partition(":")
-        if colon:
-            return await self._catalog.user(account, name)
-        return await self._catalog.user_with(access_key)
-
     def _handler(self, asked: S3Request) -> Handler:
         """:raises S3Error: :raises NotSupported:"""
-        method, query = asked.request.method, asked.query
+        method, query = asked.exchange.method, asked.query
         if query.get("versionId", "null") != "null":
             raise NotSupported("Versions are not supported here.")
         if not asked.bucket:
@@ -106,7 +103,7 @@ class S3:
             return self._objects.delete_many
         if "acl" in query and method == "PUT":
             return self._objects.put_acl
-        for what in _OF_BUCKETS & query.keys():
+        for what in _OF_BUCKETS.intersection(query):
             if method != "GET":
                 raise NotSupported(f"{method} of {what} is not supported here.")
             return partial(self._buckets.get_configuration, what)
@@ -130,7 +127,7 @@ class S3:
             }.get(method)
         if "acl" in query and method == "PUT":
             return self._objects.put_acl
-        for what in _OF_OBJECTS & query.keys():
+        for what in _OF_OBJECTS.intersection(query):
             if method == "GET" and what in ("acl", "tagging"):
                 return self._objects.get_acl if what == "acl" else self._objects.get_tagging
             raise NotSupported(f"{method} of {what} is not supported here.")

@@ -64,10 +64,18 @@ CHECKSUMS: dict[str, Callable[[], Digest]] = {
 
 
 class Body:
-    """What comes of a body, decoded, and checked at its end. *raw*: as it comes; *length*: of it, if known."""
+    """What comes of a body, decoded, and checked at its end. *raw*: as it comes; *length*: of it, if known.
+
+    *metadata*: gets the checksums.
+    """
 
     def __init__(
-        self, headers: Headers, signed: Signed | None, raw: AsyncIterator[bytes], length: int | None
+        self,
+        headers: Headers,
+        signed: Signed | None,
+        raw: AsyncIterator[bytes],
+        length: int | None,
+        metadata: dict[str, str] | None = None,
     ):
         payload = signed.payload if signed is not None else UNSIGNED
         is_chunked = payload in SIGNED_CHUNKS or payload == UNSIGNED_CHUNKS
@@ -77,6 +85,7 @@ class Body:
         self._expected: dict[str, str] = {}  # by the name of the header
         self._digests: dict[str, Digest] = {}
         self.checksums: dict[str, str] = {}  #: those that were checked, by the name of their header
+        self._metadata = metadata
         self.length = _decoded_length(headers) if is_chunked else length
         if not is_chunked and payload != UNSIGNED:
             if not _SHA256.fullmatch(payload):
@@ -127,6 +136,8 @@ class Body:
                 raise S3Error(code, f"The body is not the one that {name} says.")
             if name in CHECKSUMS:
                 self.checksums[name] = value
+        if self._metadata is not None:
+            self._metadata |= self.checksums
 
 
 class _Chunks:

@@ -6,9 +6,8 @@ import re
 from urllib.parse import quote
 from xml.sax.saxutils import escape
 
-from aiohttp import web
-
 from sfss.errors import NotSupported
+from sfss.http.messages import Response
 from sfss.objects.listings import Page
 from sfss.objects.manifests import is_of_others
 from sfss.objects.models import ObjectInfo, Query, User
@@ -39,7 +38,7 @@ class BucketHandlers:
         self._objects = objects
         self._catalog = objects.catalog
 
-    async def list_buckets(self, asked: S3Request) -> web.Response:
+    async def list_buckets(self, asked: S3Request) -> Response:
         buckets: list[Element] = []
         marker: str | None = ""
         while marker is not None:
@@ -52,7 +51,7 @@ class BucketHandlers:
         elements: list[Element] = [owner_of(asked.user), ("Buckets", buckets)]
         return xml_answer(document("ListAllMyBucketsResult", elements))
 
-    async def make(self, asked: S3Request) -> web.Response:
+    async def make(self, asked: S3Request) -> Response:
         check_acl(asked)
         if asked.headers.get("x-amz-bucket-object-lock-enabled").lower() == "true":
             raise NotSupported("Object lock is not supported here.")
@@ -65,15 +64,15 @@ class BucketHandlers:
         await self._catalog.make_container(asked.account, asked.bucket, {})
         return answer(200, {"Location": f"/{asked.bucket}"})
 
-    async def head(self, asked: S3Request) -> web.Response:
+    async def head(self, asked: S3Request) -> Response:
         await self._catalog.container(asked.account, asked.bucket)
         return answer(200, {"x-amz-bucket-region": "us-east-1"})
 
-    async def delete(self, asked: S3Request) -> web.Response:
+    async def delete(self, asked: S3Request) -> Response:
         await self._catalog.delete_container(asked.account, asked.bucket)
         return answer(204)
 
-    async def get_configuration(self, what: str, asked: S3Request) -> web.Response:
+    async def get_configuration(self, what: str, asked: S3Request) -> Response:
         """What is true of every bucket here. :raises S3Error:"""
         await self._catalog.container(asked.account, asked.bucket)
         if what == "location":
@@ -88,7 +87,7 @@ class BucketHandlers:
             raise S3Error(_NONE_THERE[what], f"The bucket has no {what} configuration.", 404)
         raise NotSupported(f"{what} is not supported here.")
 
-    async def list_objects(self, asked: S3Request) -> web.Response:
+    async def list_objects(self, asked: S3Request) -> Response:
         """Of both versions of the API."""
         query = asked.query
         is_v2 = query.get("list-type") == "2"
@@ -107,7 +106,7 @@ class BucketHandlers:
         limit = asked.number("max-keys", _MOST, _MOST)
         wanted = Query(limit, prefix, delimiter, marker)
         if limit:
-            async with self._objects.room_for(limit):
+            with await self._objects.room_for(limit):
                 page = await self._catalog.objects(asked.account, asked.bucket, wanted)
         else:
             await self._catalog.container(asked.account, asked.bucket)

@@ -4,9 +4,8 @@ import hashlib
 import secrets
 from collections.abc import Sequence
 
-from aiohttp import web
-
 from sfss.errors import InvalidRequest, NotSupported
+from sfss.http.messages import Response
 from sfss.objects.clock import now_us
 from sfss.objects.models import IN_PARTS, ObjectInfo, Query, Upload, UploadedPart
 from sfss.objects.service import Objects
@@ -24,7 +23,6 @@ from sfss.web.api.s3_objects import (
 )
 from sfss.web.api.s3_request import S3Request, answer, xml_answer
 from sfss.web.api.s3_xml import Element, children, document, read, text_in, time_text
-from sfss.web.api.streaming import as_bytes
 
 _MOST_PARTS = 10_000
 #: Of each part but the last, bytes.
@@ -37,7 +35,7 @@ class MultipartHandlers:
         self._objects = objects
         self._catalog = objects.catalog
 
-    async def begin(self, asked: S3Request) -> web.Response:
+    async def begin(self, asked: S3Request) -> Response:
         check_supported(asked.headers)
         check_acl(asked)
         upload = Upload(
@@ -51,7 +49,7 @@ class MultipartHandlers:
         elements: list[Element] = [("Bucket", asked.bucket), ("Key", asked.key), ("UploadId", upload.id)]
         return xml_answer(document("InitiateMultipartUploadResult", elements))
 
-    async def put_part(self, asked: S3Request) -> web.Response:
+    async def put_part(self, asked: S3Request) -> Response:
         number = asked.number("partNumber", _MOST_PARTS + 1, 0)
         if not 1 <= number <= _MOST_PARTS:
             raise S3Error("InvalidArgument", f"partNumber is 1 to {_MOST_PARTS}.")
@@ -59,20 +57,20 @@ class MultipartHandlers:
         if "x-amz-copy-source" in asked.headers:
             return await self._copy_part(asked, upload, number)
         body = body_of(asked)
-        part = await self._objects.put_part(upload, number, aiter(body), length=body.length)
+        part = await self._objects.put_part(upload, number, body, length=body.length)
         return answer(200, {"ETag": f'"{part.etag}"', **body.checksums})
 
-    async def _copy_part(self, asked: S3Request, upload: Upload, number: int) -> web.Response:
+    async def _copy_part(self, asked: S3Request, upload: Upload, number: int) -> Response:
         headers = asked.headers
         found = await self._objects.find(asked.account, *source_in(headers))
         check_source(headers, found)
         start, stop = _range_of(headers.get("x-amz-copy-source-range").strip(), found.size)
         async with self._objects.reading(found, start, stop) as pieces:
-            part = await self._objects.put_part(upload, number, as_bytes(pieces), length=stop - start)
+            part = await self._objects.put_part(upload, number, pieces, length=stop - start)
         elements: list[Element] = [("LastModified", time_text(part.modified)), ("ETag", f'"{part.etag}"')]
         return xml_answer(document("CopyPartResult", elements))
 
-    async def list_parts(self, asked: S3Request) -> web.Response:
+    async def list_parts(self, asked: S3Request) -> Response:
         upload = await self._upload(asked)
         after = asked.number("part-number-marker", _MOST_PARTS, 0)
         limit = asked.number("max-parts", _MOST_LISTED, _MOST_LISTED)
@@ -104,7 +102,7 @@ class MultipartHandlers:
         ]
         return xml_answer(document("ListPartsResult", elements))
 
-    async def list_uploads(self, asked: S3Request) -> web.Response:
+    async def list_uploads(self, asked: S3Request) -> Response:
         if asked.query.get("delimiter"):
             raise S3Error("NotImplemented", "Uploads are not listed with a delimiter here.", 501)
         limit = asked.number("max-uploads", _MOST_LISTED, _MOST_LISTED)
@@ -137,7 +135,7 @@ class MultipartHandlers:
         ]
         return xml_answer(document("ListMultipartUploadsResult", elements))
 
-    async def complete(self, asked: S3Request) -> web.Response:
+    async def complete(self, asked: S3Request) -> Response:
         upload = await self._upload(asked)
         root = read(await document_of(asked), "CompleteMultipartUpload")
         named = [(text_in(each, "PartNumber"), text_in(each, "ETag")) for each in children(root, "Part")]
@@ -171,7 +169,7 @@ class MultipartHandlers:
         ]
         return xml_answer(document("CompleteMultipartUploadResult", elements))
 
-    async def abort(self, asked: S3Request) -> web.Response:
+    async def abort(self, asked: S3Request) -> Response:
         upload = await self._upload(asked)
         await self._catalog.abort_upload(upload.id)
         return answer(204)

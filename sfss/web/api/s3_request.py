@@ -1,26 +1,27 @@
 """A request of S3's API, taken apart."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import NamedTuple
 
-from aiohttp import web
-
-from sfss.http.messages import Headers
+from sfss.http.exchange import Exchange
+from sfss.http.messages import Headers, Response
 from sfss.objects.models import User
+from sfss.web.api.object_headers import lines_of
 from sfss.web.api.s3_errors import S3Error
 from sfss.web.api.s3_signature import Signed
+from sfss.web.streams import Incoming
 
 
 class S3Request(NamedTuple):
     """Its *query* has the names and values, decoded. *body*: as it comes."""
 
-    request: web.Request
+    exchange: Exchange
     headers: Headers
     query: Mapping[str, str]
     signed: Signed
     bucket: str
     key: str
-    body: AsyncIterator[bytes]
+    body: Incoming
 
     @property
     def user(self) -> User:
@@ -40,9 +41,9 @@ class S3Request(NamedTuple):
         return min(int(text), most)
 
 
-def answer(status: int, headers: Mapping[str, str] | None = None) -> web.Response:
-    return web.Response(status=status, headers=headers)
+def answer(status: int, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(status, lines_of(headers or {}))
 
 
-def xml_answer(body: bytes, headers: Mapping[str, str] | None = None) -> web.Response:
-    return web.Response(body=body, headers={"Content-Type": "application/xml", **(headers or {})})
+def xml_answer(body: bytes, headers: Mapping[str, str] | None = None) -> Response:
+    return Response(200, lines_of({"Content-Type": "application/xml", **(headers or {})}), body)

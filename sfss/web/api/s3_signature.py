@@ -9,9 +9,10 @@ import hashlib
 import hmac
 import re
 import time
-from calendar import timegm
 from collections.abc import Awaitable, Callable, Iterable
-from typing import NamedTuple
+from datetime import UTC, datetime
+from functools import lru_cache
+from typing import NamedTuple, Protocol
 from urllib.parse import quote, unquote, unquote_plus
 
 from sfss.http.messages import Request
@@ -26,6 +27,8 @@ _AUTHORIZATION = re.compile(
     r"\s*Signature=(?P<signature>[0-9a-f]{64})"
 )
 _TIME = re.compile(r"[0-9]{8}T[0-9]{6}Z")
+#: A path that is encoded as it is.
+_PLAIN = re.compile("[A-Za-z0-9/_.~-]*")
 _SECONDS = re.compile("[0-9]{1,12}")
 #: The bodies that say how they are signed themselves, or are not.
 UNSIGNED = "UNSIGNED-PAYLOAD"
@@ -40,8 +43,18 @@ _V2_PARTS = frozenset(
     + ("response-cache-control", "response-content-disposition", "response-content-encoding")
 )
 
-#: Finds a user by an access key.
+#: Signing keys that are remembered: each is good for a day, a region, and one secret.
+_MOST_KEYS = 1000
+
+
+class FindsUsers(Protocol):
+    async def find(self, key: str, *, fresh: bool = False) -> User | None:
+        """*key*: the access key that was made for a user, or ``ACCOUNT:USER``."""
+
+
 FindUser = Callable[[str], Awaitable[User | None]]
+#: What may be wrong with a signature because its user has another key now.
+_OF_KEYS = ("SignatureDoesNotMatch", "InvalidAccessKeyId")
 
 
 class Signed(NamedTuple):
@@ -72,7 +85,7 @@ class ChunkSigner:
         self._settle((f"{_ALGORITHM}-TRAILER", self._when, self._scope, self._before, sha256), signature)
 
     def _settle(self, lines: Iterable[str], signature: str) -> None:
-        expected = hmac.new(self._key, "\n".join(lines).encode(), hashlib.sha256).hexdigest()
+        expected = hmac.digest(self._key, "\n".join(lines).encode(), "sha256").hex()
         if not hmac.compare_digest(expected, signature):
             raise S3Error("SignatureDoesNotMatch", "The signature of a chunk does not match.", 403)
         self._before = expected
@@ -80,6 +93,8 @@ class ChunkSigner:
 
 def is_signed(request: Request) -> bool:
     """Whether this is a request of S3 that somebody has signed."""
+    if not request.query and "authorization" not in request.headers:
+        return False
     authorization = request.headers.get("authorization")
     if authorization.startswith(("AWS4-", "AWS ")):
         return True
@@ -87,8 +102,24 @@ def is_signed(request: Request) -> bool:
     return "X-Amz-Algorithm" in names or ("AWSAccessKeyId" in names and "Signature" in names)
 
 
-async def check(request: Request, find: FindUser, bucket_in_host: str) -> Signed:
+async def check(request: Request, users: FindsUsers, bucket_in_host: str) -> Signed:
     """*bucket_in_host*: that the Host header names, "" if it names none. :raises S3Error:"""
+
+    async def find(access_key: str) -> User | None:
+        return await users.find(access_key)
+
+    async def find_again(access_key: str) -> User | None:
+        return await users.find(access_key, fresh=True)
+
+    try:
+        return await _checked(request, find, bucket_in_host)
+    except S3Error as error:
+        if error.code not in _OF_KEYS:
+            raise
+    return await _checked(request, find_again, bucket_in_host)  # of whom it was remembered may be old
+
+
+async def _checked(request: Request, find: FindUser, bucket_in_host: str) -> Signed:
     authorization = request.headers.get("authorization")
     if authorization.startswith("AWS4-"):
         return await _check_header(request, authorization, find)
@@ -157,10 +188,16 @@ async def _key_of(credential: str, when: str, find: FindUser) -> tuple[User, str
             "AuthorizationHeaderMalformed", "The credential is not KEY/DATE/REGION/s3/aws4_request."
         )
     user = await _user(access_key, find)
-    key = ("AWS4" + user.key).encode()
-    for part in rest:
-        key = hmac.new(key, part.encode(), hashlib.sha256).digest()
-    return user, "/".join(rest), key
+    scope = "/".join(rest)
+    return user, scope, _signing_key(user.key, scope)
+
+
+@lru_cache(maxsize=_MOST_KEYS)
+def _signing_key(secret: str, scope: str) -> bytes:
+    key = ("AWS4" + secret).encode()
+    for part in scope.split("/"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return key
 
 
 async def _user(access_key: str, find: FindUser) -> User:
@@ -171,7 +208,9 @@ async def _user(access_key: str, find: FindUser) -> User:
 
 
 def _canonical(request: Request, pairs: list[tuple[str, str]], names: list[str], payload: str) -> str:
-    path = quote(unquote(request.path, errors="surrogateescape"), safe="/-_.~", errors="surrogateescape")
+    path = request.path
+    if not _PLAIN.fullmatch(path):
+        path = quote(unquote(path, errors="surrogateescape"), safe="/-_.~", errors="surrogateescape")
     encoded = sorted((_quoted(name), _quoted(value)) for name, value in pairs)
     query = "&".join(f"{name}={value}" for name, value in encoded)
     lines = [f"{name}:{' '.join(request.headers.get(name).split())}" for name in names]
@@ -181,7 +220,7 @@ def _canonical(request: Request, pairs: list[tuple[str, str]], names: list[str],
 def _compare(key: bytes, when: str, scope: str, canonical: str, signature: str) -> None:
     digest = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
     text = f"{_ALGORITHM}\n{when}\n{scope}\n{digest}"
-    expected = hmac.new(key, text.encode(), hashlib.sha256).hexdigest()
+    expected = hmac.digest(key, text.encode(), "sha256").hex()
     if not hmac.compare_digest(expected, signature.encode("ascii", "replace").decode()):
         raise S3Error("SignatureDoesNotMatch", "The signature does not match: is the secret right?", 403)
 
@@ -205,7 +244,7 @@ async def _check_v2(
     lines = [request.method, headers.get("content-md5").strip(), headers.get("content-type").strip(), expires]
     lines += [f"{name}:{headers.get(name).strip()}" for name in amz]
     text = "\n".join([*lines, resource]).encode("utf-8", "surrogateescape")
-    expected = base64.b64encode(hmac.new(user.key.encode(), text, hashlib.sha1).digest())
+    expected = base64.b64encode(hmac.digest(user.key.encode(), text, "sha1"))
     if not hmac.compare_digest(expected, given.get("Signature", "").encode("utf-8", "surrogateescape")):
         raise S3Error("SignatureDoesNotMatch", "The signature does not match: is the secret right?", 403)
     return Signed(user, UNSIGNED)
@@ -229,11 +268,14 @@ def _quoted(text: str) -> str:
     return quote(text, safe="-_.~", errors="surrogateescape")
 
 
+@lru_cache(maxsize=64)
 def _seconds(when: str) -> float:
     """:raises S3Error: if that is no time."""
     if not _TIME.fullmatch(when):
         raise S3Error("AccessDenied", "X-Amz-Date is no time of the form 20261126T120000Z.", 403)
+    day, second = when[:8], when[9:15]
     try:
-        return float(timegm(time.strptime(when, "%Y%m%dT%H%M%SZ")))
+        parts = [int(text) for text in (day[:4], day[4:6], day[6:], second[:2], second[2:4], second[4:])]
+        return datetime(*parts, tzinfo=UTC).timestamp()  # type: ignore[arg-type,misc]
     except ValueError:
         raise S3Error("AccessDenied", "X-Amz-Date is no time.", 403) from None

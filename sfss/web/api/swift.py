@@ -6,10 +6,9 @@ Source: https://docs.openstack.org/api-ref/object-store/, and what its clients w
 import json
 from collections.abc import Awaitable, Callable
 
-from aiohttp import web
-
-from sfss.errors import Forbidden, NotFound, NotSupported
-from sfss.http.messages import Headers, Request
+from sfss.errors import Forbidden, MethodNotAllowed, NotFound, NotSupported, SwiftUnauthorized
+from sfss.http.exchange import Exchange
+from sfss.http.messages import Headers, Request, Response
 from sfss.objects.listings import Page
 from sfss.objects.manifests import MOST_STATIC
 from sfss.objects.models import ObjectInfo, Query, User
@@ -20,8 +19,8 @@ from sfss.objects.service import (
     Objects,
     check_container_name,
 )
+from sfss.objects.users import Users
 from sfss.web.api.object_headers import last_modified
-from sfss.web.api.status import fresh
 from sfss.web.api.swift_bulk import MOST_DELETED, delete_many
 from sfss.web.api.swift_headers import (
     check_supported,
@@ -30,27 +29,30 @@ from sfss.web.api.swift_headers import (
     metadata_changes,
     timestamp,
 )
-from sfss.web.api.swift_identity import Identity, SwiftUnauthorized
+from sfss.web.api.swift_identity import Identity
 from sfss.web.api.swift_listings import MOST, containers_listed, form_of, objects_listed, query_of
 from sfss.web.api.swift_objects import ObjectHandlers
-from sfss.web.api.swift_request import Asked, answer
-from sfss.web.app import REQUEST
+from sfss.web.api.swift_request import Asked, answer, document
+from sfss.web.operations import Call, MakeOperation
 from sfss.web.query import argument, percent_decoded
+from sfss.web.streams import Incoming
 
+_ACCOUNT, _CONTAINER, _OBJECT = "swift account", "swift container", "swift object"
 _READING = frozenset(("GET", "HEAD"))
 
-Handler = Callable[[Asked], Awaitable[web.StreamResponse]]
+Handler = Callable[[Asked], Awaitable[Response | None]]
 
 
 class Swift:
     """*objects*, for whom *identity* knows. *body_timeout*: seconds in which more of a body must come."""
 
-    def __init__(self, objects: Objects, identity: Identity, *, body_timeout: float):
+    def __init__(self, objects: Objects, users: Users, identity: Identity, *, body_timeout: float):
         self._objects = objects
         self._catalog = objects.catalog
+        self._users = users
         self._identity = identity
         self._body_timeout = body_timeout
-        of_objects = ObjectHandlers(objects, body_timeout=body_timeout)
+        of_objects = ObjectHandlers(objects)
         self._handlers: dict[str, dict[str, Handler]] = {
             "account": {
                 "GET": self.list_containers,
@@ -74,19 +76,21 @@ class Swift:
             },
         }
 
-    def routes(self) -> list[web.RouteDef]:
-        return [web.get("/info", self.info), web.route("*", r"/v1/{path:[\s\S]*}", self.handle)]
+    def find(self, request: Request) -> tuple[MakeOperation, str] | None:
+        """See :class:`Api`. The route says what it is about."""
+        path = request.path
+        if path.startswith("/v1/"):
+            parts = path.split("/", 4)
+            route = _OBJECT if any(parts[4:]) else _CONTAINER if any(parts[3:]) else _ACCOUNT
+            return self._call, route
+        return (lambda asked: Call(asked, self.info), path) if path == "/info" else None
 
-    def route_of(self, request: Request) -> str:
-        """As the metrics know it: what it is about."""
-        parts = request.path.split("/", 4)
-        if parts[1] != "v1":
-            return ""
-        return "swift " + ("object" if any(parts[4:]) else "container" if any(parts[3:]) else "account")
+    def _call(self, request: Request) -> Call:
+        return Call(request, self.handle)
 
-    async def info(self, request: web.Request) -> web.Response:
+    async def info(self, exchange: Exchange) -> Response:
         """What there is of the parts of the API that not every server has."""
-        document = {
+        parts = {
             "swift": {
                 "account_listing_limit": MOST,
                 "container_listing_limit": MOST,
@@ -97,26 +101,26 @@ class Swift:
             "slo": {"max_manifest_segments": MOST_STATIC, "min_segment_size": 1},
             "bulk_delete": {"max_deletes_per_request": MOST_DELETED},
         }
-        return fresh(json.dumps(document), "application/json")
+        return document(json.dumps(parts), "application/json", {"Cache-Control": "no-store"})
 
-    async def handle(self, request: web.Request) -> web.StreamResponse:
-        ours = request[REQUEST]
-        parts = [percent_decoded(part, "URL") for part in ours.path.split("/", 4)[2:]]
+    async def handle(self, exchange: Exchange) -> Response | None:
+        headers, query, method = exchange.headers, exchange.query, exchange.method
+        parts = [percent_decoded(part, "URL") for part in exchange.path.split("/", 4)[2:]]
         account_name, container, name = (*parts, "", "")[:3]
         kind = "object" if name else "container" if container else "account"
-        method = request.method
         handler = self._handlers[kind].get(method)
-        if argument(ours.query, "bulk-delete") is not None and method in ("POST", "DELETE"):
+        if argument(query, "bulk-delete") is not None and method in ("POST", "DELETE"):
             handler = self.delete_in_bulk
-        if argument(ours.query, "extract-archive") is not None:
+        if argument(query, "extract-archive") is not None:
             raise NotSupported("Archives are not unpacked here.")
         if handler is None:
-            raise web.HTTPMethodNotAllowed(method, self._handlers[kind])
-        account, is_owner = await self._admitted(method, ours.headers, account_name, container, kind)
+            raise MethodNotAllowed(method, self._handlers[kind])
+        account, is_owner = await self._admitted(method, headers, account_name, container, kind)
         if method not in _READING:
-            check_supported(ours.headers)
+            check_supported(headers)
+        body = Incoming(exchange, self._body_timeout)
         return await handler(
-            Asked(request, ours.headers, ours.query, account, account_name, container, name, is_owner)
+            Asked(exchange, body, headers, query, account, account_name, container, name, is_owner)
         )
 
     async def _admitted(
@@ -129,7 +133,7 @@ class Swift:
             if method not in _READING and user.read_only:
                 raise Forbidden("This user may only read.")
             return user.account, True
-        account = await self._catalog.account_named(wanted) if wanted else None
+        account = await self._users.account_named(wanted) if wanted else None
         if account is not None and container and method in _READING:
             try:
                 info = await self._catalog.container(account, container)
@@ -143,7 +147,7 @@ class Swift:
 
     # Accounts.
 
-    async def head_account(self, asked: Asked) -> web.Response:
+    async def head_account(self, asked: Asked) -> Response:
         return _head(await self._of_account(asked))
 
     async def _of_account(self, asked: Asked) -> dict[str, str]:
@@ -156,31 +160,31 @@ class Swift:
         }
         return headers | dict(info.metadata)
 
-    async def list_containers(self, asked: Asked) -> web.Response:
+    async def list_containers(self, asked: Asked) -> Response:
         query = query_of(asked.query)
         form = form_of(asked.query, asked.headers.get("accept"))
         headers = await self._of_account(asked)
-        async with self._objects.room_for(query.limit):
+        with await self._objects.room_for(query.limit):
             page = await self._catalog.containers(asked.account, query)
             body, content_type = containers_listed(page, query, form, asked.account_name)
         return _listing(body, content_type, headers)
 
-    async def post_account(self, asked: Asked) -> web.Response:
+    async def post_account(self, asked: Asked) -> Response:
         await self._catalog.change_account(asked.account, metadata_changes(asked.headers, "account"))
         return answer(204)
 
-    async def delete_in_bulk(self, asked: Asked) -> web.Response:
-        return await delete_many(self._objects, asked, self._body_timeout)
+    async def delete_in_bulk(self, asked: Asked) -> Response:
+        return await delete_many(self._objects, asked)
 
     # Containers.
 
-    async def put_container(self, asked: Asked) -> web.Response:
+    async def put_container(self, asked: Asked) -> Response:
         check_container_name(asked.container)
         changes = container_changes(asked.headers)
         is_new = await self._catalog.make_container(asked.account, asked.container, changes)
         return answer(201 if is_new else 202)
 
-    async def head_container(self, asked: Asked) -> web.Response:
+    async def head_container(self, asked: Asked) -> Response:
         return _head(await self._of_container(asked))
 
     async def _of_container(self, asked: Asked) -> dict[str, str]:
@@ -196,11 +200,11 @@ class Swift:
             headers |= info.metadata
         return headers
 
-    async def list_objects(self, asked: Asked) -> web.Response:
+    async def list_objects(self, asked: Asked) -> Response:
         query = query_of(asked.query)
         form = form_of(asked.query, asked.headers.get("accept"))
         headers = await self._of_container(asked)
-        async with self._objects.room_for(query.limit):
+        with await self._objects.room_for(query.limit):
             page = await self._page(asked, query)
             body, content_type = objects_listed(page, query, form, asked.container)
         return _listing(body, content_type, headers)
@@ -217,21 +221,21 @@ class Swift:
             files += page.files
         return Page(files, [], page.cursor)
 
-    async def post_container(self, asked: Asked) -> web.Response:
+    async def post_container(self, asked: Asked) -> Response:
         changes = container_changes(asked.headers)
         await self._catalog.change_container(asked.account, asked.container, changes)
         return answer(204)
 
-    async def delete_container(self, asked: Asked) -> web.Response:
+    async def delete_container(self, asked: Asked) -> Response:
         await self._catalog.delete_container(asked.account, asked.container)
         return answer(204)
 
 
-def _head(headers: dict[str, str]) -> web.Response:
+def _head(headers: dict[str, str]) -> Response:
     return answer(204, headers, content_type="text/plain; charset=utf-8")
 
 
-def _listing(body: bytes, content_type: str, headers: dict[str, str]) -> web.Response:
+def _listing(body: bytes, content_type: str, headers: dict[str, str]) -> Response:
     if not body:
         return answer(204, headers, content_type=content_type)
-    return web.Response(body=body, headers=headers | {"Content-Type": content_type})
+    return document(body, content_type, headers)

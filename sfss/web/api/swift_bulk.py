@@ -4,22 +4,19 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from aiohttp import web
-
 from sfss.errors import ContainerNotEmpty, InvalidRequest, NotFound
-from sfss.http.messages import Headers
+from sfss.http.messages import Headers, Response
 from sfss.objects.service import Objects
 from sfss.web.api.object_headers import decoded
-from sfss.web.api.streaming import whole
-from sfss.web.api.swift_request import Asked
+from sfss.web.api.swift_request import Asked, document
 
 MOST_DELETED = 10_000
 _MOST_BYTES = 4 * 1024 * 1024
 
 
-async def delete_many(objects: Objects, asked: Asked, body_timeout: float) -> web.Response:
+async def delete_many(objects: Objects, asked: Asked) -> Response:
     """What the lines of the body name, percent-encoded: objects, or empty containers."""
-    body = await whole(asked.request, body_timeout, most=_MOST_BYTES)
+    body = await asked.body.whole(most=_MOST_BYTES)
     named = [decoded(line.strip().decode("latin-1"), "A name").lstrip("/") for line in body.split(b"\n")]
     paths = [name.partition("/")[::2] for name in named if name]
     if len(paths) > MOST_DELETED:
@@ -29,7 +26,7 @@ async def delete_many(objects: Objects, asked: Asked, body_timeout: float) -> we
 
 async def delete_paths(
     objects: Objects, account: int, paths: Iterable[tuple[str, str]], headers: Headers
-) -> web.Response:
+) -> Response:
     """The answer says how many were deleted, and how many were not there."""
     deleted = missing = 0
     errors: list[list[str]] = []
@@ -44,7 +41,7 @@ async def delete_paths(
             missing += 1
         except ContainerNotEmpty:
             errors.append([f"/{container}", "409 Conflict"])
-    document: dict[str, Any] = {
+    outcome: dict[str, Any] = {
         "Number Deleted": deleted,
         "Number Not Found": missing,
         "Response Status": "400 Bad Request" if errors else "200 OK",
@@ -52,7 +49,7 @@ async def delete_paths(
         "Errors": errors,
     }
     if "json" in headers.get("accept"):
-        return web.Response(body=json.dumps(document).encode(), content_type="application/json")
-    lines = [f"{name}: {value}" for name, value in document.items() if name != "Errors"]
+        return document(json.dumps(outcome), "application/json")
+    lines = [f"{name}: {value}" for name, value in outcome.items() if name != "Errors"]
     lines += ["Errors:", *(", ".join(error) for error in errors)]
-    return web.Response(text="\n".join(lines))
+    return document("\n".join(lines), "text/plain; charset=utf-8")

@@ -22,6 +22,7 @@ _NOT_DONE = frozenset(
     + ("x-account-meta-temp-url-key", "x-account-meta-temp-url-key-2", "x-account-access-control")
     + ("x-container-meta-temp-url-key", "x-container-meta-temp-url-key-2", "x-account-quota-bytes")
 )
+_WITH_ETAGS = frozenset(("if-match", "if-none-match", "if-range"))
 _READ_RIGHTS = frozenset((".r:*", ".rlistings", ""))
 
 
@@ -101,8 +102,10 @@ def object_lines(info: ObjectInfo, etag: str) -> Iterator[tuple[str, str]]:
 
 def conditions_of(headers: Headers) -> Headers:
     """*headers*, with the quotes that clients of Swift leave away around ETags."""
+    if _WITH_ETAGS.isdisjoint(headers.raw):
+        return headers
     raw = dict(headers.raw)
-    for name in ("if-match", "if-none-match", "if-range"):
+    for name in _WITH_ETAGS:
         value = raw.get(name, b"").strip()
         if value and b'"' not in value and value != b"*":
             raw[name] = b", ".join(b'"%b"' % part.strip() for part in value.split(b","))

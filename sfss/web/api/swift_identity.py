@@ -8,89 +8,109 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
-from aiohttp import web
-
-from sfss.errors import Forbidden, InvalidRequest, Unauthorized
-from sfss.http.messages import Headers
+from sfss.errors import Forbidden, InvalidRequest, MethodNotAllowed, SwiftUnauthorized
+from sfss.http.exchange import Exchange
+from sfss.http.messages import Headers, Request, Response
 from sfss.objects.catalog import Catalog
 from sfss.objects.manifests import is_utf8
 from sfss.objects.models import User
-from sfss.objects.tokens import make_token, read_token
-from sfss.web.api.status import fresh
-from sfss.web.api.streaming import whole
+from sfss.objects.tokens import Token, make_token, read_token
+from sfss.objects.users import Users
+from sfss.web.api.object_headers import lines_of
+from sfss.web.api.swift_request import answer
+from sfss.web.operations import Answer, Call, MakeOperation
+from sfss.web.streams import Incoming
 
 #: A request for a token has no more than that. Bytes.
 _MOST = 64 * 1024
 _BODY_TIMEOUT = 10.0
 _REGION = "RegionOne"
+_FRESH = {"Cache-Control": "no-store"}
 
 
-class SwiftUnauthorized(Unauthorized):
-    challenge = 'Swift realm="sfss"'
+#: So many are remembered.
+_MOST_TOKENS = 10_000
 
 
 class Identity:
-    """Of the users of *catalog*. *url*: where clients reach this service; "" for where they ask."""
+    """Of *users*, in *catalog*. *url*: where clients reach this service; "" for where they ask."""
 
-    def __init__(self, catalog: Catalog, *, url: str, lifetime: float, is_tls: bool):
+    def __init__(self, catalog: Catalog, users: Users, *, url: str, lifetime: float, is_tls: bool):
         self._catalog = catalog
+        self._users = users
+        self._tokens: dict[str, Token] = {}  # whose signatures were seen to hold
         self._url = url.rstrip("/")
         self._lifetime = lifetime
         self._scheme = "https" if is_tls else "http"
         self._secret = b""
+        get: dict[str, Answer] = dict.fromkeys(("/auth", "/auth/v1.0", "/auth/v1", "/v1.0"), self.v1)
+        get |= {"/": self.versions, "/v2.0": self.v2_version, "/v2.0/": self.v2_version}
+        get |= {"/v3": self.v3_version, "/v3/": self.v3_version}
+        post: dict[str, Answer] = {"/v2.0/tokens": self.v2, "/v3/auth/tokens": self.v3}
+        self._handlers = {path: ("GET", handler) for path, handler in get.items()}
+        self._handlers |= {path: ("POST", handler) for path, handler in post.items()}
 
     async def start(self) -> None:
         self._secret = await self._catalog.secret()
 
-    def routes(self) -> list[web.RouteDef]:
-        return [
-            *(web.get(path, self.v1) for path in ("/auth", "/auth/v1.0", "/auth/v1", "/v1.0")),
-            web.get("/", self.versions),
-            *(web.get(path, self.v2_version) for path in ("/v2.0", "/v2.0/")),
-            web.post("/v2.0/tokens", self.v2),
-            *(web.get(path, self.v3_version) for path in ("/v3", "/v3/")),
-            web.post("/v3/auth/tokens", self.v3),
-        ]
+    def find(self, request: Request) -> tuple[MakeOperation, str] | None:
+        """See :class:`Api`."""
+        found = self._handlers.get(request.path)
+        if found is None:
+            return None
+        method, handler = found
+        if request.method != method and (request.method, method) != ("HEAD", "GET"):
+            raise MethodNotAllowed(request.method, [method])
+        return lambda asked: Call(asked, handler), request.path
 
     async def user_of(self, headers: Headers) -> User | None:
         """Whose token the request has; None: it has none. :raises Unauthorized: if that is not good."""
         text = headers.get("x-auth-token") or headers.get("x-storage-token")
         if not text:
             return None
-        token = read_token(self._secret, text.strip())
-        user = await self._catalog.user(token.account, token.user) if token is not None else None
-        if token is None or user is None or user.disabled or user.generation != token.generation:
-            raise SwiftUnauthorized("The token is not valid, or not any more: ask for a new one.")
-        return user
+        token = self._tokens.get(text) or self._read(text)
+        if token is not None and token.expires > time.time():
+            name = f"{token.account}:{token.user}"
+            user = await self._users.find(name)
+            if user is None or not _is_of(token, user):
+                user = await self._users.find(name, fresh=True)
+            if user is not None and _is_of(token, user):
+                return user
+        raise SwiftUnauthorized("The token is not valid, or not any more: ask for a new one.")
+
+    def _read(self, text: str) -> Token | None:
+        token = read_token(self._secret, text)
+        if token is not None:
+            if len(self._tokens) >= _MOST_TOKENS:
+                self._tokens.clear()
+            self._tokens[text] = token
+        return token
 
     # The ways to get one.
 
-    async def v1(self, request: web.Request) -> web.Response:
-        headers = request.headers
-        name = headers.get("X-Auth-User") or headers.get("X-Storage-User") or ""
-        key = headers.get("X-Auth-Key") or headers.get("X-Storage-Pass") or ""
+    async def v1(self, exchange: Exchange) -> Response:
+        headers = exchange.headers
+        name = headers.get("x-auth-user") or headers.get("x-storage-user")
+        key = headers.get("x-auth-key") or headers.get("x-storage-pass")
         user = await self._checked(*name.partition(":")[::2], key)
         token, expires = self._token(user)
-        response = fresh(b"", "text/plain")
-        response.headers.update(
-            {
-                "X-Storage-Url": self._storage_url(request, user.account_name),
-                "X-Auth-Token": token,
-                "X-Storage-Token": token,
-                "X-Auth-Token-Expires": str(int(expires - time.time())),
-            }
-        )
-        return response
+        lines = {
+            "X-Storage-Url": self._storage_url(exchange, user.account_name),
+            "X-Auth-Token": token,
+            "X-Storage-Token": token,
+            "X-Auth-Token-Expires": str(int(expires - time.time())),
+        }
+        return answer(200, lines | _FRESH, content_type="text/plain")
 
-    async def v2(self, request: web.Request) -> web.Response:
-        auth = _inner(await _document(request), "auth")
+    async def v2(self, exchange: Exchange) -> Response:
+        auth = _inner(await _document(exchange), "auth")
         given = _inner(auth, "passwordCredentials")
         account = auth.get("tenantName") or auth.get("tenantId") or ""
         user = await self._checked(*_split(account, given.get("username")), given.get("password"))
         token, expires = self._token(user)
-        url = self._storage_url(request, user.account_name)
+        url = self._storage_url(exchange, user.account_name)
         endpoint = {"region": _REGION, "publicURL": url, "internalURL": url, "adminURL": url}
-        answer = {
+        document = {
             "access": {
                 "token": {
                     "id": token,
@@ -103,10 +123,10 @@ class Identity:
                 "user": {"id": user.full_name, "name": user.name, "roles": [{"name": "member"}]},
             }
         }
-        return fresh(json.dumps(answer), "application/json")
+        return _as_json(document)
 
-    async def v3(self, request: web.Request) -> web.Response:
-        auth = _inner(await _document(request), "auth")
+    async def v3(self, exchange: Exchange) -> Response:
+        auth = _inner(await _document(exchange), "auth")
         given = _inner(_inner(_inner(auth, "identity"), "password"), "user")
         scope = auth.get("scope")
         project = _inner(scope, "project") if isinstance(scope, Mapping) and "project" in scope else {}
@@ -115,12 +135,12 @@ class Identity:
         user = await self._checked(*_split(account, name), given.get("password"))
         token, expires = self._token(user)
         domain = {"id": "default", "name": "Default"}
-        url = self._storage_url(request, user.account_name)
+        url = self._storage_url(exchange, user.account_name)
         endpoints = [
             {"id": interface, "interface": interface, "region": _REGION, "region_id": _REGION, "url": url}
             for interface in ("public", "internal", "admin")
         ]
-        answer = {
+        document = {
             "token": {
                 "methods": ["password"],
                 "issued_at": _time(int(time.time())),
@@ -131,27 +151,22 @@ class Identity:
                 "catalog": [{"type": "object-store", "name": "swift", "id": "swift", "endpoints": endpoints}],
             }
         }
-        response = fresh(json.dumps(answer), "application/json")
-        response.set_status(201)
-        response.headers["X-Subject-Token"] = token
-        return response
+        return _as_json(document, 201, {"X-Subject-Token": token})
 
     # What clients ask first, to find the others.
 
-    async def versions(self, request: web.Request) -> web.Response:
-        base = self._base(request)
+    async def versions(self, exchange: Exchange) -> Response:
+        base = self._base(exchange)
         values = [_version("v3.14", f"{base}/v3/"), _version("v2.0", f"{base}/v2.0/")]
-        response = fresh(json.dumps({"versions": {"values": values}}), "application/json")
-        response.set_status(300)
-        return response
+        return _as_json({"versions": {"values": values}}, 300)
 
-    async def v2_version(self, request: web.Request) -> web.Response:
-        document = {"version": _version("v2.0", f"{self._base(request)}/v2.0/")}
-        return fresh(json.dumps(document), "application/json")
+    async def v2_version(self, exchange: Exchange) -> Response:
+        document = {"version": _version("v2.0", f"{self._base(exchange)}/v2.0/")}
+        return _as_json(document)
 
-    async def v3_version(self, request: web.Request) -> web.Response:
-        document = {"version": _version("v3.14", f"{self._base(request)}/v3/")}
-        return fresh(json.dumps(document), "application/json")
+    async def v3_version(self, exchange: Exchange) -> Response:
+        document = {"version": _version("v3.14", f"{self._base(exchange)}/v3/")}
+        return _as_json(document)
 
     async def _checked(self, account: str, name: str, key: object) -> User:
         """:raises Unauthorized:"""
@@ -170,11 +185,16 @@ class Identity:
     def _token(self, user: User) -> tuple[str, int]:
         return make_token(self._secret, user, self._lifetime)
 
-    def _base(self, request: web.Request) -> str:
-        return self._url or f"{self._scheme}://{request.host}"
+    def _base(self, exchange: Exchange) -> str:
+        return self._url or f"{self._scheme}://{exchange.headers.get('host')}"
 
-    def _storage_url(self, request: web.Request, account: str) -> str:
-        return f"{self._base(request)}/v1/AUTH_{quote(account, safe='')}"
+    def _storage_url(self, exchange: Exchange, account: str) -> str:
+        return f"{self._base(exchange)}/v1/AUTH_{quote(account, safe='')}"
+
+
+def _is_of(token: Token, user: User) -> bool:
+    """Whether the token is still good, too."""
+    return not user.disabled and user.generation == token.generation
 
 
 def _split(account: object, name: object) -> tuple[str, str]:
@@ -197,9 +217,14 @@ def _version(name: str, url: str) -> dict[str, Any]:
     }
 
 
-async def _document(request: web.Request) -> Mapping[str, Any]:
+def _as_json(document: Any, status: int = 200, headers: Mapping[str, str] | None = None) -> Response:
+    lines = lines_of({"Content-Type": "application/json", **_FRESH, **(headers or {})})
+    return Response(status, lines, json.dumps(document).encode())
+
+
+async def _document(exchange: Exchange) -> Mapping[str, Any]:
     """:raises InvalidRequest: if the body is none."""
-    body = await whole(request, _BODY_TIMEOUT, most=_MOST)
+    body = await Incoming(exchange, _BODY_TIMEOUT).whole(most=_MOST)
     try:
         found = json.loads(body)
     except (ValueError, RecursionError):

@@ -2,10 +2,9 @@
 
 import json
 import mimetypes
+from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
-
-from aiohttp import web
 
 from sfss.errors import (
     Forbidden,
@@ -13,7 +12,7 @@ from sfss.errors import (
     LengthRequired,
     NotSupported,
 )
-from sfss.http.messages import Headers
+from sfss.http.messages import Headers, Response
 from sfss.objects import manifests
 from sfss.objects.limits import MOST_KEPT, check_metadata
 from sfss.objects.models import IN_PARTS, ObjectInfo
@@ -26,7 +25,7 @@ from sfss.web.api.object_headers import (
     last_modified,
     text_of,
 )
-from sfss.web.api.streaming import answer_with, as_bytes, received, whole
+from sfss.web.api.streaming import answer_with
 from sfss.web.api.swift_bulk import delete_paths
 from sfss.web.api.swift_headers import (
     conditions_of,
@@ -37,7 +36,7 @@ from sfss.web.api.swift_headers import (
     object_lines,
     object_metadata,
 )
-from sfss.web.api.swift_request import Asked, answer
+from sfss.web.api.swift_request import Asked, answer, document
 from sfss.web.query import argument
 
 _UNKNOWN_TYPE = "application/octet-stream"
@@ -46,17 +45,16 @@ _MOST_MANIFEST = 2 * 1024 * 1024
 
 
 class ObjectHandlers:
-    """Of *objects*. *body_timeout*: seconds in which more of a body must come."""
+    """Of *objects*."""
 
-    def __init__(self, objects: Objects, *, body_timeout: float):
+    def __init__(self, objects: Objects):
         self._objects = objects
         self._catalog = objects.catalog
-        self._body_timeout = body_timeout
 
     # Writing.
 
-    async def put(self, asked: Asked) -> web.Response:
-        request, headers = asked.request, asked.headers
+    async def put(self, asked: Asked) -> Response:
+        headers, length = asked.headers, asked.body.length
         conditions = conditions_in(headers, InvalidRequest)
         wanted = argument(asked.query, "multipart-manifest")
         if wanted is not None:
@@ -64,30 +62,29 @@ class ObjectHandlers:
                 raise InvalidRequest("A PUT knows no multipart-manifest but put.")
             return await self._put_static(asked, conditions)
         if "x-copy-from" in headers:
-            if request.content_length:
+            if length:
                 raise InvalidRequest("A PUT with X-Copy-From has no body.")
             source = _path_in(headers, "X-Copy-From")
             return await self._copy(asked, source, (asked.container, asked.name), conditions)
         manifest = manifest_in(headers)
-        is_chunked = "transfer-encoding" in headers
-        if request.content_length is None and not is_chunked and not manifest:
+        if length is None and "transfer-encoding" not in headers and not manifest:
             raise LengthRequired("A PUT needs a Content-Length, or Transfer-Encoding: chunked.")
         info = await self._objects.put(
             asked.account,
             asked.container,
             asked.name,
-            received(request, self._body_timeout),
+            asked.body,
             content_type=_content_type(headers, asked.name),
             metadata=object_metadata(headers),
             manifest=manifest,
             etag=etag_in(headers),
-            length=request.content_length if not is_chunked else None,
+            length=length,
             **conditions,
         )
         return _put_answer(info)
 
-    async def _put_static(self, asked: Asked, conditions: Conditions) -> web.Response:
-        body = await whole(asked.request, self._body_timeout, most=_MOST_MANIFEST)
+    async def _put_static(self, asked: Asked, conditions: Conditions) -> Response:
+        body = await asked.body.whole(most=_MOST_MANIFEST)
         try:
             document = json.loads(body)
         except (ValueError, RecursionError):
@@ -104,7 +101,7 @@ class ObjectHandlers:
         )
         return _put_answer(info)
 
-    async def copy(self, asked: Asked) -> web.Response:
+    async def copy(self, asked: Asked) -> Response:
         target = _path_in(asked.headers, "Destination")
         return await self._copy(
             asked, (asked.container, asked.name), target, conditions_in(asked.headers, InvalidRequest)
@@ -112,7 +109,7 @@ class ObjectHandlers:
 
     async def _copy(
         self, asked: Asked, source: tuple[str, str], target: tuple[str, str], conditions: Conditions
-    ) -> web.Response:
+    ) -> Response:
         if "range" in asked.headers or argument(asked.query, "multipart-manifest") is not None:
             raise NotSupported("Parts of an object, and manifests themselves, are not copied here.")
         for name in ("X-Copy-From-Account", "Destination-Account"):
@@ -125,23 +122,23 @@ class ObjectHandlers:
         if not is_fresh:
             metadata = {**found.info.metadata, **metadata}
             check_metadata(metadata)
-        given = asked.request.method == "COPY" and text_of(headers, "Content-Type")
+        given = asked.exchange.method == "COPY" and text_of(headers, "Content-Type")
         async with self._objects.reading(found, 0, found.size) as pieces:
             info = await self._objects.put(
                 asked.account,
                 *target,
-                as_bytes(pieces),
+                pieces,
                 content_type=given or found.info.content_type,
                 metadata=metadata,
                 length=found.size,
                 **conditions,
             )
         response = _put_answer(info)
-        response.headers["X-Copied-From"] = quote("/".join(source))
-        response.headers["X-Copied-From-Last-Modified"] = last_modified(found.info.modified)
+        response.add("X-Copied-From", quote("/".join(source)))
+        response.add("X-Copied-From-Last-Modified", last_modified(found.info.modified))
         return response
 
-    async def post(self, asked: Asked) -> web.Response:
+    async def post(self, asked: Asked) -> Response:
         given = "content-type" in asked.headers
         content_type = _content_type(asked.headers, asked.name) if given else None
         await self._catalog.change_object(
@@ -149,7 +146,7 @@ class ObjectHandlers:
         )
         return answer(202)
 
-    async def delete(self, asked: Asked) -> web.Response:
+    async def delete(self, asked: Asked) -> Response:
         if argument(asked.query, "multipart-manifest") == "delete":
             info = await self._catalog.object(asked.account, asked.container, asked.name)
             if not manifests.is_static(info.manifest) and info.manifest != IN_PARTS:
@@ -165,7 +162,7 @@ class ObjectHandlers:
 
     # Reading.
 
-    async def get(self, asked: Asked) -> web.StreamResponse:
+    async def get(self, asked: Asked) -> Response | None:
         if argument(asked.query, "multipart-manifest") == "get":
             info = await self._catalog.object(asked.account, asked.container, asked.name)
             if info.manifest == IN_PARTS:
@@ -180,7 +177,7 @@ class ObjectHandlers:
         is_joined = found.info.manifest != ""
         # Swift quotes the ETag of what is joined, and no other one.
         lines = dict(object_lines(found.info, f'"{found.etag}"' if is_joined else found.etag))
-        return await answer_with(asked.request, headers, self._objects, found, info_of_all, lines)
+        return await answer_with(asked.exchange, headers, self._objects, found, info_of_all, lines)
 
     async def _check_public(self, account: int, info: ObjectInfo) -> None:
         """What it is made of is for everybody, too. :raises Forbidden:"""
@@ -198,12 +195,12 @@ def _path_in(headers: Headers, name: str) -> tuple[str, str]:
     return container, path
 
 
-def _put_answer(info: ObjectInfo) -> web.Response:
+def _put_answer(info: ObjectInfo) -> Response:
     etag = f'"{info.etag}"' if manifests.is_static(info.manifest) else info.etag
     return answer(201, {"ETag": etag, "Last-Modified": last_modified(info.modified)})
 
 
-def _manifest(info: ObjectInfo, is_raw: bool) -> web.Response:
+def _manifest(info: ObjectInfo, is_raw: bool) -> Response:
     """A static manifest itself. *is_raw*: as it is put."""
     entries: list[dict[str, Any]] = []
     for segment in manifests.segments_in(info.manifest):
@@ -219,8 +216,8 @@ def _manifest(info: ObjectInfo, is_raw: bool) -> web.Response:
                 "last_modified": listed_time(info.modified),
             }
         entries.append(entry | of_range)
-    headers = dict(object_lines(info, f'"{info.etag}"')) | {"Content-Type": "application/json; charset=utf-8"}
-    return web.Response(body=json.dumps(entries).encode(), headers=headers)
+    headers = dict(object_lines(info, f'"{info.etag}"'))
+    return document(json.dumps(entries), "application/json; charset=utf-8", headers)
 
 
 def _content_type(headers: Headers, name: str) -> str:
@@ -230,4 +227,9 @@ def _content_type(headers: Headers, name: str) -> str:
     wants_guess = is_true(headers.get("x-detect-content-type").strip())
     if given and not wants_guess:
         return given
-    return mimetypes.guess_type(name)[0] or _UNKNOWN_TYPE
+    return _guessed(tuple(name.rpartition("/")[2].split(".")[1:][-2:]))
+
+
+@lru_cache(maxsize=1024)
+def _guessed(suffixes: tuple[str, ...]) -> str:
+    return mimetypes.guess_type(".".join(("x", *suffixes)))[0] or _UNKNOWN_TYPE

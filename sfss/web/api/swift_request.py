@@ -2,15 +2,17 @@
 
 from typing import NamedTuple
 
-from aiohttp import web
-
-from sfss.http.messages import Headers
+from sfss.http.exchange import Exchange
+from sfss.http.messages import Headers, Response
+from sfss.web.api.object_headers import lines_of
+from sfss.web.streams import Incoming
 
 
 class Asked(NamedTuple):
     """A request, and what it is about."""
 
-    request: web.Request
+    exchange: Exchange
+    body: Incoming
     headers: Headers
     query: str
     account: int
@@ -20,6 +22,11 @@ class Asked(NamedTuple):
     is_owner: bool  #: whether it comes from a user of the account; else it may read what everybody may
 
 
-def answer(status: int, headers: dict[str, str] | None = None, *, content_type: str = "") -> web.Response:
+def answer(status: int, headers: dict[str, str] | None = None, *, content_type: str = "") -> Response:
     more = {"Content-Type": content_type} if content_type else {}
-    return web.Response(status=status, headers={**(headers or {}), **more})
+    return Response(status, lines_of({**(headers or {}), **more}))
+
+
+def document(content: str | bytes, content_type: str, headers: dict[str, str] | None = None) -> Response:
+    body = content.encode() if isinstance(content, str) else content
+    return Response(200, lines_of({**(headers or {}), "Content-Type": content_type}), body)
