@@ -144,9 +144,23 @@ class Catalog(ABC):
 
     @abstractmethod
     async def change_object(
-        self, account: int, container: str, name: str, metadata: Metadata, content_type: str | None
+        self,
+        account: int,
+        container: str,
+        name: str,
+        metadata: Metadata,
+        content_type: str | None,
+        expires: int = 0,
     ) -> None:
         """Other *metadata* for it. :raises NoSuchContainer: :raises NotFound:"""
+
+    @abstractmethod
+    async def set_properties(self, account: int, container: str, name: str, changes: Changes) -> None:
+        """:raises NoSuchContainer: :raises NotFound:"""
+
+    @abstractmethod
+    async def expire(self, before: int, limit: int) -> int:
+        """Delete what has expired before that second, at most so many. How many they were."""
 
     @abstractmethod
     async def delete_object(self, account: int, container: str, name: str) -> None:

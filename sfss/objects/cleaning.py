@@ -62,6 +62,8 @@ class Cleaner:
 
     async def clean(self, *, grace: float | None = None, abandoned: float = ABANDONED) -> int:
         """Remove what is due; how many contents."""
+        while await self._catalog.expire(int(time.time()), _AT_ONCE) == _AT_ONCE:
+            pass  # there are more
         for content in await self._catalog.abandoned(now_us() - int(abandoned * _SECOND)):
             await self._catalog.give_up(content, None)
         before = now_us() - int((self._grace if grace is None else grace) * _SECOND)

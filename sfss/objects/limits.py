@@ -8,6 +8,9 @@ from sfss.errors import InvalidRequest
 MOST, MOST_NAME, MOST_VALUE, MOST_TOGETHER = 90, 128, 256, 4096
 #: Of what is no metadata of the client's own: Content-Type, Content-Disposition …
 MOST_KEPT = 1024
+#: What begins so is ours, and no header of a client's.
+OWN = "X-Sfss-"
+MOST_OWN = 64 * 1024
 _MARK = "-Meta-"
 
 
@@ -19,5 +22,7 @@ def check_metadata(metadata: Mapping[str, str | None]) -> None:
         raise InvalidRequest(f"There are at most {MOST} metadata, of {MOST_TOGETHER} bytes together.")
     if any(name > MOST_NAME or value > MOST_VALUE for name, value in sizes):
         raise InvalidRequest(f"The name of metadata has at most {MOST_NAME} bytes, the value {MOST_VALUE}.")
-    if any(len((value or "").encode()) > MOST_KEPT for name, value in metadata.items() if _MARK not in name):
-        raise InvalidRequest(f"A header has at most {MOST_KEPT} bytes.")
+    for name, value in metadata.items():
+        most = MOST_OWN if name.startswith(OWN) else MOST_KEPT
+        if _MARK not in name and len((value or "").encode()) > most:
+            raise InvalidRequest(f"A header, or a configuration, has at most {most} bytes.")

@@ -1,11 +1,12 @@
 """The values that the object service gives and takes."""
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import NamedTuple
 
 #: Header name to value, as the client gave them.
 Metadata = Mapping[str, str]
-
+NONE: Metadata = MappingProxyType({})
 
 #: The manifest of an object that was put in parts (they are the catalog's to know), and what those of objects that are
 #: made of others begin with (``manifests.py``).
@@ -62,6 +63,8 @@ class ObjectInfo(NamedTuple):
     piece_size: int  #: of each but the last
     metadata: Metadata
     manifest: str = ""  #: of which others it is made (``manifests.py``); "": it has bytes of its own
+    properties: Metadata = NONE  #: what the APIs know of it beside its metadata: its tags, who may read it
+    expires: int = 0  #: seconds since the epoch; it is not there any more from then on. 0: never
 
     @property
     def pieces(self) -> int:
@@ -76,6 +79,7 @@ class Upload(NamedTuple):
     content_type: str
     metadata: Metadata
     started: int
+    properties: Metadata = NONE  #: that it will have
 
 
 class UploadedPart(NamedTuple):

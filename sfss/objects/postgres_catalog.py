@@ -32,6 +32,7 @@ from sfss.objects.postgres import Postgres
 from sfss.objects.postgres_statements import (
     ACCOUNT,
     CONTAINER,
+    EXPIRE,
     GARBAGE,
     KNOWN,
     LISTED,
@@ -39,16 +40,19 @@ from sfss.objects.postgres_statements import (
     PARTS,
     UPLOADS,
     USER,
-    columns,
     refusal,
 )
 from sfss.objects.rows import (
+    OBJECT_COLUMNS,
     account_of,
     changed,
+    columns_of,
     container_of,
+    is_over,
     key_of,
     metadata_text,
     object_of,
+    there,
     upload_of,
     user_of,
 )
@@ -213,7 +217,7 @@ class PostgresCatalog(Catalog):
         if row is None:
             await self._key(account, container)
             raise NotFound(f"There is no object {name!r}.")
-        return object_of(row)
+        return there(object_of(row))
 
     async def put_object(
         self,
@@ -228,18 +232,45 @@ class PostgresCatalog(Catalog):
             container,
             info.path,
             "put_object",
-            *(account, container, *columns(info), must_be_new, must_have),
+            *(account, container, *columns_of(info), must_be_new, must_have),
         )
 
     async def change_object(
-        self, account: int, container: str, name: str, metadata: Metadata, content_type: str | None
+        self,
+        account: int,
+        container: str,
+        name: str,
+        metadata: Metadata,
+        content_type: str | None,
+        expires: int = 0,
     ) -> None:
         await self._change(
             container,
             name,
             "change_object",
-            *(account, container, name, metadata_text(metadata), content_type, now_us()),
+            *(account, container, name, metadata_text(metadata), content_type, expires, now_us()),
         )
+
+    async def set_properties(self, account: int, container: str, name: str, changes: Changes) -> None:
+        key = await self._key(account, container)
+
+        async def change(connection: Any) -> None:
+            row = await connection.fetchrow(
+                f"SELECT {OBJECT_COLUMNS} FROM sfss.objects WHERE container = $1 AND name = $2 FOR NO KEY UPDATE",
+                *(key, name),
+            )
+            if row is None or is_over(info := object_of(row)):
+                raise NotFound(f"There is no object {name!r}.")
+            await connection.execute(
+                "UPDATE sfss.objects SET properties = $1 WHERE container = $2 AND name = $3",
+                *(changed(metadata_text(info.properties), changes), key, name),
+            )
+
+        await self._database.within(change)
+
+    async def expire(self, before: int, limit: int) -> int:
+        rows = await self._database.rows(EXPIRE, before, limit)
+        return len(rows)
 
     async def delete_object(self, account: int, container: str, name: str) -> None:
         await self._change(container, name, "delete_object", account, container, name)
@@ -253,6 +284,7 @@ class PostgresCatalog(Catalog):
             upload.path,
             "begin_upload",
             *(account, container, upload.id, upload.path, upload.content_type, metadata, upload.started),
+            metadata_text(upload.properties),
         )
 
     async def upload(self, account: int, container: str, name: str, id: str) -> Upload:
@@ -294,7 +326,7 @@ class PostgresCatalog(Catalog):
             container,
             info.path,
             "complete_upload",
-            *(account, container, *columns(info), must_be_new, must_have, list(numbers)),
+            *(account, container, *columns_of(info), must_be_new, must_have, list(numbers)),
         )
 
     async def abort_upload(self, upload: str) -> None:

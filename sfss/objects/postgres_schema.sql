@@ -32,13 +32,15 @@ CREATE TABLE sfss.objects (
     container bigint NOT NULL, name text COLLATE "C" NOT NULL,
     size bigint NOT NULL, etag text NOT NULL, content_type text NOT NULL, modified bigint NOT NULL,
     content text NOT NULL, piece_size integer NOT NULL, metadata text NOT NULL, manifest text NOT NULL,
+    properties text NOT NULL, expires bigint NOT NULL,
     PRIMARY KEY (container, name)
 );
+CREATE INDEX expiring ON sfss.objects (expires) WHERE expires > 0;
 CREATE UNIQUE INDEX contents ON sfss.objects (content) WHERE content <> '';
 
 CREATE TABLE sfss.uploads (
     id text PRIMARY KEY, container bigint NOT NULL, name text COLLATE "C" NOT NULL,
-    content_type text NOT NULL, metadata text NOT NULL, started bigint NOT NULL
+    content_type text NOT NULL, metadata text NOT NULL, started bigint NOT NULL, properties text NOT NULL
 );
 CREATE INDEX uploads_by_name ON sfss.uploads (container, name, id);
 
@@ -59,6 +61,10 @@ CREATE INDEX garbage_since ON sfss.garbage (is_removed, since);
 
 CREATE FUNCTION sfss.now_us() RETURNS bigint LANGUAGE sql AS
 $$ SELECT (extract(epoch FROM clock_timestamp()) * 1000000)::bigint $$;
+
+-- *p_expires*: seconds since the epoch, 0 for never.
+CREATE FUNCTION sfss.is_over(p_expires bigint) RETURNS boolean LANGUAGE sql AS
+$$ SELECT p_expires > 0 AND p_expires <= extract(epoch FROM clock_timestamp()) $$;
 
 -- What each process changes stands in a slot of its own connection.
 CREATE FUNCTION sfss.count(p_container bigint, p_objects bigint, p_bytes bigint) RETURNS void LANGUAGE sql AS
@@ -141,7 +147,7 @@ END $$;
 CREATE FUNCTION sfss.put_object(
     p_account bigint, p_container text, p_name text, p_size bigint, p_etag text, p_content_type text,
     p_modified bigint, p_content text, p_piece_size integer, p_metadata text, p_manifest text,
-    p_must_be_new boolean, p_must_have text
+    p_properties text, p_expires bigint, p_must_be_new boolean, p_must_have text
 ) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     key bigint := sfss.container_key(p_account, p_container);
@@ -154,8 +160,9 @@ BEGIN
         RETURN 'given up';
     END IF;
     IF p_must_have IS NOT NULL THEN
-        SELECT etag, content INTO old FROM sfss.objects WHERE container = key AND name = p_name FOR UPDATE;
-        IF NOT FOUND THEN
+        SELECT etag, content, expires INTO old FROM sfss.objects
+            WHERE container = key AND name = p_name FOR UPDATE;
+        IF NOT FOUND OR sfss.is_over(old.expires) THEN
             RETURN 'no object';
         END IF;
         IF p_must_have NOT IN ('*', old.etag) AND (p_content = '' OR old.content <> p_content) THEN
@@ -164,13 +171,15 @@ BEGIN
     END IF;
     -- (The same content: this has happened already, and nobody was told.)
     INSERT INTO sfss.objects VALUES (
-        key, p_name, p_size, p_etag, p_content_type, p_modified, p_content, p_piece_size, p_metadata, p_manifest
+        key, p_name, p_size, p_etag, p_content_type, p_modified, p_content, p_piece_size, p_metadata, p_manifest,
+        p_properties, p_expires
     )
     ON CONFLICT (container, name) DO UPDATE SET
         size = excluded.size, etag = excluded.etag, content_type = excluded.content_type,
         modified = greatest(excluded.modified, objects.modified + 1), content = excluded.content,
-        piece_size = excluded.piece_size, metadata = excluded.metadata, manifest = excluded.manifest
-        WHERE NOT p_must_be_new OR (objects.content = excluded.content AND excluded.content <> '');
+        piece_size = excluded.piece_size, metadata = excluded.metadata, manifest = excluded.manifest,
+        properties = excluded.properties, expires = excluded.expires
+        WHERE NOT p_must_be_new OR sfss.is_over(objects.expires) OR (objects.content = excluded.content AND excluded.content <> '');
     IF NOT FOUND THEN
         RETURN 'exists';
     END IF;
@@ -179,14 +188,15 @@ BEGIN
 END $$;
 
 CREATE FUNCTION sfss.change_object(
-    p_account bigint, p_container text, p_name text, p_metadata text, p_content_type text, p_modified bigint
+    p_account bigint, p_container text, p_name text, p_metadata text, p_content_type text, p_expires bigint,
+    p_modified bigint
 ) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     key bigint := sfss.container_key(p_account, p_container);
 BEGIN
     UPDATE sfss.objects SET metadata = p_metadata, content_type = coalesce(p_content_type, content_type),
-        modified = greatest(p_modified, modified + 1)
-        WHERE container = key AND name = p_name;
+        expires = p_expires, modified = greatest(p_modified, modified + 1)
+        WHERE container = key AND name = p_name AND NOT sfss.is_over(expires);
     RETURN CASE WHEN FOUND THEN '' WHEN key IS NULL THEN 'no container' ELSE 'no object' END;
 END $$;
 
@@ -218,7 +228,8 @@ BEGIN
 END $$;
 
 CREATE FUNCTION sfss.begin_upload(
-    p_account bigint, p_container text, p_id text, p_name text, p_content_type text, p_metadata text, p_started bigint
+    p_account bigint, p_container text, p_id text, p_name text, p_content_type text, p_metadata text,
+    p_started bigint, p_properties text
 ) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     key bigint := sfss.container_key(p_account, p_container);
@@ -226,7 +237,8 @@ BEGIN
     IF key IS NULL THEN
         RETURN 'no container';
     END IF;
-    INSERT INTO sfss.uploads VALUES (p_id, key, p_name, p_content_type, p_metadata, p_started) ON CONFLICT DO NOTHING;
+    INSERT INTO sfss.uploads VALUES (p_id, key, p_name, p_content_type, p_metadata, p_started, p_properties)
+        ON CONFLICT DO NOTHING;
     RETURN '';
 END $$;
 
@@ -253,7 +265,7 @@ END $$;
 CREATE FUNCTION sfss.complete_upload(
     p_account bigint, p_container text, p_name text, p_size bigint, p_etag text, p_content_type text,
     p_modified bigint, p_content text, p_piece_size integer, p_metadata text, p_manifest text,
-    p_must_be_new boolean, p_must_have text, p_numbers integer[]
+    p_properties text, p_expires bigint, p_must_be_new boolean, p_must_have text, p_numbers integer[]
 ) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     refusal text;
@@ -267,7 +279,7 @@ BEGIN
     END IF;
     refusal := sfss.put_object(
         p_account, p_container, p_name, p_size, p_etag, p_content_type, p_modified, p_content, p_piece_size,
-        p_metadata, p_manifest, p_must_be_new, p_must_have
+        p_metadata, p_manifest, p_properties, p_expires, p_must_be_new, p_must_have
     );
     IF refusal <> '' THEN
         RETURN refusal;

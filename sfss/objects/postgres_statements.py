@@ -1,7 +1,5 @@
 """What the catalog asks PostgreSQL, and what the functions of postgres_schema.sql answer."""
 
-from typing import Any
-
 from sfss.errors import (
     ContainerNotEmpty,
     NoSuchContainer,
@@ -11,14 +9,12 @@ from sfss.errors import (
     SfssError,
 )
 from sfss.objects.catalog import given_up
-from sfss.objects.models import ObjectInfo
 from sfss.objects.rows import (
     LISTED_COLUMNS,
     OBJECT_COLUMNS,
     PART_COLUMNS,
     UPLOAD_COLUMNS,
     USER_COLUMNS,
-    metadata_text,
 )
 
 USER = f"SELECT {USER_COLUMNS} FROM sfss.users JOIN sfss.accounts ON accounts.id = account"
@@ -41,6 +37,11 @@ OBJECT = (
 UPLOADS = f"SELECT {UPLOAD_COLUMNS} FROM sfss.uploads"
 LISTED = f"SELECT {LISTED_COLUMNS} FROM sfss.objects"
 PARTS = f"SELECT {PART_COLUMNS} FROM sfss.parts"
+#: Another one that expires at the same time is another service's to delete.
+EXPIRE = (
+    "DELETE FROM sfss.objects WHERE (container, name) IN (SELECT container, name FROM sfss.objects"
+    " WHERE expires > 0 AND expires <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING 1"
+)
 #: What is due. What an object has is none, whatever is believed of it.
 GARBAGE = (
     "SELECT content, pieces FROM sfss.garbage WHERE NOT is_removed AND since < $1 AND NOT sfss.is_named(content)"
@@ -51,11 +52,6 @@ KNOWN = (
     " OR EXISTS (SELECT 1 FROM sfss.writing WHERE writing.content = asked.content)"
     " OR EXISTS (SELECT 1 FROM sfss.garbage WHERE garbage.content = asked.content)"
 )
-
-
-def columns(info: ObjectInfo) -> tuple[Any, ...]:
-    """In the order of the schema's functions."""
-    return (*info[:7], metadata_text(info.metadata), info.manifest)
 
 
 def refusal(outcome: str, container: str, name: str) -> SfssError:

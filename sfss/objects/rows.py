@@ -1,19 +1,21 @@
 """Rows of a catalog's database, and the values that are made of them, whichever database it is."""
 
 import json
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sfss.errors import NoSuchContainer
+from sfss.errors import NoSuchContainer, NotFound
 from sfss.objects.limits import check_metadata
-from sfss.objects.models import AccountInfo, ContainerInfo, Metadata, ObjectInfo, Upload, User
+from sfss.objects.models import NONE, AccountInfo, ContainerInfo, Metadata, ObjectInfo, Upload, User
 
 #: Columns, in the order of the functions here.
 USER_COLUMNS = "account, accounts.name, users.name, key, access_key, generation, read_only, disabled"
-OBJECT_COLUMNS = "name, size, etag, content_type, modified, content, piece_size, metadata, manifest"
+_COMMON = "name, size, etag, content_type, modified, content, piece_size"
+OBJECT_COLUMNS = f"{_COMMON}, metadata, manifest, properties, expires"
 #: The same for listings, without what may be long: of the manifest only what kind it is.
-LISTED_COLUMNS = "name, size, etag, content_type, modified, content, piece_size, '{}', substr(manifest, 1, 8)"
-UPLOAD_COLUMNS = "id, name, content_type, metadata, started"
+LISTED_COLUMNS = f"{_COMMON}, '{{}}', substr(manifest, 1, 8), '{{}}', expires"
+UPLOAD_COLUMNS = "id, name, content_type, metadata, started, properties"
 PART_COLUMNS = "number, size, etag, modified, content, piece_size"
 
 
@@ -34,14 +36,43 @@ def container_of(row: Sequence[Any]) -> ContainerInfo:
 
 
 def object_of(row: Sequence[Any]) -> ObjectInfo:
-    name, size, etag, content_type, modified, content, piece_size, metadata, manifest = row
-    known = json.loads(metadata) if metadata != "{}" else {}
-    return ObjectInfo(name, size, etag, content_type, modified, content, piece_size, known, manifest)
+    name, size, etag, content_type, modified, content, piece_size, metadata, manifest, properties, expires = (
+        row
+    )
+    return ObjectInfo(
+        *(name, size, etag, content_type, modified, content, piece_size),
+        _read(metadata),
+        manifest,
+        _read(properties),
+        expires,
+    )
 
 
 def upload_of(row: Sequence[Any]) -> Upload:
-    id, name, content_type, metadata, started = row
-    return Upload(id, name, content_type, json.loads(metadata), started)
+    id, name, content_type, metadata, started, properties = row
+    return Upload(id, name, content_type, _read(metadata), started, _read(properties))
+
+
+def _read(text: str) -> Metadata:
+    found: Metadata = json.loads(text) if text != "{}" else NONE
+    return found
+
+
+def columns_of(info: ObjectInfo) -> tuple[Any, ...]:
+    """In the order of :data:`OBJECT_COLUMNS`."""
+    metadata, properties = metadata_text(info.metadata), metadata_text(info.properties)
+    return (*info[:7], metadata, info.manifest, properties, info.expires)
+
+
+def there(info: ObjectInfo) -> ObjectInfo:
+    """*info*, if its time is not over. :raises NotFound:"""
+    if is_over(info):
+        raise NotFound(f"There is no object {info.path!r}.")
+    return info
+
+
+def is_over(info: ObjectInfo) -> bool:
+    return bool(info.expires) and info.expires <= time.time()
 
 
 def key_of(row: Sequence[Any] | None, name: str) -> int:
@@ -53,6 +84,8 @@ def key_of(row: Sequence[Any] | None, name: str) -> int:
 
 
 def metadata_text(metadata: Metadata) -> str:
+    if not metadata:
+        return "{}"
     return json.dumps(dict(metadata), ensure_ascii=False, separators=(",", ":"))
 
 

@@ -26,7 +26,7 @@ from sfss.objects.models import (
     UploadedPart,
     User,
 )
-from sfss.objects.rows import account_of, container_of, key_of, object_of, upload_of, user_of
+from sfss.objects.rows import account_of, container_of, key_of, object_of, there, upload_of, user_of
 from sfss.objects.sqlite_statements import CONTAINER, LISTED, OBJECT, SCHEMA, UPLOAD, USER
 from sfss.stores.listing import HasPath, Page
 
@@ -152,7 +152,7 @@ class SqliteCatalog(Catalog):
         if row is None:
             self._key(account, container)
             raise NotFound(f"There is no object {name!r}.")
-        return object_of(row)
+        return there(object_of(row))
 
     async def put_object(
         self,
@@ -172,14 +172,30 @@ class SqliteCatalog(Catalog):
         )
 
     async def change_object(
-        self, account: int, container: str, name: str, metadata: Metadata, content_type: str | None
+        self,
+        account: int,
+        container: str,
+        name: str,
+        metadata: Metadata,
+        content_type: str | None,
+        expires: int = 0,
     ) -> None:
         await self._change(
             lambda database: statements.change_object(
-                database, account, container, name, metadata, content_type
+                database, account, container, name, metadata, content_type, expires
             ),
             size=_METADATA,
         )
+
+    async def set_properties(self, account: int, container: str, name: str, changes: Changes) -> None:
+        await self._change(
+            lambda database: statements.set_properties(database, account, container, name, changes),
+            size=_METADATA,
+        )
+
+    async def expire(self, before: int, limit: int) -> int:
+        count: int = await self._change(lambda database: statements.expire(database, before, limit))
+        return count
 
     async def delete_object(self, account: int, container: str, name: str) -> None:
         await self._change(lambda database: statements.delete_object(database, account, container, name))

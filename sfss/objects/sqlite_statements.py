@@ -25,6 +25,8 @@ from sfss.objects.rows import (
     UPLOAD_COLUMNS,
     USER_COLUMNS,
     changed,
+    columns_of,
+    is_over,
     key_of,
     metadata_text,
     object_of,
@@ -61,12 +63,14 @@ CREATE TABLE objects (
     container INTEGER NOT NULL, name TEXT NOT NULL,
     size INTEGER NOT NULL, etag TEXT NOT NULL, content_type TEXT NOT NULL, modified INTEGER NOT NULL,
     content TEXT NOT NULL, piece_size INTEGER NOT NULL, metadata TEXT NOT NULL, manifest TEXT NOT NULL,
+    properties TEXT NOT NULL, expires INTEGER NOT NULL,
     PRIMARY KEY (container, name)
 ) WITHOUT ROWID;
+CREATE INDEX expiring ON objects (expires) WHERE expires > 0;
 CREATE UNIQUE INDEX contents ON objects (content) WHERE content <> '';
 CREATE TABLE uploads (
     id TEXT PRIMARY KEY, container INTEGER NOT NULL, name TEXT NOT NULL,
-    content_type TEXT NOT NULL, metadata TEXT NOT NULL, started INTEGER NOT NULL
+    content_type TEXT NOT NULL, metadata TEXT NOT NULL, started INTEGER NOT NULL, properties TEXT NOT NULL
 ) WITHOUT ROWID;
 CREATE INDEX uploads_by_name ON uploads (container, name, id);
 CREATE TABLE parts (
@@ -100,7 +104,7 @@ CREATE TRIGGER objects_delete AFTER DELETE ON objects BEGIN
     UPDATE containers SET objects = objects - 1, bytes = bytes - old.size WHERE id = old.container;
 END;
 """
-SCHEMA = Schema(0x5346534F, 1, 4096, _SCRIPT, "a catalog of objects")  # "SFSO"
+SCHEMA = Schema(0x5346534F, 2, 4096, _SCRIPT, "a catalog of objects")  # "SFSO"
 
 USER = f"SELECT {USER_COLUMNS} FROM users JOIN accounts ON accounts.id = account"
 #: The key of a container, by its account and its name.
@@ -113,13 +117,12 @@ _PLACE = (
 )
 LISTED = f"SELECT {LISTED_COLUMNS} FROM objects"
 UPLOAD = f"SELECT {UPLOAD_COLUMNS} FROM uploads"
-_PUT = """
-INSERT INTO objects (container, name, size, etag, content_type, modified, content, piece_size, metadata, manifest)
-VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+_PUT = f"""
+INSERT INTO objects (container, {OBJECT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (container, name) DO UPDATE SET size = excluded.size, etag = excluded.etag,
     content_type = excluded.content_type, modified = max(excluded.modified, modified + 1),
     content = excluded.content, piece_size = excluded.piece_size, metadata = excluded.metadata,
-    manifest = excluded.manifest
+    manifest = excluded.manifest, properties = excluded.properties, expires = excluded.expires
 """
 
 
@@ -235,9 +238,10 @@ def put_object(
     must_have: str | None = None,
 ) -> None:
     number, old = _place_of(database, account, container, info.path)
-    if old is not None and must_be_new:
+    is_there = old is not None and not is_over(old)
+    if is_there and must_be_new:
         raise PreconditionFailed("If-None-Match does not hold: the object exists already.")
-    if must_have is not None and old is None:
+    if must_have is not None and not is_there:
         raise NotFound(f"There is no object {info.path!r}.")
     if must_have is not None and old is not None and must_have not in ("*", old.etag):
         raise PreconditionFailed(f"If-Match does not hold: the object's ETag is {old.etag}.")
@@ -246,8 +250,7 @@ def put_object(
     # (The same content: this has happened already, and was not believed.)
     if old is not None and old.content != info.content:
         discard_content(database, old)
-    row = (number, *info[:7], metadata_text(info.metadata), info.manifest)
-    database.execute(_PUT, row)
+    database.execute(_PUT, (number, *columns_of(info)))
     if info.pieces > 1:  # smaller ones do not say that they are being written
         database.execute("DELETE FROM writing WHERE content = ?", (info.content,))
 
@@ -259,20 +262,44 @@ def change_object(
     name: str,
     metadata: Metadata,
     content_type: str | None,
+    expires: int,
 ) -> None:
-    number = container_key(database, account, container)
-    changed = database.execute(
-        "UPDATE objects SET metadata = ?, content_type = coalesce(?, content_type), modified = max(?, modified + 1)"
-        " WHERE container = ? AND name = ?",
-        (metadata_text(metadata), content_type, now_us(), number, name),
-    ).rowcount
-    if not changed:
+    number, old = _place_of(database, account, container, name)
+    if old is None or is_over(old):
         raise NotFound(f"There is no object {name!r}.")
+    database.execute(
+        "UPDATE objects SET metadata = ?, content_type = coalesce(?, content_type), expires = ?,"
+        " modified = max(?, modified + 1) WHERE container = ? AND name = ?",
+        (metadata_text(metadata), content_type, expires, now_us(), number, name),
+    )
+
+
+def set_properties(
+    database: sqlite3.Connection, account: int, container: str, name: str, changes: Changes
+) -> None:
+    number, old = _place_of(database, account, container, name)
+    if old is None or is_over(old):
+        raise NotFound(f"There is no object {name!r}.")
+    database.execute(
+        "UPDATE objects SET properties = ? WHERE container = ? AND name = ?",
+        (changed(metadata_text(old.properties), changes), number, name),
+    )
+
+
+def expire(database: sqlite3.Connection, before: int, limit: int) -> int:
+    rows = database.execute(
+        f"SELECT container, {OBJECT_COLUMNS} FROM objects WHERE expires > 0 AND expires <= ? LIMIT ?",
+        (before, limit),
+    ).fetchall()
+    for container, *row in rows:
+        info = object_of(row)
+        discard_content(database, info)
+        database.execute("DELETE FROM objects WHERE container = ? AND name = ?", (container, info.path))
+    return len(rows)
 
 
 def delete_object(database: sqlite3.Connection, account: int, container: str, name: str) -> None:
-    number = container_key(database, account, container)
-    old = _content_of(database, number, name)
+    number, old = _place_of(database, account, container, name)
     if old is None:
         raise NotFound(f"There is no object {name!r}.")
     discard_content(database, old)
@@ -287,25 +314,14 @@ def _place_of(
     return key_of(row, container), None if row is None or row[1] is None else object_of(row[1:])
 
 
-def _content_of(database: sqlite3.Connection, container: int, name: str) -> ObjectInfo | None:
-    row = database.execute(f"{OBJECT} WHERE container = ? AND name = ?", (container, name)).fetchone()
-    return None if row is None else object_of(row)
-
-
 # Uploads in parts.
 
 
 def begin_upload(database: sqlite3.Connection, account: int, container: str, upload: Upload) -> None:
     number = container_key(database, account, container)
-    row = (
-        upload.id,
-        number,
-        upload.path,
-        upload.content_type,
-        metadata_text(upload.metadata),
-        upload.started,
-    )
-    database.execute("INSERT INTO uploads VALUES (?, ?, ?, ?, ?, ?)", row)
+    metadata, properties = metadata_text(upload.metadata), metadata_text(upload.properties)
+    row = (upload.id, number, upload.path, upload.content_type, metadata, upload.started, properties)
+    database.execute("INSERT INTO uploads VALUES (?, ?, ?, ?, ?, ?, ?)", row)
 
 
 def put_part(database: sqlite3.Connection, upload: str, part: UploadedPart) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import random
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -125,6 +126,49 @@ async def test_objects_and_what_they_leave(catalog, account):
     assert (counts.containers, counts.objects, counts.bytes) == (1, 0, 0)
 
 
+async def test_what_expires(catalog, account):
+    await catalog.make_container(account, "c", {})
+    over, later = info("over", 25, expires=int(time.time()) - 1), info("later", expires=2**40)
+    for each in (over, later, info("always")):
+        await catalog.put_object(account, "c", each)
+    assert await catalog.object(account, "c", "later") == later
+    for call in (
+        catalog.object(account, "c", "over"),
+        catalog.change_object(account, "c", "over", {}, None),
+        catalog.set_properties(account, "c", "over", {"tags": "a=b"}),
+        catalog.put_object(account, "c", info("over"), must_have="*"),
+    ):
+        with pytest.raises(NotFound):
+            await call
+    assert await catalog.expire(int(time.time()), 10) == 1 and await catalog.expire(int(time.time()), 10) == 0
+    assert await catalog.garbage(now_us() + 1, 10) == [Garbage(over.content, 3)]
+    counts = await catalog.container(account, "c")
+    assert (counts.objects, counts.bytes) == (2, 2)
+    # What has expired, and is not removed yet, is in nobody's way.
+    await catalog.put_object(account, "c", over._replace(content=new_content(CATALOG)))
+    await catalog.put_object(account, "c", info("over"), must_be_new=True)
+    assert (await catalog.object(account, "c", "over")).expires == 0
+    await catalog.change_object(account, "c", "later", {}, None)
+    assert (await catalog.object(account, "c", "later")).expires == 0
+
+
+async def test_properties(catalog, account):
+    await catalog.make_container(account, "c", {})
+    put = info("o", properties={"tags": "a=b", "acl": "private"})
+    await catalog.put_object(account, "c", put)
+    assert await catalog.object(account, "c", "o") == put
+    await catalog.set_properties(account, "c", "o", {"tags": None, "acl": "public-read"})
+    await catalog.change_object(account, "c", "o", {"X-Object-Meta-B": "1"}, None)
+    found = await catalog.object(account, "c", "o")
+    assert (found.properties, found.metadata) == ({"acl": "public-read"}, {"X-Object-Meta-B": "1"})
+    with pytest.raises(NotFound):
+        await catalog.set_properties(account, "c", "x", {"tags": "a=b"})
+    with pytest.raises(NoSuchContainer):
+        await catalog.set_properties(account, "x", "o", {"tags": "a=b"})
+    await catalog.put_object(account, "c", info("o"))
+    assert (await catalog.object(account, "c", "o")).properties == {}
+
+
 async def test_a_put_that_happens_twice_is_as_one(catalog, account):
     """The writer may repeat a group of which it does not know whether it is on disk."""
     await catalog.make_container(account, "c", {})
@@ -146,7 +190,7 @@ async def test_metadata_does_not_grow_without_bound(catalog, account):
 
 async def test_uploads_in_parts(catalog, account):
     await catalog.make_container(account, "c", {})
-    upload = Upload("id", "o", "a/b", {"X-Object-Meta-A": "1"}, now_us())
+    upload = Upload("id", "o", "a/b", {"X-Object-Meta-A": "1"}, now_us(), {"tags": "a=b"})
     await catalog.begin_upload(account, "c", upload)
     assert await catalog.upload(account, "c", "o", "id") == upload
     assert (await catalog.uploads(account, "c", Query(10))).files == [upload]
