@@ -13,7 +13,7 @@ from sfss.objects import manifests
 from sfss.objects.catalog import Catalog
 from sfss.objects.clock import now_us
 from sfss.objects.contents import Part, Pieces, cut, new_content, piece_path
-from sfss.objects.models import Metadata, ObjectInfo, Upload, UploadedPart
+from sfss.objects.models import NONE, Metadata, ObjectInfo, Upload, UploadedPart
 from sfss.service import FileService
 
 log = logging.getLogger("sfss.objects")
@@ -66,6 +66,8 @@ class Objects:
         content_type: str,
         metadata: Metadata,
         manifest: str = "",
+        properties: Metadata = NONE,
+        expires: int = 0,
         etag: str | None = None,
         length: int | None = None,
         must_be_new: bool = False,
@@ -93,6 +95,8 @@ class Objects:
                 self.piece_size,
                 metadata,
                 manifest,
+                properties,
+                expires,
             )
             await self.catalog.put_object(
                 account, container, info, must_be_new=must_be_new, must_have=must_have
@@ -156,6 +160,7 @@ class Objects:
         *,
         content_type: str,
         metadata: Metadata,
+        expires: int = 0,
         etag: str | None = None,
         must_be_new: bool = False,
         must_have: str | None = None,
@@ -169,7 +174,8 @@ class Objects:
         if size > MAX_OBJECT_SIZE * manifests.MOST_STATIC:
             raise FileTooLarge("The object would be too large.")
         manifest = manifests.written(segments)
-        info = ObjectInfo(name, size, found, content_type, now_us(), "", self.piece_size, metadata, manifest)
+        own = (name, size, found, content_type, now_us(), "", self.piece_size, metadata, manifest)
+        info = ObjectInfo(*own, expires=expires)
         await self.catalog.put_object(account, container, info, must_be_new=must_be_new, must_have=must_have)
         return info
 

@@ -37,7 +37,7 @@ def make_objects_server(objects: Objects, settings: ObjectSettings, aggregate: A
     identity = Identity(
         objects.catalog, users, url=settings.url, lifetime=settings.token_lifetime, is_tls=settings.ssl
     )
-    swift = Swift(objects, users, identity, body_timeout=settings.upload_timeout)
+    swift = Swift(objects, users, identity, auth, body_timeout=settings.upload_timeout)
     s3 = S3(objects, users, domain=settings.s3_domain, body_timeout=settings.upload_timeout)
     status = Status(objects.service, aggregate, "objects")
 

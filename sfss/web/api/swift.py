@@ -6,7 +6,7 @@ Source: https://docs.openstack.org/api-ref/object-store/, and what its clients w
 import json
 from collections.abc import Awaitable, Callable
 
-from sfss.errors import Forbidden, MethodNotAllowed, NotFound, NotSupported, SwiftUnauthorized
+from sfss.errors import Forbidden, MethodNotAllowed, NotFound, SwiftUnauthorized
 from sfss.http.exchange import Exchange
 from sfss.http.messages import Headers, Request, Response
 from sfss.objects.listings import Page
@@ -21,6 +21,7 @@ from sfss.objects.service import (
 )
 from sfss.objects.users import Users
 from sfss.web.api.object_headers import last_modified
+from sfss.web.api.swift_archives import MOST_FILES, extract
 from sfss.web.api.swift_bulk import MOST_DELETED, delete_many
 from sfss.web.api.swift_headers import (
     check_supported,
@@ -28,11 +29,14 @@ from sfss.web.api.swift_headers import (
     is_public,
     metadata_changes,
     timestamp,
+    visible,
 )
 from sfss.web.api.swift_identity import Identity
 from sfss.web.api.swift_listings import MOST, containers_listed, form_of, objects_listed, query_of
 from sfss.web.api.swift_objects import ObjectHandlers
 from sfss.web.api.swift_request import Asked, answer, document
+from sfss.web.api.swift_tempurl import Opened, is_temporary, opened
+from sfss.web.auth import Auth
 from sfss.web.operations import Call, MakeOperation
 from sfss.web.query import argument, percent_decoded
 from sfss.web.streams import Incoming
@@ -46,11 +50,14 @@ Handler = Callable[[Asked], Awaitable[Response | None]]
 class Swift:
     """*objects*, for whom *identity* knows. *body_timeout*: seconds in which more of a body must come."""
 
-    def __init__(self, objects: Objects, users: Users, identity: Identity, *, body_timeout: float):
+    def __init__(
+        self, objects: Objects, users: Users, identity: Identity, auth: Auth, *, body_timeout: float
+    ):
         self._objects = objects
         self._catalog = objects.catalog
         self._users = users
         self._identity = identity
+        self._auth = auth
         self._body_timeout = body_timeout
         of_objects = ObjectHandlers(objects)
         self._handlers: dict[str, dict[str, Handler]] = {
@@ -99,6 +106,11 @@ class Swift:
                 "max_object_name_length": MAX_OBJECT_NAME,
             },
             "slo": {"max_manifest_segments": MOST_STATIC, "min_segment_size": 1},
+            "tempurl": {
+                "methods": ["GET", "HEAD", "PUT", "POST", "DELETE"],
+                "allowed_digests": ["sha1", "sha256", "sha512"],
+            },
+            "bulk_upload": {"max_files_per_extraction": MOST_FILES, "max_failed_extractions": 1000},
             "bulk_delete": {"max_deletes_per_request": MOST_DELETED},
         }
         return document(json.dumps(parts), "application/json", {"Cache-Control": "no-store"})
@@ -111,17 +123,29 @@ class Swift:
         handler = self._handlers[kind].get(method)
         if argument(query, "bulk-delete") is not None and method in ("POST", "DELETE"):
             handler = self.delete_in_bulk
-        if argument(query, "extract-archive") is not None:
-            raise NotSupported("Archives are not unpacked here.")
+        if argument(query, "extract-archive") is not None and method == "PUT":
+            handler = self.extract_archive
         if handler is None:
             raise MethodNotAllowed(method, self._handlers[kind])
-        account, is_owner = await self._admitted(method, headers, account_name, container, kind)
+        opened = None
+        if is_temporary(query):
+            opened = await self._opened(exchange, (account_name, container, name))
+            account, is_owner = opened.account, method not in _READING
+        else:
+            account, is_owner = await self._admitted(method, headers, account_name, container, kind)
         if method not in _READING:
             check_supported(headers)
         body = Incoming(exchange, self._body_timeout)
         return await handler(
-            Asked(exchange, body, headers, query, account, account_name, container, name, is_owner)
+            Asked(exchange, body, headers, query, account, account_name, container, name, is_owner, opened)
         )
+
+    async def _opened(self, exchange: Exchange, place: tuple[str, str, str]) -> Opened:
+        """What its temporary URL opens. :raises SwiftUnauthorized:"""
+        account = await self._users.account_named(place[0].removeprefix("AUTH_"))
+        if not place[0].startswith("AUTH_"):
+            account = None
+        return await opened(self._catalog, account, exchange, place, self._auth.client_address(exchange))
 
     async def _admitted(
         self, method: str, headers: Headers, account_name: str, container: str, kind: str
@@ -158,7 +182,7 @@ class Swift:
             "X-Account-Bytes-Used": str(info.bytes),
             "X-Timestamp": timestamp(info.created),
         }
-        return headers | dict(info.metadata)
+        return headers | visible(info.metadata)
 
     async def list_containers(self, asked: Asked) -> Response:
         query = query_of(asked.query)
@@ -172,6 +196,10 @@ class Swift:
     async def post_account(self, asked: Asked) -> Response:
         await self._catalog.change_account(asked.account, metadata_changes(asked.headers, "account"))
         return answer(204)
+
+    async def extract_archive(self, asked: Asked) -> Response:
+        kind = argument(asked.query, "extract-archive") or ""
+        return await extract(self._objects, asked, kind, "application/octet-stream")
 
     async def delete_in_bulk(self, asked: Asked) -> Response:
         return await delete_many(self._objects, asked)
@@ -197,7 +225,7 @@ class Swift:
             "Accept-Ranges": "bytes",
         }
         if asked.is_owner:
-            headers |= info.metadata
+            headers |= visible(info.metadata)
         return headers
 
     async def list_objects(self, asked: Asked) -> Response:

@@ -41,15 +41,15 @@ async def delete_paths(
             missing += 1
         except ContainerNotEmpty:
             errors.append([f"/{container}", "409 Conflict"])
-    outcome: dict[str, Any] = {
-        "Number Deleted": deleted,
-        "Number Not Found": missing,
-        "Response Status": "400 Bad Request" if errors else "200 OK",
-        "Response Body": "",
-        "Errors": errors,
-    }
+    status = "400 Bad Request" if errors else "200 OK"
+    return outcome({"Number Deleted": deleted, "Number Not Found": missing}, errors, headers, status=status)
+
+
+def outcome(counts: dict[str, int], errors: list[list[str]], headers: Headers, *, status: str) -> Response:
+    """What many operations have come to: *status* as it stands in the body, since the answer has begun to be good."""
+    told: dict[str, Any] = {**counts, "Response Status": status, "Response Body": "", "Errors": errors}
     if "json" in headers.get("accept"):
-        return document(json.dumps(outcome), "application/json")
-    lines = [f"{name}: {value}" for name, value in outcome.items() if name != "Errors"]
+        return document(json.dumps(told), "application/json")
+    lines = [f"{name}: {value}" for name, value in told.items() if name != "Errors"]
     lines += ["Errors:", *(", ".join(error) for error in errors)]
     return document("\n".join(lines), "text/plain; charset=utf-8")

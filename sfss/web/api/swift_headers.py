@@ -3,24 +3,24 @@
 Source: OpenStack's Object Storage API reference (https://docs.openstack.org/api-ref/object-store/).
 """
 
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from urllib.parse import quote
 
 from sfss.errors import InvalidRequest, NotSupported
 from sfss.http.messages import Headers
-from sfss.objects.limits import check_metadata
+from sfss.objects.limits import OWN, check_metadata
 from sfss.objects.manifests import dynamic, is_of_others, is_static, target_of
 from sfss.objects.models import IN_PARTS, Metadata, ObjectInfo
 from sfss.web.api.object_headers import KEPT, decoded, last_modified, text_of, titled
 
 #: What would change a thing, and is not done here: it must not look as if it were.
 _NOT_DONE = frozenset(
-    ("x-delete-at", "x-delete-after", "x-symlink-target", "x-versions-location", "x-versions-enabled")
+    ("x-symlink-target", "x-versions-location", "x-versions-enabled")
     + ("x-history-location", "x-container-write", "x-container-sync-to", "x-container-sync-key")
     + ("x-container-meta-quota-bytes", "x-container-meta-quota-count", "x-account-meta-quota-bytes")
-    + ("x-account-meta-temp-url-key", "x-account-meta-temp-url-key-2", "x-account-access-control")
-    + ("x-container-meta-temp-url-key", "x-container-meta-temp-url-key-2", "x-account-quota-bytes")
+    + ("x-account-access-control", "x-account-quota-bytes")
 )
 _WITH_ETAGS = frozenset(("if-match", "if-none-match", "if-range"))
 _READ_RIGHTS = frozenset((".r:*", ".rlistings", ""))
@@ -84,6 +84,30 @@ def etag_in(headers: Headers) -> str | None:
     return headers.get("etag").strip().strip('"').lower() or None
 
 
+def expires_in(headers: Headers) -> int:
+    """When an object ends by ``X-Delete-After`` or ``X-Delete-At``, in seconds since the epoch; 0: never.
+
+    :raises InvalidRequest: if that is no time, or is past.
+    """
+    now = int(time.time())
+    for name, begin in (("X-Delete-After", now), ("X-Delete-At", 0)):
+        text = headers.get(name.lower()).strip()
+        if not text:
+            continue
+        if not (text.isascii() and text.isdecimal() and len(text) < 13):
+            raise InvalidRequest(f"{name} is a number of seconds.")
+        when = begin + int(text)
+        if when <= now:
+            raise InvalidRequest(f"{name} is in the past.")
+        return when
+    return 0
+
+
+def visible(metadata: Metadata) -> dict[str, str]:
+    """Without what is kept for S3."""
+    return {name: value for name, value in metadata.items() if not name.startswith(OWN)}
+
+
 def object_lines(info: ObjectInfo, etag: str) -> Iterator[tuple[str, str]]:
     """The headers of an object, but for its length."""
     yield "Content-Type", info.content_type
@@ -97,6 +121,8 @@ def object_lines(info: ObjectInfo, etag: str) -> Iterator[tuple[str, str]]:
         yield "X-Static-Large-Object", "True"
     elif is_of_others(info):
         yield "X-Object-Manifest", quote(target_of(info.manifest))
+    if info.expires:
+        yield "X-Delete-At", str(info.expires)
     yield from info.metadata.items()
 
 

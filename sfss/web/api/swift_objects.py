@@ -30,6 +30,7 @@ from sfss.web.api.swift_bulk import delete_paths
 from sfss.web.api.swift_headers import (
     conditions_of,
     etag_in,
+    expires_in,
     is_public,
     listed_time,
     manifest_in,
@@ -37,6 +38,7 @@ from sfss.web.api.swift_headers import (
     object_metadata,
 )
 from sfss.web.api.swift_request import Asked, answer, document
+from sfss.web.api.swift_tempurl import shown
 from sfss.web.query import argument
 
 _UNKNOWN_TYPE = "application/octet-stream"
@@ -77,6 +79,7 @@ class ObjectHandlers:
             content_type=_content_type(headers, asked.name),
             metadata=object_metadata(headers),
             manifest=manifest,
+            expires=expires_in(headers),
             etag=etag_in(headers),
             length=length,
             **conditions,
@@ -96,6 +99,7 @@ class ObjectHandlers:
             document,
             content_type=_content_type(asked.headers, asked.name),
             metadata=object_metadata(asked.headers),
+            expires=expires_in(asked.headers),
             etag=etag_in(asked.headers),
             **conditions,
         )
@@ -130,6 +134,7 @@ class ObjectHandlers:
                 pieces,
                 content_type=given or found.info.content_type,
                 metadata=metadata,
+                expires=expires_in(headers),
                 length=found.size,
                 **conditions,
             )
@@ -142,7 +147,12 @@ class ObjectHandlers:
         given = "content-type" in asked.headers
         content_type = _content_type(asked.headers, asked.name) if given else None
         await self._catalog.change_object(
-            asked.account, asked.container, asked.name, object_metadata(asked.headers), content_type
+            asked.account,
+            asked.container,
+            asked.name,
+            object_metadata(asked.headers),
+            content_type,
+            expires_in(asked.headers),
         )
         return answer(202)
 
@@ -171,18 +181,22 @@ class ObjectHandlers:
                 return _manifest(info, argument(asked.query, "format") == "raw")
         found = await self._objects.find(asked.account, asked.container, asked.name)
         if not asked.is_owner:
-            await self._check_public(asked.account, found.info)
+            await self._check_public(asked, found.info)
         headers = conditions_of(asked.headers)
         info_of_all = info_for_conditions(found.info, found.size, found.etag)
         is_joined = found.info.manifest != ""
         # Swift quotes the ETag of what is joined, and no other one.
         lines = dict(object_lines(found.info, f'"{found.etag}"' if is_joined else found.etag))
+        if asked.opened is not None:
+            lines = shown(lines, asked.opened.disposition)
         return await answer_with(asked.exchange, headers, self._objects, found, info_of_all, lines)
 
-    async def _check_public(self, account: int, info: ObjectInfo) -> None:
-        """What it is made of is for everybody, too. :raises Forbidden:"""
+    async def _check_public(self, asked: Asked, info: ObjectInfo) -> None:
+        """What it is made of is for everybody, too, or for who has the temporary URL. :raises Forbidden:"""
         for container in manifests.containers_of(info.manifest):
-            found = await self._catalog.container(account, container)
+            if asked.opened is not None and asked.opened.container in ("", container):
+                continue
+            found = await self._catalog.container(asked.account, container)
             if not is_public(found.metadata, listing=False):
                 raise Forbidden("A part of this object is not for everybody.")
 

@@ -5,6 +5,7 @@ from typing import NamedTuple
 from sfss.http.exchange import Exchange
 from sfss.http.messages import Headers, Response
 from sfss.web.api.object_headers import lines_of
+from sfss.web.api.swift_tempurl import Opened
 from sfss.web.streams import Incoming
 
 
@@ -20,6 +21,7 @@ class Asked(NamedTuple):
     container: str
     name: str  #: of the object
     is_owner: bool  #: whether it comes from a user of the account; else it may read what everybody may
+    opened: Opened | None = None  #: the temporary URL by which it comes
 
 
 def answer(status: int, headers: dict[str, str] | None = None, *, content_type: str = "") -> Response:
