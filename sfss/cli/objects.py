@@ -18,6 +18,7 @@ from sfss.objects import manifests
 from sfss.objects.catalog import Catalog
 from sfss.objects.cleaning import ABANDONED, Cleaner
 from sfss.objects.contents import piece_path
+from sfss.objects.lifecycle import Lifecycle
 from sfss.objects.models import IN_PARTS, ObjectInfo, Query, User
 from sfss.objects.postgres_catalog import PostgresCatalog
 from sfss.objects.service import Objects
@@ -75,13 +76,13 @@ async def _make_server(settings: ObjectSettings, aggregate: Aggregate) -> WebSer
     await catalog.start()
     service = FileService.of(store, settings)
     server = make_objects_server(Objects(service, catalog), settings, aggregate)
-    cleaning = asyncio.get_running_loop().create_task(
-        Cleaner(service, catalog, grace=settings.keep_deleted).keep_cleaning()
-    )
+    cleaner = Cleaner(service, catalog, grace=settings.keep_deleted)
+    jobs = [asyncio.create_task(job) for job in (cleaner.keep_cleaning(), Lifecycle(catalog).keep_going())]
 
     async def close(app: object) -> None:
-        cleaning.cancel()
-        await asyncio.gather(cleaning, return_exceptions=True)
+        for job in jobs:
+            job.cancel()
+        await asyncio.gather(*jobs, return_exceptions=True)
         await catalog.close()
         await store.close()
 

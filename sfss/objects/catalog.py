@@ -58,6 +58,10 @@ class Catalog(ABC):
     async def ready(self) -> None:
         """Return if it can be asked now."""
 
+    @abstractmethod
+    async def take_turn(self, what: str, interval: float) -> bool:
+        """Whether to do now what is done by one of all who share the catalog, once in so many seconds."""
+
     # Who may come in.
 
     @abstractmethod
@@ -103,6 +107,10 @@ class Catalog(ABC):
     @abstractmethod
     async def container(self, account: int, name: str) -> ContainerInfo:
         """:raises NoSuchContainer:"""
+
+    @abstractmethod
+    async def containers_named(self, name: str) -> Sequence[tuple[int, str, ContainerInfo]]:
+        """Of all accounts: their keys, and their names. The oldest first."""
 
     @abstractmethod
     async def make_container(self, account: int, name: str, changes: Changes) -> bool:
@@ -163,8 +171,19 @@ class Catalog(ABC):
         """Delete what has expired before that second, at most so many. How many they were."""
 
     @abstractmethod
-    async def delete_object(self, account: int, container: str, name: str) -> None:
-        """:raises NoSuchContainer: :raises NotFound:"""
+    async def delete_object(
+        self,
+        account: int,
+        container: str,
+        name: str,
+        *,
+        must_have: str | None = None,
+        before: int | None = None,
+    ) -> None:
+        """*must_have*: that has to be there, with this ETag. *before*: if it was put before that time.
+
+        :raises NoSuchContainer: :raises NotFound: :raises PreconditionFailed:
+        """
 
     # Uploads in parts.
 

@@ -32,12 +32,14 @@ from sfss.objects.postgres import Postgres
 from sfss.objects.postgres_statements import (
     ACCOUNT,
     CONTAINER,
+    CONTAINERS_NAMED,
     EXPIRE,
     GARBAGE,
     KNOWN,
     LISTED,
     OBJECT,
     PARTS,
+    TURN,
     UPLOADS,
     USER,
     refusal,
@@ -84,6 +86,11 @@ class PostgresCatalog(Catalog):
 
     async def ready(self) -> None:
         await self._database.row("SELECT 1 FROM sfss.state LIMIT 1")
+
+    async def take_turn(self, what: str, interval: float) -> bool:
+        now = now_us()
+        ours = await self._database.value(TURN, f"turn {what}", str(now), now - int(interval * 1_000_000))
+        return bool(ours)
 
     # Who may come in.
 
@@ -170,6 +177,10 @@ class PostgresCatalog(Catalog):
         if row is None:
             raise NoSuchContainer.of(name)
         return container_of(row)
+
+    async def containers_named(self, name: str) -> Sequence[tuple[int, str, ContainerInfo]]:
+        rows = await self._database.rows(CONTAINERS_NAMED, name)
+        return [(account, account_name, container_of(row)) for account, account_name, *row in rows]
 
     async def make_container(self, account: int, name: str, changes: Changes) -> bool:
         async def make(connection: Any) -> bool:
@@ -272,8 +283,16 @@ class PostgresCatalog(Catalog):
         rows = await self._database.rows(EXPIRE, before, limit)
         return len(rows)
 
-    async def delete_object(self, account: int, container: str, name: str) -> None:
-        await self._change(container, name, "delete_object", account, container, name)
+    async def delete_object(
+        self,
+        account: int,
+        container: str,
+        name: str,
+        *,
+        must_have: str | None = None,
+        before: int | None = None,
+    ) -> None:
+        await self._change(container, name, "delete_object", account, container, name, must_have, before)
 
     # Uploads in parts.
 

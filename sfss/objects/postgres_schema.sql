@@ -22,6 +22,7 @@ CREATE TABLE sfss.containers (
     created bigint NOT NULL, modified bigint NOT NULL, metadata text NOT NULL,
     UNIQUE (account, name)
 );
+CREATE INDEX containers_by_name ON sfss.containers (name);
 
 CREATE TABLE sfss.counts (
     container bigint NOT NULL, slot smallint NOT NULL, objects bigint NOT NULL, bytes bigint NOT NULL,
@@ -200,13 +201,28 @@ BEGIN
     RETURN CASE WHEN FOUND THEN '' WHEN key IS NULL THEN 'no container' ELSE 'no object' END;
 END $$;
 
-CREATE FUNCTION sfss.delete_object(p_account bigint, p_container text, p_name text)
-RETURNS text LANGUAGE plpgsql AS $$
+CREATE FUNCTION sfss.delete_object(
+    p_account bigint, p_container text, p_name text, p_must_have text, p_before bigint
+) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     key bigint := sfss.container_key(p_account, p_container);
+    old record;
 BEGIN
+    IF key IS NULL THEN
+        RETURN 'no container';
+    END IF;
+    SELECT etag, modified INTO old FROM sfss.objects WHERE container = key AND name = p_name FOR UPDATE;
+    IF NOT FOUND THEN
+        RETURN 'no object';
+    END IF;
+    IF p_must_have NOT IN ('*', old.etag) THEN
+        RETURN 'other ' || old.etag;
+    END IF;
+    IF old.modified >= p_before THEN
+        RETURN 'newer';
+    END IF;
     DELETE FROM sfss.objects WHERE container = key AND name = p_name;
-    RETURN CASE WHEN FOUND THEN '' WHEN key IS NULL THEN 'no container' ELSE 'no object' END;
+    RETURN '';
 END $$;
 
 CREATE FUNCTION sfss.delete_container(p_account bigint, p_container text) RETURNS text LANGUAGE plpgsql AS $$

@@ -23,6 +23,16 @@ CONTAINER = (
     " LEFT JOIN LATERAL (SELECT sum(objects)::bigint AS objects, sum(bytes)::bigint AS bytes FROM sfss.counts"
     " WHERE counts.container = containers.id) AS counted ON true"
 )
+CONTAINERS_NAMED = (
+    "SELECT account, accounts.name, containers.name, coalesce(objects, 0), coalesce(bytes, 0), containers.created,"
+    " modified, containers.metadata FROM sfss.containers JOIN sfss.accounts ON accounts.id = account"
+    " LEFT JOIN LATERAL (SELECT sum(objects)::bigint AS objects, sum(bytes)::bigint AS bytes FROM sfss.counts"
+    " WHERE counts.container = containers.id) AS counted ON true WHERE containers.name = $1 ORDER BY containers.id"
+)
+TURN = (
+    "INSERT INTO sfss.state VALUES ($1, $2) ON CONFLICT (name) DO UPDATE SET value = excluded.value"
+    " WHERE state.value::bigint < $3 RETURNING true"
+)
 ACCOUNT = (
     "SELECT name, (SELECT count(*) FROM sfss.containers WHERE account = accounts.id),"
     " coalesce(sum(objects), 0)::bigint, coalesce(sum(bytes), 0)::bigint, created, metadata FROM sfss.accounts"
@@ -66,6 +76,7 @@ def refusal(outcome: str, container: str, name: str) -> SfssError:
         "no upload": NoSuchUpload.of(name),
         "no parts": NoSuchUpload(f"Parts of the upload of {name!r} are not there any more."),
         "exists": PreconditionFailed("If-None-Match does not hold: the object exists already."),
+        "newer": PreconditionFailed("The object is newer."),
         "not empty": ContainerNotEmpty(f"The container {name!r} is not empty."),
         "given up": given_up(),
     }

@@ -64,6 +64,10 @@ class SqliteCatalog(Catalog):
         self._database.read_row("SELECT 1 FROM state LIMIT 1")
         self._database.check()
 
+    async def take_turn(self, what: str, interval: float) -> bool:
+        is_ours: bool = await self._change(lambda database: statements.take_turn(database, what, interval))
+        return is_ours
+
     # Who may come in.
 
     async def secret(self) -> bytes:
@@ -122,6 +126,10 @@ class SqliteCatalog(Catalog):
         if row is None:
             raise NoSuchContainer.of(name)
         return container_of(row)
+
+    async def containers_named(self, name: str) -> Sequence[tuple[int, str, ContainerInfo]]:
+        rows = self._database.read_rows(statements.CONTAINERS_NAMED, name)
+        return [(account, account_name, container_of(row)) for account, account_name, *row in rows]
 
     async def make_container(self, account: int, name: str, changes: Changes) -> bool:
         is_new: bool = await self._change(
@@ -197,8 +205,20 @@ class SqliteCatalog(Catalog):
         count: int = await self._change(lambda database: statements.expire(database, before, limit))
         return count
 
-    async def delete_object(self, account: int, container: str, name: str) -> None:
-        await self._change(lambda database: statements.delete_object(database, account, container, name))
+    async def delete_object(
+        self,
+        account: int,
+        container: str,
+        name: str,
+        *,
+        must_have: str | None = None,
+        before: int | None = None,
+    ) -> None:
+        await self._change(
+            lambda database: statements.delete_object(
+                database, account, container, name, must_have=must_have, before=before
+            )
+        )
 
     # Uploads in parts.
 

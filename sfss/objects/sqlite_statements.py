@@ -59,6 +59,7 @@ CREATE TABLE containers (
     objects INTEGER NOT NULL, bytes INTEGER NOT NULL,
     UNIQUE (account, name)
 );
+CREATE INDEX containers_by_name ON containers (name);
 CREATE TABLE objects (
     container INTEGER NOT NULL, name TEXT NOT NULL,
     size INTEGER NOT NULL, etag TEXT NOT NULL, content_type TEXT NOT NULL, modified INTEGER NOT NULL,
@@ -110,6 +111,11 @@ USER = f"SELECT {USER_COLUMNS} FROM users JOIN accounts ON accounts.id = account
 #: The key of a container, by its account and its name.
 CONTAINER_KEY = "SELECT id FROM containers WHERE account = ? AND name = ?"
 CONTAINER = "SELECT name, objects, bytes, created, modified, metadata FROM containers"
+CONTAINERS_NAMED = (
+    "SELECT account, accounts.name, containers.name, containers.objects, containers.bytes, containers.created,"
+    " containers.modified, containers.metadata FROM containers JOIN accounts ON accounts.id = account"
+    " WHERE containers.name = ? ORDER BY containers.id"
+)
 OBJECT = f"SELECT {OBJECT_COLUMNS} FROM objects"
 _PLACE = (
     f"SELECT id, {', '.join(f'objects.{column.strip()}' for column in OBJECT_COLUMNS.split(','))} FROM containers"
@@ -124,6 +130,15 @@ ON CONFLICT (container, name) DO UPDATE SET size = excluded.size, etag = exclude
     content = excluded.content, piece_size = excluded.piece_size, metadata = excluded.metadata,
     manifest = excluded.manifest, properties = excluded.properties, expires = excluded.expires
 """
+
+
+def take_turn(database: sqlite3.Connection, what: str, interval: float) -> bool:
+    now = now_us()
+    changed = database.execute(
+        "INSERT INTO state VALUES (?, ?) ON CONFLICT (name) DO UPDATE SET value = excluded.value WHERE value < ?",
+        (f"turn {what}", now, now - int(interval * 1_000_000)),
+    ).rowcount
+    return bool(changed)
 
 
 # Who may come in.
@@ -298,10 +313,22 @@ def expire(database: sqlite3.Connection, before: int, limit: int) -> int:
     return len(rows)
 
 
-def delete_object(database: sqlite3.Connection, account: int, container: str, name: str) -> None:
+def delete_object(
+    database: sqlite3.Connection,
+    account: int,
+    container: str,
+    name: str,
+    *,
+    must_have: str | None,
+    before: int | None,
+) -> None:
     number, old = _place_of(database, account, container, name)
     if old is None:
         raise NotFound(f"There is no object {name!r}.")
+    if must_have not in (None, "*", old.etag):
+        raise PreconditionFailed(f"If-Match does not hold: the object's ETag is {old.etag}.")
+    if before is not None and old.modified >= before:
+        raise PreconditionFailed("The object is newer.")
     discard_content(database, old)
     database.execute("DELETE FROM objects WHERE container = ? AND name = ?", (number, name))
 

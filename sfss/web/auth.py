@@ -37,7 +37,9 @@ _FORWARDED_V6 = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?")
 
 
 class Auth:
-    """*open_paths* are for everybody. Requests to *nodes_path* come from other nodes."""
+    """*open_paths* are for everybody. Requests to *nodes_path* come from other nodes. *check_origins*: whether a page
+    could write in the name of who looks at it (not where each write needs a secret that no browser sends by itself).
+    """
 
     def __init__(
         self,
@@ -47,8 +49,10 @@ class Auth:
         cors: Cors,
         open_paths: frozenset[str] = OPEN,
         nodes_path: str | None = None,
+        check_origins: bool = True,
     ):
         self._cors = cors
+        self._checks_origins = check_origins
         self._open_paths = open_paths
         self._nodes_path = nodes_path
         self._secret = ""
@@ -86,7 +90,7 @@ class Auth:
             self._check_host(request.headers.get("host"))
         if request.path in self._open_paths and request.method in _READING:
             return
-        if request.method not in _READING:
+        if request.method not in _READING and self._checks_origins:
             self._check_origin(request)
         if self._keys and self._is_signed(request):
             return

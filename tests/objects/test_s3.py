@@ -2,6 +2,8 @@
 
 import base64
 import hashlib
+import hmac
+import json
 import xml.etree.ElementTree as ET
 import zlib
 from urllib.parse import quote
@@ -362,12 +364,15 @@ def test_what_is_refused(service):
         (400, "InvalidDigest", signed(service, "PUT", "/bucket/o", b"y", content_md5="x")),
         (400, "BadDigest", signed(service, "PUT", "/bucket/o", b"y", x_amz_checksum_crc32="AAAAAA==")),
         (412, "PreconditionFailed", signed(service, "PUT", "/bucket/o", b"y", if_none_match="*")),
-        (501, "NotImplemented", signed(service, "PUT", "/bucket/o", b"y", x_amz_tagging="a=b")),
-        (501, "NotImplemented", signed(service, "PUT", "/bucket/o", b"y", x_amz_acl="public-read")),
+        (400, "InvalidArgument", signed(service, "PUT", "/bucket/o", b"y", x_amz_tagging="a")),
+        (501, "NotImplemented", signed(service, "PUT", "/bucket/o", b"y", x_amz_acl="authenticated-read")),
         (501, "NotImplemented", signed(service, "GET", "/bucket?versions")),
-        (501, "NotImplemented", signed(service, "PUT", "/bucket?cors", b"x")),
+        (400, "MalformedXML", signed(service, "PUT", "/bucket?cors", b"x")),
+        (501, "NotImplemented", signed(service, "PUT", "/bucket?website", b"x")),
+        (403, "AccessDenied", ask(service.port, b"GET /bucket/o HTTP/1.1\r\nHost: x\r\n\r\n")),
+        (404, "NoSuchBucket", ask(service.port, b"GET /none/o HTTP/1.1\r\nHost: x\r\n\r\n")),
         (501, "NotImplemented", signed(service, "GET", "/bucket/o?versionId=3")),
-        (501, "NotImplemented", signed(service, "DELETE", "/bucket/o", if_match="x")),
+        (412, "PreconditionFailed", signed(service, "DELETE", "/bucket/o", if_match="x")),
         (
             400,
             "InvalidStorageClass",
@@ -405,3 +410,64 @@ def test_a_read_only_user_and_another_account(service):
     assert code_of(signed(service, "PUT", "/mine", key="other:reader")) == "AccessDenied"
     assert signed(service, "GET", "/", key="other:reader").status == 200
     assert signed(service, "DELETE", "/bucket").status == 204
+
+
+def form(fields: dict[str, str], *, file: bytes | None = b"x", end: bytes = b"--b--\r\n") -> bytes:
+    parts = [
+        f'--b\r\nContent-Disposition: form-data; name="{n}"\r\n\r\n{v}\r\n'.encode()
+        for n, v in fields.items()
+    ]
+    if file is not None:
+        parts.append(
+            b'--b\r\nContent-Disposition: form-data; name="file"; filename="f"\r\n\r\n' + file + b"\r\n"
+        )
+    return b"".join(parts) + end
+
+
+def policy(conditions: list, expiration: str = "2100-01-01T00:00:00Z") -> str:
+    return base64.b64encode(
+        json.dumps({"expiration": expiration, "conditions": conditions}).encode()
+    ).decode()
+
+
+def signed_form(service, text: str, **fields: str) -> dict[str, str]:
+    signature = base64.b64encode(hmac.digest(service.key.encode(), text.encode(), "sha1")).decode()
+    return {"AWSAccessKeyId": "main:admin", "policy": text, "signature": signature, "key": "k", **fields}
+
+
+def test_forms_that_are_none_or_want_too_much(service):
+    assert signed(service, "PUT", "/forms").status == 200
+    bucket = {"bucket": "forms"}
+
+    def post(
+        body: bytes, content_type: str = "multipart/form-data; boundary=b", path: str = "/forms"
+    ) -> Answer:
+        headers = f"Host: x\r\nContent-Type: {content_type}\r\nContent-Length: {len(body)}\r\n\r\n"
+        return ask(service.port, f"POST {path} HTTP/1.1\r\n{headers}".encode() + body)
+
+    good = signed_form(service, policy([bucket, {"key": "k"}]))
+    assert post(form(good)).status == 204 and signed(service, "GET", "/forms/k").body == b"x"
+    assert post(form(good, file=b"")).status == 204 and signed(service, "GET", "/forms/k").body == b""
+    for body, code in (
+        (form(good, file=None), "InvalidArgument"),
+        (form(good, end=b""), "MalformedPOSTRequest"),
+        (form(good)[:-40], "MalformedPOSTRequest"),
+        (b"nonsense", "MalformedPOSTRequest"),
+        (form({**good, "key": "k" * 70_000}), "MalformedPOSTRequest"),
+        (form(good).replace(b"form-data", b"nothing", 1).replace(b"Content-Disposition", b"X", 1), "InvalidArgument"),
+        (form({**good, "policy": "?"}), "SignatureDoesNotMatch"),
+        (form(signed_form(service, policy([bucket, {"key": "other"}]))), "AccessDenied"),
+        (form(signed_form(service, policy([{"key": "k"}]))), "AccessDenied"),
+        (form(signed_form(service, policy([bucket, {"key": "k"}], "2001-01-01T00:00:00Z"))), "AccessDenied"),
+        (form(signed_form(service, policy([bucket, {"key": "k"}, ["what", "is", "it"]]))), "AccessDenied"),
+        (form(signed_form(service, policy([bucket, {"key": "k"}, 5]))), "AccessDenied"),
+        (form(signed_form(service, policy([bucket, {"key": "k"}, ["content-length-range", "a", 5]]))), "InvalidPolicyDocument"),
+        (form(signed_form(service, base64.b64encode(b"[]").decode())), "InvalidPolicyDocument"),
+        (form(signed_form(service, policy([bucket, {"key": "k"}, ["starts-with", "$x-amz-meta-a", ""]]), **{"x-amz-meta-a": "1\r\nX: y"})), "InvalidArgument"),
+        (form(signed_form(service, policy([bucket, {"key": "k"}, {"acl": "public-read-write"}, {"x-amz-acl": "public-read-write"}]), acl="public-read-write", **{"x-amz-acl": "public-read-write"})), "NotImplemented"),
+    ):  # fmt: skip
+        answer = post(body)
+        assert answer.status >= 400 and code in answer.body.decode(), (body[:300], answer)
+    assert post(form(good), path="/bucket").status == 403  # the policy is for another one
+    assert post(form(good), "multipart/form-data").status == 400
+    assert signed(service, "GET", "/forms/k").body == b""

@@ -8,7 +8,7 @@ from xml.sax.saxutils import escape, quoteattr
 from sfss.errors import InvalidRequest, SfssError
 from sfss.http.messages import Headers
 from sfss.models import FileInfo
-from sfss.objects.models import ObjectInfo
+from sfss.objects.models import Metadata, ObjectInfo
 from sfss.objects.service import Conditions
 from sfss.web.content_headers import http_date
 
@@ -84,6 +84,12 @@ def _date(second: int) -> str:
 
 def _second(us: int) -> int:
     return -(-us // 1_000_000)
+
+
+def is_public(metadata: Metadata, *, listing: bool) -> bool:
+    """Whether ``X-Container-Read`` lets everybody read, or list."""
+    rights = {right.strip() for right in metadata.get("X-Container-Read", "").split(",")}
+    return (".rlistings" in rights) if listing else (".r:*" in rights)
 
 
 def xml_text(value: str) -> str:

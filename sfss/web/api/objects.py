@@ -32,24 +32,28 @@ def make_objects_server(objects: Objects, settings: ObjectSettings, aggregate: A
     """All that serves *objects* over HTTP."""
     cors = Cors(settings.cors_origin, _HEADERS)
     # Who may do what is said by tokens of its own. This one looks at hosts, networks and origins.
-    auth = Auth(settings, cors=cors)
+    # Pages of other sites need what no browser adds by itself, too.
+    auth = Auth(settings, cors=cors, check_origins=False)
     users = Users(objects.catalog)
     identity = Identity(
         objects.catalog, users, url=settings.url, lifetime=settings.token_lifetime, is_tls=settings.ssl
     )
     swift = Swift(objects, users, identity, auth, body_timeout=settings.upload_timeout)
-    s3 = S3(objects, users, domain=settings.s3_domain, body_timeout=settings.upload_timeout)
+    s3 = S3(objects, users, cors, domain=settings.s3_domain, body_timeout=settings.upload_timeout)
     status = Status(objects.service, aggregate, "objects")
 
     def find(request: Request) -> tuple[MakeOperation, str] | None:
-        if request.method == "OPTIONS":
-            return None  # what browsers ask before: the application knows
-        return s3.find(request) or swift.find(request) or identity.find(request)
+        if request.method == "OPTIONS" and cors.preflight(request) is not None:
+            return None  # the application says so
+        found = s3.find(request) or swift.find(request) or identity.find(request)
+        return found or (None if request.path in own_paths else s3.find_unsigned(request))
 
+    routes = list(status.routes_of_a_node())
+    own_paths = frozenset(route.path for route in routes)
     api = Api(
         find=find,
         file_routes=(),
-        other_routes=[*status.routes_of_a_node()],
+        other_routes=routes,
         of_files=(),
         upload_timeout=settings.upload_timeout,
     )

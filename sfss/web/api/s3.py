@@ -13,12 +13,18 @@ from sfss.http.exchange import Exchange
 from sfss.http.messages import Headers, Request, Response
 from sfss.objects.service import Objects
 from sfss.objects.users import Users
+from sfss.web.api import s3_cors
+from sfss.web.api.object_headers import lines_of
+from sfss.web.api.s3_anonymous import anybody
 from sfss.web.api.s3_buckets import BucketHandlers
+from sfss.web.api.s3_configurations import ConfigurationHandlers
 from sfss.web.api.s3_errors import S3Error, s3_response
+from sfss.web.api.s3_forms import Forms, is_form
 from sfss.web.api.s3_multipart import MultipartHandlers
 from sfss.web.api.s3_objects import ObjectHandlers
 from sfss.web.api.s3_request import S3Request
 from sfss.web.api.s3_signature import check, is_signed
+from sfss.web.cors import Cors
 from sfss.web.operations import Call, MakeOperation
 from sfss.web.query import percent_decoded
 from sfss.web.streams import Incoming
@@ -43,42 +49,89 @@ _OF_OBJECTS = frozenset(
 class S3:
     """*objects*. *domain*: buckets may be names under it, in the Host header; "" for none."""
 
-    def __init__(self, objects: Objects, users: Users, *, domain: str, body_timeout: float):
+    def __init__(self, objects: Objects, users: Users, cors: Cors, *, domain: str, body_timeout: float):
         self._users = users
+        self._cors_of_server = cors
+        self._catalog = objects.catalog
         self._domain = domain.lower()
         self._body_timeout = body_timeout
         self._buckets = BucketHandlers(objects)
         self._objects = ObjectHandlers(objects)
         self._multipart = MultipartHandlers(objects)
+        self._configurations = ConfigurationHandlers(objects)
+        self._forms = Forms(objects, users)
 
     def find(self, request: Request) -> tuple[MakeOperation, str] | None:
         """See :class:`Api`."""
-        return (self._call, "s3") if is_signed(request) else None
+        is_ours = is_signed(request) or (self._domain and self._bucket_in_host(request.headers))
+        return (self._call, "s3") if is_ours else None
+
+    def find_unsigned(self, request: Request) -> tuple[MakeOperation, str] | None:
+        """The same of what is nobody else's."""
+        return self._call, "s3"
 
     def _call(self, request: Request) -> Call:
         return Call(request, self.handle)
 
     async def handle(self, exchange: Exchange) -> Response | None:
         try:
-            return await self._answered(exchange)
+            in_host = self._bucket_in_host(exchange.headers)
+            path = percent_decoded(exchange.path[1:], "URL")
+            bucket, key = (in_host, path) if in_host else path.partition("/")[::2]
+            if "origin" in exchange.headers:
+                await self._cors(exchange, bucket)
+            if exchange.method == "OPTIONS":
+                return await self._preflight(exchange, bucket)
+            return await self._answered(exchange, in_host, bucket, key)
         except SfssError as error:
             exchange.id = exchange.id or exchange.server.handler.new_id()
             log.debug("refused", extra={"request_id": exchange.id, "reason": str(error)})
             return s3_response(error, exchange.path, exchange.id)
 
-    async def _answered(self, exchange: Exchange) -> Response | None:
-        headers = exchange.headers
-        in_host = self._bucket_in_host(headers)
-        signed = await check(exchange, self._users, in_host)
-        path = percent_decoded(exchange.path[1:], "URL")
-        bucket, key = (in_host, path) if in_host else path.partition("/")[::2]
+    async def _answered(self, exchange: Exchange, in_host: str, bucket: str, key: str) -> Response | None:
+        headers, method = exchange.headers, exchange.method
         query = _arguments(exchange.query)
+        if is_signed(exchange):
+            signed = await check(exchange, self._users, in_host)
+        elif is_form(exchange):
+            return await self._forms.post(exchange, Incoming(exchange, self._body_timeout), bucket)
+        else:
+            signed = await anybody(self._catalog, method, bucket, key, frozenset(query))
         body = Incoming(exchange, self._body_timeout)
         asked = S3Request(exchange, headers, query, signed, bucket, key, body)
-        if signed.user.read_only and exchange.method not in ("GET", "HEAD"):
+        if signed.user.read_only and method not in ("GET", "HEAD"):
             raise Forbidden("This user may only read.")
         handler = self._handler(asked)
         return await handler(asked)
+
+    # Pages of other sites.
+
+    async def _rules(self, bucket: str) -> list[s3_cors.Rule]:
+        """Of all buckets of that name: a URL names no account, and to read an answer is no right yet."""
+        found = await self._catalog.containers_named(bucket) if bucket else []
+        return [rule for *_, info in found for rule in s3_cors.rules_of(info.metadata)]
+
+    async def _cors(self, exchange: Exchange, bucket: str) -> None:
+        """See to it that a page that may see the answer does, whatever it is."""
+        origin, method = exchange.headers.get("origin"), exchange.method
+        if self._cors_of_server.allows(origin):
+            return
+        if method != "OPTIONS" and (rules := await self._rules(bucket)):
+            exchange.more_lines += lines_of(s3_cors.headers_for(rules, origin, method))
+
+    async def _preflight(self, exchange: Exchange, bucket: str) -> Response:
+        headers = exchange.headers
+        method = headers.get("access-control-request-method").strip()
+        wanted = [name.strip().lower() for name in headers.get("access-control-request-headers").split(",")]
+        rules = await self._rules(bucket)
+        found = s3_cors.preflight_headers(
+            rules, headers.get("origin"), method, [name for name in wanted if name]
+        )
+        if not found:
+            raise S3Error("AccessForbidden", "CORSResponse: This CORS request is not allowed.", 403)
+        return Response(200, lines_of(found))
+
+    # What is wanted.
 
     def _handler(self, asked: S3Request) -> Handler:
         """:raises S3Error: :raises NotSupported:"""
@@ -101,12 +154,15 @@ class S3:
             return self._multipart.list_uploads
         if "delete" in query and method == "POST":
             return self._objects.delete_many
-        if "acl" in query and method == "PUT":
-            return self._objects.put_acl
         for what in _OF_BUCKETS.intersection(query):
-            if method != "GET":
+            kinds = {
+                "GET": self._configurations.get,
+                "PUT": self._configurations.put,
+                "DELETE": self._configurations.delete,
+            }
+            if method not in kinds:
                 raise NotSupported(f"{method} of {what} is not supported here.")
-            return partial(self._buckets.get_configuration, what)
+            return partial(kinds[method], what)
         return {
             "GET": self._buckets.list_objects,
             "HEAD": self._buckets.head,
@@ -125,11 +181,9 @@ class S3:
                 "POST": self._multipart.complete,
                 "DELETE": self._multipart.abort,
             }.get(method)
-        if "acl" in query and method == "PUT":
-            return self._objects.put_acl
         for what in _OF_OBJECTS.intersection(query):
-            if method == "GET" and what in ("acl", "tagging"):
-                return self._objects.get_acl if what == "acl" else self._objects.get_tagging
+            if handler := self._of_part(method, what):
+                return handler
             raise NotSupported(f"{method} of {what} is not supported here.")
         if "partNumber" in query:
             raise NotSupported("Single parts of an object are not supported here.")
@@ -141,6 +195,17 @@ class S3:
             "PUT": self._objects.put,
             "DELETE": self._objects.delete,
         }.get(method)
+
+    def _of_part(self, method: str, what: str) -> Handler | None:
+        """Of what an object has beside its bytes."""
+        return {
+            ("GET", "acl"): self._objects.get_acl,
+            ("PUT", "acl"): self._objects.put_acl,
+            ("GET", "tagging"): self._objects.get_tagging,
+            ("PUT", "tagging"): self._objects.put_tagging,
+            ("DELETE", "tagging"): self._objects.delete_tagging,
+            ("GET", "attributes"): self._objects.get_attributes,
+        }.get((method, what))
 
     def _bucket_in_host(self, headers: Headers) -> str:
         host = headers.get("host").strip().lower().partition(":")[0]

@@ -12,14 +12,17 @@ import zlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any, Protocol
 
+from sfss.errors import LengthRequired
 from sfss.http.messages import Headers
 from sfss.web.api.s3_errors import S3Error
+from sfss.web.api.s3_request import S3Request
 from sfss.web.api.s3_signature import SIGNED_CHUNKS, UNSIGNED, UNSIGNED_CHUNKS, Signed
 
 #: The line before a chunk, and all trailers, are no longer. Bytes.
 _MOST_LINE, _MOST_TRAILERS = 1024, 16 * 1024
 #: A chunk that is signed is kept until its signature is checked.
 _MOST_SIGNED_CHUNK = 4 * 1024 * 1024
+_MOST_DOCUMENT = 2 * 1024 * 1024
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
@@ -229,3 +232,21 @@ def _decoded_length(headers: Headers) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) < 16):
         raise S3Error("MissingContentLength", "x-amz-decoded-content-length is missing.", 411)
     return int(text)
+
+
+def body_of(asked: S3Request, metadata: dict[str, str] | None = None) -> Body:
+    """Its checksums are in *metadata* when all has come. :raises LengthRequired: if nobody says how long it is."""
+    length = asked.body.length
+    if length is None and "transfer-encoding" not in asked.headers:
+        raise LengthRequired("A PUT needs a Content-Length.")
+    return Body(asked.headers, asked.signed, asked.body, length, metadata)
+
+
+async def document_of(asked: S3Request) -> bytes:
+    """The body of a request that is a document, checked as every body. :raises S3Error:"""
+    found = b""
+    async for data in Body(asked.headers, asked.signed, asked.body, asked.body.length):
+        found += data
+        if len(found) > _MOST_DOCUMENT:
+            raise S3Error("MalformedXML", "The document is too long.")
+    return found

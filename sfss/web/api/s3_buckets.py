@@ -4,33 +4,20 @@ import base64
 import binascii
 import re
 from urllib.parse import quote
-from xml.sax.saxutils import escape
 
 from sfss.errors import NotSupported
 from sfss.http.messages import Response
 from sfss.objects.listings import Page
 from sfss.objects.manifests import is_of_others
-from sfss.objects.models import ObjectInfo, Query, User
+from sfss.objects.models import ObjectInfo, Query
 from sfss.objects.service import Objects
+from sfss.web.api.s3_acl import acl_in, owner_of, rights_of
 from sfss.web.api.s3_errors import S3Error
 from sfss.web.api.s3_request import S3Request, answer, xml_answer
-from sfss.web.api.s3_xml import Element, Raw, document, time_text
+from sfss.web.api.s3_xml import Element, document, time_text
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{1,61})[a-z0-9]")
 _MOST = 1000
-#: Configurations that no bucket has: the code that says so.
-_NONE_THERE = {
-    "policy": "NoSuchBucketPolicy",
-    "cors": "NoSuchCORSConfiguration",
-    "lifecycle": "NoSuchLifecycleConfiguration",
-    "tagging": "NoSuchTagSet",
-    "website": "NoSuchWebsiteConfiguration",
-    "encryption": "ServerSideEncryptionConfigurationNotFoundError",
-    "object-lock": "ObjectLockConfigurationNotFoundError",
-    "replication": "ReplicationConfigurationNotFoundError",
-    "publicAccessBlock": "NoSuchPublicAccessBlockConfiguration",
-    "ownershipControls": "OwnershipControlsNotFoundError",
-}
 
 
 class BucketHandlers:
@@ -52,7 +39,7 @@ class BucketHandlers:
         return xml_answer(document("ListAllMyBucketsResult", elements))
 
     async def make(self, asked: S3Request) -> Response:
-        check_acl(asked)
+        acl = acl_in(asked.headers)
         if asked.headers.get("x-amz-bucket-object-lock-enabled").lower() == "true":
             raise NotSupported("Object lock is not supported here.")
         if not _NAME.fullmatch(asked.bucket) or ".." in asked.bucket:
@@ -61,7 +48,7 @@ class BucketHandlers:
             )
         async for _ in asked.body:
             pass  # where it is to be: there is one place only
-        await self._catalog.make_container(asked.account, asked.bucket, {})
+        await self._catalog.make_container(asked.account, asked.bucket, rights_of(acl) if acl else {})
         return answer(200, {"Location": f"/{asked.bucket}"})
 
     async def head(self, asked: S3Request) -> Response:
@@ -71,21 +58,6 @@ class BucketHandlers:
     async def delete(self, asked: S3Request) -> Response:
         await self._catalog.delete_container(asked.account, asked.bucket)
         return answer(204)
-
-    async def get_configuration(self, what: str, asked: S3Request) -> Response:
-        """What is true of every bucket here. :raises S3Error:"""
-        await self._catalog.container(asked.account, asked.bucket)
-        if what == "location":
-            return xml_answer(document("LocationConstraint", []))
-        if what == "versioning":
-            return xml_answer(document("VersioningConfiguration", []))
-        if what == "acl":
-            return xml_answer(acl_of(asked.user))
-        if what == "requestPayment":
-            return xml_answer(document("RequestPaymentConfiguration", [("Payer", "BucketOwner")]))
-        if what in _NONE_THERE:
-            raise S3Error(_NONE_THERE[what], f"The bucket has no {what} configuration.", 404)
-        raise NotSupported(f"{what} is not supported here.")
 
     async def list_objects(self, asked: S3Request) -> Response:
         """Of both versions of the API."""
@@ -153,31 +125,6 @@ def _contents(info: ObjectInfo, key: str) -> list[Element]:
 def etag_of(info: ObjectInfo, etag: str) -> str:
     """As S3 gives it. What looks like an MD5 has to be that of the content; what is made of others has none."""
     return f"{etag}-1" if is_of_others(info) else etag
-
-
-def owner_of(user: User, name: str = "Owner") -> Element:
-    return name, (("ID", user.account_name), ("DisplayName", user.account_name))
-
-
-def acl_of(user: User) -> bytes:
-    """Everything is its account's."""
-    name = escape(user.account_name)
-    grantee = (
-        '<Grantee xmlns:xsi="http://www.w3.org/2001/XMLSchema-instance" xsi:type="CanonicalUser">'
-        f"<ID>{name}</ID><DisplayName>{name}</DisplayName></Grantee>"
-    )
-    grant = f"<Grant>{grantee}<Permission>FULL_CONTROL</Permission></Grant>"
-    return document("AccessControlPolicy", [owner_of(user), ("AccessControlList", Raw(grant))])
-
-
-def check_acl(asked: S3Request) -> None:
-    """:raises NotSupported: if somebody else is to have rights."""
-    acl = asked.headers.get("x-amz-acl").strip()
-    if acl not in ("", "private", "bucket-owner-full-control", "bucket-owner-read"):
-        raise NotSupported(f"The ACL {acl[:40]!r} is not supported here.")
-    for name in asked.headers:
-        if name.startswith("x-amz-grant-"):
-            raise NotSupported(f"{name} is not supported here.")
 
 
 def _token_of(cursor: str) -> str:

@@ -10,15 +10,15 @@ from sfss.objects.clock import now_us
 from sfss.objects.models import IN_PARTS, ObjectInfo, Query, Upload, UploadedPart
 from sfss.objects.service import Objects
 from sfss.web.api.object_headers import conditions_in
-from sfss.web.api.s3_buckets import check_acl, owner_of
+from sfss.web.api.s3_acl import owner_of
+from sfss.web.api.s3_body import body_of, document_of
 from sfss.web.api.s3_errors import S3Error
 from sfss.web.api.s3_objects import (
-    body_of,
     check_source,
     check_supported,
     content_type_in,
-    document_of,
     metadata_in,
+    properties_in,
     source_in,
 )
 from sfss.web.api.s3_request import S3Request, answer, xml_answer
@@ -37,13 +37,13 @@ class MultipartHandlers:
 
     async def begin(self, asked: S3Request) -> Response:
         check_supported(asked.headers)
-        check_acl(asked)
         upload = Upload(
             secrets.token_hex(24),
             asked.key,
             content_type_in(asked.headers),
             metadata_in(asked.headers),
             now_us(),
+            properties_in(asked.headers),
         )
         await self._catalog.begin_upload(asked.account, asked.bucket, upload)
         elements: list[Element] = [("Bucket", asked.bucket), ("Key", asked.key), ("UploadId", upload.id)]
@@ -153,6 +153,7 @@ class MultipartHandlers:
             self._objects.piece_size,
             upload.metadata,
             IN_PARTS,
+            upload.properties,
         )
         await self._catalog.complete_upload(
             asked.account,

@@ -2,11 +2,12 @@
 
 from urllib.parse import unquote
 
-from sfss.errors import LengthRequired, NotFound, NotSupported, PreconditionFailed, SfssError
+from sfss.errors import NotFound, NotSupported, PreconditionFailed, SfssError
 from sfss.http.messages import Headers, Response
 from sfss.models import FileInfo
+from sfss.objects.catalog import Changes
 from sfss.objects.limits import MOST_KEPT, check_metadata
-from sfss.objects.models import ObjectInfo
+from sfss.objects.models import IN_PARTS, Metadata, ObjectInfo
 from sfss.objects.service import Found, Objects
 from sfss.web.api.object_headers import (
     KEPT,
@@ -17,10 +18,12 @@ from sfss.web.api.object_headers import (
     text_of,
     titled,
 )
-from sfss.web.api.s3_body import CHECKSUMS, Body
-from sfss.web.api.s3_buckets import acl_of, check_acl, etag_of
+from sfss.web.api.s3_acl import ACL, acl_document, acl_in, acl_in_body, object_acl, properties_of
+from sfss.web.api.s3_body import CHECKSUMS, body_of, document_of
+from sfss.web.api.s3_buckets import etag_of
 from sfss.web.api.s3_errors import S3Error
 from sfss.web.api.s3_request import S3Request, answer, xml_answer
+from sfss.web.api.s3_tags import TAGS, count_of, tags_document, tags_in, tags_in_header
 from sfss.web.api.s3_xml import Element, children, document, read, text_in, time_text
 from sfss.web.api.streaming import answer_with
 from sfss.web.conditional import is_unchanged
@@ -28,10 +31,9 @@ from sfss.web.conditional import is_unchanged
 _META = "x-amz-meta-"
 _MOST_METADATA = 2048  # bytes, as with S3
 _MOST_DELETED = 1000
-_MOST_DOCUMENT = 2 * 1024 * 1024
 #: What would make another object of it, and is not done: it must not look as if it were.
 _NOT_DONE = (
-    ("x-amz-server-side-encryption", "x-amz-tagging", "x-amz-website-redirect-location")
+    ("x-amz-server-side-encryption", "x-amz-website-redirect-location")
     + ("x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date", "x-amz-object-lock-legal-hold")
     + ("x-amz-server-side-encryption-customer-algorithm", "x-amz-write-offset-bytes")
 )
@@ -43,6 +45,10 @@ _OVERRIDES = {
 }
 
 
+_ATTRIBUTES = frozenset(("ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"))
+_CHECKSUM_ELEMENTS = {name: "Checksum" + name.removeprefix("x-amz-checksum-").upper() for name in CHECKSUMS}
+
+
 class ObjectHandlers:
     def __init__(self, objects: Objects):
         self._objects = objects
@@ -50,7 +56,6 @@ class ObjectHandlers:
 
     async def put(self, asked: S3Request) -> Response:
         check_supported(asked.headers)
-        check_acl(asked)
         headers = asked.headers
         metadata = metadata_in(headers)
         body = body_of(asked, metadata)
@@ -61,6 +66,7 @@ class ObjectHandlers:
             body,
             content_type=content_type_in(headers),
             metadata=metadata,
+            properties=properties_in(headers),
             length=body.length,
             **conditions_in(headers, NotSupported),
         )
@@ -68,7 +74,6 @@ class ObjectHandlers:
 
     async def copy(self, asked: S3Request) -> Response:
         check_supported(asked.headers)
-        check_acl(asked)
         headers = asked.headers
         source = source_in(headers)
         directive = headers.get("x-amz-metadata-directive").strip() or "COPY"
@@ -83,6 +88,14 @@ class ObjectHandlers:
         metadata, content_type = found.info.metadata, found.info.content_type
         if directive == "REPLACE":
             metadata, content_type = metadata_in(headers), content_type_in(headers)
+        tagging = headers.get("x-amz-tagging-directive").strip() or "COPY"
+        if tagging not in ("COPY", "REPLACE"):
+            raise S3Error("InvalidArgument", "x-amz-tagging-directive is COPY or REPLACE.")
+        properties = properties_of(acl_in(headers))
+        if tagging == "REPLACE":
+            properties = properties_in(headers)
+        elif TAGS in found.info.properties:
+            properties = {**properties, TAGS: found.info.properties[TAGS]}
         async with self._objects.reading(found, 0, found.size) as pieces:
             info = await self._objects.put(
                 asked.account,
@@ -91,6 +104,7 @@ class ObjectHandlers:
                 pieces,
                 content_type=content_type,
                 metadata=metadata,
+                properties=properties,
                 length=found.size,
                 **conditions_in(headers, NotSupported),
             )
@@ -104,14 +118,15 @@ class ObjectHandlers:
         lines = _lines(found.info, info.etag)
         if headers.get("x-amz-checksum-mode").upper() != "ENABLED" or "range" in headers:
             lines = {name: value for name, value in lines.items() if name not in CHECKSUMS}
+        if TAGS in found.info.properties:
+            lines["x-amz-tagging-count"] = str(count_of(found.info.properties[TAGS]))
         lines |= {name: asked.query[key] for key, name in _OVERRIDES.items() if asked.query.get(key)}
         return await answer_with(asked.exchange, headers, self._objects, found, info, lines)
 
     async def delete(self, asked: S3Request) -> Response:
-        if "if-match" in asked.headers:
-            raise NotSupported("A DELETE with a condition is not supported here.")
+        must_have = asked.headers.get("if-match").strip().strip('"') or None
         try:
-            await self._catalog.delete_object(asked.account, asked.bucket, asked.key)
+            await self._catalog.delete_object(asked.account, asked.bucket, asked.key, must_have=must_have)
         except NotFound:
             await self._catalog.container(asked.account, asked.bucket)
         return answer(204)
@@ -137,48 +152,59 @@ class ObjectHandlers:
         return xml_answer(document("DeleteResult", elements))
 
     async def get_acl(self, asked: S3Request) -> Response:
-        await self._catalog.object(asked.account, asked.bucket, asked.key)
-        return xml_answer(acl_of(asked.user))
+        info = await self._catalog.object(asked.account, asked.bucket, asked.key)
+        bucket = await self._catalog.container(asked.account, asked.bucket)
+        return xml_answer(acl_document(asked.user, object_acl(info, bucket.metadata)))
 
     async def put_acl(self, asked: S3Request) -> Response:
-        """Of an object, or of a bucket: what all have here, and nothing else. :raises NotSupported:"""
-        check_acl(asked)
-        if asked.key:
-            await self._catalog.object(asked.account, asked.bucket, asked.key)
-        else:
-            await self._catalog.container(asked.account, asked.bucket)
+        acl = acl_in(asked.headers)
         body = await document_of(asked)
-        if body:
-            root = read(body, "AccessControlPolicy")
-            grants = [
-                each for found in children(root, "AccessControlList") for each in children(found, "Grant")
-            ]
-            grantees = [text_in(who, "ID") for each in grants for who in children(each, "Grantee")]
-            if set(grantees) != {asked.user.account_name}:
-                raise NotSupported("Rights of others than the account are not supported here.")
+        await self._set(asked, {ACL: acl or acl_in_body(body)})
         return answer(200)
 
+    async def get_attributes(self, asked: S3Request) -> Response:
+        """Which of them the client names. (Of parts only how many there are.)"""
+        wanted = {name.strip() for name in asked.headers.get("x-amz-object-attributes").split(",")} - {""}
+        if not wanted or not wanted <= _ATTRIBUTES:
+            raise S3Error("InvalidArgument", "x-amz-object-attributes names what is wanted.")
+        found = await self._objects.find(asked.account, asked.bucket, asked.key)
+        info = found.info
+        checksums: list[Element] = [
+            (_CHECKSUM_ELEMENTS[name], value) for name, value in info.metadata.items() if name in CHECKSUMS
+        ]
+        elements: list[Element] = []
+        if "ETag" in wanted:
+            elements.append(("ETag", etag_of(info, found.etag)))
+        if "Checksum" in wanted and checksums:
+            elements.append(("Checksum", checksums))
+        if "ObjectParts" in wanted and info.manifest == IN_PARTS:
+            elements.append(("ObjectParts", [("PartsCount", len(found.parts))]))
+        if "StorageClass" in wanted:
+            elements.append(("StorageClass", "STANDARD"))
+        if "ObjectSize" in wanted:
+            elements.append(("ObjectSize", found.size))
+        headers = {"Last-Modified": last_modified(info.modified)}
+        return xml_answer(document("GetObjectAttributesResponse", elements), headers)
+
     async def get_tagging(self, asked: S3Request) -> Response:
-        await self._catalog.object(asked.account, asked.bucket, asked.key)
-        return xml_answer(document("Tagging", [("TagSet", ())]))
+        info = await self._catalog.object(asked.account, asked.bucket, asked.key)
+        return xml_answer(tags_document(info.properties.get(TAGS, "")))
+
+    async def put_tagging(self, asked: S3Request) -> Response:
+        await self._set(asked, {TAGS: tags_in(await document_of(asked)) or None})
+        return answer(200)
+
+    async def delete_tagging(self, asked: S3Request) -> Response:
+        await self._set(asked, {TAGS: None})
+        return answer(204)
+
+    async def _set(self, asked: S3Request, changes: Changes) -> None:
+        await self._catalog.set_properties(asked.account, asked.bucket, asked.key, changes)
 
 
-def body_of(asked: S3Request, metadata: dict[str, str] | None = None) -> Body:
-    """Its checksums are in *metadata* when all has come. :raises LengthRequired: if nobody says how long it is."""
-    length = asked.body.length
-    if length is None and "transfer-encoding" not in asked.headers:
-        raise LengthRequired("A PUT needs a Content-Length.")
-    return Body(asked.headers, asked.signed, asked.body, length, metadata)
-
-
-async def document_of(asked: S3Request) -> bytes:
-    """The body of a request that is a document, checked as every body. :raises S3Error:"""
-    found = b""
-    async for data in Body(asked.headers, asked.signed, asked.body, asked.body.length):
-        found += data
-        if len(found) > _MOST_DOCUMENT:
-            raise S3Error("MalformedXML", "The document is too long.")
-    return found
+def properties_in(headers: Headers) -> Metadata:
+    """The ACL and the tags that an object is to have. :raises S3Error: :raises NotSupported:"""
+    return {**properties_of(acl_in(headers)), **tags_in_header(headers)}
 
 
 def check_supported(headers: Headers) -> None:

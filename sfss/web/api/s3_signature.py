@@ -189,11 +189,11 @@ async def _key_of(credential: str, when: str, find: FindUser) -> tuple[User, str
         )
     user = await _user(access_key, find)
     scope = "/".join(rest)
-    return user, scope, _signing_key(user.key, scope)
+    return user, scope, signing_key_of(user.key, scope)
 
 
 @lru_cache(maxsize=_MOST_KEYS)
-def _signing_key(secret: str, scope: str) -> bytes:
+def signing_key_of(secret: str, scope: str) -> bytes:
     key = ("AWS4" + secret).encode()
     for part in scope.split("/"):
         key = hmac.digest(key, part.encode(), "sha256")

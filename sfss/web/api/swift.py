@@ -20,13 +20,12 @@ from sfss.objects.service import (
     check_container_name,
 )
 from sfss.objects.users import Users
-from sfss.web.api.object_headers import last_modified
+from sfss.web.api.object_headers import is_public, last_modified
 from sfss.web.api.swift_archives import MOST_FILES, extract
 from sfss.web.api.swift_bulk import MOST_DELETED, delete_many
 from sfss.web.api.swift_headers import (
     check_supported,
     container_changes,
-    is_public,
     metadata_changes,
     timestamp,
     visible,

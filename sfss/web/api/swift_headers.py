@@ -145,9 +145,3 @@ def timestamp(us: int) -> str:
 def listed_time(us: int) -> str:
     when = datetime.fromtimestamp(us // 1_000_000, UTC).replace(microsecond=us % 1_000_000)
     return when.isoformat(timespec="microseconds").removesuffix("+00:00")
-
-
-def is_public(metadata: Metadata, *, listing: bool) -> bool:
-    """Whether ``X-Container-Read`` lets everybody read, or list."""
-    rights = {right.strip() for right in metadata.get("X-Container-Read", "").split(",")}
-    return (".rlistings" in rights) if listing else (".r:*" in rights)

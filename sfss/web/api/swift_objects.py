@@ -21,6 +21,7 @@ from sfss.web.api.object_headers import (
     conditions_in,
     decoded,
     info_for_conditions,
+    is_public,
     is_true,
     last_modified,
     text_of,
@@ -31,7 +32,6 @@ from sfss.web.api.swift_headers import (
     conditions_of,
     etag_in,
     expires_in,
-    is_public,
     listed_time,
     manifest_in,
     object_lines,
@@ -193,6 +193,8 @@ class ObjectHandlers:
 
     async def _check_public(self, asked: Asked, info: ObjectInfo) -> None:
         """What it is made of is for everybody, too, or for who has the temporary URL. :raises Forbidden:"""
+        if asked.opened is None and info.properties.get("acl") == "private":
+            raise Forbidden("This object is not for everybody.")
         for container in manifests.containers_of(info.manifest):
             if asked.opened is not None and asked.opened.container in ("", container):
                 continue

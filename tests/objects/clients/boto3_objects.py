@@ -125,7 +125,7 @@ refused("PreconditionFailed", s3.put_object, Bucket="bucket", Key="copied", Body
 refused("PreconditionFailed", s3.put_object, Bucket="bucket", Key="copied", Body=b"", IfMatch='"x"')
 refused("NoSuchBucketPolicy", s3.get_bucket_policy, Bucket="bucket")
 refused("NotImplemented", s3.put_bucket_policy, Bucket="bucket", Policy="{}")
-refused("NotImplemented", s3.put_object, Bucket="bucket", Key="x", Body=b"x", ACL="public-read")
+refused("NotImplemented", s3.put_object, Bucket="bucket", Key="x", Body=b"x", ACL="authenticated-read")
 refused("NotImplemented", s3.put_object, Bucket="bucket", Key="x", Body=b"x", ServerSideEncryption="AES256")
 refused(
     "NotImplemented", s3.put_bucket_versioning, Bucket="bucket", VersioningConfiguration={"Status": "Enabled"}

@@ -1,0 +1,54 @@
+"""Requests of S3 that nobody has signed: what everybody may read, by the URL ``/BUCKET/KEY``.
+
+A URL names no account: it means the oldest bucket of that name, whoever makes another one later.
+"""
+
+from sfss.errors import NoSuchContainer, NotFound
+from sfss.objects import manifests
+from sfss.objects.catalog import Catalog
+from sfss.objects.models import ContainerInfo, ObjectInfo, User
+from sfss.web.api.object_headers import is_public
+from sfss.web.api.s3_acl import PUBLIC, bucket_acl, check_public, object_acl
+from sfss.web.api.s3_errors import S3Error
+from sfss.web.api.s3_signature import UNSIGNED, Signed
+
+#: What a query may say then.
+_LISTING = frozenset(
+    ("list-type", "prefix", "delimiter", "marker", "start-after", "continuation-token", "max-keys")
+    + ("encoding-type", "fetch-owner")
+)
+
+
+async def anybody(catalog: Catalog, method: str, bucket: str, key: str, arguments: frozenset[str]) -> Signed:
+    """Whose bucket it is, if everybody may do this with it. :raises S3Error: :raises NoSuchContainer:"""
+    check_public(method in ("GET", "HEAD") and bool(bucket))
+    found = await catalog.containers_named(bucket)
+    if not found:
+        raise NoSuchContainer.of(bucket)
+    account, account_name, info = found[0]
+    if key:
+        if arguments:
+            raise S3Error("InvalidRequest", "Arguments are for requests that are signed.")
+        check_public(await _is_readable(catalog, account, info, key))
+    else:
+        check_public(_LISTING.issuperset(arguments) and bucket_acl(info.metadata) == PUBLIC)
+    return Signed(User(account, account_name, "", "", "", read_only=True), UNSIGNED)
+
+
+async def _is_readable(catalog: Catalog, account: int, bucket: ContainerInfo, key: str) -> bool:
+    try:
+        info = await catalog.object(account, bucket.path, key)
+    except NotFound:
+        if is_public(bucket.metadata, listing=True):
+            raise  # who may list may know it
+        return False
+    return object_acl(info, bucket.metadata) == PUBLIC and await _are_parts_public(catalog, account, info)
+
+
+async def _are_parts_public(catalog: Catalog, account: int, info: ObjectInfo) -> bool:
+    """Whether the containers of what it is made of are for everybody to read, too."""
+    for container in manifests.containers_of(info.manifest):
+        metadata = (await catalog.container(account, container)).metadata
+        if not is_public(metadata, listing=False):
+            return False
+    return True
