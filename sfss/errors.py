@@ -183,6 +183,20 @@ class NoSuchContainer(NotFound):
         return cls(f"There is no container {path!r}.")
 
 
+class NoSuchVersion(NotFound):
+    @classmethod
+    def of(cls, name: str) -> "NoSuchVersion":
+        return cls(f"There is no such version of {name!r}.")
+
+
+class IsDeleteMarker(NotFound):
+    """The version says that the object was deleted."""
+
+    @classmethod
+    def of(cls, name: str) -> "IsDeleteMarker":
+        return cls(f"This version of {name!r} is a delete marker.")
+
+
 class NoSuchUpload(NotFound):
     """There is no such upload in parts, or not any more."""
 

@@ -223,7 +223,7 @@ async def _check_all(settings: ObjectSettings, *, repair: bool, idle: bool) -> i
     try:
         async with _opened(settings) as catalog:
             for account in sorted({user.account for user in await catalog.users()}):
-                async for container, info in _all_objects(catalog, account):
+                async for container, info in _all_versions(catalog, account):
                     checked += 1
                     if not await _is_whole(service, catalog, info):
                         damaged += 1
@@ -244,19 +244,20 @@ async def _check_all(settings: ObjectSettings, *, repair: bool, idle: bool) -> i
     return 1 if damaged or (orphans and not repair) else 0
 
 
-async def _all_objects(catalog: Catalog, account: int) -> AsyncIterator[tuple[str, ObjectInfo]]:
+async def _all_versions(catalog: Catalog, account: int) -> AsyncIterator[tuple[str, ObjectInfo]]:
     containers = Query(_PAGE)
     while True:
         page = await catalog.containers(account, containers)
         for container in page.files:
             query = Query(_PAGE)
             while True:
-                objects = await catalog.objects(account, container.path, query)
-                for info in objects.files:
-                    yield container.path, info
-                if objects.cursor is None:
+                versions = await catalog.versions(account, container.path, query)
+                for version in versions.files:
+                    if not version.is_marker:
+                        yield container.path, version.info
+                if versions.cursor is None:
                     break
-                query = query._replace(marker=objects.cursor)
+                query = query._replace(marker=versions.cursor)
         if page.cursor is None:
             return
         containers = containers._replace(marker=page.cursor)

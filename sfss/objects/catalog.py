@@ -22,6 +22,7 @@ from sfss.objects.models import (
     UploadedPart,
     User,
 )
+from sfss.objects.versions import Deleted, Version
 from sfss.stores.listing import Page
 
 #: What is to become of metadata: None takes a header away.
@@ -143,8 +144,9 @@ class Catalog(ABC):
         *,
         must_be_new: bool = False,
         must_have: str | None = None,
-    ) -> None:
+    ) -> str:
         """In place of what has its name. Twice is as once. *must_have*: that has to be there, with this ETag.
+        Returns the version that it has.
 
         :raises NoSuchContainer: :raises NotFound: :raises PreconditionFailed:
         :raises NoStoreAvailable: if its content was given up meanwhile.
@@ -179,11 +181,35 @@ class Catalog(ABC):
         *,
         must_have: str | None = None,
         before: int | None = None,
-    ) -> None:
+    ) -> Deleted:
         """*must_have*: that has to be there, with this ETag. *before*: if it was put before that time.
 
         :raises NoSuchContainer: :raises NotFound: :raises PreconditionFailed:
         """
+
+    # Versions. ("": the null version.)
+
+    @abstractmethod
+    async def set_versioning(self, account: int, container: str, versioning: int) -> None:
+        """:raises NoSuchContainer:"""
+
+    @abstractmethod
+    async def object_version(self, account: int, container: str, name: str, version: str) -> ObjectInfo:
+        """:raises NoSuchContainer: :raises NotFound: :raises NoSuchVersion: :raises IsDeleteMarker:"""
+
+    @abstractmethod
+    async def versions(self, account: int, container: str, query: Query) -> Page[Version]:
+        """All, with the objects that are there. The marker of *query*: a place. :raises NoSuchContainer:"""
+
+    @abstractmethod
+    async def delete_version(self, account: int, container: str, name: str, version: str) -> Deleted:
+        """For good. :raises NoSuchContainer: :raises NoSuchVersion:"""
+
+    @abstractmethod
+    async def expire_versions(
+        self, account: int, container: str, prefix: str, before: int, limit: int
+    ) -> int:
+        """Delete at most so many that have been replaced or deleted before that time. How many they were."""
 
     # Uploads in parts.
 
@@ -217,7 +243,7 @@ class Catalog(ABC):
         *,
         must_be_new: bool = False,
         must_have: str | None = None,
-    ) -> None:
+    ) -> str:
         """The object *info* is made of these parts, and the others are garbage. :raises NoSuchUpload:"""
 
     @abstractmethod

@@ -89,6 +89,10 @@ class Lifecycle:
             before = today + _DAY
         if before:
             count += await self._delete(account, container, rule.prefix, before)
+        if rule.noncurrent_days is not None:
+            limit = today - rule.noncurrent_days * _DAY
+            while done := await self._catalog.expire_versions(account, container, rule.prefix, limit, _PAGE):
+                count += done
         if rule.abort_days is not None:
             count += await self._abort(account, container, rule.prefix, today - rule.abort_days * _DAY)
         return count

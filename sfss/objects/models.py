@@ -51,6 +51,7 @@ class ContainerInfo(NamedTuple):
     created: int
     modified: int
     metadata: Metadata
+    versioning: int = 0  #: whether it keeps versions (``versions.py``)
 
 
 class ObjectInfo(NamedTuple):
@@ -65,6 +66,7 @@ class ObjectInfo(NamedTuple):
     manifest: str = ""  #: of which others it is made (``manifests.py``); "": it has bytes of its own
     properties: Metadata = NONE  #: what the APIs know of it beside its metadata: its tags, who may read it
     expires: int = 0  #: seconds since the epoch; it is not there any more from then on. 0: never
+    version: str = ""  #: of the object (``versions.py``); "": the null version
 
     @property
     def pieces(self) -> int:

@@ -33,8 +33,12 @@ from sfss.objects.postgres_statements import (
     ACCOUNT,
     CONTAINER,
     CONTAINERS_NAMED,
+    CURRENT_VERSION,
+    DONE,
     EXPIRE,
+    EXPIRE_VERSIONS,
     GARBAGE,
+    KEPT_VERSION,
     KNOWN,
     LISTED,
     OBJECT,
@@ -42,6 +46,7 @@ from sfss.objects.postgres_statements import (
     TURN,
     UPLOADS,
     USER,
+    VERSIONS,
     refusal,
 )
 from sfss.objects.rows import (
@@ -51,13 +56,16 @@ from sfss.objects.rows import (
     columns_of,
     container_of,
     is_over,
+    kept_version,
     key_of,
     metadata_text,
     object_of,
     there,
     upload_of,
     user_of,
+    version_of,
 )
+from sfss.objects.versions import Deleted, Version, bound_in, new_version
 from sfss.stores.listing import HasPath, Page
 
 T = TypeVar("T", bound=HasPath)
@@ -238,12 +246,10 @@ class PostgresCatalog(Catalog):
         *,
         must_be_new: bool = False,
         must_have: str | None = None,
-    ) -> None:
-        await self._change(
-            container,
-            info.path,
-            "put_object",
-            *(account, container, *columns_of(info), must_be_new, must_have),
+    ) -> str:
+        columns = columns_of(info._replace(version=new_version()))
+        return await self._change(
+            container, info.path, "put_object", *(account, container, *columns, must_be_new, must_have)
         )
 
     async def change_object(
@@ -291,8 +297,43 @@ class PostgresCatalog(Catalog):
         *,
         must_have: str | None = None,
         before: int | None = None,
-    ) -> None:
-        await self._change(container, name, "delete_object", account, container, name, must_have, before)
+    ) -> Deleted:
+        arguments = (account, container, name, must_have, before, new_version())
+        return _deleted(await self._called(container, name, "delete_object", *arguments))
+
+    # Versions.
+
+    async def set_versioning(self, account: int, container: str, versioning: int) -> None:
+        key = await self._key(account, container)
+        await self._database.rows("UPDATE sfss.containers SET versioning = $1 WHERE id = $2", versioning, key)
+
+    async def object_version(self, account: int, container: str, name: str, version: str) -> ObjectInfo:
+        key = await self._key(account, container)
+        found = await self._database.row(CURRENT_VERSION, key, name, version)
+        if found is not None:
+            return there(object_of(found))
+        return kept_version(await self._database.row(KEPT_VERSION, key, name, version), name)
+
+    async def versions(self, account: int, container: str, query: Query) -> Page[Version]:
+        key = await self._key(account, container)
+        loop = asyncio.get_running_loop()
+
+        def read(is_reverse: bool, bound: str, count: int) -> list[Version]:
+            asking = self._database.rows(VERSIONS, key, *bound_in(bound), count)
+            return [version_of(row) for row in asyncio.run_coroutine_threadsafe(asking, loop).result()]
+
+        return await asyncio.to_thread(listed, read, query)
+
+    async def delete_version(self, account: int, container: str, name: str, version: str) -> Deleted:
+        return _deleted(
+            await self._called(container, name, "delete_version", account, container, name, version)
+        )
+
+    async def expire_versions(
+        self, account: int, container: str, prefix: str, before: int, limit: int
+    ) -> int:
+        key = await self._key(account, container)
+        return len(await self._database.rows(EXPIRE_VERSIONS, key, prefix, before, limit))
 
     # Uploads in parts.
 
@@ -340,13 +381,10 @@ class PostgresCatalog(Catalog):
         *,
         must_be_new: bool = False,
         must_have: str | None = None,
-    ) -> None:
-        await self._change(
-            container,
-            info.path,
-            "complete_upload",
-            *(account, container, *columns_of(info), must_be_new, must_have, list(numbers)),
-        )
+    ) -> str:
+        columns = columns_of(info._replace(version=new_version()))
+        arguments = (account, container, *columns, must_be_new, must_have, list(numbers))
+        return await self._change(container, info.path, "complete_upload", *arguments)
 
     async def abort_upload(self, upload: str) -> None:
         await self._change("", upload, "abort_upload", upload)
@@ -393,12 +431,17 @@ class PostgresCatalog(Catalog):
         )
         return key_of(row, container)
 
-    async def _change(self, container: str, name: str, function: str, *arguments: Any) -> None:
-        """Call *function* of the schema, which says why it has changed nothing, if it has not."""
+    async def _change(self, container: str, name: str, function: str, *arguments: Any) -> str:
+        """Call *function* of the schema; the version that there is then, if it says so."""
+        return (await self._called(container, name, function, *arguments)).partition(" ")[2]
+
+    async def _called(self, container: str, name: str, function: str, *arguments: Any) -> str:
+        """What *function* answers, unless that is why it has changed nothing."""
         places = ", ".join(f"${number}" for number in range(1, len(arguments) + 1))
         outcome: str = await self._database.value(f"SELECT sfss.{function}({places})", *arguments)
-        if outcome:
+        if outcome and outcome.partition(" ")[0] not in DONE:
             raise refusal(outcome, container, name)
+        return outcome
 
     async def _page(
         self, select: str, column: str, key: int, make: Callable[[Sequence[Any]], T], query: Query
@@ -419,3 +462,8 @@ class PostgresCatalog(Catalog):
             return [make(row) for row in asyncio.run_coroutine_threadsafe(asking, loop).result()]
 
         return await asyncio.to_thread(listed, read, query)
+
+
+def _deleted(outcome: str) -> Deleted:
+    what, _, version = outcome.partition(" ")
+    return Deleted(version, what == "marker")

@@ -20,6 +20,7 @@ CREATE TABLE sfss.containers (
     id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     account bigint NOT NULL REFERENCES sfss.accounts, name text COLLATE "C" NOT NULL,
     created bigint NOT NULL, modified bigint NOT NULL, metadata text NOT NULL,
+    versioning smallint NOT NULL DEFAULT 0,  -- versions.py
     UNIQUE (account, name)
 );
 CREATE INDEX containers_by_name ON sfss.containers (name);
@@ -33,11 +34,18 @@ CREATE TABLE sfss.objects (
     container bigint NOT NULL, name text COLLATE "C" NOT NULL,
     size bigint NOT NULL, etag text NOT NULL, content_type text NOT NULL, modified bigint NOT NULL,
     content text NOT NULL, piece_size integer NOT NULL, metadata text NOT NULL, manifest text NOT NULL,
-    properties text NOT NULL, expires bigint NOT NULL,
+    properties text NOT NULL, expires bigint NOT NULL, version text COLLATE "C" NOT NULL,
     PRIMARY KEY (container, name)
 );
 CREATE INDEX expiring ON sfss.objects (expires) WHERE expires > 0;
 CREATE UNIQUE INDEX contents ON sfss.objects (content) WHERE content <> '';
+
+CREATE TABLE sfss.versions (
+    LIKE sfss.objects, is_marker boolean NOT NULL, since bigint NOT NULL,
+    PRIMARY KEY (container, name, version)
+);
+CREATE INDEX versions_by_age ON sfss.versions (container, name, modified DESC);
+CREATE UNIQUE INDEX version_contents ON sfss.versions (content) WHERE content <> '';
 
 CREATE TABLE sfss.uploads (
     id text PRIMARY KEY, container bigint NOT NULL, name text COLLATE "C" NOT NULL,
@@ -87,6 +95,9 @@ $$ SELECT (size + piece_size - 1) / piece_size $$;
 CREATE FUNCTION sfss.discard_object(p_content text, p_size bigint, p_piece_size bigint, p_manifest text)
 RETURNS void LANGUAGE plpgsql AS $$
 BEGIN
+    IF EXISTS (SELECT 1 FROM sfss.versions WHERE content = p_content AND content <> '') THEN
+        RETURN;  -- it was put aside
+    END IF;
     IF p_manifest = 'parts' THEN
         DELETE FROM sfss.parts WHERE upload = p_content;
     ELSE
@@ -106,7 +117,10 @@ BEGIN
         IF NEW.size <> OLD.size THEN
             PERFORM sfss.count(NEW.container, 0, NEW.size - OLD.size);
         END IF;
-        IF NEW.content <> OLD.content THEN
+        IF (NEW.content, NEW.version) IS DISTINCT FROM (OLD.content, OLD.version)
+            AND (NEW.version <> '' OR OLD.version <> '') THEN
+            INSERT INTO sfss.versions SELECT OLD.*, false, sfss.now_us();
+        ELSIF NEW.content <> OLD.content THEN
             PERFORM sfss.discard_object(OLD.content, OLD.size, OLD.piece_size, OLD.manifest);
         END IF;
     END IF;
@@ -129,6 +143,29 @@ CREATE TRIGGER part_changed AFTER UPDATE OR DELETE ON sfss.parts
 CREATE FUNCTION sfss.container_key(p_account bigint, p_name text) RETURNS bigint LANGUAGE sql AS
 $$ SELECT id FROM sfss.containers WHERE account = p_account AND name = p_name FOR KEY SHARE $$;
 
+-- Whether it keeps versions, and the version that what is put has then.
+CREATE FUNCTION sfss.version_in(p_container bigint, p_version text, OUT versioning smallint, OUT version text)
+LANGUAGE sql AS
+$$ SELECT versioning, CASE versioning WHEN 1 THEN p_version ELSE '' END FROM sfss.containers WHERE id = p_container $$;
+
+-- A kept version is gone for good. Which one it was, or NULL.
+CREATE FUNCTION sfss.remove_version(p_container bigint, p_name text, p_version text)
+RETURNS boolean LANGUAGE plpgsql AS $$
+DECLARE
+    old sfss.versions%ROWTYPE;
+BEGIN
+    DELETE FROM sfss.versions WHERE container = p_container AND name = p_name AND version = p_version
+        RETURNING * INTO old;
+    IF NOT FOUND THEN
+        RETURN NULL;
+    END IF;
+    PERFORM sfss.discard_object(old.content, old.size, old.piece_size, old.manifest);
+    RETURN old.is_marker;
+END $$;
+
+CREATE FUNCTION sfss.newest_version(p_container bigint, p_name text) RETURNS bigint LANGUAGE sql AS
+$$ SELECT coalesce(max(modified), 0) FROM sfss.versions WHERE container = p_container AND name = p_name $$;
+
 -- Whoever names a content and whoever gives it up wait for each other.
 CREATE FUNCTION sfss.lock_content(p_content text) RETURNS void LANGUAGE sql AS
 $$ SELECT pg_advisory_xact_lock(hashtextextended(p_content, 5461)) $$;
@@ -143,20 +180,23 @@ BEGIN
     RETURN NOT EXISTS (SELECT 1 FROM sfss.garbage WHERE content = p_content);
 END $$;
 
--- These return '' when it is done, and else why nothing was changed.
+-- These return '' when it is done, or 'version' and that version; and else why nothing was changed.
 
 CREATE FUNCTION sfss.put_object(
     p_account bigint, p_container text, p_name text, p_size bigint, p_etag text, p_content_type text,
     p_modified bigint, p_content text, p_piece_size integer, p_metadata text, p_manifest text,
-    p_properties text, p_expires bigint, p_must_be_new boolean, p_must_have text
+    p_properties text, p_expires bigint, p_version text, p_must_be_new boolean, p_must_have text
 ) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     key bigint := sfss.container_key(p_account, p_container);
+    place record;
     old record;
+    done text;
 BEGIN
     IF key IS NULL THEN
         RETURN 'no container';
     END IF;
+    SELECT * INTO place FROM sfss.version_in(key, p_version);
     IF NOT sfss.may_be_named(p_content) THEN
         RETURN 'given up';
     END IF;
@@ -172,20 +212,29 @@ BEGIN
     END IF;
     -- (The same content: this has happened already, and nobody was told.)
     INSERT INTO sfss.objects VALUES (
-        key, p_name, p_size, p_etag, p_content_type, p_modified, p_content, p_piece_size, p_metadata, p_manifest,
-        p_properties, p_expires
+        key, p_name, p_size, p_etag, p_content_type,
+        CASE place.versioning WHEN 0 THEN p_modified
+            ELSE greatest(p_modified, sfss.newest_version(key, p_name) + 1) END,
+        p_content, p_piece_size, p_metadata, p_manifest, p_properties, p_expires, place.version
     )
     ON CONFLICT (container, name) DO UPDATE SET
         size = excluded.size, etag = excluded.etag, content_type = excluded.content_type,
         modified = greatest(excluded.modified, objects.modified + 1), content = excluded.content,
         piece_size = excluded.piece_size, metadata = excluded.metadata, manifest = excluded.manifest,
-        properties = excluded.properties, expires = excluded.expires
-        WHERE NOT p_must_be_new OR sfss.is_over(objects.expires) OR (objects.content = excluded.content AND excluded.content <> '');
+        properties = excluded.properties, expires = excluded.expires,
+        version = CASE WHEN objects.content = excluded.content AND excluded.content <> '' THEN objects.version
+            ELSE excluded.version END
+        WHERE NOT p_must_be_new OR sfss.is_over(objects.expires)
+            OR (objects.content = excluded.content AND excluded.content <> '')
+        RETURNING version INTO done;
     IF NOT FOUND THEN
         RETURN 'exists';
     END IF;
+    IF place.versioning = 2 THEN
+        PERFORM sfss.remove_version(key, p_name, '');  -- there is another null version now
+    END IF;
     DELETE FROM sfss.writing WHERE content = p_content;
-    RETURN '';
+    RETURN CASE done WHEN '' THEN '' ELSE 'version ' || done END;
 END $$;
 
 CREATE FUNCTION sfss.change_object(
@@ -202,27 +251,78 @@ BEGIN
 END $$;
 
 CREATE FUNCTION sfss.delete_object(
-    p_account bigint, p_container text, p_name text, p_must_have text, p_before bigint
+    p_account bigint, p_container text, p_name text, p_must_have text, p_before bigint, p_version text
 ) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     key bigint := sfss.container_key(p_account, p_container);
-    old record;
+    place record;
+    old sfss.objects%ROWTYPE;
+    is_there boolean;
 BEGIN
     IF key IS NULL THEN
         RETURN 'no container';
     END IF;
-    SELECT etag, modified INTO old FROM sfss.objects WHERE container = key AND name = p_name FOR UPDATE;
-    IF NOT FOUND THEN
+    SELECT * INTO place FROM sfss.version_in(key, p_version);
+    SELECT * INTO old FROM sfss.objects WHERE container = key AND name = p_name FOR UPDATE;
+    is_there := FOUND;
+    IF NOT is_there AND (place.versioning = 0 OR p_must_have IS NOT NULL OR p_before IS NOT NULL) THEN
         RETURN 'no object';
     END IF;
-    IF p_must_have NOT IN ('*', old.etag) THEN
+    IF is_there AND p_must_have NOT IN ('*', old.etag) THEN
         RETURN 'other ' || old.etag;
     END IF;
-    IF old.modified >= p_before THEN
+    IF is_there AND old.modified >= p_before THEN
         RETURN 'newer';
     END IF;
+    IF is_there AND (place.version <> '' OR old.version <> '') THEN
+        INSERT INTO sfss.versions SELECT old.*, false, sfss.now_us();
+    END IF;
     DELETE FROM sfss.objects WHERE container = key AND name = p_name;
-    RETURN '';
+    IF place.versioning = 0 THEN
+        RETURN '';
+    END IF;
+    IF place.version = '' THEN
+        PERFORM sfss.remove_version(key, p_name, '');
+    END IF;
+    INSERT INTO sfss.versions VALUES (
+        key, p_name, 0, '', '', greatest(sfss.now_us(), sfss.newest_version(key, p_name) + 1), '', 1, '{}', '', '{}',
+        0, place.version, true, sfss.now_us()
+    );
+    RETURN 'marker ' || place.version;
+END $$;
+
+-- What is the newest then is what there is.
+CREATE FUNCTION sfss.delete_version(p_account bigint, p_container text, p_name text, p_version text)
+RETURNS text LANGUAGE plpgsql AS $$
+DECLARE
+    key bigint := sfss.container_key(p_account, p_container);
+    newest sfss.versions%ROWTYPE;
+    was_marker boolean := false;
+BEGIN
+    IF key IS NULL THEN
+        RETURN 'no container';
+    END IF;
+    PERFORM 1 FROM sfss.objects WHERE container = key AND name = p_name FOR UPDATE;
+    DELETE FROM sfss.objects WHERE container = key AND name = p_name AND version = p_version;
+    IF NOT FOUND THEN
+        was_marker := sfss.remove_version(key, p_name, p_version);
+        IF was_marker IS NULL THEN
+            RETURN 'no version';
+        END IF;
+    END IF;
+    SELECT * INTO newest FROM sfss.versions WHERE container = key AND name = p_name
+        ORDER BY modified DESC LIMIT 1 FOR UPDATE;
+    IF FOUND AND NOT newest.is_marker THEN
+        INSERT INTO sfss.objects
+            SELECT newest.container, newest.name, newest.size, newest.etag, newest.content_type, newest.modified,
+                newest.content, newest.piece_size, newest.metadata, newest.manifest, newest.properties,
+                newest.expires, newest.version
+            ON CONFLICT DO NOTHING;
+        IF FOUND THEN
+            DELETE FROM sfss.versions WHERE container = key AND name = p_name AND version = newest.version;
+        END IF;
+    END IF;
+    RETURN CASE WHEN was_marker THEN 'marker ' ELSE 'version ' END || p_version;
 END $$;
 
 CREATE FUNCTION sfss.delete_container(p_account bigint, p_container text) RETURNS text LANGUAGE plpgsql AS $$
@@ -234,7 +334,8 @@ BEGIN
     IF NOT FOUND THEN
         RETURN 'no container';
     END IF;
-    IF EXISTS (SELECT 1 FROM sfss.objects WHERE container = key) THEN
+    IF EXISTS (SELECT 1 FROM sfss.objects WHERE container = key)
+        OR EXISTS (SELECT 1 FROM sfss.versions WHERE container = key) THEN
         RETURN 'not empty';
     END IF;
     PERFORM sfss.abort_upload(id) FROM sfss.uploads WHERE container = key;
@@ -281,10 +382,10 @@ END $$;
 CREATE FUNCTION sfss.complete_upload(
     p_account bigint, p_container text, p_name text, p_size bigint, p_etag text, p_content_type text,
     p_modified bigint, p_content text, p_piece_size integer, p_metadata text, p_manifest text,
-    p_properties text, p_expires bigint, p_must_be_new boolean, p_must_have text, p_numbers integer[]
+    p_properties text, p_expires bigint, p_version text, p_must_be_new boolean, p_must_have text, p_numbers integer[]
 ) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
-    refusal text;
+    outcome text;
 BEGIN
     PERFORM 1 FROM sfss.uploads WHERE id = p_content FOR UPDATE;
     IF NOT FOUND THEN
@@ -293,16 +394,16 @@ BEGIN
     IF EXISTS (SELECT unnest(p_numbers) EXCEPT SELECT number FROM sfss.parts WHERE upload = p_content) THEN
         RETURN 'no parts';
     END IF;
-    refusal := sfss.put_object(
+    outcome := sfss.put_object(
         p_account, p_container, p_name, p_size, p_etag, p_content_type, p_modified, p_content, p_piece_size,
-        p_metadata, p_manifest, p_properties, p_expires, p_must_be_new, p_must_have
+        p_metadata, p_manifest, p_properties, p_expires, p_version, p_must_be_new, p_must_have
     );
-    IF refusal <> '' THEN
-        RETURN refusal;
+    IF outcome <> '' AND outcome NOT LIKE 'version %' THEN
+        RETURN outcome;
     END IF;
     DELETE FROM sfss.parts WHERE upload = p_content AND number <> ALL (p_numbers);
     DELETE FROM sfss.uploads WHERE id = p_content;
-    RETURN '';
+    RETURN outcome;
 END $$;
 
 CREATE FUNCTION sfss.abort_upload(p_id text) RETURNS text LANGUAGE plpgsql AS $$
@@ -329,5 +430,6 @@ END $$;
 CREATE FUNCTION sfss.is_named(p_content text) RETURNS boolean STABLE LANGUAGE sql AS
 $$
     SELECT EXISTS (SELECT 1 FROM sfss.objects WHERE content = p_content AND content <> '')
+        OR EXISTS (SELECT 1 FROM sfss.versions WHERE content = p_content AND content <> '')
         OR EXISTS (SELECT 1 FROM sfss.parts WHERE content = p_content AND content <> '')
 $$;

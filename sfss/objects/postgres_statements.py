@@ -4,6 +4,7 @@ from sfss.errors import (
     ContainerNotEmpty,
     NoSuchContainer,
     NoSuchUpload,
+    NoSuchVersion,
     NotFound,
     PreconditionFailed,
     SfssError,
@@ -15,17 +16,19 @@ from sfss.objects.rows import (
     PART_COLUMNS,
     UPLOAD_COLUMNS,
     USER_COLUMNS,
+    listed_versions,
 )
 
 USER = f"SELECT {USER_COLUMNS} FROM sfss.users JOIN sfss.accounts ON accounts.id = account"
 CONTAINER = (
-    "SELECT name, coalesce(objects, 0), coalesce(bytes, 0), created, modified, metadata FROM sfss.containers"
+    "SELECT name, coalesce(objects, 0), coalesce(bytes, 0), created, modified, metadata, versioning"
+    " FROM sfss.containers"
     " LEFT JOIN LATERAL (SELECT sum(objects)::bigint AS objects, sum(bytes)::bigint AS bytes FROM sfss.counts"
     " WHERE counts.container = containers.id) AS counted ON true"
 )
 CONTAINERS_NAMED = (
     "SELECT account, accounts.name, containers.name, coalesce(objects, 0), coalesce(bytes, 0), containers.created,"
-    " modified, containers.metadata FROM sfss.containers JOIN sfss.accounts ON accounts.id = account"
+    " modified, containers.metadata, versioning FROM sfss.containers JOIN sfss.accounts ON accounts.id = account"
     " LEFT JOIN LATERAL (SELECT sum(objects)::bigint AS objects, sum(bytes)::bigint AS bytes FROM sfss.counts"
     " WHERE counts.container = containers.id) AS counted ON true WHERE containers.name = $1 ORDER BY containers.id"
 )
@@ -47,6 +50,20 @@ OBJECT = (
 UPLOADS = f"SELECT {UPLOAD_COLUMNS} FROM sfss.uploads"
 LISTED = f"SELECT {LISTED_COLUMNS} FROM sfss.objects"
 PARTS = f"SELECT {PART_COLUMNS} FROM sfss.parts"
+CURRENT_VERSION = (
+    f"SELECT {OBJECT_COLUMNS} FROM sfss.objects WHERE container = $1 AND name = $2 AND version = $3"
+)
+KEPT_VERSION = (
+    f"SELECT {OBJECT_COLUMNS}, is_marker FROM sfss.versions"
+    " WHERE container = $1 AND name = $2 AND version = $3"
+)
+VERSIONS = listed_versions("sfss.", "$")
+EXPIRE_VERSIONS = (
+    "SELECT sfss.remove_version(container, name, version) FROM sfss.versions WHERE container = $1"
+    " AND starts_with(name, $2) AND since < $3 AND NOT is_marker LIMIT $4"
+)
+#: What a function answers that has done it.
+DONE = frozenset(("version", "marker"))
 #: Another one that expires at the same time is another service's to delete.
 EXPIRE = (
     "DELETE FROM sfss.objects WHERE (container, name) IN (SELECT container, name FROM sfss.objects"
@@ -73,6 +90,7 @@ def refusal(outcome: str, container: str, name: str) -> SfssError:
         return NoSuchContainer.of(container)
     known = {
         "no object": NotFound(f"There is no object {name!r}."),
+        "no version": NoSuchVersion.of(name),
         "no upload": NoSuchUpload.of(name),
         "no parts": NoSuchUpload(f"Parts of the upload of {name!r} are not there any more."),
         "exists": PreconditionFailed("If-None-Match does not hold: the object exists already."),

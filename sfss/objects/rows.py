@@ -5,16 +5,17 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sfss.errors import NoSuchContainer, NotFound
+from sfss.errors import IsDeleteMarker, NoSuchContainer, NoSuchVersion, NotFound
 from sfss.objects.limits import check_metadata
 from sfss.objects.models import NONE, AccountInfo, ContainerInfo, Metadata, ObjectInfo, Upload, User
+from sfss.objects.versions import Version, place_of
 
 #: Columns, in the order of the functions here.
 USER_COLUMNS = "account, accounts.name, users.name, key, access_key, generation, read_only, disabled"
 _COMMON = "name, size, etag, content_type, modified, content, piece_size"
-OBJECT_COLUMNS = f"{_COMMON}, metadata, manifest, properties, expires"
+OBJECT_COLUMNS = f"{_COMMON}, metadata, manifest, properties, expires, version"
 #: The same for listings, without what may be long: of the manifest only what kind it is.
-LISTED_COLUMNS = f"{_COMMON}, '{{}}', substr(manifest, 1, 8), '{{}}', expires"
+LISTED_COLUMNS = f"{_COMMON}, '{{}}', substr(manifest, 1, 8), '{{}}', expires, version"
 UPLOAD_COLUMNS = "id, name, content_type, metadata, started, properties"
 PART_COLUMNS = "number, size, etag, modified, content, piece_size"
 
@@ -31,21 +32,50 @@ def account_of(row: Sequence[Any]) -> AccountInfo:
 
 
 def container_of(row: Sequence[Any]) -> ContainerInfo:
-    name, objects, size, created, modified, metadata = row
-    return ContainerInfo(name, objects, size, created, modified, json.loads(metadata))
+    name, objects, size, created, modified, metadata, versioning = row
+    return ContainerInfo(name, objects, size, created, modified, json.loads(metadata), versioning)
 
 
 def object_of(row: Sequence[Any]) -> ObjectInfo:
-    name, size, etag, content_type, modified, content, piece_size, metadata, manifest, properties, expires = (
-        row
-    )
+    name, size, etag, content_type, modified, content, piece_size, *more = row
+    metadata, manifest, properties, expires, version = more
     return ObjectInfo(
         *(name, size, etag, content_type, modified, content, piece_size),
         _read(metadata),
         manifest,
         _read(properties),
         expires,
+        version,
     )
+
+
+def version_of(row: Sequence[Any]) -> Version:
+    """Of a row of :func:`listed_versions`."""
+    *own, is_marker, is_latest = row
+    info = object_of(own)
+    return Version(place_of(info.path, info.modified), info, bool(is_marker), bool(is_latest))
+
+
+def listed_versions(schema: str, sign: str) -> str:
+    """The query of a listing. *schema*: what the names of tables begin with; *sign*: what places are written with.
+
+    Its arguments: the container, a name and a time (see :func:`sfss.objects.versions.bound_in`), a limit.
+    """
+    which = f"container = {sign}1 AND name >= {sign}2 AND (name > {sign}2 OR modified < {sign}3)"
+    newest = (
+        f"NOT EXISTS (SELECT 1 FROM {schema}objects AS o WHERE o.container = v.container AND o.name = v.name)"
+        f" AND modified = (SELECT max(modified) FROM {schema}versions AS w"
+        " WHERE w.container = v.container AND w.name = v.name)"
+    )
+    current = (
+        f"SELECT * FROM (SELECT {LISTED_COLUMNS}, false AS is_marker, true AS is_latest FROM {schema}objects"
+        f" WHERE {which} ORDER BY name LIMIT {sign}4) AS current"
+    )
+    kept = (
+        f"SELECT * FROM (SELECT {LISTED_COLUMNS}, is_marker, {newest} AS is_latest FROM {schema}versions AS v"
+        f" WHERE {which} ORDER BY name, modified DESC LIMIT {sign}4) AS kept"
+    )
+    return f"{current} UNION ALL {kept} ORDER BY name, modified DESC LIMIT {sign}4"
 
 
 def upload_of(row: Sequence[Any]) -> Upload:
@@ -61,7 +91,7 @@ def _read(text: str) -> Metadata:
 def columns_of(info: ObjectInfo) -> tuple[Any, ...]:
     """In the order of :data:`OBJECT_COLUMNS`."""
     metadata, properties = metadata_text(info.metadata), metadata_text(info.properties)
-    return (*info[:7], metadata, info.manifest, properties, info.expires)
+    return (*info[:7], metadata, info.manifest, properties, info.expires, info.version)
 
 
 def there(info: ObjectInfo) -> ObjectInfo:
@@ -73,6 +103,19 @@ def there(info: ObjectInfo) -> ObjectInfo:
 
 def is_over(info: ObjectInfo) -> bool:
     return bool(info.expires) and info.expires <= time.time()
+
+
+def kept_version(row: Sequence[Any] | None, name: str) -> ObjectInfo:
+    """What was found of a version that is kept: its columns, and whether it is a marker.
+
+    :raises NoSuchVersion: :raises IsDeleteMarker:
+    """
+    if row is None:
+        raise NoSuchVersion.of(name)
+    *own, is_marker = row
+    if is_marker:
+        raise IsDeleteMarker.of(name)
+    return object_of(own)
 
 
 def key_of(row: Sequence[Any] | None, name: str) -> int:

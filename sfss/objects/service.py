@@ -98,13 +98,13 @@ class Objects:
                 properties,
                 expires,
             )
-            await self.catalog.put_object(
+            version = await self.catalog.put_object(
                 account, container, info, must_be_new=must_be_new, must_have=must_have
             )
         except BaseException:
             await asyncio.shield(written.give_up())
             raise
-        return info
+        return info._replace(version=version)
 
     async def put_part(self, upload: Upload, number: int, body: Body, *, length: int | None) -> UploadedPart:
         """:raises NoSuchUpload: if it was completed or aborted meanwhile."""
@@ -144,10 +144,13 @@ class Objects:
             raise
         return writing
 
-    async def find(self, account: int, container: str, name: str) -> Found:
-        """:raises NoSuchContainer: :raises NotFound:"""
+    async def find(self, account: int, container: str, name: str, version: str | None = None) -> Found:
+        """*version*: of the object; None: the one that is there now. :raises NoSuchContainer: :raises NotFound:"""
         check_names(container, name)
-        info = await self.catalog.object(account, container, name)
+        if version is None:
+            info = await self.catalog.object(account, container, name)
+        else:
+            info = await self.catalog.object_version(account, container, name, version)
         parts, etag = await manifests.parts(self.catalog, account, info)
         return Found(info, parts, sum(part.stop - part.start for part in parts), etag)
 

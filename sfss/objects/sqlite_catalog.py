@@ -26,8 +26,19 @@ from sfss.objects.models import (
     UploadedPart,
     User,
 )
-from sfss.objects.rows import account_of, container_of, key_of, object_of, there, upload_of, user_of
-from sfss.objects.sqlite_statements import CONTAINER, LISTED, OBJECT, SCHEMA, UPLOAD, USER
+from sfss.objects.rows import (
+    account_of,
+    container_of,
+    kept_version,
+    key_of,
+    object_of,
+    there,
+    upload_of,
+    user_of,
+    version_of,
+)
+from sfss.objects.sqlite_statements import CONTAINER, KEPT, LISTED, OBJECT, SCHEMA, UPLOAD, USER
+from sfss.objects.versions import Deleted, Version, bound_in
 from sfss.stores.listing import HasPath, Page
 
 FILE_NAME = "catalog.sqlite3"
@@ -170,14 +181,15 @@ class SqliteCatalog(Catalog):
         *,
         must_be_new: bool = False,
         must_have: str | None = None,
-    ) -> None:
-        await self._change(
+    ) -> str:
+        version: str = await self._change(
             lambda database: statements.put_object(
                 database, account, container, info, must_be_new=must_be_new, must_have=must_have
             ),
             # Into the log, and into the database later: about what its row has.
             size=4096 + 4 * len(info.manifest) + 4 * sum(map(len, info.metadata.values())),
         )
+        return version
 
     async def change_object(
         self,
@@ -213,12 +225,58 @@ class SqliteCatalog(Catalog):
         *,
         must_have: str | None = None,
         before: int | None = None,
-    ) -> None:
-        await self._change(
+    ) -> Deleted:
+        deleted: Deleted = await self._change(
             lambda database: statements.delete_object(
                 database, account, container, name, must_have=must_have, before=before
             )
         )
+        return deleted
+
+    # Versions.
+
+    async def set_versioning(self, account: int, container: str, versioning: int) -> None:
+        await self._change(
+            lambda database: statements.set_versioning(database, account, container, versioning)
+        )
+
+    async def object_version(self, account: int, container: str, name: str, version: str) -> ObjectInfo:
+        key = self._key(account, container)
+        found = self._database.read_row(
+            f"{OBJECT} WHERE container = ? AND name = ? AND version = ?", key, name, version
+        )
+        if found is not None:
+            return there(object_of(found))
+        found = self._database.read_row(
+            f"{KEPT} WHERE container = ? AND name = ? AND version = ?", key, name, version
+        )
+        return kept_version(found, name)
+
+    async def versions(self, account: int, container: str, query: Query) -> Page[Version]:
+        key = self._key(account, container)
+
+        def ask(database: sqlite3.Connection) -> Page[Version]:
+            def read(is_reverse: bool, bound: str, count: int) -> list[Version]:
+                rows = database.execute(statements.VERSIONS, (key, *bound_in(bound), count))
+                return [version_of(row) for row in rows]
+
+            return listed(read, query)
+
+        return await self._database.read_long(ask)
+
+    async def delete_version(self, account: int, container: str, name: str, version: str) -> Deleted:
+        deleted: Deleted = await self._change(
+            lambda database: statements.delete_version(database, account, container, name, version)
+        )
+        return deleted
+
+    async def expire_versions(
+        self, account: int, container: str, prefix: str, before: int, limit: int
+    ) -> int:
+        count: int = await self._change(
+            lambda database: statements.expire_versions(database, account, container, prefix, before, limit)
+        )
+        return count
 
     # Uploads in parts.
 
@@ -265,13 +323,14 @@ class SqliteCatalog(Catalog):
         *,
         must_be_new: bool = False,
         must_have: str | None = None,
-    ) -> None:
-        await self._change(
+    ) -> str:
+        version: str = await self._change(
             lambda database: statements.complete_upload(
                 database, account, container, info, numbers, must_be_new=must_be_new, must_have=must_have
             ),
             size=1024,
         )
+        return version
 
     async def abort_upload(self, upload: str) -> None:
         await self._change(lambda database: statements.abort_upload(database, upload))

@@ -54,7 +54,7 @@ def give_up(database: sqlite3.Connection, content: str, pieces: int | None) -> N
     # Unless an object has got it: then whoever gives it up is mistaken.
     if not any(
         database.execute(f"SELECT 1 FROM {table} WHERE {_IS}", (content,)).fetchone()
-        for table in ("objects", "parts")
+        for table in ("objects", "versions", "parts")
     ):
         discard(database, content, pieces)
     database.execute("DELETE FROM writing WHERE content = ?", (content,))
@@ -64,6 +64,7 @@ def give_up(database: sqlite3.Connection, content: str, pieces: int | None) -> N
 GARBAGE = (
     "SELECT content, pieces FROM garbage WHERE is_removed = 0 AND since < ?"
     " AND NOT EXISTS (SELECT 1 FROM objects WHERE objects.content = garbage.content AND objects.content <> '')"
+    " AND NOT EXISTS (SELECT 1 FROM versions WHERE versions.content = garbage.content AND versions.content <> '')"
     " AND NOT EXISTS (SELECT 1 FROM parts WHERE parts.content = garbage.content AND parts.content <> '')"
     " ORDER BY since LIMIT ?"
 )
@@ -87,7 +88,7 @@ def forget_removed(database: sqlite3.Connection, before: int) -> None:
 
 def known(database: sqlite3.Connection, contents: Iterable[str]) -> Iterator[str]:
     for content in contents:
-        for table in ("objects", "parts", "writing", "garbage"):
+        for table in ("objects", "versions", "parts", "writing", "garbage"):
             if database.execute(f"SELECT 1 FROM {table} WHERE {_IS}", (content,)).fetchone():
                 yield content
                 break

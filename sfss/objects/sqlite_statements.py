@@ -4,6 +4,7 @@ import base64
 import secrets
 import sqlite3
 from collections.abc import Sequence
+from importlib.resources import files
 from typing import Any
 
 from sfss.disk.database import Schema
@@ -16,9 +17,10 @@ from sfss.errors import (
     NotFound,
     PreconditionFailed,
 )
+from sfss.objects import sqlite_versions
 from sfss.objects.catalog import Changes
 from sfss.objects.clock import now_us
-from sfss.objects.models import Metadata, ObjectInfo, Upload, UploadedPart, User
+from sfss.objects.models import NONE, Metadata, ObjectInfo, Upload, UploadedPart, User
 from sfss.objects.rows import (
     LISTED_COLUMNS,
     OBJECT_COLUMNS,
@@ -28,6 +30,7 @@ from sfss.objects.rows import (
     columns_of,
     is_over,
     key_of,
+    listed_versions,
     metadata_text,
     object_of,
 )
@@ -38,97 +41,37 @@ from sfss.objects.sqlite_contents import (
     discard_content,
     discard_parts,
 )
+from sfss.objects.sqlite_versions import discard_null, keep, newest
+from sfss.objects.versions import ENABLED, OFF, Deleted, new_version
 
-#: The triggers keep the counts true whichever process writes, and whatever is killed.
-_SCRIPT = """
-CREATE TABLE state (name TEXT PRIMARY KEY, value) WITHOUT ROWID;
-CREATE TABLE accounts (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, name TEXT NOT NULL UNIQUE,
-    created INTEGER NOT NULL, metadata TEXT NOT NULL,
-    containers INTEGER NOT NULL DEFAULT 0, objects INTEGER NOT NULL DEFAULT 0, bytes INTEGER NOT NULL DEFAULT 0
-);
-CREATE TABLE users (
-    account INTEGER NOT NULL REFERENCES accounts, name TEXT NOT NULL, key TEXT NOT NULL,
-    access_key TEXT NOT NULL UNIQUE, read_only INTEGER NOT NULL, disabled INTEGER NOT NULL,
-    generation INTEGER NOT NULL DEFAULT 0, created INTEGER NOT NULL,
-    PRIMARY KEY (account, name)
-) WITHOUT ROWID;
-CREATE TABLE containers (
-    id INTEGER PRIMARY KEY AUTOINCREMENT, account INTEGER NOT NULL REFERENCES accounts, name TEXT NOT NULL,
-    created INTEGER NOT NULL, modified INTEGER NOT NULL, metadata TEXT NOT NULL,
-    objects INTEGER NOT NULL, bytes INTEGER NOT NULL,
-    UNIQUE (account, name)
-);
-CREATE INDEX containers_by_name ON containers (name);
-CREATE TABLE objects (
-    container INTEGER NOT NULL, name TEXT NOT NULL,
-    size INTEGER NOT NULL, etag TEXT NOT NULL, content_type TEXT NOT NULL, modified INTEGER NOT NULL,
-    content TEXT NOT NULL, piece_size INTEGER NOT NULL, metadata TEXT NOT NULL, manifest TEXT NOT NULL,
-    properties TEXT NOT NULL, expires INTEGER NOT NULL,
-    PRIMARY KEY (container, name)
-) WITHOUT ROWID;
-CREATE INDEX expiring ON objects (expires) WHERE expires > 0;
-CREATE UNIQUE INDEX contents ON objects (content) WHERE content <> '';
-CREATE TABLE uploads (
-    id TEXT PRIMARY KEY, container INTEGER NOT NULL, name TEXT NOT NULL,
-    content_type TEXT NOT NULL, metadata TEXT NOT NULL, started INTEGER NOT NULL, properties TEXT NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX uploads_by_name ON uploads (container, name, id);
-CREATE TABLE parts (
-    upload TEXT NOT NULL, number INTEGER NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL,
-    modified INTEGER NOT NULL, content TEXT NOT NULL, piece_size INTEGER NOT NULL,
-    PRIMARY KEY (upload, number)
-) WITHOUT ROWID;
-CREATE UNIQUE INDEX part_contents ON parts (content) WHERE content <> '';
-CREATE TABLE writing (content TEXT PRIMARY KEY, since INTEGER NOT NULL) WITHOUT ROWID;
-CREATE TABLE garbage (
-    content TEXT PRIMARY KEY, pieces INTEGER, since INTEGER NOT NULL, is_removed INTEGER NOT NULL
-) WITHOUT ROWID;
-CREATE INDEX garbage_since ON garbage (is_removed, since);
-CREATE TRIGGER containers_insert AFTER INSERT ON containers BEGIN
-    UPDATE accounts SET containers = containers + 1 WHERE id = new.account;
-END;
-CREATE TRIGGER containers_delete AFTER DELETE ON containers BEGIN
-    UPDATE accounts SET containers = containers - 1 WHERE id = old.account;
-END;
-CREATE TRIGGER containers_update AFTER UPDATE OF objects, bytes ON containers BEGIN
-    UPDATE accounts SET objects = objects + new.objects - old.objects, bytes = bytes + new.bytes - old.bytes
-        WHERE id = new.account;
-END;
-CREATE TRIGGER objects_insert AFTER INSERT ON objects BEGIN
-    UPDATE containers SET objects = objects + 1, bytes = bytes + new.size WHERE id = new.container;
-END;
-CREATE TRIGGER objects_update AFTER UPDATE OF size ON objects BEGIN
-    UPDATE containers SET bytes = bytes + new.size - old.size WHERE id = new.container;
-END;
-CREATE TRIGGER objects_delete AFTER DELETE ON objects BEGIN
-    UPDATE containers SET objects = objects - 1, bytes = bytes - old.size WHERE id = old.container;
-END;
-"""
+_SCRIPT = files("sfss.objects").joinpath("sqlite_schema.sql").read_text("utf-8")
 SCHEMA = Schema(0x5346534F, 2, 4096, _SCRIPT, "a catalog of objects")  # "SFSO"
 
 USER = f"SELECT {USER_COLUMNS} FROM users JOIN accounts ON accounts.id = account"
 #: The key of a container, by its account and its name.
 CONTAINER_KEY = "SELECT id FROM containers WHERE account = ? AND name = ?"
-CONTAINER = "SELECT name, objects, bytes, created, modified, metadata FROM containers"
+CONTAINER = "SELECT name, objects, bytes, created, modified, metadata, versioning FROM containers"
 CONTAINERS_NAMED = (
-    "SELECT account, accounts.name, containers.name, containers.objects, containers.bytes, containers.created,"
-    " containers.modified, containers.metadata FROM containers JOIN accounts ON accounts.id = account"
-    " WHERE containers.name = ? ORDER BY containers.id"
+    "SELECT account, accounts.name, c.name, c.objects, c.bytes, c.created, c.modified, c.metadata, c.versioning"
+    " FROM containers AS c JOIN accounts ON accounts.id = account WHERE c.name = ? ORDER BY c.id"
 )
 OBJECT = f"SELECT {OBJECT_COLUMNS} FROM objects"
+_OF_OBJECTS = ", ".join(f"objects.{column.strip()}" for column in OBJECT_COLUMNS.split(","))
 _PLACE = (
-    f"SELECT id, {', '.join(f'objects.{column.strip()}' for column in OBJECT_COLUMNS.split(','))} FROM containers"
+    f"SELECT id, versioning, {_OF_OBJECTS} FROM containers"
     " LEFT JOIN objects ON container = id AND objects.name = ? WHERE account = ? AND containers.name = ?"
 )
+KEPT = f"SELECT {OBJECT_COLUMNS}, is_marker FROM versions"
+VERSIONS = listed_versions("", "?")
 LISTED = f"SELECT {LISTED_COLUMNS} FROM objects"
 UPLOAD = f"SELECT {UPLOAD_COLUMNS} FROM uploads"
 _PUT = f"""
-INSERT INTO objects (container, {OBJECT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+INSERT INTO objects (container, {OBJECT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 ON CONFLICT (container, name) DO UPDATE SET size = excluded.size, etag = excluded.etag,
     content_type = excluded.content_type, modified = max(excluded.modified, modified + 1),
     content = excluded.content, piece_size = excluded.piece_size, metadata = excluded.metadata,
-    manifest = excluded.manifest, properties = excluded.properties, expires = excluded.expires
+    manifest = excluded.manifest, properties = excluded.properties, expires = excluded.expires,
+    version = excluded.version
 """
 
 
@@ -228,8 +171,9 @@ def change_container(database: sqlite3.Connection, account: int, name: str, chan
 
 def delete_container(database: sqlite3.Connection, account: int, name: str) -> None:
     number = container_key(database, account, name)
-    if database.execute("SELECT 1 FROM objects WHERE container = ? LIMIT 1", (number,)).fetchone():
-        raise ContainerNotEmpty(f"The container {name!r} is not empty.")
+    for table in ("objects", "versions"):
+        if database.execute(f"SELECT 1 FROM {table} WHERE container = ? LIMIT 1", (number,)).fetchone():
+            raise ContainerNotEmpty(f"The container {name!r} is not empty.")
     for (upload,) in database.execute("SELECT id FROM uploads WHERE container = ?", (number,)).fetchall():
         abort_upload(database, upload)
     database.execute("DELETE FROM containers WHERE id = ?", (number,))
@@ -251,8 +195,9 @@ def put_object(
     *,
     must_be_new: bool,
     must_have: str | None = None,
-) -> None:
-    number, old = _place_of(database, account, container, info.path)
+) -> str:
+    """The version that it has."""
+    number, versioning, old = _place_of(database, account, container, info.path)
     is_there = old is not None and not is_over(old)
     if is_there and must_be_new:
         raise PreconditionFailed("If-None-Match does not hold: the object exists already.")
@@ -262,12 +207,28 @@ def put_object(
         raise PreconditionFailed(f"If-Match does not hold: the object's ETag is {old.etag}.")
     if info.content:
         check_content(database, info.content)
-    # (The same content: this has happened already, and was not believed.)
-    if old is not None and old.content != info.content:
-        discard_content(database, old)
-    database.execute(_PUT, (number, *columns_of(info)))
+    version = new_version() if versioning == ENABLED else ""
+    if old is not None and info.content and old.content == info.content:
+        version = old.version  # this has happened already, and was not believed
+    elif old is not None:
+        _put_aside(database, number, old, version)
+    modified = info.modified
+    if versioning != OFF:
+        if not version:
+            discard_null(database, number, info.path)
+        modified = max(modified, newest(database, number, info.path) + 1)
+    database.execute(_PUT, (number, *columns_of(info._replace(version=version, modified=modified))))
     if info.pieces > 1:  # smaller ones do not say that they are being written
         database.execute("DELETE FROM writing WHERE content = ?", (info.content,))
+    return version
+
+
+def _put_aside(database: sqlite3.Connection, container: int, old: ObjectInfo, version: str) -> None:
+    """What is there makes room for *version*."""
+    if version or old.version:
+        keep(database, container, old)
+    else:
+        discard_content(database, old)
 
 
 def change_object(
@@ -279,7 +240,7 @@ def change_object(
     content_type: str | None,
     expires: int,
 ) -> None:
-    number, old = _place_of(database, account, container, name)
+    number, _, old = _place_of(database, account, container, name)
     if old is None or is_over(old):
         raise NotFound(f"There is no object {name!r}.")
     database.execute(
@@ -292,7 +253,7 @@ def change_object(
 def set_properties(
     database: sqlite3.Connection, account: int, container: str, name: str, changes: Changes
 ) -> None:
-    number, old = _place_of(database, account, container, name)
+    number, _, old = _place_of(database, account, container, name)
     if old is None or is_over(old):
         raise NotFound(f"There is no object {name!r}.")
     database.execute(
@@ -321,24 +282,54 @@ def delete_object(
     *,
     must_have: str | None,
     before: int | None,
-) -> None:
-    number, old = _place_of(database, account, container, name)
-    if old is None:
+) -> Deleted:
+    number, versioning, old = _place_of(database, account, container, name)
+    if old is None and (versioning == OFF or must_have is not None or before is not None):
         raise NotFound(f"There is no object {name!r}.")
-    if must_have not in (None, "*", old.etag):
+    if old is not None and must_have not in (None, "*", old.etag):
         raise PreconditionFailed(f"If-Match does not hold: the object's ETag is {old.etag}.")
-    if before is not None and old.modified >= before:
+    if old is not None and before is not None and old.modified >= before:
         raise PreconditionFailed("The object is newer.")
-    discard_content(database, old)
-    database.execute("DELETE FROM objects WHERE container = ? AND name = ?", (number, name))
+    version = new_version() if versioning == ENABLED else ""
+    if old is not None:
+        _put_aside(database, number, old, version)
+        database.execute("DELETE FROM objects WHERE container = ? AND name = ?", (number, name))
+    if versioning == OFF:
+        return Deleted("", False)
+    if not version:
+        discard_null(database, number, name)
+    modified = max(now_us(), newest(database, number, name) + 1)
+    keep(
+        database, number, ObjectInfo(name, 0, "", "", modified, "", 1, NONE, version=version), is_marker=True
+    )
+    return Deleted(version, True)
+
+
+def delete_version(
+    database: sqlite3.Connection, account: int, container: str, name: str, version: str
+) -> Deleted:
+    number, _, old = _place_of(database, account, container, name)
+    return sqlite_versions.delete_version(database, number, name, version, old)
+
+
+def set_versioning(database: sqlite3.Connection, account: int, container: str, versioning: int) -> None:
+    number = container_key(database, account, container)
+    database.execute("UPDATE containers SET versioning = ? WHERE id = ?", (versioning, number))
+
+
+def expire_versions(
+    database: sqlite3.Connection, account: int, container: str, prefix: str, before: int, limit: int
+) -> int:
+    number = container_key(database, account, container)
+    return sqlite_versions.expire_versions(database, number, prefix, before, limit)
 
 
 def _place_of(
     database: sqlite3.Connection, account: int, container: str, name: str
-) -> tuple[int, ObjectInfo | None]:
-    """The key of the container, and what is there. :raises NoSuchContainer:"""
+) -> tuple[int, int, ObjectInfo | None]:
+    """The key of the container, whether it keeps versions, and what is there. :raises NoSuchContainer:"""
     row = database.execute(_PLACE, (name, account, container)).fetchone()
-    return key_of(row, container), None if row is None or row[1] is None else object_of(row[1:])
+    return key_of(row, container), row[1], None if row[2] is None else object_of(row[2:])
 
 
 # Uploads in parts.
@@ -372,16 +363,17 @@ def complete_upload(
     *,
     must_be_new: bool,
     must_have: str | None = None,
-) -> None:
+) -> str:
     found = database.execute("SELECT number FROM parts WHERE upload = ?", (info.content,)).fetchall()
     if database.execute("SELECT 1 FROM uploads WHERE id = ?", (info.content,)).fetchone() is None:
         raise NoSuchUpload.of(info.content)
     have = {number for (number,) in found}
     if not have.issuperset(numbers):
         raise NoSuchUpload(f"Parts of the upload {info.content!r} are not there any more.")
-    put_object(database, account, container, info, must_be_new=must_be_new, must_have=must_have)
+    version = put_object(database, account, container, info, must_be_new=must_be_new, must_have=must_have)
     discard_parts(database, info.content, sorted(have.difference(numbers)))
     database.execute("DELETE FROM uploads WHERE id = ?", (info.content,))
+    return version
 
 
 def abort_upload(database: sqlite3.Connection, upload: str) -> None:

@@ -67,6 +67,10 @@ def test_boto3_beside_the_bytes(service, tmp_path):
     run("boto3_more.py", service, tmp_path)
 
 
+def test_versions_by_boto3(service, tmp_path):
+    run("boto3_versions.py", service, tmp_path)
+
+
 def test_boto3_over_tls(tmp_path, monkeypatch):
     """Its checksums come as trailers then."""
     cert, key = make_certificate(tmp_path, "localhost")

@@ -24,6 +24,7 @@ from sfss.web.api.s3_multipart import MultipartHandlers
 from sfss.web.api.s3_objects import ObjectHandlers
 from sfss.web.api.s3_request import S3Request
 from sfss.web.api.s3_signature import check, is_signed
+from sfss.web.api.s3_versions import VersionHandlers
 from sfss.web.cors import Cors
 from sfss.web.operations import Call, MakeOperation
 from sfss.web.query import percent_decoded
@@ -59,6 +60,7 @@ class S3:
         self._objects = ObjectHandlers(objects)
         self._multipart = MultipartHandlers(objects)
         self._configurations = ConfigurationHandlers(objects)
+        self._versions = VersionHandlers(objects)
         self._forms = Forms(objects, users)
 
     def find(self, request: Request) -> tuple[MakeOperation, str] | None:
@@ -135,9 +137,9 @@ class S3:
 
     def _handler(self, asked: S3Request) -> Handler:
         """:raises S3Error: :raises NotSupported:"""
-        method, query = asked.exchange.method, asked.query
-        if query.get("versionId", "null") != "null":
-            raise NotSupported("Versions are not supported here.")
+        method = asked.exchange.method
+        if asked.version and method not in ("GET", "HEAD", "DELETE"):
+            raise NotSupported(f"{method} of a version is not supported here.")
         if not asked.bucket:
             if method == "GET":
                 return self._buckets.list_buckets
@@ -154,6 +156,10 @@ class S3:
             return self._multipart.list_uploads
         if "delete" in query and method == "POST":
             return self._objects.delete_many
+        if "versions" in query and method == "GET":
+            return self._versions.list
+        if "versioning" in query and method in ("GET", "PUT"):
+            return self._versions.get_state if method == "GET" else self._versions.put_state
         for what in _OF_BUCKETS.intersection(query):
             kinds = {
                 "GET": self._configurations.get,

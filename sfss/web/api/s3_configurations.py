@@ -60,8 +60,6 @@ class ConfigurationHandlers:
             return xml_answer(_KEPT[what][2](metadata))
         if what == "location":
             return xml_answer(document("LocationConstraint", []))
-        if what == "versioning":
-            return xml_answer(document("VersioningConfiguration", []))
         if what == "acl":
             return xml_answer(acl_document(asked.user, bucket_acl(metadata)))
         if what == "requestPayment":

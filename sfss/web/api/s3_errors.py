@@ -20,6 +20,8 @@ class S3Error(errors.SfssError):
 #: An error has the code of the first of its classes that stands here.
 _CODES: dict[type[Exception], tuple[str, int]] = {
     errors.NoSuchContainer: ("NoSuchBucket", 404),
+    errors.NoSuchVersion: ("NoSuchVersion", 404),
+    errors.IsDeleteMarker: ("MethodNotAllowed", 405),
     errors.NoSuchUpload: ("NoSuchUpload", 404),
     errors.NotFound: ("NoSuchKey", 404),
     errors.ContainerNotEmpty: ("BucketNotEmpty", 409),
@@ -57,5 +59,7 @@ def s3_response(error: errors.SfssError, resource: str, request_id: str) -> Resp
     response = Response(status, "Content-Type: application/xml\r\n", body.encode("utf-8", "replace"))
     if isinstance(error, errors.RangeNotSatisfiable):
         response.add("Content-Range", f"bytes */{error.size}")
+    if isinstance(error, errors.IsDeleteMarker):
+        response.add("x-amz-delete-marker", "true")
     response.close = isinstance(error, errors.FileTooLarge | errors.UploadTimeout | errors.Overloaded)
     return response

@@ -22,6 +22,7 @@ from sfss.web.api.s3_objects import (
     source_in,
 )
 from sfss.web.api.s3_request import S3Request, answer, xml_answer
+from sfss.web.api.s3_versions import headers_of
 from sfss.web.api.s3_xml import Element, children, document, read, text_in, time_text
 
 _MOST_PARTS = 10_000
@@ -155,7 +156,7 @@ class MultipartHandlers:
             IN_PARTS,
             upload.properties,
         )
-        await self._catalog.complete_upload(
+        version = await self._catalog.complete_upload(
             asked.account,
             asked.bucket,
             info,
@@ -168,7 +169,8 @@ class MultipartHandlers:
             ("Key", asked.key),
             ("ETag", f'"{etag}"'),
         ]
-        return xml_answer(document("CompleteMultipartUploadResult", elements))
+        told = headers_of(info._replace(version=version), asked)
+        return xml_answer(document("CompleteMultipartUploadResult", elements), told)
 
     async def abort(self, asked: S3Request) -> Response:
         upload = await self._upload(asked)

@@ -2,13 +2,14 @@
 
 from urllib.parse import unquote
 
-from sfss.errors import NotFound, NotSupported, PreconditionFailed, SfssError
+from sfss.errors import NotSupported, PreconditionFailed, SfssError
 from sfss.http.messages import Headers, Response
 from sfss.models import FileInfo
 from sfss.objects.catalog import Changes
 from sfss.objects.limits import MOST_KEPT, check_metadata
 from sfss.objects.models import IN_PARTS, Metadata, ObjectInfo
 from sfss.objects.service import Found, Objects
+from sfss.objects.versions import Deleted
 from sfss.web.api.object_headers import (
     KEPT,
     OF_OBJECTS,
@@ -22,8 +23,9 @@ from sfss.web.api.s3_acl import ACL, acl_document, acl_in, acl_in_body, object_a
 from sfss.web.api.s3_body import CHECKSUMS, body_of, document_of
 from sfss.web.api.s3_buckets import etag_of
 from sfss.web.api.s3_errors import S3Error
-from sfss.web.api.s3_request import S3Request, answer, xml_answer
+from sfss.web.api.s3_request import NULL, S3Request, answer, xml_answer
 from sfss.web.api.s3_tags import TAGS, count_of, tags_document, tags_in, tags_in_header
+from sfss.web.api.s3_versions import delete, headers_of, headers_of_deleted
 from sfss.web.api.s3_xml import Element, children, document, read, text_in, time_text
 from sfss.web.api.streaming import answer_with
 from sfss.web.conditional import is_unchanged
@@ -70,20 +72,20 @@ class ObjectHandlers:
             length=body.length,
             **conditions_in(headers, NotSupported),
         )
-        return answer(200, {"ETag": f'"{info.etag}"', **body.checksums})
+        return answer(200, {"ETag": f'"{info.etag}"', **body.checksums, **headers_of(info, asked)})
 
     async def copy(self, asked: S3Request) -> Response:
         check_supported(asked.headers)
         headers = asked.headers
-        source = source_in(headers)
+        bucket, key, source_version = source_in(headers)
         directive = headers.get("x-amz-metadata-directive").strip() or "COPY"
         if directive not in ("COPY", "REPLACE"):
             raise S3Error("InvalidArgument", "x-amz-metadata-directive is COPY or REPLACE.")
-        if source == (asked.bucket, asked.key) and directive == "COPY":
+        if (bucket, key) == (asked.bucket, asked.key) and source_version is None and directive == "COPY":
             raise S3Error(
                 "InvalidRequest", "A copy of an object to itself changes something: REPLACE its metadata."
             )
-        found = await self._objects.find(asked.account, *source)
+        found = await self._objects.find(asked.account, bucket, key, source_version)
         check_source(headers, found)
         metadata, content_type = found.info.metadata, found.info.content_type
         if directive == "REPLACE":
@@ -109,15 +111,19 @@ class ObjectHandlers:
                 **conditions_in(headers, NotSupported),
             )
         elements: list[Element] = [("LastModified", time_text(info.modified)), ("ETag", f'"{info.etag}"')]
-        return xml_answer(document("CopyObjectResult", elements))
+        told = headers_of(info, asked)
+        if source_version is not None or found.info.version:
+            told["x-amz-copy-source-version-id"] = found.info.version or NULL
+        return xml_answer(document("CopyObjectResult", elements), told)
 
     async def get(self, asked: S3Request) -> Response | None:
-        found = await self._objects.find(asked.account, asked.bucket, asked.key)
+        found = await self._objects.find(asked.account, asked.bucket, asked.key, asked.version)
         headers = asked.headers
         info = file_info(found)
         lines = _lines(found.info, info.etag)
         if headers.get("x-amz-checksum-mode").upper() != "ENABLED" or "range" in headers:
             lines = {name: value for name, value in lines.items() if name not in CHECKSUMS}
+        lines |= headers_of(found.info, asked)
         if TAGS in found.info.properties:
             lines["x-amz-tagging-count"] = str(count_of(found.info.properties[TAGS]))
         lines |= {name: asked.query[key] for key, name in _OVERRIDES.items() if asked.query.get(key)}
@@ -125,34 +131,30 @@ class ObjectHandlers:
 
     async def delete(self, asked: S3Request) -> Response:
         must_have = asked.headers.get("if-match").strip().strip('"') or None
-        try:
-            await self._catalog.delete_object(asked.account, asked.bucket, asked.key, must_have=must_have)
-        except NotFound:
-            await self._catalog.container(asked.account, asked.bucket)
-        return answer(204)
+        deleted = await delete(self._objects, asked, asked.key, asked.version, must_have)
+        return answer(204, headers_of_deleted(deleted))
 
     async def delete_many(self, asked: S3Request) -> Response:
         await self._catalog.container(asked.account, asked.bucket)
         root = read(await document_of(asked), "Delete")
-        named = [text_in(each, "Key") for each in children(root, "Object")]
-        if not 0 < len(named) <= _MOST_DELETED or not all(named):
+        named = [(text_in(each, "Key"), text_in(each, "VersionId")) for each in children(root, "Object")]
+        if not 0 < len(named) <= _MOST_DELETED or not all(key for key, _ in named):
             raise S3Error("MalformedXML", f"There are 1 to {_MOST_DELETED} objects, each with a key.")
         is_quiet = text_in(root, "Quiet").strip().lower() == "true"
         elements: list[Element] = []
-        for key in named:
+        for key, given in named:
+            version = ("" if given == NULL else given) if given else None
             try:
-                await self._catalog.delete_object(asked.account, asked.bucket, key)
-            except NotFound:
-                pass  # to S3 that is no error
+                deleted = await delete(self._objects, asked, key, version, None)
             except SfssError as error:
                 elements.append(("Error", (("Key", key), ("Code", "InternalError"), ("Message", str(error)))))
                 continue
             if not is_quiet:
-                elements.append(("Deleted", (("Key", key),)))
+                elements.append(("Deleted", _deleted(key, given, deleted)))
         return xml_answer(document("DeleteResult", elements))
 
     async def get_acl(self, asked: S3Request) -> Response:
-        info = await self._catalog.object(asked.account, asked.bucket, asked.key)
+        info = (await self._objects.find(asked.account, asked.bucket, asked.key, asked.version)).info
         bucket = await self._catalog.container(asked.account, asked.bucket)
         return xml_answer(acl_document(asked.user, object_acl(info, bucket.metadata)))
 
@@ -167,7 +169,7 @@ class ObjectHandlers:
         wanted = {name.strip() for name in asked.headers.get("x-amz-object-attributes").split(",")} - {""}
         if not wanted or not wanted <= _ATTRIBUTES:
             raise S3Error("InvalidArgument", "x-amz-object-attributes names what is wanted.")
-        found = await self._objects.find(asked.account, asked.bucket, asked.key)
+        found = await self._objects.find(asked.account, asked.bucket, asked.key, asked.version)
         info = found.info
         checksums: list[Element] = [
             (_CHECKSUM_ELEMENTS[name], value) for name, value in info.metadata.items() if name in CHECKSUMS
@@ -183,11 +185,11 @@ class ObjectHandlers:
             elements.append(("StorageClass", "STANDARD"))
         if "ObjectSize" in wanted:
             elements.append(("ObjectSize", found.size))
-        headers = {"Last-Modified": last_modified(info.modified)}
+        headers = {"Last-Modified": last_modified(info.modified), **headers_of(info, asked)}
         return xml_answer(document("GetObjectAttributesResponse", elements), headers)
 
     async def get_tagging(self, asked: S3Request) -> Response:
-        info = await self._catalog.object(asked.account, asked.bucket, asked.key)
+        info = (await self._objects.find(asked.account, asked.bucket, asked.key, asked.version)).info
         return xml_answer(tags_document(info.properties.get(TAGS, "")))
 
     async def put_tagging(self, asked: S3Request) -> Response:
@@ -199,7 +201,18 @@ class ObjectHandlers:
         return answer(204)
 
     async def _set(self, asked: S3Request, changes: Changes) -> None:
+        if asked.version:
+            raise NotSupported("The tags and the ACL of an older version stay as they are here.")
         await self._catalog.set_properties(asked.account, asked.bucket, asked.key, changes)
+
+
+def _deleted(key: str, given: str, deleted: Deleted) -> list[Element]:
+    elements: list[Element] = [("Key", key)]
+    if given:
+        elements.append(("VersionId", given))
+    if deleted.is_marker:
+        elements += [("DeleteMarker", True), ("DeleteMarkerVersionId", deleted.version or NULL)]
+    return elements
 
 
 def properties_in(headers: Headers) -> Metadata:
@@ -244,15 +257,16 @@ def content_type_in(headers: Headers) -> str:
     return content_type
 
 
-def source_in(headers: Headers) -> tuple[str, str]:
-    """The bucket and the key that ``x-amz-copy-source`` names. :raises S3Error:"""
+def source_in(headers: Headers) -> tuple[str, str, str | None]:
+    """The bucket, the key and the version that ``x-amz-copy-source`` names. :raises S3Error:"""
     path, _, query = headers.get("x-amz-copy-source").strip().partition("?")
     bucket, _, key = unquote(path, errors="replace").lstrip("/").partition("/")
     if not bucket or not key:
         raise S3Error("InvalidArgument", "x-amz-copy-source has the form BUCKET/KEY.")
-    if query not in ("", "versionId=null"):
-        raise NotSupported("Versions are not supported here.")
-    return bucket, key
+    name, _, version = query.partition("=")
+    if name not in ("", "versionId"):
+        raise S3Error("InvalidArgument", "x-amz-copy-source has the form BUCKET/KEY?versionId=ID.")
+    return bucket, key, None if not name else "" if version == NULL else version
 
 
 def check_source(headers: Headers, found: Found) -> None:

@@ -11,6 +11,9 @@ from sfss.web.api.s3_errors import S3Error
 from sfss.web.api.s3_signature import Signed
 from sfss.web.streams import Incoming
 
+#: What the version of an object is called that has none.
+NULL = "null"
+
 
 class S3Request(NamedTuple):
     """Its *query* has the names and values, decoded. *body*: as it comes."""
@@ -30,6 +33,12 @@ class S3Request(NamedTuple):
     @property
     def account(self) -> int:
         return self.signed.user.account
+
+    @property
+    def version(self) -> str | None:
+        """Of the object that is asked for: "" for the null version; None: the one that is there."""
+        given = self.query.get("versionId")
+        return given if given != NULL else ""
 
     def number(self, name: str, most: int, default: int) -> int:
         """:raises S3Error: if it is none from 0 to *most*. (A greater one counts as that.)"""

@@ -127,9 +127,6 @@ refused("NoSuchBucketPolicy", s3.get_bucket_policy, Bucket="bucket")
 refused("NotImplemented", s3.put_bucket_policy, Bucket="bucket", Policy="{}")
 refused("NotImplemented", s3.put_object, Bucket="bucket", Key="x", Body=b"x", ACL="authenticated-read")
 refused("NotImplemented", s3.put_object, Bucket="bucket", Key="x", Body=b"x", ServerSideEncryption="AES256")
-refused(
-    "NotImplemented", s3.put_bucket_versioning, Bucket="bucket", VersioningConfiguration={"Status": "Enabled"}
-)
 refused("InvalidBucketName", s3.create_bucket, Bucket="Capital")
 refused("SignatureDoesNotMatch", client(secret="x").list_buckets)
 
