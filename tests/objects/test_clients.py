@@ -71,6 +71,10 @@ def test_versions_by_boto3(service, tmp_path):
     run("boto3_versions.py", service, tmp_path)
 
 
+def test_django_storages(embedded, tmp_path):
+    run("django_storages.py", embedded, tmp_path)
+
+
 def test_boto3_over_tls(tmp_path, monkeypatch):
     """Its checksums come as trailers then."""
     cert, key = make_certificate(tmp_path, "localhost")
