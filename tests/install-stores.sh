@@ -7,7 +7,7 @@
 #                                         gobeansproxy where it can be had, Go modules, into
 #                                         stores-bin/; a C compiler, for the modules that are
 #                                         compiled; and clients of the object service, into
-#                                         .venv-clients/
+#                                         .venv-clients/ and .node-clients/
 #   sh tests/install-stores.sh --bench    wrk as well, for bench/
 #   sh tests/install-stores.sh --seaweedfs  wrk and SeaweedFS, which bench/ can compare with: a Go module
 #                                         that takes two cores some minutes to build
@@ -30,7 +30,7 @@ have() {
 wanted="memcached:memcached nutcracker:nutcracker nginx:nginx-light haproxy:haproxy curl:curl
     promtool:prometheus chromium:chromium chromedriver:chromium-driver openssl:openssl
     strace:strace systemd-analyze:systemd unshare:util-linux go:golang-go cc:gcc
-    rclone:rclone s3cmd:s3cmd restic:restic"
+    rclone:rclone s3cmd:s3cmd restic:restic node:nodejs npm:npm"
 case "${1:-}" in
     --bench | --seaweedfs) wanted="$wanted wrk:wrk taskset:util-linux" ;;
 esac
@@ -84,6 +84,16 @@ if [ "$(cat "$clients/ready" 2> /dev/null)" != "$pins" ]; then
     # shellcheck disable=SC2086
     "$clients/bin/pip" install --quiet --disable-pip-version-check $pins
     echo "$pins" > "$clients/ready"
+fi
+# And AWS's SDK for JavaScript.
+sdk=$(sed -n 's/^#: node \(.*\) = \(.*\)$/\1@\2/p' "$here/buildout.cfg")
+if [ "$(cat "$here/.node-clients/ready" 2> /dev/null)" != "$sdk" ]; then
+    echo "Installing" $sdk
+    rm -rf "$here/.node-clients"
+    mkdir "$here/.node-clients"
+    # shellcheck disable=SC2086
+    npm install --silent --no-audit --no-fund --prefix "$here/.node-clients" $sdk
+    echo "$sdk" > "$here/.node-clients/ready"
 fi
 if [ "${1:-}" = --seaweedfs ] && [ ! -x "$bin/weed" ]; then
     # Its go.mod replaces a module, which "go install module@version" refuses: so it is built where it lies.
