@@ -91,20 +91,23 @@ class Share:
         if self.try_take(size):
             return
         self.waits += 1
-        turn = asyncio.get_running_loop().create_future()
+        loop = asyncio.get_running_loop()
+        turn = loop.create_future()
         self._waiting.append((turn, size))
+        timer = loop.call_later(
+            self._wait, _too_late, turn
+        )  # (there may be no task: see sfss.web.operations)
         try:
-            async with asyncio.timeout(self._wait):
-                await turn
-        except TimeoutError:
-            if turn.cancelled():
-                self.refusals += 1
-                raise Overloaded.now() from None
+            await turn
+        except Overloaded:
+            self.refusals += 1
+            raise
         except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
+            if turn.done() and not turn.cancelled() and turn.exception() is None:
                 self.release(size)
             raise
         finally:
+            timer.cancel()
             self._let_in()  # who gave up must not stand in the way
 
     def _fits(self, size: int) -> bool:
@@ -125,6 +128,11 @@ class Share:
                 self._budget.held += size
                 turn.set_result(None)
             waiting.popleft()
+
+
+def _too_late(turn: asyncio.Future[Any]) -> None:
+    if not turn.done():
+        turn.set_exception(Overloaded.now())
 
 
 class Room:

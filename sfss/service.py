@@ -140,6 +140,11 @@ class FileService:
         await self._store.delete(check_path(path), precondition)
 
     @property
+    def reads_at_once(self) -> bool:
+        """Whether a read waits for nothing but room."""
+        return self._store.reads_at_once
+
+    @property
     def lists_in_order(self) -> bool:
         """Whether listings are in the order of the paths."""
         return isinstance(self._store, Lists) and self._store.is_ordered

@@ -22,12 +22,15 @@ class Reader:
 
     async def read(self, ask: Callable[[sqlite3.Connection], T]) -> T:
         """What *ask* returns. :raises sqlite3.Error: :raises NoStoreAvailable: if it takes too long."""
-        loop = asyncio.get_running_loop()
+        asking = asyncio.get_running_loop().run_in_executor(self._thread, self._ask, ask)
         try:
-            async with asyncio.timeout(self._timeout):
-                return await loop.run_in_executor(self._thread, self._ask, ask)
-        except TimeoutError:
-            raise NoStoreAvailable(f"The disk did not answer within {self._timeout:g} s.") from None
+            # (Not asyncio.timeout: there may be no task, see Call in sfss.web.operations.)
+            await asyncio.wait([asking], timeout=self._timeout)
+            if not asking.done():
+                raise NoStoreAvailable(f"The disk did not answer within {self._timeout:g} s.")
+        finally:
+            asking.cancel()  # if it has not begun; what has ended stays
+        return asking.result()
 
     def _ask(self, ask: Callable[[sqlite3.Connection], T]) -> T:
         if self._database is None:

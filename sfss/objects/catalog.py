@@ -38,6 +38,8 @@ class Catalog(ABC):
     """Errors of all calls: :class:`NoStoreAvailable`, :class:`StoreRefused`, :class:`StoreFull`."""
 
     description: str
+    #: Whether a read of one thing waits for nothing.
+    reads_at_once = False
     #: Tells it from other catalogs over the same store, 16 hex digits; there once it is started.
     id: str
 

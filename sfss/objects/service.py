@@ -55,6 +55,8 @@ class Objects:
         self.service = service
         self.catalog = catalog
         self.piece_size = service.max_file_size
+        #: Whether a small object is read without waiting for anything.
+        self.reads_at_once = service.reads_at_once and catalog.reads_at_once
 
     async def put(
         self,

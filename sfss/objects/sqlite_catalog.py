@@ -52,6 +52,8 @@ T = TypeVar("T", bound=HasPath)
 class SqliteCatalog(Catalog):
     """In *folder*. *timeout*: seconds for a call."""
 
+    reads_at_once = True
+
     def __init__(self, folder: Path, *, timeout: float):
         file = Path(folder).absolute() / FILE_NAME
         self.description = f"sqlite {file}"

@@ -32,6 +32,8 @@ class Store(ABC):
 
     #: What kind of store this is and where it keeps its data, for the start-up line.
     description: str
+    #: Whether a read waits for nothing: what is asked of it is answered in the same step.
+    reads_at_once = False
 
     @abstractmethod
     async def get(self, path: str) -> StoredFile:

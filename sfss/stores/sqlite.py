@@ -61,6 +61,8 @@ class SqliteStore(Store):
     should fit (about 5 bytes a file).
     """
 
+    reads_at_once = True
+
     def __init__(self, folder: Path, *, request_timeout: float, cache_bytes: int = CACHE_BYTES):
         file = Path(folder).absolute() / FILE_NAME
         self._database = SharedDatabase(file, SCHEMA, request_timeout, cache_bytes)

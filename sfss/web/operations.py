@@ -5,7 +5,7 @@ it. The HTTP engine (:mod:`sfss.web.dispatch`) begins it by a call, without a ta
 receiver of the store's answer. The aiohttp application (:mod:`sfss.web.app`) awaits it. The answer is the same.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from typing import Any
 
 from sfss.admission import Room
@@ -16,6 +16,7 @@ from sfss.models import FileInfo, Precondition, StoredFile
 from sfss.service import FileService
 from sfss.web.conditional import CONDITIONS, is_unchanged, requested_range
 from sfss.web.content_headers import FileHeaders
+from sfss.web.eager import Begun
 from sfss.web.uploads import Upload
 
 
@@ -256,22 +257,40 @@ class Delete(Write):
 
 
 #: Answers a request: by what it returns; or itself, piece by piece, and then it returns None.
-Answer = Callable[[Exchange], Awaitable[Response | None]]
+Answer = Callable[[Exchange], Coroutine[Any, Any, Response | None]]
 
 
 class Call(Operation):
-    """A request that *answer* answers, a coroutine. Nothing of its body is asked for before that."""
+    """A request that *answer* answers, a coroutine. Nothing of its body is asked for before that.
 
-    __slots__ = ("_answer",)
+    *at_once*: it begins without a task, which costs as much as a small read. It must then have no time limits by
+    :func:`asyncio.timeout` before it first waits for something.
+    """
 
-    def __init__(self, request: Request, answer: Answer):
+    __slots__ = ("_answer", "_at_once", "_begun")
+
+    def __init__(self, request: Request, answer: Answer, *, at_once: bool = False):
         Operation.__init__(self, request)
         self._answer = answer
+        self._at_once = at_once
+        self._begun: Begun[Response | None] | None = None
 
     def begin(self) -> bool:
+        if not self._at_once:
+            return False
+        coroutine = self._answer(self.exchange)
+        try:
+            waits_for = coroutine.send(None)
+        except StopIteration as end:
+            if end.value is not None:
+                self.exchange.respond(end.value)
+            return True
+        self._begun = Begun(coroutine, waits_for)
         return False
 
     async def run(self) -> Response | None:
+        if self._begun is not None:
+            return await self._begun
         return await self._answer(self.exchange)
 
 

@@ -46,12 +46,15 @@ _OF_OBJECTS = frozenset(
     + ("renameObject", "encryption")
 )
 
+_READING = frozenset(("GET", "HEAD"))
+
 
 class S3:
     """*objects*. *domain*: buckets may be names under it, in the Host header; "" for none."""
 
     def __init__(self, objects: Objects, users: Users, cors: Cors, *, domain: str, body_timeout: float):
         self._users = users
+        self._reads_at_once = objects.reads_at_once
         self._cors_of_server = cors
         self._catalog = objects.catalog
         self._domain = domain.lower()
@@ -73,7 +76,7 @@ class S3:
         return self._call, "s3"
 
     def _call(self, request: Request) -> Call:
-        return Call(request, self.handle)
+        return Call(request, self.handle, at_once=self._reads_at_once and request.method in _READING)
 
     async def handle(self, exchange: Exchange) -> Response | None:
         try:

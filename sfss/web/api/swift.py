@@ -55,6 +55,7 @@ class Swift:
         self._objects = objects
         self._catalog = objects.catalog
         self._users = users
+        self._reads_at_once = objects.reads_at_once
         self._identity = identity
         self._auth = auth
         self._body_timeout = body_timeout
@@ -92,7 +93,7 @@ class Swift:
         return (lambda asked: Call(asked, self.info), path) if path == "/info" else None
 
     def _call(self, request: Request) -> Call:
-        return Call(request, self.handle)
+        return Call(request, self.handle, at_once=self._reads_at_once and request.method in _READING)
 
     async def info(self, exchange: Exchange) -> Response:
         """What there is of the parts of the API that not every server has."""
