@@ -241,7 +241,7 @@ class Catalog(ABC):
         account: int,
         container: str,
         info: ObjectInfo,
-        numbers: Sequence[int],
+        parts: Sequence[UploadedPart],
         *,
         must_be_new: bool = False,
         must_have: str | None = None,

@@ -74,9 +74,15 @@ class Lifecycle:
             while marker is not None:
                 page = await self._catalog.containers(account, Query(_PAGE, marker=marker))
                 for container in page.files:
-                    for rule in rules_of(container.metadata):
-                        if rule.is_enabled:
-                            count += await self._apply(account, container.path, rule, today)
+                    try:
+                        for rule in rules_of(container.metadata):
+                            if rule.is_enabled:
+                                count += await self._apply(account, container.path, rule, today)
+                    except NotFound:
+                        continue  # it was deleted meanwhile
+                    except Exception as error:  # the others have theirs all the same
+                        what = {"container": container.path, "reason": str(error)}
+                        log.exception("the rules of a bucket were not applied", extra=what)
                 marker = page.cursor
         return count
 

@@ -1,8 +1,8 @@
 """A PostgreSQL database, asked by several connections, and what its errors mean.
 
 What a call has changed is on disk when it returns: synchronous_commit is on
-(https://www.postgresql.org/docs/current/wal-async-commit.html). All that changes something may be done twice: what was
-asked on a connection that broke is asked once more, and nobody waits for longer than the timeout.
+(https://www.postgresql.org/docs/current/wal-async-commit.html). What was read on a connection that broke is read once
+more. A change is not: nobody knows then whether it has happened. Nobody waits for longer than the timeout.
 """
 
 import asyncio
@@ -150,36 +150,40 @@ class Postgres:
         """
         return await self._ask("fetch", query, *arguments)
 
+    async def changed_value(self, query: str, *arguments: Any) -> Any:
+        """The same of what changes something."""
+        return await self._settled(lambda connection: connection.fetchval(query, *arguments), again=False)
+
     async def _ask(self, method: str, query: str, *arguments: Any) -> Any:
         """On a connection; once more on another one, if that one has broken."""
-
         return await self._settled(lambda connection: getattr(connection, method)(query, *arguments))
 
     async def within(self, action: Any) -> Any:
-        """What *action* returns of a connection, in a transaction. It may be called twice."""
+        """What *action* returns of a connection, in a transaction."""
 
         async def ask(connection: Any) -> Any:
             async with connection.transaction():
                 return await action(connection)
 
-        return await self._settled(ask)
+        return await self._settled(ask, again=False)
 
     async def _on_a_connection(self, ask: Any) -> Any:
         async with self._pool.acquire() as connection:
             try:
                 return await ask(connection)
-            except asyncpg.InternalClientError:
-                # It does not know what state it is in. (Seen when the server had said that it ends it.)
+            except (asyncpg.InternalClientError, asyncio.CancelledError):
+                # Nobody knows what state it is in (seen when the server had said that it ends it), or whether the
+                # server would answer a question to give up.
                 connection.terminate()
                 raise
 
-    async def _settled(self, ask: Any) -> Any:
+    async def _settled(self, ask: Any, *, again: bool = True) -> Any:
         try:
             async with asyncio.timeout(self._timeout):
                 try:
                     found = await self._on_a_connection(ask)
                 except _ERRORS as error:
-                    if not _may_pass(error):
+                    if not again or not _may_pass(error):
                         raise
                     found = await self._on_a_connection(ask)
         except TimeoutError:
@@ -236,7 +240,7 @@ def _may_pass(error: BaseException) -> bool:
 
 
 def _said(error: BaseException) -> str:
-    return str(error).rstrip(".") or type(error).__name__
+    return str(error).partition("\n")[0].rstrip(".") or type(error).__name__
 
 
 def without_password(url: str) -> str:

@@ -26,17 +26,15 @@ from sfss.objects.postgres_statements import (
     ACCOUNT,
     CONTAINER,
     CONTAINERS_NAMED,
-    CURRENT_VERSION,
     DONE,
-    EXPIRE,
     EXPIRE_VERSIONS,
     GARBAGE,
-    KEPT_VERSION,
     KNOWN,
     LISTED,
     OBJECT,
     PARTS,
     UPLOADS,
+    VERSION,
     VERSIONS,
     refusal,
 )
@@ -45,6 +43,7 @@ from sfss.objects.rows import (
     OBJECT_COLUMNS,
     account_of,
     changed,
+    changed_properties,
     columns_of,
     container_of,
     is_over,
@@ -53,7 +52,9 @@ from sfss.objects.rows import (
     metadata_text,
     object_of,
     there,
+    upload_marker,
     upload_of,
+    uploads_page,
     version_of,
 )
 from sfss.objects.versions import Deleted, Version, bound_in, new_version
@@ -127,7 +128,7 @@ class PostgresCatalog(PostgresUsers):
         )
 
     async def delete_container(self, account: int, name: str) -> None:
-        await self._change(name, "", "delete_container", account, name)
+        await self._change(name, name, "delete_container", account, name)
 
     # Objects.
 
@@ -176,6 +177,7 @@ class PostgresCatalog(PostgresUsers):
         key = await self._key(account, container)
 
         async def change(connection: Any) -> None:
+            await connection.execute("SELECT sfss.lock_name($1, $2)", key, name)
             row = await connection.fetchrow(
                 f"SELECT {OBJECT_COLUMNS} FROM sfss.objects WHERE container = $1 AND name = $2 FOR NO KEY UPDATE",
                 *(key, name),
@@ -184,14 +186,14 @@ class PostgresCatalog(PostgresUsers):
                 raise NotFound(f"There is no object {name!r}.")
             await connection.execute(
                 "UPDATE sfss.objects SET properties = $1 WHERE container = $2 AND name = $3",
-                *(changed(metadata_text(info.properties), changes), key, name),
+                *(changed_properties(info, changes), key, name),
             )
 
         await self._database.within(change)
 
     async def expire(self, before: int, limit: int) -> int:
-        rows = await self._database.rows(EXPIRE, before, limit)
-        return len(rows)
+        count: int = await self._database.value("SELECT sfss.expire($1, $2)", before, limit)
+        return count
 
     async def delete_object(
         self,
@@ -208,15 +210,18 @@ class PostgresCatalog(PostgresUsers):
     # Versions.
 
     async def set_versioning(self, account: int, container: str, versioning: int) -> None:
-        key = await self._key(account, container)
-        await self._database.rows("UPDATE sfss.containers SET versioning = $1 WHERE id = $2", versioning, key)
+        # (A lock that whoever changes an object in it waits for.)
+        changed = await self._database.changed_value(
+            "WITH place AS (SELECT id FROM sfss.containers WHERE account = $1 AND name = $2 FOR UPDATE)"
+            " UPDATE sfss.containers SET versioning = $3 FROM place WHERE containers.id = place.id RETURNING true",
+            *(account, container, versioning),
+        )
+        if not changed:
+            raise NoSuchContainer.of(container)
 
     async def object_version(self, account: int, container: str, name: str, version: str) -> ObjectInfo:
         key = await self._key(account, container)
-        found = await self._database.row(CURRENT_VERSION, key, name, version)
-        if found is not None:
-            return there(object_of(found))
-        return kept_version(await self._database.row(KEPT_VERSION, key, name, version), name)
+        return kept_version(await self._database.row(VERSION, key, name, version), name)
 
     async def versions(self, account: int, container: str, query: Query) -> Page[Version]:
         key = await self._key(account, container)
@@ -261,13 +266,13 @@ class PostgresCatalog(PostgresUsers):
         return upload_of(row)
 
     async def uploads(self, account: int, container: str, query: Query) -> Page[Upload]:
+        name, id = upload_marker(query.marker)
         rows = await self._database.rows(
-            f"{UPLOADS} WHERE container = $1 AND name > $2 ORDER BY name, id",
-            *(await self._key(account, container), query.marker),
+            f"{UPLOADS} WHERE container = $1 AND (name, id) > ($2, $3) AND name >= $4 AND starts_with(name, $4)"
+            " ORDER BY name, id LIMIT $5",
+            *(await self._key(account, container), name, id, query.prefix, query.limit + 1),
         )
-        found = [upload for upload in map(upload_of, rows) if upload.path.startswith(query.prefix)]
-        cursor = found[query.limit - 1].path if len(found) > query.limit else None
-        return Page(found[: query.limit], [], cursor)
+        return uploads_page(rows, query.limit)
 
     async def put_part(self, upload: str, part: UploadedPart) -> None:
         await self._change("", upload, "put_part", upload, *part)
@@ -281,13 +286,14 @@ class PostgresCatalog(PostgresUsers):
         account: int,
         container: str,
         info: ObjectInfo,
-        numbers: Sequence[int],
+        parts: Sequence[UploadedPart],
         *,
         must_be_new: bool = False,
         must_have: str | None = None,
     ) -> str:
         columns = columns_of(info._replace(version=new_version()))
-        arguments = (account, container, *columns, must_be_new, must_have, list(numbers))
+        arguments: tuple[Any, ...] = (account, container, *columns, must_be_new, must_have)
+        arguments += ([part.number for part in parts], [part.content for part in parts])
         return await self._change(container, info.path, "complete_upload", *arguments)
 
     async def abort_upload(self, upload: str) -> None:
@@ -342,7 +348,7 @@ class PostgresCatalog(PostgresUsers):
     async def _called(self, container: str, name: str, function: str, *arguments: Any) -> str:
         """What *function* answers, unless that is why it has changed nothing."""
         places = ", ".join(f"${number}" for number in range(1, len(arguments) + 1))
-        outcome: str = await self._database.value(f"SELECT sfss.{function}({places})", *arguments)
+        outcome: str = await self._database.changed_value(f"SELECT sfss.{function}({places})", *arguments)
         if outcome and outcome.partition(" ")[0] not in DONE:
             raise refusal(outcome, container, name)
         return outcome

@@ -44,7 +44,7 @@ CREATE TABLE sfss.versions (
     LIKE sfss.objects, is_marker boolean NOT NULL, since bigint NOT NULL,
     PRIMARY KEY (container, name, version)
 );
-CREATE INDEX versions_by_age ON sfss.versions (container, name, modified DESC);
+CREATE UNIQUE INDEX versions_by_age ON sfss.versions (container, name, modified DESC);
 CREATE UNIQUE INDEX version_contents ON sfss.versions (content) WHERE content <> '';
 
 CREATE TABLE sfss.uploads (
@@ -85,8 +85,10 @@ $$;
 
 CREATE FUNCTION sfss.discard(p_content text, p_pieces bigint) RETURNS void LANGUAGE sql AS
 $$
+    -- (What was removed, and was written to all the same, is garbage once more.)
     INSERT INTO sfss.garbage (content, pieces, since) SELECT p_content, p_pieces, sfss.now_us() WHERE p_content <> ''
-    ON CONFLICT DO NOTHING
+    ON CONFLICT (content) DO UPDATE SET is_removed = false, since = excluded.since, pieces = NULL
+    WHERE garbage.is_removed
 $$;
 
 CREATE FUNCTION sfss.pieces_of(size bigint, piece_size bigint) RETURNS bigint IMMUTABLE LANGUAGE sql AS
@@ -166,6 +168,10 @@ END $$;
 CREATE FUNCTION sfss.newest_version(p_container bigint, p_name text) RETURNS bigint LANGUAGE sql AS
 $$ SELECT coalesce(max(modified), 0) FROM sfss.versions WHERE container = p_container AND name = p_name $$;
 
+-- Who changes an object of that name waits for whoever else does: there is no row to lock where none is.
+CREATE FUNCTION sfss.lock_name(p_container bigint, p_name text) RETURNS void LANGUAGE sql AS
+$$ SELECT pg_advisory_xact_lock(hashtextextended(p_name, p_container)) $$;
+
 -- Whoever names a content and whoever gives it up wait for each other.
 CREATE FUNCTION sfss.lock_content(p_content text) RETURNS void LANGUAGE sql AS
 $$ SELECT pg_advisory_xact_lock(hashtextextended(p_content, 5461)) $$;
@@ -196,9 +202,15 @@ BEGIN
     IF key IS NULL THEN
         RETURN 'no container';
     END IF;
+    PERFORM sfss.lock_name(key, p_name);
     SELECT * INTO place FROM sfss.version_in(key, p_version);
     IF NOT sfss.may_be_named(p_content) THEN
         RETURN 'given up';
+    END IF;
+    SELECT version INTO done FROM sfss.versions
+        WHERE content = p_content AND content <> '' AND container = key AND name = p_name;
+    IF FOUND THEN  -- this has happened, and another one has come since
+        RETURN CASE done WHEN '' THEN '' ELSE 'version ' || done END;
     END IF;
     IF p_must_have IS NOT NULL THEN
         SELECT etag, content, expires INTO old FROM sfss.objects
@@ -230,7 +242,7 @@ BEGIN
     IF NOT FOUND THEN
         RETURN 'exists';
     END IF;
-    IF place.versioning = 2 THEN
+    IF place.versioning = 2 AND done = '' THEN
         PERFORM sfss.remove_version(key, p_name, '');  -- there is another null version now
     END IF;
     DELETE FROM sfss.writing WHERE content = p_content;
@@ -244,10 +256,53 @@ CREATE FUNCTION sfss.change_object(
 DECLARE
     key bigint := sfss.container_key(p_account, p_container);
 BEGIN
+    PERFORM sfss.lock_name(key, p_name);
     UPDATE sfss.objects SET metadata = p_metadata, content_type = coalesce(p_content_type, content_type),
         expires = p_expires, modified = greatest(p_modified, modified + 1)
         WHERE container = key AND name = p_name AND NOT sfss.is_over(expires);
     RETURN CASE WHEN FOUND THEN '' WHEN key IS NULL THEN 'no container' ELSE 'no object' END;
+END $$;
+
+-- An object makes room for *p_version*.
+CREATE FUNCTION sfss.put_aside(p_old sfss.objects, p_version text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_version <> '' OR p_old.version <> '' THEN
+        INSERT INTO sfss.versions SELECT p_old.*, false, sfss.now_us();
+    END IF;
+    DELETE FROM sfss.objects WHERE container = p_old.container AND name = p_old.name;
+END $$;
+
+CREATE FUNCTION sfss.mark_deleted(p_container bigint, p_name text, p_version text) RETURNS void LANGUAGE plpgsql AS $$
+BEGIN
+    IF p_version = '' THEN
+        PERFORM sfss.remove_version(p_container, p_name, '');
+    END IF;
+    INSERT INTO sfss.versions VALUES (
+        p_container, p_name, 0, '', '', greatest(sfss.now_us(), sfss.newest_version(p_container, p_name) + 1), '', 1,
+        '{}', '', '{}', 0, p_version, true, sfss.now_us()
+    );
+END $$;
+
+-- In the order of containers: so two do not wait for each other's counts.
+CREATE FUNCTION sfss.expire(p_before bigint, p_limit integer) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    old sfss.objects%ROWTYPE;
+    place record;
+    done integer := 0;
+BEGIN
+    FOR old IN SELECT * FROM sfss.objects WHERE expires > 0 AND expires <= p_before
+        ORDER BY container, name LIMIT p_limit FOR UPDATE SKIP LOCKED
+    LOOP
+        SELECT * INTO place FROM sfss.version_in(
+            old.container, to_hex(72057594037927936 - sfss.now_us()) || substr(md5(random()::text), 1, 10)
+        );
+        PERFORM sfss.put_aside(old, place.version);
+        IF place.versioning <> 0 THEN
+            PERFORM sfss.mark_deleted(old.container, old.name, place.version);
+        END IF;
+        done := done + 1;
+    END LOOP;
+    RETURN done;
 END $$;
 
 CREATE FUNCTION sfss.delete_object(
@@ -262,6 +317,7 @@ BEGIN
     IF key IS NULL THEN
         RETURN 'no container';
     END IF;
+    PERFORM sfss.lock_name(key, p_name);
     SELECT * INTO place FROM sfss.version_in(key, p_version);
     SELECT * INTO old FROM sfss.objects WHERE container = key AND name = p_name FOR UPDATE;
     is_there := FOUND;
@@ -274,20 +330,13 @@ BEGIN
     IF is_there AND old.modified >= p_before THEN
         RETURN 'newer';
     END IF;
-    IF is_there AND (place.version <> '' OR old.version <> '') THEN
-        INSERT INTO sfss.versions SELECT old.*, false, sfss.now_us();
+    IF is_there THEN
+        PERFORM sfss.put_aside(old, place.version);
     END IF;
-    DELETE FROM sfss.objects WHERE container = key AND name = p_name;
     IF place.versioning = 0 THEN
         RETURN '';
     END IF;
-    IF place.version = '' THEN
-        PERFORM sfss.remove_version(key, p_name, '');
-    END IF;
-    INSERT INTO sfss.versions VALUES (
-        key, p_name, 0, '', '', greatest(sfss.now_us(), sfss.newest_version(key, p_name) + 1), '', 1, '{}', '', '{}',
-        0, place.version, true, sfss.now_us()
-    );
+    PERFORM sfss.mark_deleted(key, p_name, place.version);
     RETURN 'marker ' || place.version;
 END $$;
 
@@ -302,7 +351,7 @@ BEGIN
     IF key IS NULL THEN
         RETURN 'no container';
     END IF;
-    PERFORM 1 FROM sfss.objects WHERE container = key AND name = p_name FOR UPDATE;
+    PERFORM sfss.lock_name(key, p_name);
     DELETE FROM sfss.objects WHERE container = key AND name = p_name AND version = p_version;
     IF NOT FOUND THEN
         was_marker := sfss.remove_version(key, p_name, p_version);
@@ -382,16 +431,22 @@ END $$;
 CREATE FUNCTION sfss.complete_upload(
     p_account bigint, p_container text, p_name text, p_size bigint, p_etag text, p_content_type text,
     p_modified bigint, p_content text, p_piece_size integer, p_metadata text, p_manifest text,
-    p_properties text, p_expires bigint, p_version text, p_must_be_new boolean, p_must_have text, p_numbers integer[]
+    p_properties text, p_expires bigint, p_version text, p_must_be_new boolean, p_must_have text, p_numbers integer[],
+    p_contents text[]
 ) RETURNS text LANGUAGE plpgsql AS $$
 DECLARE
     outcome text;
 BEGIN
+    IF sfss.container_key(p_account, p_container) IS NULL THEN  -- first, as who deletes it does
+        RETURN 'no container';
+    END IF;
     PERFORM 1 FROM sfss.uploads WHERE id = p_content FOR UPDATE;
     IF NOT FOUND THEN
         RETURN 'no upload';
     END IF;
-    IF EXISTS (SELECT unnest(p_numbers) EXCEPT SELECT number FROM sfss.parts WHERE upload = p_content) THEN
+    IF EXISTS (
+        SELECT * FROM unnest(p_numbers, p_contents) EXCEPT SELECT number, content FROM sfss.parts WHERE upload = p_content
+    ) THEN
         RETURN 'no parts';
     END IF;
     outcome := sfss.put_object(

@@ -50,12 +50,10 @@ OBJECT = (
 UPLOADS = f"SELECT {UPLOAD_COLUMNS} FROM sfss.uploads"
 LISTED = f"SELECT {LISTED_COLUMNS} FROM sfss.objects"
 PARTS = f"SELECT {PART_COLUMNS} FROM sfss.parts"
-CURRENT_VERSION = (
-    f"SELECT {OBJECT_COLUMNS} FROM sfss.objects WHERE container = $1 AND name = $2 AND version = $3"
-)
-KEPT_VERSION = (
-    f"SELECT {OBJECT_COLUMNS}, is_marker FROM sfss.versions"
-    " WHERE container = $1 AND name = $2 AND version = $3"
+_OF_VERSION = "WHERE container = $1 AND name = $2 AND version = $3"
+VERSION = (  # at one moment: it may be on its way from one to the other
+    f"SELECT {OBJECT_COLUMNS}, false AS is_marker FROM sfss.objects {_OF_VERSION}"
+    f" UNION ALL SELECT {OBJECT_COLUMNS}, is_marker FROM sfss.versions {_OF_VERSION}"
 )
 VERSIONS = listed_versions("sfss.", "$")
 EXPIRE_VERSIONS = (
@@ -64,11 +62,6 @@ EXPIRE_VERSIONS = (
 )
 #: What a function answers that has done it.
 DONE = frozenset(("version", "marker"))
-#: Another one that expires at the same time is another service's to delete.
-EXPIRE = (
-    "DELETE FROM sfss.objects WHERE (container, name) IN (SELECT container, name FROM sfss.objects"
-    " WHERE expires > 0 AND expires <= $1 LIMIT $2 FOR UPDATE SKIP LOCKED) RETURNING 1"
-)
 #: What is due. What an object has is none, whatever is believed of it.
 GARBAGE = (
     "SELECT content, pieces FROM sfss.garbage WHERE NOT is_removed AND since < $1 AND NOT sfss.is_named(content)"

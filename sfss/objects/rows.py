@@ -9,13 +9,14 @@ from sfss.errors import IsDeleteMarker, NoSuchContainer, NoSuchVersion, NotFound
 from sfss.objects.limits import check_metadata
 from sfss.objects.models import NONE, AccountInfo, ContainerInfo, Metadata, ObjectInfo, Upload, User
 from sfss.objects.versions import Version, place_of
+from sfss.stores.listing import Page
 
 #: Columns, in the order of the functions here.
 USER_COLUMNS = "account, accounts.name, users.name, key, access_key, generation, read_only, disabled"
 _COMMON = "name, size, etag, content_type, modified, content, piece_size"
 OBJECT_COLUMNS = f"{_COMMON}, metadata, manifest, properties, expires, version"
 #: The same for listings, without what may be long: of the manifest only what kind it is.
-LISTED_COLUMNS = f"{_COMMON}, '{{}}', substr(manifest, 1, 8), '{{}}', expires, version"
+LISTED_COLUMNS = f"{_COMMON}, '{{}}', substr(manifest, 1, 8), properties, expires, version"
 UPLOAD_COLUMNS = "id, name, content_type, metadata, started, properties"
 PART_COLUMNS = "number, size, etag, modified, content, piece_size"
 
@@ -115,7 +116,25 @@ def kept_version(row: Sequence[Any] | None, name: str) -> ObjectInfo:
     *own, is_marker = row
     if is_marker:
         raise IsDeleteMarker.of(name)
-    return object_of(own)
+    return there(object_of(own))
+
+
+def changed_properties(info: ObjectInfo, changes: Mapping[str, str | None]) -> str:
+    """Their text, with these *changes*. Who asks for them has looked at their sizes."""
+    together = dict(info.properties) | dict(changes)
+    return metadata_text({name: value for name, value in together.items() if value is not None})
+
+
+def upload_marker(marker: str) -> tuple[str, str]:
+    """From behind which upload on they are listed: its name and its id; or all of a name, if that is all it says."""
+    name, null, id = marker.partition("\0")
+    return name, id if null or not name else "\x7f"
+
+
+def uploads_page(rows: Sequence[Sequence[Any]], limit: int) -> Page[Upload]:
+    """Of one row more than so many, if there are more."""
+    found = [upload_of(row) for row in rows[:limit]]
+    return Page(found, [], f"{found[-1].path}\0{found[-1].id}" if len(rows) > limit and found else None)
 
 
 def key_of(row: Sequence[Any] | None, name: str) -> int:

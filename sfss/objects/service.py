@@ -321,6 +321,11 @@ class _Writing:
 def check_names(container: str, name: str) -> None:
     """:raises InvalidRequest: if no object can have these."""
     check_container_name(container)
+    check_object_name(name)
+
+
+def check_object_name(name: str) -> None:
+    """:raises InvalidRequest: if no object can have it."""
     if not name or "\0" in name or len(name.encode()) > MAX_OBJECT_NAME:
         raise InvalidRequest(f"The name of an object has 1 to {MAX_OBJECT_NAME} bytes, none of them null.")
 

@@ -33,11 +33,13 @@ from sfss.objects.rows import (
     key_of,
     object_of,
     there,
+    upload_marker,
     upload_of,
+    uploads_page,
     user_of,
     version_of,
 )
-from sfss.objects.sqlite_statements import CONTAINER, KEPT, LISTED, OBJECT, SCHEMA, UPLOAD, USER
+from sfss.objects.sqlite_statements import CONTAINER, LISTED, OBJECT, SCHEMA, UPLOAD, USER
 from sfss.objects.versions import Deleted, Version, bound_in
 from sfss.stores.listing import HasPath, Page
 
@@ -244,15 +246,7 @@ class SqliteCatalog(Catalog):
 
     async def object_version(self, account: int, container: str, name: str, version: str) -> ObjectInfo:
         key = self._key(account, container)
-        found = self._database.read_row(
-            f"{OBJECT} WHERE container = ? AND name = ? AND version = ?", key, name, version
-        )
-        if found is not None:
-            return there(object_of(found))
-        found = self._database.read_row(
-            f"{KEPT} WHERE container = ? AND name = ? AND version = ?", key, name, version
-        )
-        return kept_version(found, name)
+        return kept_version(self._database.read_row(statements.VERSION, key, name, version), name)
 
     async def versions(self, account: int, container: str, query: Query) -> Page[Version]:
         key = self._key(account, container)
@@ -299,13 +293,13 @@ class SqliteCatalog(Catalog):
         key = self._key(account, container)
 
         def ask(database: sqlite3.Connection) -> Page[Upload]:
+            name, id = upload_marker(query.marker)
             rows = database.execute(
-                f"{UPLOAD} WHERE container = ? AND name > ? ORDER BY name, id", (key, query.marker)
-            )
-            found = [upload_of(row) for row in rows if row[1].startswith(query.prefix)]
-            return Page(
-                found[: query.limit], [], found[query.limit - 1].path if len(found) > query.limit else None
-            )
+                f"{UPLOAD} WHERE container = ?1 AND (name, id) > (?2, ?3) AND name >= ?4"
+                " AND substr(name, 1, length(?4)) = ?4 ORDER BY name, id LIMIT ?5",
+                (key, name, id, query.prefix, query.limit + 1),
+            ).fetchall()
+            return uploads_page(rows, query.limit)
 
         return await self._database.read_long(ask)
 
@@ -321,14 +315,14 @@ class SqliteCatalog(Catalog):
         account: int,
         container: str,
         info: ObjectInfo,
-        numbers: Sequence[int],
+        parts: Sequence[UploadedPart],
         *,
         must_be_new: bool = False,
         must_have: str | None = None,
     ) -> str:
         version: str = await self._change(
             lambda database: statements.complete_upload(
-                database, account, container, info, numbers, must_be_new=must_be_new, must_have=must_have
+                database, account, container, info, parts, must_be_new=must_be_new, must_have=must_have
             ),
             size=1024,
         )

@@ -29,7 +29,12 @@ def check_content(database: sqlite3.Connection, content: str) -> None:
 def discard(database: sqlite3.Connection, content: str, pieces: int | None) -> None:
     if content:
         row = (content, pieces, now_us())
-        database.execute("INSERT OR IGNORE INTO garbage VALUES (?, ?, ?, 0)", row)
+        database.execute(
+            # (What was removed, and was written to all the same, is garbage once more.)
+            "INSERT INTO garbage VALUES (?, ?, ?, 0) ON CONFLICT (content) DO UPDATE"
+            " SET is_removed = 0, since = excluded.since, pieces = NULL WHERE is_removed",
+            row,
+        )
 
 
 def discard_all_parts(database: sqlite3.Connection, upload: str) -> None:

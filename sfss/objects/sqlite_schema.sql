@@ -35,7 +35,7 @@ CREATE TABLE versions (
     is_marker INTEGER NOT NULL, since INTEGER NOT NULL,
     PRIMARY KEY (container, name, version)
 ) WITHOUT ROWID;
-CREATE INDEX versions_by_age ON versions (container, name, modified DESC);
+CREATE UNIQUE INDEX versions_by_age ON versions (container, name, modified DESC);
 CREATE UNIQUE INDEX version_contents ON versions (content) WHERE content <> '';
 CREATE INDEX expiring ON objects (expires) WHERE expires > 0;
 CREATE UNIQUE INDEX contents ON objects (content) WHERE content <> '';

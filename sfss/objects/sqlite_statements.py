@@ -27,6 +27,7 @@ from sfss.objects.rows import (
     UPLOAD_COLUMNS,
     USER_COLUMNS,
     changed,
+    changed_properties,
     columns_of,
     is_over,
     key_of,
@@ -41,7 +42,7 @@ from sfss.objects.sqlite_contents import (
     discard_content,
     discard_parts,
 )
-from sfss.objects.sqlite_versions import discard_null, keep, newest
+from sfss.objects.sqlite_versions import discard_null, keep, newest, version_with
 from sfss.objects.versions import ENABLED, OFF, Deleted, new_version
 
 _SCRIPT = files("sfss.objects").joinpath("sqlite_schema.sql").read_text("utf-8")
@@ -61,7 +62,11 @@ _PLACE = (
     f"SELECT id, versioning, {_OF_OBJECTS} FROM containers"
     " LEFT JOIN objects ON container = id AND objects.name = ? WHERE account = ? AND containers.name = ?"
 )
-KEPT = f"SELECT {OBJECT_COLUMNS}, is_marker FROM versions"
+_OF_VERSION = "WHERE container = ?1 AND name = ?2 AND version = ?3"
+VERSION = (  # at one moment: it may be on its way from one to the other
+    f"SELECT {OBJECT_COLUMNS}, 0 AS is_marker FROM objects {_OF_VERSION}"
+    f" UNION ALL SELECT {OBJECT_COLUMNS}, is_marker FROM versions {_OF_VERSION}"
+)
 VERSIONS = listed_versions("", "?")
 LISTED = f"SELECT {LISTED_COLUMNS} FROM objects"
 UPLOAD = f"SELECT {UPLOAD_COLUMNS} FROM uploads"
@@ -207,6 +212,8 @@ def put_object(
         raise PreconditionFailed(f"If-Match does not hold: the object's ETag is {old.etag}.")
     if info.content:
         check_content(database, info.content)
+    if versioning != OFF and (known := version_with(database, number, info)) is not None:
+        return known  # this has happened, and another one has come since
     version = new_version() if versioning == ENABLED else ""
     if old is not None and info.content and old.content == info.content:
         version = old.version  # this has happened already, and was not believed
@@ -258,19 +265,19 @@ def set_properties(
         raise NotFound(f"There is no object {name!r}.")
     database.execute(
         "UPDATE objects SET properties = ? WHERE container = ? AND name = ?",
-        (changed(metadata_text(old.properties), changes), number, name),
+        (changed_properties(old, changes), number, name),
     )
 
 
 def expire(database: sqlite3.Connection, before: int, limit: int) -> int:
     rows = database.execute(
-        f"SELECT container, {OBJECT_COLUMNS} FROM objects WHERE expires > 0 AND expires <= ? LIMIT ?",
+        f"SELECT container, versioning, {_OF_OBJECTS} FROM objects JOIN containers ON id = container"
+        " WHERE expires > 0 AND expires <= ? LIMIT ?",
         (before, limit),
     ).fetchall()
-    for container, *row in rows:
+    for container, versioning, *row in rows:
         info = object_of(row)
-        discard_content(database, info)
-        database.execute("DELETE FROM objects WHERE container = ? AND name = ?", (container, info.path))
+        _delete(database, container, versioning, info.path, info)
     return len(rows)
 
 
@@ -290,18 +297,23 @@ def delete_object(
         raise PreconditionFailed(f"If-Match does not hold: the object's ETag is {old.etag}.")
     if old is not None and before is not None and old.modified >= before:
         raise PreconditionFailed("The object is newer.")
+    return _delete(database, number, versioning, name, old)
+
+
+def _delete(
+    database: sqlite3.Connection, container: int, versioning: int, name: str, old: ObjectInfo | None
+) -> Deleted:
     version = new_version() if versioning == ENABLED else ""
     if old is not None:
-        _put_aside(database, number, old, version)
-        database.execute("DELETE FROM objects WHERE container = ? AND name = ?", (number, name))
+        _put_aside(database, container, old, version)
+        database.execute("DELETE FROM objects WHERE container = ? AND name = ?", (container, name))
     if versioning == OFF:
         return Deleted("", False)
     if not version:
-        discard_null(database, number, name)
-    modified = max(now_us(), newest(database, number, name) + 1)
-    keep(
-        database, number, ObjectInfo(name, 0, "", "", modified, "", 1, NONE, version=version), is_marker=True
-    )
+        discard_null(database, container, name)
+    modified = max(now_us(), newest(database, container, name) + 1)
+    marker = ObjectInfo(name, 0, "", "", modified, "", 1, NONE, version=version)
+    keep(database, container, marker, is_marker=True)
     return Deleted(version, True)
 
 
@@ -359,19 +371,20 @@ def complete_upload(
     account: int,
     container: str,
     info: ObjectInfo,
-    numbers: Sequence[int],
+    parts: Sequence[UploadedPart],
     *,
     must_be_new: bool,
     must_have: str | None = None,
 ) -> str:
-    found = database.execute("SELECT number FROM parts WHERE upload = ?", (info.content,)).fetchall()
+    found = database.execute("SELECT number, content FROM parts WHERE upload = ?", (info.content,)).fetchall()
     if database.execute("SELECT 1 FROM uploads WHERE id = ?", (info.content,)).fetchone() is None:
         raise NoSuchUpload.of(info.content)
-    have = {number for (number,) in found}
-    if not have.issuperset(numbers):
+    have = dict(found)
+    if any(have.get(part.number) != part.content for part in parts):
         raise NoSuchUpload(f"Parts of the upload {info.content!r} are not there any more.")
     version = put_object(database, account, container, info, must_be_new=must_be_new, must_have=must_have)
-    discard_parts(database, info.content, sorted(have.difference(numbers)))
+    named = {part.number for part in parts}
+    discard_parts(database, info.content, sorted(have.keys() - named))
     database.execute("DELETE FROM uploads WHERE id = ?", (info.content,))
     return version
 

@@ -28,6 +28,15 @@ def newest(database: sqlite3.Connection, container: int, name: str) -> int:
     return row[0] or 0
 
 
+def version_with(database: sqlite3.Connection, container: int, info: ObjectInfo) -> str | None:
+    """The version that has the same content, if that is kept."""
+    row = database.execute(
+        "SELECT version FROM versions WHERE content = ? AND content <> '' AND container = ? AND name = ?",
+        (info.content, container, info.path),
+    ).fetchone()
+    return row[0] if row else None
+
+
 def discard_null(database: sqlite3.Connection, container: int, name: str) -> None:
     """The null version that is kept, if there is one: another one comes in its place."""
     row = database.execute(f"{_VERSION} AND version = ''", (container, name)).fetchone()

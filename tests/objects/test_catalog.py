@@ -203,8 +203,10 @@ async def test_uploads_in_parts(catalog, account):
     assert await catalog.known([part.content for part in parts]) == {part.content for part in parts}
     whole = ObjectInfo("o", 50, "e" * 32 + "-2", "a/b", now_us(), "id", 10, upload.metadata, IN_PARTS)
     with pytest.raises(NoSuchUpload):
-        await catalog.complete_upload(account, "c", whole, [1, 4])
-    await catalog.complete_upload(account, "c", whole, [1, 3])
+        await catalog.complete_upload(account, "c", whole, [parts[0], parts[2]._replace(number=4)])
+    with pytest.raises(NoSuchUpload):  # it was replaced meanwhile
+        await catalog.complete_upload(account, "c", whole, [parts[0], parts[1]])
+    await catalog.complete_upload(account, "c", whole, [parts[0], parts[2]])
     assert await catalog.parts("id") == [parts[0], parts[2]]
     assert {each.content for each in await catalog.garbage(now_us() + 1, 10)} == {
         parts[1].content,
@@ -214,7 +216,7 @@ async def test_uploads_in_parts(catalog, account):
         catalog.put_part("id", parts[1]),
         catalog.abort_upload("id"),
         catalog.upload(account, "c", "o", "id"),
-        catalog.complete_upload(account, "c", whole, [1]),
+        catalog.complete_upload(account, "c", whole, [parts[0]]),
     ):
         with pytest.raises(NoSuchUpload):
             await call

@@ -271,7 +271,9 @@ async def test_a_checksum_in_a_trailer():
         b"<Delete>",
         b"<Other/>",
         b'<!DOCTYPE x [<!ENTITY a "b">]><Delete/>',
-        b'<?xml version="1.0" encoding="none"?><Delete/>',
+        '<?xml version="1.0" encoding="UTF-16"?><!DOCTYPE a [<!ENTITY e "boom">]><Delete>&e;</Delete>'.encode(
+            "utf-16"
+        ),
         b"\xff\xfe",
     ],
 )

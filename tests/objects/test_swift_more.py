@@ -1,5 +1,6 @@
 """What of Swift's API not every server has: objects that expire, temporary URLs, archives that are unpacked."""
 
+import bz2
 import gzip
 import hashlib
 import hmac
@@ -221,3 +222,38 @@ def test_archives_that_are_none(swift):
     found = swift.ask("GET", "bad/a")
     assert found.status == 200 and hashlib.md5(found.body).hexdigest() == found.headers["etag"]
     assert swift.ask("GET", "bad/b").status == 404  # half of a file is none
+
+
+def test_archives_that_want_too_much(service, swift):
+    """What is small when it is sent, and large when it is read."""
+    before = service.resident_mb()
+    zeros = bz2.compress(bytes(100_000_000))  # no archive: its first header is empty
+    swift.ask("PUT", "bombs", zeros, query="extract-archive=tar.bz2")
+    long = tarfile.TarInfo("././@LongLink")
+    long.type, long.size = tarfile.GNUTYPE_LONGNAME, 100_000_000
+    data = gzip.compress(long.tobuf() + bytes(long.size))
+    told = json.loads(
+        swift.ask("PUT", "bombs", data, query="extract-archive=tar.gz", Accept="application/json").body
+    )
+    assert "too long" in str(told["Errors"])
+    sparse = io.BytesIO()
+    with tarfile.open(fileobj=sparse, mode="w", format=tarfile.PAX_FORMAT) as made:
+        member = tarfile.TarInfo("sparse")
+        member.pax_headers = {
+            "GNU.sparse.realsize": "100000000",
+            "GNU.sparse.map": "0,0",
+            "GNU.sparse.name": "s",
+        }
+        made.addfile(member, io.BytesIO())
+        bad = tarfile.TarInfo("bad")
+        bad.pax_headers = {"GNU.sparse.realsize": "abc", "GNU.sparse.map": "a,b"}
+        made.addfile(bad, io.BytesIO())
+    told = json.loads(
+        swift.ask(
+            "PUT", "bombs", sparse.getvalue(), query="extract-archive=tar", Accept="application/json"
+        ).body
+    )
+    assert told["Number Files Created"] == 0 and told["Response Status"] == "400 Bad Request"
+    nested = long.tobuf()[:124] + b"%011o\0" % 0 + long.tobuf()[136:]
+    assert swift.ask("PUT", "bombs", nested * 1500, query="extract-archive=tar").status in (200, 400)
+    assert service.resident_mb() - before < 60

@@ -88,6 +88,66 @@ async def test_versions_are_kept_and_deleted(catalog, account):
     await catalog.delete_container(account, "c")
 
 
+async def test_nothing_that_was_put_is_lost_while_others_delete(make_catalog):
+    """Several services, one name that is there and not there."""
+    catalogs = [make_catalog() for _ in range(3)]
+    for catalog in catalogs:
+        await catalog.start()
+    account = (await catalogs[0].add_user("a", "u", "key", read_only=False)).account
+    put: list[tuple[str, str]] = []
+
+    async def work(catalog, number: int) -> None:
+        for round in range(25):
+            if (number + round) % 2:
+                new = info("o", 7)
+                put.append((await catalog.put_object(account, "c", new), new.content))
+            else:
+                await catalog.delete_object(account, "c", "o")
+
+    try:
+        await catalogs[0].make_container(account, "c", {})
+        await catalogs[0].set_versioning(account, "c", ENABLED)
+        await asyncio.gather(*(work(catalog, number) for number, catalog in enumerate(catalogs * 3)))
+        for version, content in put:
+            assert (await catalogs[0].object_version(account, "c", "o", version)).content == content
+        assert await catalogs[0].garbage(now_us() + 1, 10) == []
+        listed = await shown(catalogs[0], account, 7)
+        assert len(listed) == 9 * 25 == len({row[1] for row in listed}) and sum(row[4] for row in listed) == 1
+        await catalogs[0].set_versioning(account, "c", SUSPENDED)  # one null version, whoever comes first
+        await asyncio.gather(*(work(catalog, number) for number, catalog in enumerate(catalogs * 3)))
+        assert [row[1] for row in await shown(catalogs[0], account)].count("") == 1
+    finally:
+        for catalog in catalogs:
+            await catalog.close()
+
+
+async def test_a_put_that_is_repeated_late(catalog, account):
+    await catalog.make_container(account, "c", {})
+    await catalog.set_versioning(account, "c", ENABLED)
+    first, second = info("o", 1), info("o", 2)
+    versions = [await catalog.put_object(account, "c", each) for each in (first, second, first, second)]
+    assert versions[0] == versions[2] and versions[1] == versions[3]
+    assert (await catalog.object(account, "c", "o")).content == second.content
+    await catalog.put_object(account, "c", info("o", 3))
+    assert len(await shown(catalog, account)) == 3
+
+
+async def test_what_expires_leaves_a_marker(catalog, account):
+    await catalog.make_container(account, "c", {})
+    await catalog.set_versioning(account, "c", ENABLED)
+    first = await catalog.put_object(account, "c", info("o", 1))
+    second = await catalog.put_object(account, "c", info("o", 2, expires=5))
+    assert await catalog.expire(10, 10) == 1
+    assert [row[3:] for row in await shown(catalog, account)] == [
+        (True, True),
+        (False, False),
+        (False, False),
+    ]
+    with pytest.raises(NotFound):
+        await catalog.object_version(account, "c", "o", second)
+    assert (await catalog.object_version(account, "c", "o", first)).size == 1
+
+
 async def test_listings_of_versions(catalog, account):
     await catalog.make_container(account, "c", {})
     await catalog.set_versioning(account, "c", ENABLED)

@@ -11,7 +11,7 @@ from urllib.parse import unquote_plus
 from sfss.errors import Forbidden, InvalidRequest, NotSupported, SfssError
 from sfss.http.exchange import Exchange
 from sfss.http.messages import Headers, Request, Response
-from sfss.objects.service import Objects
+from sfss.objects.service import Objects, check_object_name
 from sfss.objects.users import Users
 from sfss.web.api import s3_cors
 from sfss.web.api.object_headers import lines_of
@@ -83,6 +83,8 @@ class S3:
             in_host = self._bucket_in_host(exchange.headers)
             path = percent_decoded(exchange.path[1:], "URL")
             bucket, key = (in_host, path) if in_host else path.partition("/")[::2]
+            if key:
+                check_object_name(key)
             if "origin" in exchange.headers:
                 await self._cors(exchange, bucket)
             if exchange.method == "OPTIONS":
@@ -141,8 +143,10 @@ class S3:
     def _handler(self, asked: S3Request) -> Handler:
         """:raises S3Error: :raises NotSupported:"""
         method = asked.exchange.method
-        if asked.version and method not in ("GET", "HEAD", "DELETE"):
+        if asked.version is not None and method not in ("GET", "HEAD", "DELETE"):
             raise NotSupported(f"{method} of a version is not supported here.")
+        if asked.query.get("versionId") == "":
+            raise S3Error("InvalidArgument", "A version has an id, or is 'null'.")
         if not asked.bucket:
             if method == "GET":
                 return self._buckets.list_buckets

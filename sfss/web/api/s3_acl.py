@@ -37,17 +37,19 @@ def acl_in(headers: Headers) -> str:
     raise NotSupported(f"The ACL {acl[:40]!r} is not supported here.")
 
 
-def acl_in_body(body: bytes) -> str:
+def acl_in_body(body: bytes, owner: str) -> str:
     """What a document asks for. :raises NotSupported: if that is something else."""
     root = read(body, "AccessControlPolicy")
     acl = PRIVATE
     for grants in children(root, "AccessControlList"):
         for grant in children(grants, "Grant"):
             right = text_in(grant, "Permission")
-            group = [text_in(grantee, "URI") for grantee in children(grant, "Grantee")]
+            grantees = list(children(grant, "Grantee"))
+            group = [text_in(grantee, "URI") for grantee in grantees]
+            others = {text_in(grantee, "ID") for grantee in grantees} - {"", owner}
             if group == [_EVERYBODY] and right == "READ":
                 acl = PUBLIC
-            elif group != [""] or right != "FULL_CONTROL":
+            elif group != [""] or right != "FULL_CONTROL" or others:
                 raise NotSupported("Everything is its account's; everybody may have READ, and nothing else.")
     return acl
 

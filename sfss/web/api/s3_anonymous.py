@@ -8,7 +8,7 @@ from sfss.objects import manifests
 from sfss.objects.catalog import Catalog
 from sfss.objects.models import ContainerInfo, ObjectInfo, User
 from sfss.web.api.object_headers import is_public
-from sfss.web.api.s3_acl import PUBLIC, bucket_acl, check_public, object_acl
+from sfss.web.api.s3_acl import ACL, PRIVATE, PUBLIC, bucket_acl, check_public, object_acl
 from sfss.web.api.s3_errors import S3Error
 from sfss.web.api.s3_signature import UNSIGNED, Signed
 
@@ -27,11 +27,11 @@ async def anybody(catalog: Catalog, method: str, bucket: str, key: str, argument
         raise NoSuchContainer.of(bucket)
     account, account_name, info = found[0]
     if key:
-        if arguments:
+        if arguments - {"x-id"}:  # (by which SDKs say what they ask for)
             raise S3Error("InvalidRequest", "Arguments are for requests that are signed.")
         check_public(await _is_readable(catalog, account, info, key))
     else:
-        check_public(_LISTING.issuperset(arguments) and bucket_acl(info.metadata) == PUBLIC)
+        check_public(_LISTING.issuperset(arguments - {"x-id"}) and bucket_acl(info.metadata) == PUBLIC)
     return Signed(User(account, account_name, "", "", "", read_only=True), UNSIGNED)
 
 
@@ -46,9 +46,12 @@ async def _is_readable(catalog: Catalog, account: int, bucket: ContainerInfo, ke
 
 
 async def _are_parts_public(catalog: Catalog, account: int, info: ObjectInfo) -> bool:
-    """Whether the containers of what it is made of are for everybody to read, too."""
+    """Whether what it is made of is for everybody to read, too: the containers, and each object in them."""
     for container in manifests.containers_of(info.manifest):
         metadata = (await catalog.container(account, container)).metadata
         if not is_public(metadata, listing=False):
             return False
-    return True
+    if not manifests.is_of_others(info):
+        return True
+    parts, _ = await manifests.parts(catalog, account, info)
+    return all(part.info.properties.get(ACL) != PRIVATE for part in parts)

@@ -18,6 +18,7 @@ from sfss.web.api.s3_xml import Element, document, time_text
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{1,61})[a-z0-9]")
 _MOST = 1000
+_MOST_DOCUMENT = 64 * 1024
 
 
 class BucketHandlers:
@@ -46,8 +47,7 @@ class BucketHandlers:
             raise S3Error(
                 "InvalidBucketName", "A bucket has 3 to 63 lower-case letters, digits, dots and hyphens."
             )
-        async for _ in asked.body:
-            pass  # where it is to be: there is one place only
+        await asked.body.whole(most=_MOST_DOCUMENT)  # where it is to be: there is one place only
         await self._catalog.make_container(asked.account, asked.bucket, rights_of(acl) if acl else {})
         return answer(200, {"Location": f"/{asked.bucket}"})
 

@@ -72,7 +72,7 @@ class ConfigurationHandlers:
         if what == "acl":
             acl = acl_in(asked.headers)
             body = await document_of(asked)
-            changes = rights_of(acl or acl_in_body(body))
+            changes = rights_of(acl or acl_in_body(body, asked.user.account_name))
         elif what in _KEPT:
             name, read, _ = _KEPT[what]
             changes = {name: read(await document_of(asked))}

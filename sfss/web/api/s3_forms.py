@@ -8,6 +8,7 @@ import base64
 import binascii
 import hmac
 import json
+import re
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -22,6 +23,7 @@ from sfss.web.api.s3_errors import S3Error
 from sfss.web.api.s3_objects import check_supported, content_type_in, metadata_in, properties_in
 from sfss.web.api.s3_request import answer, xml_answer
 from sfss.web.api.s3_signature import signing_key_of
+from sfss.web.api.s3_tags import TAGS, tags_in
 from sfss.web.api.s3_xml import document
 from sfss.web.forms import parameters_of
 from sfss.web.streams import Incoming
@@ -30,6 +32,10 @@ from sfss.web.streams import Incoming
 _MOST_FIELDS = 64 * 1024
 #: What the policy need not name.
 _FREE = frozenset(("policy", "file", "x-amz-signature", "awsaccesskeyid", "signature"))
+#: Fields that say what a header of another name would.
+_OTHERWISE = {"acl": "x-amz-acl"}
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_TEXT = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")
 
 
 def is_form(request: Request) -> bool:
@@ -53,9 +59,13 @@ class Forms:
         key = fields.get("key", "").replace("${filename}", file_name)
         fields["key"], fields["bucket"] = key, bucket
         least, most = _check_policy(fields)
-        headers = Headers({name: value.encode() for name, value in fields.items() if _is_header(name)})
-        if any(c in value for value in headers.raw.values() for c in b"\r\n\0"):
+        named = {_OTHERWISE.get(name, name): value for name, value in fields.items()}
+        headers = Headers({name: value.encode() for name, value in named.items() if _is_header(name)})
+        if not all(_TOKEN.fullmatch(name) and _TEXT.fullmatch(named[name]) for name in headers):
             raise InvalidRequest("A field of the form cannot stand in a header.")
+        properties = dict(properties_in(headers))
+        if "tagging" in fields:
+            properties[TAGS] = tags_in(fields["tagging"].encode())
         check_supported(headers)
         content = _limited(form.file(), least, most)
         info = await self._objects.put(
@@ -65,7 +75,7 @@ class Forms:
             content,
             content_type=content_type_in(headers),
             metadata=metadata_in(headers),
-            properties=properties_in(headers),
+            properties=properties,
         )
         etag, location = f'"{info.etag}"', f"/{quote(bucket)}/{quote(key)}"
         told = {"ETag": etag, "Location": location}

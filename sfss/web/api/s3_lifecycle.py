@@ -4,6 +4,7 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/intro-lifecycle-ru
 :mod:`sfss.objects.lifecycle`.
 """
 
+import secrets
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -59,7 +60,8 @@ def _rule(element: ET.Element) -> Rule:
         noncurrent = _days(each, "NoncurrentDays")
     if days is None and not date and abort is None and noncurrent is None:
         raise S3Error("MalformedXML", "A rule says what is to happen, and when.")
-    return Rule(text_in(element, "ID"), prefix, status == "Enabled", days, date, abort, noncurrent)
+    id = text_in(element, "ID") or secrets.token_hex(8)
+    return Rule(id, prefix, status == "Enabled", days, date, abort, noncurrent)
 
 
 def _days(element: ET.Element, name: str) -> int | None:
@@ -74,9 +76,12 @@ def _days(element: ET.Element, name: str) -> int | None:
 def _date(text: str) -> str:
     try:
         when = datetime.fromisoformat(text)
-    except ValueError:
+        day = (when.astimezone(UTC) if when.tzinfo else when).date()
+    except (ValueError, OverflowError):
         raise S3Error("MalformedXML", "Date is a day by ISO 8601.") from None
-    return f"{when.astimezone(UTC) if when.tzinfo else when:%Y-%m-%d}"
+    if not 1970 <= day.year < 9000:
+        raise S3Error("InvalidArgument", "Date is a day of our time.")
+    return day.isoformat()
 
 
 def rules_document(rules: Sequence[Rule]) -> bytes:

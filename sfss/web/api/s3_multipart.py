@@ -108,8 +108,10 @@ class MultipartHandlers:
             raise S3Error("NotImplemented", "Uploads are not listed with a delimiter here.", 501)
         limit = asked.number("max-uploads", _MOST_LISTED, _MOST_LISTED)
         prefix, marker = asked.query.get("prefix", ""), asked.query.get("key-marker", "")
+        id = asked.query.get("upload-id-marker", "")
+        place = f"{marker}\0{id}" if marker and id else marker
         page = await self._catalog.uploads(
-            asked.account, asked.bucket, Query(max(limit, 1), prefix, marker=marker)
+            asked.account, asked.bucket, Query(max(limit, 1), prefix, marker=place)
         )
         elements: list[Element] = [
             ("Bucket", asked.bucket),
@@ -119,7 +121,8 @@ class MultipartHandlers:
             ("IsTruncated", page.cursor is not None),
         ]
         if page.cursor is not None:
-            elements += [("NextKeyMarker", page.cursor), ("NextUploadIdMarker", page.files[-1].id)]
+            last = page.files[-1]
+            elements += [("NextKeyMarker", last.path), ("NextUploadIdMarker", last.id)]
         elements += [
             (
                 "Upload",
@@ -160,7 +163,7 @@ class MultipartHandlers:
             asked.account,
             asked.bucket,
             info,
-            [part.number for part in parts],
+            parts,
             **conditions,
         )
         elements: list[Element] = [

@@ -8,7 +8,7 @@ from sfss.models import FileInfo
 from sfss.objects.catalog import Changes
 from sfss.objects.limits import MOST_KEPT, check_metadata
 from sfss.objects.models import IN_PARTS, Metadata, ObjectInfo
-from sfss.objects.service import Found, Objects
+from sfss.objects.service import Found, Objects, check_object_name
 from sfss.objects.versions import Deleted
 from sfss.web.api.object_headers import (
     KEPT,
@@ -93,11 +93,10 @@ class ObjectHandlers:
         tagging = headers.get("x-amz-tagging-directive").strip() or "COPY"
         if tagging not in ("COPY", "REPLACE"):
             raise S3Error("InvalidArgument", "x-amz-tagging-directive is COPY or REPLACE.")
-        properties = properties_of(acl_in(headers))
+        # (What nobody but its account may read does not become readable by a copy.)
+        properties = {**found.info.properties, **properties_of(acl_in(headers))}
         if tagging == "REPLACE":
-            properties = properties_in(headers)
-        elif TAGS in found.info.properties:
-            properties = {**properties, TAGS: found.info.properties[TAGS]}
+            properties = {**properties, TAGS: "", **tags_in_header(headers)}
         async with self._objects.reading(found, 0, found.size) as pieces:
             info = await self._objects.put(
                 asked.account,
@@ -124,13 +123,15 @@ class ObjectHandlers:
         if headers.get("x-amz-checksum-mode").upper() != "ENABLED" or "range" in headers:
             lines = {name: value for name, value in lines.items() if name not in CHECKSUMS}
         lines |= headers_of(found.info, asked)
-        if TAGS in found.info.properties:
+        if found.info.properties.get(TAGS):
             lines["x-amz-tagging-count"] = str(count_of(found.info.properties[TAGS]))
         lines |= {name: asked.query[key] for key, name in _OVERRIDES.items() if asked.query.get(key)}
         return await answer_with(asked.exchange, headers, self._objects, found, info, lines)
 
     async def delete(self, asked: S3Request) -> Response:
         must_have = asked.headers.get("if-match").strip().strip('"') or None
+        if must_have is not None and asked.version is not None:
+            raise NotSupported("A condition for the delete of a version is not supported here.")
         deleted = await delete(self._objects, asked, asked.key, asked.version, must_have)
         return answer(204, headers_of_deleted(deleted))
 
@@ -145,6 +146,7 @@ class ObjectHandlers:
         for key, given in named:
             version = ("" if given == NULL else given) if given else None
             try:
+                check_object_name(key)
                 deleted = await delete(self._objects, asked, key, version, None)
             except SfssError as error:
                 elements.append(("Error", (("Key", key), ("Code", "InternalError"), ("Message", str(error)))))
@@ -161,7 +163,7 @@ class ObjectHandlers:
     async def put_acl(self, asked: S3Request) -> Response:
         acl = acl_in(asked.headers)
         body = await document_of(asked)
-        await self._set(asked, {ACL: acl or acl_in_body(body)})
+        await self._set(asked, {ACL: acl or acl_in_body(body, asked.user.account_name)})
         return answer(200)
 
     async def get_attributes(self, asked: S3Request) -> Response:
@@ -201,7 +203,7 @@ class ObjectHandlers:
         return answer(204)
 
     async def _set(self, asked: S3Request, changes: Changes) -> None:
-        if asked.version:
+        if asked.version is not None:
             raise NotSupported("The tags and the ACL of an older version stay as they are here.")
         await self._catalog.set_properties(asked.account, asked.bucket, asked.key, changes)
 

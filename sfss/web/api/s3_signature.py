@@ -169,8 +169,8 @@ async def _check_query(request: Request, pairs: list[tuple[str, str]], find: Fin
         raise S3Error("RequestTimeTooSkewed", "The clocks of client and server are too far apart.", 403)
     user, scope, key = await _key_of(given.get("X-Amz-Credential", ""), when, find)
     names = given.get("X-Amz-SignedHeaders", "").split(";")
-    if "host" not in names:
-        raise S3Error("AccessDenied", "Host has to be signed.", 403)
+    if "host" not in names or any(_changes_it(name) and name not in names for name in request.headers):
+        raise S3Error("AccessDenied", "Host, and all x-amz- headers, have to be signed.", 403)
     signed = [(name, value) for name, value in pairs if name != "X-Amz-Signature"]
     payload = request.headers.get("x-amz-content-sha256").strip() or UNSIGNED
     if "x-amz-content-sha256" not in names:
@@ -178,6 +178,11 @@ async def _check_query(request: Request, pairs: list[tuple[str, str]], find: Fin
     canonical = _canonical(request, signed, names, payload)
     _compare(key, when, scope, canonical, given.get("X-Amz-Signature", ""))
     return Signed(user, payload)
+
+
+def _changes_it(name: str) -> bool:
+    """Whether a header says what is to be done. (The body's hash says nothing that the URL does not.)"""
+    return name.startswith("x-amz-") and name != "x-amz-content-sha256"
 
 
 async def _key_of(credential: str, when: str, find: FindUser) -> tuple[User, str, bytes]:

@@ -102,7 +102,7 @@ class VersionHandlers:
 
     async def _place(self, asked: S3Request, key: str, version: str, delimiter: str) -> str:
         """From where on it is listed."""
-        if not key or (delimiter and key.endswith(delimiter)):
+        if not key or (delimiter and key.endswith(delimiter) and not version):
             return key  # a folder, and what is in it
         if not version:
             return behind_all(key)

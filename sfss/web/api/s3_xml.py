@@ -40,10 +40,11 @@ def _written(element: Element) -> str:
 def read(body: bytes, root: str) -> ET.Element:
     """The element *root* that *body* is. :raises S3Error: if it is none."""
     # Entities and document types are what makes XML dangerous, and no client of S3 has any.
-    if b"<!" in body.replace(b"<![CDATA[", b""):
-        raise S3Error("MalformedXML", "The XML has a document type, or a comment.")
     try:
-        element = ET.fromstring(body)
+        text = body.decode()  # (in another encoding they would look otherwise)
+        if "<!" in text.replace("<![CDATA[", ""):
+            raise S3Error("MalformedXML", "The XML has a document type, or a comment.")
+        element = ET.fromstring(text)
     except (ET.ParseError, ValueError, LookupError):
         raise S3Error("MalformedXML", "The body is not well-formed XML.") from None
     if element.tag.rpartition("}")[2] != root:

@@ -49,9 +49,11 @@ async def answer_with(
         async for piece in pieces:
             await answer.send(piece)
         answer.finish()
-    except SfssError as error:
+    except Exception as error:  # whatever it is: the answer has begun
         if not isinstance(error, Gone):
-            log.error("a download was cut off", extra={"path": exchange.path, "reason": str(error)})
+            is_known = isinstance(error, SfssError)
+            what = {"path": exchange.path, "reason": str(error)}
+            log.error("a download was cut off", extra=what, exc_info=None if is_known else error)
             answer.cut_off()
         pieces.close()
         room.release()

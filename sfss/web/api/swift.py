@@ -18,6 +18,7 @@ from sfss.objects.service import (
     MAX_OBJECT_SIZE,
     Objects,
     check_container_name,
+    check_object_name,
 )
 from sfss.objects.users import Users
 from sfss.web.api.object_headers import is_public, last_modified
@@ -127,17 +128,33 @@ class Swift:
             handler = self.extract_archive
         if handler is None:
             raise MethodNotAllowed(method, self._handlers[kind])
+        if name:
+            check_object_name(name)
         opened = None
         if is_temporary(query):
             opened = await self._opened(exchange, (account_name, container, name))
-            account, is_owner = opened.account, method not in _READING
+            account, is_owner, may_write = opened.account, method not in _READING, False
         else:
-            account, is_owner = await self._admitted(method, headers, account_name, container, kind)
+            account, is_owner, may_write = await self._admitted(
+                method, headers, account_name, container, kind
+            )
         if method not in _READING:
             check_supported(headers)
         body = Incoming(exchange, self._body_timeout)
         return await handler(
-            Asked(exchange, body, headers, query, account, account_name, container, name, is_owner, opened)
+            Asked(
+                exchange,
+                body,
+                headers,
+                query,
+                account,
+                account_name,
+                container,
+                name,
+                is_owner,
+                may_write,
+                opened,
+            )
         )
 
     async def _opened(self, exchange: Exchange, place: tuple[str, str, str]) -> Opened:
@@ -149,20 +166,23 @@ class Swift:
 
     async def _admitted(
         self, method: str, headers: Headers, account_name: str, container: str, kind: str
-    ) -> tuple[int, bool]:
-        """The account, if this may be done in it; whether by its own user. :raises Unauthorized: :raises Forbidden:"""
+    ) -> tuple[int, bool, bool]:
+        """The account, if this may be done in it; whether by its own user, and whether he may write.
+
+        :raises Unauthorized: :raises Forbidden:
+        """
         user: User | None = await self._identity.user_of(headers)
         wanted = account_name.removeprefix("AUTH_") if account_name.startswith("AUTH_") else ""
         if user is not None and user.account_name == wanted:
             if method not in _READING and user.read_only:
                 raise Forbidden("This user may only read.")
-            return user.account, True
+            return user.account, True, not user.read_only
         account = await self._users.account_named(wanted) if wanted else None
         if account is not None and container and method in _READING:
             try:
                 info = await self._catalog.container(account, container)
                 if is_public(info.metadata, listing=kind == "container"):
-                    return account, False
+                    return account, False, False
             except NotFound:
                 pass  # which is not told to everybody
         if user is None:
@@ -182,7 +202,7 @@ class Swift:
             "X-Account-Bytes-Used": str(info.bytes),
             "X-Timestamp": timestamp(info.created),
         }
-        return headers | visible(info.metadata)
+        return headers | visible(info.metadata, to_writers=asked.may_write)
 
     async def list_containers(self, asked: Asked) -> Response:
         query = query_of(asked.query)
@@ -225,7 +245,7 @@ class Swift:
             "Accept-Ranges": "bytes",
         }
         if asked.is_owner:
-            headers |= visible(info.metadata)
+            headers |= visible(info.metadata, to_writers=asked.may_write)
         return headers
 
     async def list_objects(self, asked: Asked) -> Response:

@@ -5,20 +5,25 @@ The archive is read in a thread, which waits for the body, and for each object t
 """
 
 import asyncio
+import bz2
 import tarfile
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, cast
 
-from sfss.errors import FileTooLarge, InvalidRequest, SfssError
+from sfss.errors import FileTooLarge, InvalidRequest, Overloaded, SfssError
 from sfss.http.messages import Response
 from sfss.objects.manifests import is_utf8
 from sfss.objects.service import Objects, check_names
 from sfss.web.api.swift_bulk import outcome
 from sfss.web.api.swift_request import Asked
 
-_MODES = {"tar": "r|", "tar.gz": "r|gz", "tar.bz2": "r|bz2"}
+#: So many archives are read at once, each in a thread of its own.
+MOST_AT_ONCE = 8
+#: What stands before a file (a long name, other attributes) has no more. Bytes.
+_MOST_HEADER = 64 * 1024
+_HEADERS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
 MOST_FILES = 10_000
 _MOST_ERRORS = 1000
 _AT_ONCE = 256 * 1024
@@ -26,13 +31,16 @@ _AT_ONCE = 256 * 1024
 
 async def extract(objects: Objects, asked: Asked, kind: str, content_type: str) -> Response:
     """Its files below what the URL names. The answer says how many, and which could not be put."""
-    if kind not in _MODES:
+    if kind not in _KINDS:
         raise InvalidRequest("extract-archive is tar, tar.gz or tar.bz2.")
     below = f"{asked.container}/{asked.name}".strip("/")
     created = 0
     errors: list[list[str]] = []
     made: set[str] = set()  # containers
-    members = _Members(asked.body, _MODES[kind])
+    if len(_under_way) >= MOST_AT_ONCE:
+        raise Overloaded.now()
+    members = _Members(asked.body, _KINDS[kind])
+    _under_way.add(members)
     status = "201 Created"
     try:
         while (member := await members.next()) is not None:
@@ -41,6 +49,8 @@ async def extract(objects: Objects, asked: Asked, kind: str, content_type: str) 
             try:
                 if not is_utf8(path):
                     raise InvalidRequest("The name is not valid UTF-8.")
+                if member.issparse():
+                    raise InvalidRequest("Sparse files are not unpacked.")
                 check_names(container, name)
                 if container not in made:
                     await objects.catalog.make_container(asked.account, container, {})
@@ -60,7 +70,7 @@ async def extract(objects: Objects, asked: Asked, kind: str, content_type: str) 
                 errors.append([path.encode("utf-8", "replace").decode(), f"400 Bad Request: {error}"])
             if created + len(errors) > MOST_FILES or len(errors) > _MOST_ERRORS:
                 raise InvalidRequest(f"There are at most {MOST_FILES} files in an archive.")
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
+    except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError, RecursionError) as error:
         errors.append(["", f"The archive cannot be read: {error}"])
         status = "400 Bad Request"
     except SfssError as error:
@@ -69,41 +79,94 @@ async def extract(objects: Objects, asked: Asked, kind: str, content_type: str) 
         errors.append(["", str(error)])  # what is there already stays: the client has to know
         status = "400 Bad Request"
     finally:
+        _under_way.discard(members)
         members.close()
     return outcome({"Number Files Created": created}, errors, asked.headers, status=status)
 
 
-class _Reading:
-    """The body, for a thread: a file that can be read."""
+class _Header(tarfile.TarInfo):
+    """A header, which says what is read into memory, that is no longer than it needs to be."""
 
-    def __init__(self, body: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop):
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> "_Header":
+        found = super().frombuf(buf, encoding, errors)
+        if found.type in _HEADERS and found.size > _MOST_HEADER:
+            raise tarfile.ReadError("a header is too long")
+        return found
+
+
+class _Gunzip:
+    """As :class:`bz2.BZ2Decompressor`, of gzip."""
+
+    def __init__(self) -> None:
+        self._inner = zlib.decompressobj(zlib.MAX_WBITS | 16)
+
+    def decompress(self, data: bytes, most: int) -> bytes:
+        return self._inner.decompress(self._inner.unconsumed_tail + data, most)
+
+    @property
+    def needs_input(self) -> bool:
+        return not self._inner.unconsumed_tail
+
+    @property
+    def eof(self) -> bool:
+        return self._inner.eof
+
+
+#: How each is decompressed: never more at once than is asked for.
+_KINDS: dict[str, Callable[[], Any] | None] = {
+    "tar": None,
+    "tar.gz": _Gunzip,
+    "tar.bz2": bz2.BZ2Decompressor,
+}
+
+
+class _Reading:
+    """The body, decompressed, for a thread: a file that can be read."""
+
+    def __init__(self, body: AsyncIterator[bytes], loop: asyncio.AbstractEventLoop, decompress: Any):
         self._body = body
         self._loop = loop
-        self._rest = b""
+        self._decompress = decompress
+        self._rest = memoryview(b"")
 
     def read(self, size: int) -> bytes:
-        parts, have = [self._rest], len(self._rest)
-        while have < size:
-            data = asyncio.run_coroutine_threadsafe(self._more(), self._loop).result()
-            if not data:
-                break
-            parts.append(data)
-            have += len(data)
-        whole = b"".join(parts)
-        self._rest = whole[size:]
-        return whole[:size]
+        found = bytearray()
+        while len(found) < size:
+            if not self._rest:
+                self._rest = memoryview(self._next(size - len(found)))
+                if not self._rest:
+                    break
+            part = self._rest[: size - len(found)]
+            self._rest = self._rest[len(part) :]
+            found += part
+        return bytes(found)
 
-    async def _more(self) -> bytes:
+    def _next(self, most: int) -> bytes:
+        """The next bytes; none at the end. :raises EOFError: if what is compressed is cut off."""
+        if self._decompress is None:
+            return self._more()
+        while not self._decompress.eof:
+            data = self._more() if self._decompress.needs_input else b""
+            if self._decompress.needs_input and not data:
+                raise EOFError("it is cut off")
+            if found := self._decompress.decompress(data, most):
+                return bytes(found)
+        return b""
+
+    def _more(self) -> bytes:
+        return asyncio.run_coroutine_threadsafe(self._came(), self._loop).result()
+
+    async def _came(self) -> bytes:
         return await anext(self._body, b"")
 
 
 class _Members:
     """The files in the archive that *body* is, one by one. Its thread is its own: it waits for the client."""
 
-    def __init__(self, body: AsyncIterator[bytes], mode: str):
+    def __init__(self, body: AsyncIterator[bytes], decompressor: Callable[[], Any] | None):
         self._loop = asyncio.get_running_loop()
-        self._reading = _Reading(body, self._loop)
-        self._mode = mode
+        self._reading = _Reading(body, self._loop, decompressor() if decompressor else None)
         self._thread = ThreadPoolExecutor(1, "archive")
         self._archive: Any = None
         self._members: Iterator[tarfile.TarInfo] = iter(())
@@ -114,7 +177,7 @@ class _Members:
 
     def _next(self) -> tarfile.TarInfo | None:
         if self._archive is None:
-            self._archive = tarfile.open(fileobj=cast(Any, self._reading), mode=cast(Any, self._mode))  # noqa: SIM115
+            self._archive = tarfile.open(fileobj=cast(Any, self._reading), mode="r|", tarinfo=_Header)  # noqa: SIM115
             self._members = iter(self._archive)
         for member in self._members:
             self._archive.members = []  # or it would keep all that has been
@@ -129,3 +192,6 @@ class _Members:
 
     def close(self) -> None:
         self._thread.shutdown(wait=False, cancel_futures=True)
+
+
+_under_way: set[_Members] = set()

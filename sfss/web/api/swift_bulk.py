@@ -6,7 +6,7 @@ from typing import Any
 
 from sfss.errors import ContainerNotEmpty, InvalidRequest, NotFound
 from sfss.http.messages import Headers, Response
-from sfss.objects.service import Objects
+from sfss.objects.service import Objects, check_object_name
 from sfss.web.api.object_headers import decoded
 from sfss.web.api.swift_request import Asked, document
 
@@ -33,12 +33,15 @@ async def delete_paths(
     for container, name in paths:
         try:
             if name:
+                check_object_name(name)
                 await objects.catalog.delete_object(account, container, name)
             else:
                 await objects.catalog.delete_container(account, container)
             deleted += 1
         except NotFound:
             missing += 1
+        except InvalidRequest:
+            errors.append([f"/{container}/{name[:100]}", "400 Bad Request"])
         except ContainerNotEmpty:
             errors.append([f"/{container}", "409 Conflict"])
     status = "400 Bad Request" if errors else "200 OK"

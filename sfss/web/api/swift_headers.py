@@ -103,9 +103,13 @@ def expires_in(headers: Headers) -> int:
     return 0
 
 
-def visible(metadata: Metadata) -> dict[str, str]:
-    """Without what is kept for S3."""
-    return {name: value for name, value in metadata.items() if not name.startswith(OWN)}
+def visible(metadata: Metadata, *, to_writers: bool) -> dict[str, str]:
+    """Without what is kept for S3; and without what one could write with, unless *to_writers*."""
+    return {
+        name: value
+        for name, value in metadata.items()
+        if not name.startswith(OWN) and (to_writers or "-Meta-Temp-Url-Key" not in name)
+    }
 
 
 def object_lines(info: ObjectInfo, etag: str) -> Iterator[tuple[str, str]]:

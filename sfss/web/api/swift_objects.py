@@ -2,6 +2,7 @@
 
 import json
 import mimetypes
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
@@ -14,6 +15,7 @@ from sfss.errors import (
 )
 from sfss.http.messages import Headers, Response
 from sfss.objects import manifests
+from sfss.objects.contents import Part
 from sfss.objects.limits import MOST_KEPT, check_metadata
 from sfss.objects.models import IN_PARTS, ObjectInfo
 from sfss.objects.service import Conditions, Objects
@@ -134,6 +136,7 @@ class ObjectHandlers:
                 pieces,
                 content_type=given or found.info.content_type,
                 metadata=metadata,
+                properties=found.info.properties,  # who may not read it may not read its copy
                 expires=expires_in(headers),
                 length=found.size,
                 **conditions,
@@ -177,11 +180,13 @@ class ObjectHandlers:
             info = await self._catalog.object(asked.account, asked.container, asked.name)
             if info.manifest == IN_PARTS:
                 raise NotSupported("The parts of an upload by S3 are no objects.")
+            if not asked.is_owner:
+                await self._check_public(asked, info, [])
             if manifests.is_static(info.manifest):
                 return _manifest(info, argument(asked.query, "format") == "raw")
         found = await self._objects.find(asked.account, asked.container, asked.name)
         if not asked.is_owner:
-            await self._check_public(asked, found.info)
+            await self._check_public(asked, found.info, found.parts)
         headers = conditions_of(asked.headers)
         info_of_all = info_for_conditions(found.info, found.size, found.etag)
         is_joined = found.info.manifest != ""
@@ -191,10 +196,12 @@ class ObjectHandlers:
             lines = shown(lines, asked.opened.disposition)
         return await answer_with(asked.exchange, headers, self._objects, found, info_of_all, lines)
 
-    async def _check_public(self, asked: Asked, info: ObjectInfo) -> None:
+    async def _check_public(self, asked: Asked, info: ObjectInfo, parts: Sequence[Part]) -> None:
         """What it is made of is for everybody, too, or for who has the temporary URL. :raises Forbidden:"""
-        if asked.opened is None and info.properties.get("acl") == "private":
-            raise Forbidden("This object is not for everybody.")
+        if asked.opened is None and any(
+            each.properties.get("acl") == "private" for each in (info, *(part.info for part in parts))
+        ):
+            raise Forbidden("This object, or a part of it, is not for everybody.")
         for container in manifests.containers_of(info.manifest):
             if asked.opened is not None and asked.opened.container in ("", container):
                 continue

@@ -21,6 +21,7 @@ class Asked(NamedTuple):
     container: str
     name: str  #: of the object
     is_owner: bool  #: whether it comes from a user of the account; else it may read what everybody may
+    may_write: bool
     opened: Opened | None = None  #: the temporary URL by which it comes
 
 
