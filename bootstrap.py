@@ -53,12 +53,19 @@ def main() -> int:
                 f"This is Python {sys.version.split()[0]}; sfss needs {OLDEST[0]}.{OLDEST[1]} or newer."
             )
         set_up(options.version)
+        compiling = start_compiling()
         if options.with_test_stores:
-            run(
-                ["sh", HERE / "tests" / "install-stores.sh"],
-                "The stores for the tests could not be installed; what failed stands above.",
-            )
-        compile_hot_modules()
+            try:
+                run(
+                    ["sh", HERE / "tests" / "install-stores.sh"],
+                    "The stores for the tests could not be installed; what failed stands above.",
+                )
+            except Failed:
+                if compiling is not None:
+                    compiling.kill()
+                raise
+            compiling = compiling or start_compiling()  # there may be a compiler now
+        end_compiling(compiling)
         print("Ready: ./bin/sfss serves, ./bin/test tests.")
     except Failed as error:
         print(f"bootstrap.py: {error}", file=sys.stderr)
@@ -126,14 +133,20 @@ def install(versions: dict) -> None:
     )
 
 
-def compile_hot_modules() -> None:
-    """Faster than the same modules uncompiled; without a compiler it runs all the same."""
+def start_compiling():
+    """The program that compiles the hot modules, beside what else is to be done; None: there is no compiler."""
     headers = Path(sysconfig.get_path("include"), "Python.h")
     if shutil.which("cc") is None or not headers.exists():
-        print("There is no C compiler, or Python's headers are missing: running uncompiled, and slower.")
-        return
+        return None
     print("Compiling the hot modules, if they have changed", flush=True)
-    if subprocess.run([str(PYTHON), str(HERE / "scripts" / "compile")], cwd=str(HERE)).returncode:
+    return subprocess.Popen([str(PYTHON), str(HERE / "scripts" / "compile")], cwd=str(HERE))
+
+
+def end_compiling(program) -> None:
+    """Faster than the same modules uncompiled; without a compiler it runs all the same."""
+    if program is None:
+        print("There is no C compiler, or Python's headers are missing: running uncompiled, and slower.")
+    elif program.wait():
         print("They could not be compiled: running uncompiled, and slower.", file=sys.stderr)
 
 

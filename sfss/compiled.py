@@ -32,10 +32,8 @@ MODULES = tuple(
         "beansdb.writes beansdb.cluster stores.beansdb "
         "models paths disk.folder_reading replication.node replication.entries replication.names "
         "replication.digests replication.clock replication.merkle "
-        "objects.contents objects.manifests objects.models objects.rows objects.users objects.tokens "
-        "objects.sqlite_catalog web.api.object_headers web.api.streaming web.api.swift web.api.swift_objects "
-        "web.api.swift_headers web.api.swift_request web.api.swift_identity web.api.s3 web.api.s3_objects "
-        "web.api.s3_request web.api.s3_signature web.api.s3_errors"
+        "objects.contents objects.rows objects.users web.api.object_headers web.api.streaming web.api.swift "
+        "web.api.swift_objects web.api.swift_headers web.api.s3_signature"
     ).split()
 )
 

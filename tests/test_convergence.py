@@ -112,7 +112,7 @@ def run(links, history, skews, *, names="exact", comparing=True, power=False, tr
 
 
 thorough = settings(
-    max_examples=400,
+    max_examples=300,
     deadline=None,
     suppress_health_check=list(HealthCheck),
     phases=(Phase.explicit, Phase.reuse, Phase.generate, Phase.shrink),
