@@ -94,9 +94,8 @@ class Share:
         loop = asyncio.get_running_loop()
         turn = loop.create_future()
         self._waiting.append((turn, size))
-        timer = loop.call_later(
-            self._wait, _too_late, turn
-        )  # (there may be no task: see sfss.web.operations)
+        # (Not asyncio.timeout: there may be no task, see Call in sfss.web.operations.)
+        timer = loop.call_later(self._wait, _too_late, turn)
         try:
             await turn
         except Overloaded:

@@ -8,6 +8,7 @@ import secrets
 import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 from sfss.cli.gateway import make_store
@@ -19,10 +20,12 @@ from sfss.objects.catalog import Catalog
 from sfss.objects.cleaning import ABANDONED, Cleaner
 from sfss.objects.contents import piece_path
 from sfss.objects.lifecycle import Lifecycle
+from sfss.objects.listings import every
 from sfss.objects.models import IN_PARTS, ObjectInfo, Query, User
 from sfss.objects.postgres_catalog import PostgresCatalog
 from sfss.objects.service import Objects
 from sfss.objects.sqlite_catalog import SqliteCatalog
+from sfss.objects.users import all_accounts
 from sfss.runtime import logs, master
 from sfss.runtime.logs import ANNOUNCEMENTS
 from sfss.runtime.malloc import keep_large_blocks
@@ -200,9 +203,7 @@ def _list(users: Any, as_json: bool) -> int:
 
 
 async def _usage(catalog: Catalog, as_json: bool) -> int:
-    rows = [
-        (await catalog.account(key))._asdict() for key in sorted({u.account for u in await catalog.users()})
-    ]
+    rows = [(await catalog.account(key))._asdict() for key in await all_accounts(catalog)]
     if as_json:
         print(json.dumps(rows, indent=2))
     else:
@@ -222,7 +223,7 @@ async def _check_all(settings: ObjectSettings, *, repair: bool, idle: bool) -> i
     damaged = checked = 0
     try:
         async with _opened(settings) as catalog:
-            for account in sorted({user.account for user in await catalog.users()}):
+            for account in await all_accounts(catalog):
                 async for container, info in _all_versions(catalog, account):
                     checked += 1
                     if not await _is_whole(service, catalog, info):
@@ -245,22 +246,11 @@ async def _check_all(settings: ObjectSettings, *, repair: bool, idle: bool) -> i
 
 
 async def _all_versions(catalog: Catalog, account: int) -> AsyncIterator[tuple[str, ObjectInfo]]:
-    containers = Query(_PAGE)
-    while True:
-        page = await catalog.containers(account, containers)
-        for container in page.files:
-            query = Query(_PAGE)
-            while True:
-                versions = await catalog.versions(account, container.path, query)
-                for version in versions.files:
-                    if not version.is_marker:
-                        yield container.path, version.info
-                if versions.cursor is None:
-                    break
-                query = query._replace(marker=versions.cursor)
-        if page.cursor is None:
-            return
-        containers = containers._replace(marker=page.cursor)
+    async for container in every(partial(catalog.containers, account), Query(_PAGE)):
+        versions = partial(catalog.versions, account, container.path)
+        async for version in every(versions, Query(_PAGE)):
+            if not version.is_marker:
+                yield container.path, version.info
 
 
 async def _is_whole(service: FileService, catalog: Catalog, info: ObjectInfo) -> bool:

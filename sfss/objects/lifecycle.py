@@ -10,11 +10,14 @@ import logging
 import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import NamedTuple
 
 from sfss.errors import NotFound, PreconditionFailed, SfssError
 from sfss.objects.catalog import Catalog
+from sfss.objects.listings import every
 from sfss.objects.models import Metadata, Query
+from sfss.objects.users import all_accounts
 
 log = logging.getLogger("sfss.objects")
 
@@ -69,21 +72,17 @@ class Lifecycle:
         """Delete what is due; how many objects and uploads. *now*: seconds since the epoch."""
         today = int((time.time() if now is None else now) * 1_000_000) // _DAY * _DAY
         count = 0
-        for account in sorted({user.account for user in await self._catalog.users()}):
-            marker: str | None = ""
-            while marker is not None:
-                page = await self._catalog.containers(account, Query(_PAGE, marker=marker))
-                for container in page.files:
-                    try:
-                        for rule in rules_of(container.metadata):
-                            if rule.is_enabled:
-                                count += await self._apply(account, container.path, rule, today)
-                    except NotFound:
-                        continue  # it was deleted meanwhile
-                    except Exception as error:  # the others have theirs all the same
-                        what = {"container": container.path, "reason": str(error)}
-                        log.exception("the rules of a bucket were not applied", extra=what)
-                marker = page.cursor
+        for account in await all_accounts(self._catalog):
+            async for container in every(partial(self._catalog.containers, account), Query(_PAGE)):
+                try:
+                    for rule in rules_of(container.metadata):
+                        if rule.is_enabled:
+                            count += await self._apply(account, container.path, rule, today)
+                except NotFound:
+                    continue  # it was deleted meanwhile
+                except Exception as error:  # the others have theirs all the same
+                    what = {"container": container.path, "reason": str(error)}
+                    log.exception("the rules of a bucket were not applied", extra=what)
         return count
 
     async def _apply(self, account: int, container: str, rule: Rule, today: int) -> int:
@@ -105,32 +104,26 @@ class Lifecycle:
 
     async def _delete(self, account: int, container: str, prefix: str, before: int) -> int:
         count = 0
-        marker: str | None = ""
-        while marker is not None:
-            page = await self._catalog.objects(account, container, Query(_PAGE, prefix, marker=marker))
-            for info in page.files:
-                if info.modified < before:
-                    try:  # and not what has come in its place meanwhile
-                        await self._catalog.delete_object(account, container, info.path, before=before)
-                        count += 1
-                    except (NotFound, PreconditionFailed):
-                        continue
-            marker = page.cursor
+        objects = partial(self._catalog.objects, account, container)
+        async for info in every(objects, Query(_PAGE, prefix)):
+            if info.modified < before:
+                try:  # and not what has come in its place meanwhile
+                    await self._catalog.delete_object(account, container, info.path, before=before)
+                    count += 1
+                except (NotFound, PreconditionFailed):
+                    continue
         return count
 
     async def _abort(self, account: int, container: str, prefix: str, before: int) -> int:
         count = 0
-        marker: str | None = ""
-        while marker is not None:
-            page = await self._catalog.uploads(account, container, Query(_PAGE, prefix, marker=marker))
-            for upload in page.files:
-                if upload.started < before:
-                    try:
-                        await self._catalog.abort_upload(upload.id)
-                        count += 1
-                    except NotFound:
-                        continue  # it was completed
-            marker = page.cursor
+        uploads = partial(self._catalog.uploads, account, container)
+        async for upload in every(uploads, Query(_PAGE, prefix)):
+            if upload.started < before:
+                try:
+                    await self._catalog.abort_upload(upload.id)
+                    count += 1
+                except NotFound:
+                    continue  # it was completed
         return count
 
 

@@ -1,13 +1,13 @@
 """Listings of names: forwards, backwards, and up to an end."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from functools import partial
 from typing import TypeVar
 
 from sfss.objects.models import Query
 from sfss.stores.listing import HasPath, Page, Position, Walk, behind, folder_of, in_pieces, page_of
 
-__all__ = ["HasPath", "Page", "listed"]
+__all__ = ["HasPath", "Page", "every", "listed"]
 
 T = TypeVar("T", bound=HasPath)
 
@@ -26,6 +26,16 @@ def listed(read: Callable[[bool, str, int], list[T]], query: Query) -> Page[T]:
     if query.end_marker:
         walk = _until(walk, query.end_marker)
     return page_of(walk, query.prefix, query.marker, query.limit, query.delimiter)
+
+
+async def every(ask: Callable[[Query], Awaitable[Page[T]]], query: Query) -> AsyncIterator[T]:
+    """All that *ask* lists, page by page, as *query* says."""
+    marker: str | None = query.marker
+    while marker is not None:
+        page = await ask(query._replace(marker=marker))
+        for each in page.files:
+            yield each
+        marker = page.cursor
 
 
 def _until(walk: Walk[T], end: str) -> Walk[T]:

@@ -7,6 +7,8 @@ more. A change is not: nobody knows then whether it has happened. Nobody waits f
 
 import asyncio
 import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib.resources import files
 from typing import Any
 from urllib.parse import urlsplit
@@ -62,17 +64,23 @@ class Postgres:
         self._pool: Any = None
         self._is_there = True
 
-    async def prepare(self) -> None:
-        """Make the tables if they are not there. :raises StoreUnusable:"""
+    @asynccontextmanager
+    async def _connected(self, **settings: str) -> AsyncIterator[Any]:
+        """A connection beside the pool. :raises StoreUnusable: whatever goes wrong with it."""
         try:
             async with asyncio.timeout(max(self._timeout, 10.0)):
-                connection = await asyncpg.connect(self._url, server_settings={"application_name": _NAME})
+                connection = await asyncpg.connect(self._url, server_settings=settings)
                 try:
-                    await self._make_tables(connection)
+                    yield connection
                 finally:
                     await connection.close()
         except _ERRORS as error:
             raise StoreUnusable(f"Cannot use {self.description}: {_said(error)}.") from error
+
+    async def prepare(self) -> None:
+        """Make the tables if they are not there. :raises StoreUnusable:"""
+        async with self._connected(application_name=_NAME) as connection:
+            await self._make_tables(connection)
 
     async def _make_tables(self, connection: Any) -> None:
         encoding = await connection.fetchval("SHOW server_encoding")
@@ -121,19 +129,12 @@ class Postgres:
 
     async def count_others(self) -> int:
         """How many connections of this service to the database there are, whichever machine they come from."""
-        try:
-            connection = await asyncpg.connect(self._url, timeout=self._timeout)
-            try:
-                found: int = await connection.fetchval(
-                    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-                    " AND application_name = $1",
-                    _NAME,
-                )
-                return found
-            finally:
-                await connection.close()
-        except _ERRORS as error:
-            raise StoreUnusable(f"Cannot use {self.description}: {_said(error)}.") from error
+        async with self._connected() as connection:
+            found: int = await connection.fetchval(
+                "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = $1",
+                _NAME,
+            )
+        return found
 
     async def value(self, query: str, *arguments: Any) -> Any:
         """The first column of the first row, or None. Raises as :meth:`rows` does."""
@@ -150,8 +151,8 @@ class Postgres:
         """
         return await self._ask("fetch", query, *arguments)
 
-    async def changed_value(self, query: str, *arguments: Any) -> Any:
-        """The same of what changes something."""
+    async def change(self, query: str, *arguments: Any) -> Any:
+        """The first column of the first row that *query* returns, which changes something. Raises as :meth:`rows`."""
         return await self._settled(lambda connection: connection.fetchval(query, *arguments), again=False)
 
     async def _ask(self, method: str, query: str, *arguments: Any) -> Any:

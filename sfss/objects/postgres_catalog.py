@@ -61,6 +61,8 @@ from sfss.objects.versions import Deleted, Version, bound_in, new_version
 from sfss.stores.listing import HasPath, Page
 
 T = TypeVar("T", bound=HasPath)
+#: A query, and its arguments.
+Asked = tuple[str, tuple[Any, ...]]
 
 
 class PostgresCatalog(PostgresUsers):
@@ -192,7 +194,7 @@ class PostgresCatalog(PostgresUsers):
         await self._database.within(change)
 
     async def expire(self, before: int, limit: int) -> int:
-        count: int = await self._database.value("SELECT sfss.expire($1, $2)", before, limit)
+        count: int = await self._database.change("SELECT sfss.expire($1, $2)", before, limit)
         return count
 
     async def delete_object(
@@ -211,7 +213,7 @@ class PostgresCatalog(PostgresUsers):
 
     async def set_versioning(self, account: int, container: str, versioning: int) -> None:
         # (A lock that whoever changes an object in it waits for.)
-        changed = await self._database.changed_value(
+        changed = await self._database.change(
             "WITH place AS (SELECT id FROM sfss.containers WHERE account = $1 AND name = $2 FOR UPDATE)"
             " UPDATE sfss.containers SET versioning = $3 FROM place WHERE containers.id = place.id RETURNING true",
             *(account, container, versioning),
@@ -225,13 +227,11 @@ class PostgresCatalog(PostgresUsers):
 
     async def versions(self, account: int, container: str, query: Query) -> Page[Version]:
         key = await self._key(account, container)
-        loop = asyncio.get_running_loop()
 
-        def read(is_reverse: bool, bound: str, count: int) -> list[Version]:
-            asking = self._database.rows(VERSIONS, key, *bound_in(bound), count)
-            return [version_of(row) for row in asyncio.run_coroutine_threadsafe(asking, loop).result()]
+        def ask(is_reverse: bool, bound: str, count: int) -> Asked:
+            return VERSIONS, (key, *bound_in(bound), count)
 
-        return await asyncio.to_thread(listed, read, query)
+        return await self._walked(ask, version_of, query)
 
     async def delete_version(self, account: int, container: str, name: str, version: str) -> Deleted:
         return _deleted(
@@ -242,7 +242,8 @@ class PostgresCatalog(PostgresUsers):
         self, account: int, container: str, prefix: str, before: int, limit: int
     ) -> int:
         key = await self._key(account, container)
-        return len(await self._database.rows(EXPIRE_VERSIONS, key, prefix, before, limit))
+        count: int = await self._database.change(EXPIRE_VERSIONS, key, prefix, before, limit)
+        return count
 
     # Uploads in parts.
 
@@ -302,9 +303,9 @@ class PostgresCatalog(PostgresUsers):
     # Contents.
 
     async def begin_content(self, content: str) -> None:
-        await self._database.row(
+        await self._database.change(
             "INSERT INTO sfss.writing VALUES ($1, $2)"
-            " ON CONFLICT (content) DO UPDATE SET since = excluded.since RETURNING 1",
+            " ON CONFLICT (content) DO UPDATE SET since = excluded.since",
             *(content, now_us()),
         )
 
@@ -319,16 +320,18 @@ class PostgresCatalog(PostgresUsers):
         return [Garbage(*row) for row in await self._database.rows(GARBAGE, before, limit)]
 
     async def removed(self, contents: Iterable[str]) -> None:
-        await self._database.rows(
+        await self._database.change(
             "UPDATE sfss.garbage SET is_removed = true, since = sfss.now_us() WHERE content = ANY ($1)",
             list(contents),
         )
 
     async def put_off(self, content: str) -> None:
-        await self._database.rows("UPDATE sfss.garbage SET since = sfss.now_us() WHERE content = $1", content)
+        await self._database.change(
+            "UPDATE sfss.garbage SET since = sfss.now_us() WHERE content = $1", content
+        )
 
     async def forget_removed(self, before: int) -> None:
-        await self._database.rows("DELETE FROM sfss.garbage WHERE is_removed AND since < $1", before)
+        await self._database.change("DELETE FROM sfss.garbage WHERE is_removed AND since < $1", before)
 
     async def known(self, contents: Iterable[str]) -> set[str]:
         return {content for (content,) in await self._database.rows(KNOWN, list(contents))}
@@ -348,7 +351,7 @@ class PostgresCatalog(PostgresUsers):
     async def _called(self, container: str, name: str, function: str, *arguments: Any) -> str:
         """What *function* answers, unless that is why it has changed nothing."""
         places = ", ".join(f"${number}" for number in range(1, len(arguments) + 1))
-        outcome: str = await self._database.changed_value(f"SELECT sfss.{function}({places})", *arguments)
+        outcome: str = await self._database.change(f"SELECT sfss.{function}({places})", *arguments)
         if outcome and outcome.partition(" ")[0] not in DONE:
             raise refusal(outcome, container, name)
         return outcome
@@ -356,19 +359,28 @@ class PostgresCatalog(PostgresUsers):
     async def _page(
         self, select: str, column: str, key: int, make: Callable[[Sequence[Any]], T], query: Query
     ) -> Page[T]:
-        """A listing of the rows whose *column* is *key*. The walk over it is in a thread, which asks from there."""
-        loop = asyncio.get_running_loop()
+        """A listing of the rows whose *column* is *key*."""
 
-        def read(is_reverse: bool, bound: str, count: int) -> list[T]:
+        def ask(is_reverse: bool, bound: str, count: int) -> Asked:
             # No name has a null character, which PostgreSQL does not know: what follows one decides nothing.
             bound, null, _ = bound.partition("\0")
             comparison, order = (
                 (("<=" if null else "<"), "DESC") if is_reverse else (">" if null else ">=", "ASC")
             )
-            asking = self._database.rows(
-                f"{select} WHERE {column} = $1 AND name {comparison} $2 ORDER BY name {order} LIMIT $3",
-                *(key, bound, count),
-            )
+            which = f"WHERE {column} = $1 AND name {comparison} $2 ORDER BY name {order} LIMIT $3"
+            return f"{select} {which}", (key, bound, count)
+
+        return await self._walked(ask, make, query)
+
+    async def _walked(
+        self, ask: Callable[[bool, str, int], Asked], make: Callable[[Sequence[Any]], T], query: Query
+    ) -> Page[T]:
+        """A listing of what *ask* asks for. The walk over it is in a thread, which asks from there."""
+        loop = asyncio.get_running_loop()
+
+        def read(is_reverse: bool, bound: str, count: int) -> list[T]:
+            statement, arguments = ask(is_reverse, bound, count)
+            asking = self._database.rows(statement, *arguments)
             return [make(row) for row in asyncio.run_coroutine_threadsafe(asking, loop).result()]
 
         return await asyncio.to_thread(listed, read, query)

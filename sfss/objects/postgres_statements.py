@@ -57,8 +57,9 @@ VERSION = (  # at one moment: it may be on its way from one to the other
 )
 VERSIONS = listed_versions("sfss.", "$")
 EXPIRE_VERSIONS = (
-    "SELECT sfss.remove_version(container, name, version) FROM sfss.versions WHERE container = $1"
-    " AND starts_with(name, $2) AND since < $3 AND NOT is_marker LIMIT $4"
+    "SELECT count(was_marker) FROM (SELECT sfss.remove_version(container, name, version) AS was_marker"
+    " FROM sfss.versions WHERE container = $1 AND starts_with(name, $2) AND since < $3 AND NOT is_marker"
+    " LIMIT $4) AS gone"
 )
 #: What a function answers that has done it.
 DONE = frozenset(("version", "marker"))

@@ -41,7 +41,7 @@ class PostgresUsers(Catalog):
 
     async def take_turn(self, what: str, interval: float) -> bool:
         now = now_us()
-        ours = await self._database.value(TURN, f"turn {what}", str(now), now - int(interval * 1_000_000))
+        ours = await self._database.change(TURN, f"turn {what}", str(now), now - int(interval * 1_000_000))
         return bool(ours)
 
     # Who may come in.
@@ -50,8 +50,8 @@ class PostgresUsers(Catalog):
         return bytes.fromhex(await self._made_once("secret", secrets.token_hex(32)))
 
     async def _made_once(self, name: str, value: str) -> str:
-        await self._database.row(
-            "INSERT INTO sfss.state VALUES ($1, $2) ON CONFLICT DO NOTHING RETURNING 1", name, value
+        await self._database.change(
+            "INSERT INTO sfss.state VALUES ($1, $2) ON CONFLICT DO NOTHING", name, value
         )
         found: str = await self._database.value("SELECT value FROM sfss.state WHERE name = $1", name)
         return found
@@ -92,7 +92,7 @@ class PostgresUsers(Catalog):
     async def change_user(
         self, account: str, name: str, *, key: str | None = None, disabled: bool | None = None
     ) -> None:
-        changed = await self._database.value(
+        changed = await self._database.change(
             "UPDATE sfss.users SET key = coalesce($1, key), disabled = coalesce($2, disabled),"
             " generation = generation + 1"
             " WHERE name = $3 AND account = (SELECT id FROM sfss.accounts WHERE name = $4) RETURNING 1",

@@ -4,8 +4,8 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterable
-from typing import Any, NamedTuple, TypedDict
+from collections.abc import AsyncIterable, Coroutine
+from typing import Any, NamedTuple, TypedDict, TypeVar
 
 from sfss.admission import Room
 from sfss.errors import ContentMismatch, FileTooLarge, InvalidRequest, SfssError
@@ -17,6 +17,8 @@ from sfss.objects.models import NONE, Metadata, ObjectInfo, Upload, UploadedPart
 from sfss.service import FileService
 
 log = logging.getLogger("sfss.objects")
+
+T = TypeVar("T")
 
 MAX_OBJECT_SIZE = 5 * 1024**3
 MAX_CONTAINER_NAME, MAX_OBJECT_NAME = 256, 1024  # bytes
@@ -83,47 +85,39 @@ class Objects:
         check_names(container, name)
         if (
             length is None or length > self.piece_size
-        ):  # a smaller body is here before the answer would be there
+        ):  # (a smaller one is here before an answer would be there)
             await self.catalog.container(account, container)
         written = await self._written(body, etag, length)
-        try:
-            info = ObjectInfo(
-                name,
-                written.size,
-                written.md5.hexdigest(),
-                content_type,
-                now_us(),
-                written.content if written.size else "",
-                self.piece_size,
-                metadata,
-                manifest,
-                properties,
-                expires,
-            )
-            version = await self.catalog.put_object(
-                account, container, info, must_be_new=must_be_new, must_have=must_have
-            )
-        except BaseException:
-            await asyncio.shield(written.give_up())
-            raise
-        return info._replace(version=version)
+        info = ObjectInfo(
+            name,
+            written.size,
+            written.md5.hexdigest(),
+            content_type,
+            now_us(),
+            written.content if written.size else "",
+            self.piece_size,
+            metadata,
+            manifest,
+            properties,
+            expires,
+        )
+        naming = self.catalog.put_object(
+            account, container, info, must_be_new=must_be_new, must_have=must_have
+        )
+        return info._replace(version=await _or_given_up(written, naming))
 
     async def put_part(self, upload: Upload, number: int, body: Body, *, length: int | None) -> UploadedPart:
         """:raises NoSuchUpload: if it was completed or aborted meanwhile."""
         written = await self._written(body, None, length)
-        try:
-            part = UploadedPart(
-                number,
-                written.size,
-                written.md5.hexdigest(),
-                now_us(),
-                written.content if written.size else "",
-                self.piece_size,
-            )
-            await self.catalog.put_part(upload.id, part)
-        except BaseException:
-            await asyncio.shield(written.give_up())
-            raise
+        part = UploadedPart(
+            number,
+            written.size,
+            written.md5.hexdigest(),
+            now_us(),
+            written.content if written.size else "",
+            self.piece_size,
+        )
+        await _or_given_up(written, self.catalog.put_part(upload.id, part))
         return part
 
     async def _written(self, body: Body, etag: str | None, length: int | None) -> "_Writing":
@@ -131,19 +125,7 @@ class Objects:
         if length is not None and length > MAX_OBJECT_SIZE:
             raise FileTooLarge(f"An object has at most {MAX_OBJECT_SIZE} bytes.")
         writing = _Writing(self.service, self.catalog, self.piece_size)
-        try:
-            await writing.begin(length)
-            async for data in body:
-                await writing.add(data)
-            await writing.end()
-            found = writing.md5.hexdigest()
-            if etag is not None and etag != found:
-                raise ContentMismatch(f"The MD5 of the body is {found}, and not {etag}.")
-            if length is not None and writing.size != length:
-                raise InvalidRequest(f"The body has {writing.size} bytes, and not {length}.")
-        except BaseException:
-            await asyncio.shield(writing.give_up())
-            raise
+        await _or_given_up(writing, writing.take(body, etag, length))
         return writing
 
     async def find(self, account: int, container: str, name: str, version: str | None = None) -> Found:
@@ -222,6 +204,15 @@ class Reading:
         self._room.release()
 
 
+async def _or_given_up(writing: "_Writing", step: Coroutine[Any, Any, T]) -> T:
+    """What *step* returns, which goes on with *writing*: if it fails, that is garbage."""
+    try:
+        return await step
+    except BaseException:
+        await asyncio.shield(writing.give_up())
+        raise
+
+
 class _Writing:
     """A content on its way into the store: one piece is stored while the next one comes."""
 
@@ -238,6 +229,18 @@ class _Writing:
         self._room = service.room_to_write()
         self._most = 0  # of it in memory
         self._looked, self._size_at_look = time.monotonic(), 0
+
+    async def take(self, body: Body, etag: str | None, length: int | None) -> None:
+        """Store all of *body*. :raises ContentMismatch: :raises InvalidRequest: if it is not what these say."""
+        await self.begin(length)
+        async for data in body:
+            await self.add(data)
+        await self.end()
+        found = self.md5.hexdigest()
+        if etag is not None and etag != found:
+            raise ContentMismatch(f"The MD5 of the body is {found}, and not {etag}.")
+        if length is not None and self.size != length:
+            raise InvalidRequest(f"The body has {self.size} bytes, and not {length}.")
 
     async def begin(self, length: int | None) -> None:
         """:raises Overloaded: if there is no room for the beginning of a body of this *length*, or of any."""

@@ -14,6 +14,11 @@ LIFETIME = 1.0
 _MOST = 10_000
 
 
+async def all_accounts(catalog: Catalog) -> list[int]:
+    """The keys of those that have users."""
+    return sorted({user.account for user in await catalog.users()})
+
+
 class Users:
     """Of *catalog*."""
 

@@ -16,6 +16,9 @@ from sfss.web.content_headers import http_date
 KEPT = ("Content-Encoding", "Content-Disposition", "Content-Language", "Cache-Control", "Expires")
 #: What the names of an object's metadata begin with, as they are kept.
 OF_OBJECTS = "X-Object-Meta-"
+#: The property of an object that says who may read it, and what it says.
+ACL = "acl"
+PRIVATE, PUBLIC = "private", "public-read"
 _TRUE = frozenset(("true", "1", "yes", "on", "t", "y"))
 #: XML 1.0 has no way to write these.
 _NOT_IN_XML = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF), "\ufffd")
@@ -84,6 +87,11 @@ def _date(second: int) -> str:
 
 def _second(us: int) -> int:
     return -(-us // 1_000_000)
+
+
+def is_private(info: ObjectInfo) -> bool:
+    """Whether an object is its account's alone, whatever its container says."""
+    return info.properties.get(ACL) == PRIVATE
 
 
 def is_public(metadata: Metadata, *, listing: bool) -> bool:

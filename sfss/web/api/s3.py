@@ -85,10 +85,10 @@ class S3:
             bucket, key = (in_host, path) if in_host else path.partition("/")[::2]
             if key:
                 check_object_name(key)
-            if "origin" in exchange.headers:
-                await self._cors(exchange, bucket)
             if exchange.method == "OPTIONS":
                 return await self._preflight(exchange, bucket)
+            if "origin" in exchange.headers:
+                await self._cors(exchange, bucket)
             return await self._answered(exchange, in_host, bucket, key)
         except SfssError as error:
             exchange.id = exchange.id or exchange.server.handler.new_id()
@@ -106,7 +106,7 @@ class S3:
             signed = await anybody(self._catalog, method, bucket, key, frozenset(query))
         body = Incoming(exchange, self._body_timeout)
         asked = S3Request(exchange, headers, query, signed, bucket, key, body)
-        if signed.user.read_only and method not in ("GET", "HEAD"):
+        if signed.user.read_only and method not in _READING:
             raise Forbidden("This user may only read.")
         handler = self._handler(asked)
         return await handler(asked)
@@ -120,11 +120,9 @@ class S3:
 
     async def _cors(self, exchange: Exchange, bucket: str) -> None:
         """See to it that a page that may see the answer does, whatever it is."""
-        origin, method = exchange.headers.get("origin"), exchange.method
-        if self._cors_of_server.allows(origin):
-            return
-        if method != "OPTIONS" and (rules := await self._rules(bucket)):
-            exchange.more_lines += lines_of(s3_cors.headers_for(rules, origin, method))
+        origin = exchange.headers.get("origin")
+        if not self._cors_of_server.allows(origin) and (rules := await self._rules(bucket)):
+            exchange.more_lines += lines_of(s3_cors.headers_for(rules, origin, exchange.method))
 
     async def _preflight(self, exchange: Exchange, bucket: str) -> Response:
         headers = exchange.headers

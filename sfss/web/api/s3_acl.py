@@ -11,13 +11,10 @@ from xml.sax.saxutils import escape
 from sfss.errors import NotSupported
 from sfss.http.messages import Headers
 from sfss.objects.models import Metadata, ObjectInfo, User
-from sfss.web.api.object_headers import is_public
+from sfss.web.api.object_headers import ACL, PRIVATE, PUBLIC, is_public
 from sfss.web.api.s3_errors import S3Error
 from sfss.web.api.s3_xml import Element, Raw, children, document, read, text_in
 
-#: The property of an object that has it.
-ACL = "acl"
-PRIVATE, PUBLIC = "private", "public-read"
 _EVERYBODY = "http://acs.amazonaws.com/groups/global/AllUsers"
 #: What says that it is its account's alone.
 _AS_PRIVATE = frozenset((PRIVATE, "bucket-owner-full-control", "bucket-owner-read"))

@@ -7,8 +7,8 @@ from sfss.errors import NoSuchContainer, NotFound
 from sfss.objects import manifests
 from sfss.objects.catalog import Catalog
 from sfss.objects.models import ContainerInfo, ObjectInfo, User
-from sfss.web.api.object_headers import is_public
-from sfss.web.api.s3_acl import ACL, PRIVATE, PUBLIC, bucket_acl, check_public, object_acl
+from sfss.web.api.object_headers import PUBLIC, is_private, is_public
+from sfss.web.api.s3_acl import bucket_acl, check_public, object_acl
 from sfss.web.api.s3_errors import S3Error
 from sfss.web.api.s3_signature import UNSIGNED, Signed
 
@@ -54,4 +54,4 @@ async def _are_parts_public(catalog: Catalog, account: int, info: ObjectInfo) ->
     if not manifests.is_of_others(info):
         return True
     parts, _ = await manifests.parts(catalog, account, info)
-    return all(part.info.properties.get(ACL) != PRIVATE for part in parts)
+    return not any(is_private(part.info) for part in parts)

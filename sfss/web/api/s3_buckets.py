@@ -3,21 +3,21 @@
 import base64
 import binascii
 import re
-from urllib.parse import quote
+from functools import partial
 
 from sfss.errors import NotSupported
 from sfss.http.messages import Response
-from sfss.objects.listings import Page
+from sfss.objects.listings import every
 from sfss.objects.manifests import is_of_others
 from sfss.objects.models import ObjectInfo, Query
 from sfss.objects.service import Objects
 from sfss.web.api.s3_acl import acl_in, owner_of, rights_of
 from sfss.web.api.s3_errors import S3Error
+from sfss.web.api.s3_listing import MOST_LISTED, listing_of
 from sfss.web.api.s3_request import S3Request, answer, xml_answer
 from sfss.web.api.s3_xml import Element, document, time_text
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{1,61})[a-z0-9]")
-_MOST = 1000
 _MOST_DOCUMENT = 64 * 1024
 
 
@@ -27,15 +27,11 @@ class BucketHandlers:
         self._catalog = objects.catalog
 
     async def list_buckets(self, asked: S3Request) -> Response:
-        buckets: list[Element] = []
-        marker: str | None = ""
-        while marker is not None:
-            page = await self._catalog.containers(asked.account, Query(_MOST, marker=marker))
-            buckets += (
-                ("Bucket", (("Name", each.path), ("CreationDate", time_text(each.created))))
-                for each in page.files
-            )
-            marker = page.cursor
+        containers = partial(self._catalog.containers, asked.account)
+        buckets: list[Element] = [
+            ("Bucket", (("Name", each.path), ("CreationDate", time_text(each.created))))
+            async for each in every(containers, Query(MOST_LISTED))
+        ]
         elements: list[Element] = [owner_of(asked.user), ("Buckets", buckets)]
         return xml_answer(document("ListAllMyBucketsResult", elements))
 
@@ -65,28 +61,14 @@ class BucketHandlers:
         is_v2 = query.get("list-type") == "2"
         if query.get("list-type", "2") != "2":
             raise S3Error("InvalidArgument", "list-type is 2, or is not there.")
-        encoding = query.get("encoding-type", "")
-        if encoding not in ("", "url"):
-            raise S3Error("InvalidArgument", "encoding-type is url, or is not there.")
-        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
         token = query.get("continuation-token", "")
         marker = query.get("start-after" if is_v2 else "marker", "")
         if is_v2 and token:
             marker = _cursor_in(token)
-        if any("\0" in text for text in (prefix, delimiter, marker)):
-            raise S3Error("InvalidArgument", "There is a null character in an argument.")
-        limit = asked.number("max-keys", _MOST, _MOST)
-        wanted = Query(limit, prefix, delimiter, marker)
-        if limit:
-            with await self._objects.room_for(limit):
-                page = await self._catalog.objects(asked.account, asked.bucket, wanted)
-        else:
-            await self._catalog.container(asked.account, asked.bucket)
-            page = Page([], [], None)
-
-        def text(value: str) -> str:
-            return quote(value, safe="/-_.~*") if encoding else value
-
+        listing = listing_of(asked, marker)
+        page = await listing.page(self._objects, asked, self._catalog.objects, marker)
+        prefix, delimiter, encoding, limit = listing
+        text = listing.text
         elements: list[Element] = [("Name", asked.bucket), ("Prefix", text(prefix)), ("MaxKeys", limit)]
         if delimiter:
             elements.append(("Delimiter", text(delimiter)))

@@ -5,6 +5,7 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/ManageCorsUsing.ht
 
 import json
 import re
+import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -31,19 +32,15 @@ def rules_in(body: bytes) -> str:
     """As they are kept. :raises S3Error:"""
     rules = []
     for element in children(read(body, "CORSConfiguration"), "CORSRule"):
-
-        def texts(name: str, element: object = element) -> list[str]:
-            return [(child.text or "").strip() for child in children(element, name)]  # type: ignore[arg-type]
-
         seconds = text_in(element, "MaxAgeSeconds").strip()
         if seconds and not (seconds.isascii() and seconds.isdecimal() and len(seconds) < 10):
             raise S3Error("MalformedXML", "MaxAgeSeconds is a number.")
         rule = Rule(
             text_in(element, "ID"),
-            texts("AllowedOrigin"),
-            texts("AllowedMethod"),
-            texts("AllowedHeader"),
-            texts("ExposeHeader"),
+            _texts(element, "AllowedOrigin"),
+            _texts(element, "AllowedMethod"),
+            _texts(element, "AllowedHeader"),
+            _texts(element, "ExposeHeader"),
             int(seconds) if seconds else None,
         )
         if not rule.origins or not rule.methods or not _METHODS.issuperset(rule.methods):
@@ -58,6 +55,10 @@ def rules_in(body: bytes) -> str:
     if not 0 < len(rules) <= _MOST:
         raise S3Error("MalformedXML", f"There are 1 to {_MOST} rules.")
     return json.dumps(rules, separators=(",", ":"))
+
+
+def _texts(element: ET.Element, name: str) -> list[str]:
+    return [(child.text or "").strip() for child in children(element, name)]
 
 
 def rules_of(metadata: Metadata) -> list[Rule]:

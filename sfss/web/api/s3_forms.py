@@ -22,7 +22,7 @@ from sfss.objects.users import Users
 from sfss.web.api.s3_errors import S3Error
 from sfss.web.api.s3_objects import check_supported, content_type_in, metadata_in, properties_in
 from sfss.web.api.s3_request import answer, xml_answer
-from sfss.web.api.s3_signature import signing_key_of
+from sfss.web.api.s3_signature import scope_in, signing_key_of
 from sfss.web.api.s3_tags import TAGS, tags_in
 from sfss.web.api.s3_xml import document
 from sfss.web.forms import parameters_of
@@ -99,6 +99,8 @@ class Forms:
             if fields.get("x-amz-algorithm") != "AWS4-HMAC-SHA256":
                 raise S3Error("InvalidArgument", "x-amz-algorithm is AWS4-HMAC-SHA256.")
             access_key, scope = scope_in(fields.get("x-amz-credential", ""))
+            if not scope:
+                raise S3Error("InvalidArgument", "x-amz-credential is not KEY/DATE/REGION/s3/aws4_request.")
         else:
             access_key, scope = fields.get("awsaccesskeyid", ""), ""
         for fresh in (False, True):
@@ -116,14 +118,6 @@ class Forms:
                     raise Forbidden("This user may only read.")
                 return user.account
         raise S3Error("SignatureDoesNotMatch", "The signature of the policy does not match.", 403)
-
-
-def scope_in(credential: str) -> tuple[str, str]:
-    """The access key, and the scope. :raises S3Error:"""
-    access_key, *rest = credential.rsplit("/", 4)
-    if len(rest) != 4 or rest[2:] != ["s3", "aws4_request"]:
-        raise S3Error("InvalidArgument", "x-amz-credential is not KEY/DATE/REGION/s3/aws4_request.")
-    return access_key, "/".join(rest)
 
 
 def _is_header(name: str) -> bool:

@@ -11,6 +11,7 @@ from sfss.objects.models import IN_PARTS, Metadata, ObjectInfo
 from sfss.objects.service import Found, Objects, check_object_name
 from sfss.objects.versions import Deleted
 from sfss.web.api.object_headers import (
+    ACL,
     KEPT,
     OF_OBJECTS,
     conditions_in,
@@ -19,7 +20,7 @@ from sfss.web.api.object_headers import (
     text_of,
     titled,
 )
-from sfss.web.api.s3_acl import ACL, acl_document, acl_in, acl_in_body, object_acl, properties_of
+from sfss.web.api.s3_acl import acl_document, acl_in, acl_in_body, object_acl, properties_of
 from sfss.web.api.s3_body import CHECKSUMS, body_of, document_of
 from sfss.web.api.s3_buckets import etag_of
 from sfss.web.api.s3_errors import S3Error

@@ -187,14 +187,20 @@ def _changes_it(name: str) -> bool:
 
 async def _key_of(credential: str, when: str, find: FindUser) -> tuple[User, str, bytes]:
     """The user, the scope of his signature, and the key that signs in it."""
-    access_key, *rest = credential.rsplit("/", 4)
-    if len(rest) != 4 or rest[0] != when[:8] or rest[2:] != ["s3", "aws4_request"]:
+    access_key, scope = scope_in(credential)
+    if not scope or not scope.startswith(f"{when[:8]}/"):
         raise S3Error(
             "AuthorizationHeaderMalformed", "The credential is not KEY/DATE/REGION/s3/aws4_request."
         )
     user = await _user(access_key, find)
-    scope = "/".join(rest)
     return user, scope, signing_key_of(user.key, scope)
+
+
+def scope_in(credential: str) -> tuple[str, str]:
+    """The access key, and the scope; "" if it has none that is for S3."""
+    access_key, *rest = credential.rsplit("/", 4)
+    is_one = len(rest) == 4 and rest[2:] == ["s3", "aws4_request"]
+    return access_key, "/".join(rest) if is_one else ""
 
 
 @lru_cache(maxsize=_MOST_KEYS)

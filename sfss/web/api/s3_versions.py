@@ -3,11 +3,8 @@
 Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html.
 """
 
-from urllib.parse import quote
-
 from sfss.errors import NotFound, NotSupported
 from sfss.http.messages import Response
-from sfss.objects.listings import Page
 from sfss.objects.models import ObjectInfo, Query
 from sfss.objects.service import Objects
 from sfss.objects.versions import ENABLED, OFF, SUSPENDED, Deleted, Version, behind_all, place_of
@@ -15,11 +12,11 @@ from sfss.web.api.s3_acl import owner_of
 from sfss.web.api.s3_body import document_of
 from sfss.web.api.s3_buckets import etag_of
 from sfss.web.api.s3_errors import S3Error
+from sfss.web.api.s3_listing import listing_of
 from sfss.web.api.s3_request import NULL, S3Request, answer, xml_answer
 from sfss.web.api.s3_xml import Element, document, read, text_in, time_text
 
 _STATES = {ENABLED: "Enabled", SUSPENDED: "Suspended"}
-_MOST = 1000
 
 
 def headers_of(info: ObjectInfo, asked: S3Request) -> dict[str, str]:
@@ -59,26 +56,14 @@ class VersionHandlers:
 
     async def list(self, asked: S3Request) -> Response:
         query = asked.query
-        encoding = query.get("encoding-type", "")
-        prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
         key, version = query.get("key-marker", ""), query.get("version-id-marker", "")
-        if any("\0" in text for text in (prefix, delimiter, key)):
-            raise S3Error("InvalidArgument", "There is a null character in an argument.")
         if version and not key:
             raise S3Error("InvalidArgument", "A version-id-marker comes with a key-marker.")
-        limit = asked.number("max-keys", _MOST, _MOST)
-        marker = await self._place(asked, key, version, delimiter)
-        if limit:
-            with await self._objects.room_for(limit):
-                wanted = Query(limit, prefix, delimiter, marker)
-                page = await self._catalog.versions(asked.account, asked.bucket, wanted)
-        else:
-            await self._catalog.container(asked.account, asked.bucket)
-            page = Page([], [], None)
-
-        def text(value: str) -> str:
-            return quote(value, safe="/-_.~*") if encoding else value
-
+        listing = listing_of(asked, key)
+        marker = await self._place(asked, key, version, listing.delimiter)
+        page = await listing.page(self._objects, asked, self._catalog.versions, marker)
+        prefix, delimiter, encoding, limit = listing
+        text = listing.text
         elements: list[Element] = [
             ("Name", asked.bucket),
             ("Prefix", text(prefix)),

@@ -22,7 +22,7 @@ from sfss.objects.service import (
 )
 from sfss.objects.users import Users
 from sfss.web.api.object_headers import is_public, last_modified
-from sfss.web.api.swift_archives import MOST_FILES, extract
+from sfss.web.api.swift_archives import MOST_ERRORS, MOST_FILES, extract
 from sfss.web.api.swift_bulk import MOST_DELETED, delete_many
 from sfss.web.api.swift_headers import (
     check_supported,
@@ -35,7 +35,7 @@ from sfss.web.api.swift_identity import Identity
 from sfss.web.api.swift_listings import MOST, containers_listed, form_of, objects_listed, query_of
 from sfss.web.api.swift_objects import ObjectHandlers
 from sfss.web.api.swift_request import Asked, answer, document
-from sfss.web.api.swift_tempurl import Opened, is_temporary, opened
+from sfss.web.api.swift_tempurl import DIGESTS, METHODS, Opened, is_temporary, opened
 from sfss.web.auth import Auth
 from sfss.web.operations import Call, MakeOperation
 from sfss.web.query import argument, percent_decoded
@@ -108,10 +108,10 @@ class Swift:
             },
             "slo": {"max_manifest_segments": MOST_STATIC, "min_segment_size": 1},
             "tempurl": {
-                "methods": ["GET", "HEAD", "PUT", "POST", "DELETE"],
-                "allowed_digests": ["sha1", "sha256", "sha512"],
+                "methods": list(METHODS),
+                "allowed_digests": list(DIGESTS.values()),
             },
-            "bulk_upload": {"max_files_per_extraction": MOST_FILES, "max_failed_extractions": 1000},
+            "bulk_upload": {"max_files_per_extraction": MOST_FILES, "max_failed_extractions": MOST_ERRORS},
             "bulk_delete": {"max_deletes_per_request": MOST_DELETED},
         }
         return document(json.dumps(parts), "application/json", {"Cache-Control": "no-store"})
@@ -159,10 +159,12 @@ class Swift:
 
     async def _opened(self, exchange: Exchange, place: tuple[str, str, str]) -> Opened:
         """What its temporary URL opens. :raises SwiftUnauthorized:"""
-        account = await self._users.account_named(place[0].removeprefix("AUTH_"))
-        if not place[0].startswith("AUTH_"):
-            account = None
+        account = await self._account(_named(place[0]))
         return await opened(self._catalog, account, exchange, place, self._auth.client_address(exchange))
+
+    async def _account(self, name: str) -> int | None:
+        """Its key, if there is one."""
+        return await self._users.account_named(name) if name else None
 
     async def _admitted(
         self, method: str, headers: Headers, account_name: str, container: str, kind: str
@@ -172,12 +174,12 @@ class Swift:
         :raises Unauthorized: :raises Forbidden:
         """
         user: User | None = await self._identity.user_of(headers)
-        wanted = account_name.removeprefix("AUTH_") if account_name.startswith("AUTH_") else ""
+        wanted = _named(account_name)
         if user is not None and user.account_name == wanted:
             if method not in _READING and user.read_only:
                 raise Forbidden("This user may only read.")
             return user.account, True, not user.read_only
-        account = await self._users.account_named(wanted) if wanted else None
+        account = await self._account(wanted)
         if account is not None and container and method in _READING:
             try:
                 info = await self._catalog.container(account, container)
@@ -277,6 +279,11 @@ class Swift:
     async def delete_container(self, asked: Asked) -> Response:
         await self._catalog.delete_container(asked.account, asked.container)
         return answer(204)
+
+
+def _named(account: str) -> str:
+    """The name of the account that a URL says; "": that is none."""
+    return account.removeprefix("AUTH_") if account.startswith("AUTH_") else ""
 
 
 def _head(headers: dict[str, str]) -> Response:

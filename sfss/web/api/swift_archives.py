@@ -25,7 +25,7 @@ MOST_AT_ONCE = 8
 _MOST_HEADER = 64 * 1024
 _HEADERS = (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE, tarfile.XGLTYPE)
 MOST_FILES = 10_000
-_MOST_ERRORS = 1000
+MOST_ERRORS = 1000
 _AT_ONCE = 256 * 1024
 
 
@@ -68,7 +68,7 @@ async def extract(objects: Objects, asked: Asked, kind: str, content_type: str) 
                 created += 1
             except (InvalidRequest, FileTooLarge) as error:
                 errors.append([path.encode("utf-8", "replace").decode(), f"400 Bad Request: {error}"])
-            if created + len(errors) > MOST_FILES or len(errors) > _MOST_ERRORS:
+            if created + len(errors) > MOST_FILES or len(errors) > MOST_ERRORS:
                 raise InvalidRequest(f"There are at most {MOST_FILES} files in an archive.")
     except (tarfile.TarError, EOFError, OSError, zlib.error, ValueError, RecursionError) as error:
         errors.append(["", f"The archive cannot be read: {error}"])

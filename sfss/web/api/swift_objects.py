@@ -23,6 +23,7 @@ from sfss.web.api.object_headers import (
     conditions_in,
     decoded,
     info_for_conditions,
+    is_private,
     is_public,
     is_true,
     last_modified,
@@ -198,9 +199,7 @@ class ObjectHandlers:
 
     async def _check_public(self, asked: Asked, info: ObjectInfo, parts: Sequence[Part]) -> None:
         """What it is made of is for everybody, too, or for who has the temporary URL. :raises Forbidden:"""
-        if asked.opened is None and any(
-            each.properties.get("acl") == "private" for each in (info, *(part.info for part in parts))
-        ):
+        if asked.opened is None and any(map(is_private, (info, *(part.info for part in parts)))):
             raise Forbidden("This object, or a part of it, is not for everybody.")
         for container in manifests.containers_of(info.manifest):
             if asked.opened is not None and asked.opened.container in ("", container):

@@ -20,10 +20,10 @@ from sfss.objects.catalog import Catalog
 from sfss.objects.models import Metadata
 from sfss.web.query import argument
 
-_METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE")
+METHODS = ("GET", "HEAD", "PUT", "POST", "DELETE")
 #: What else a signature may be for, by what is asked.
 _ALSO = {"HEAD": ("GET", "PUT", "POST")}
-_DIGESTS = {40: "sha1", 64: "sha256", 128: "sha512"}  # by their hex digits
+DIGESTS = {40: "sha1", 64: "sha256", 128: "sha512"}  # by their hex digits
 _KEYS = ("Temp-Url-Key", "Temp-Url-Key-2")
 #: What would touch other objects.
 _OF_OTHERS = ("multipart-manifest", "bulk-delete", "extract-archive")
@@ -54,7 +54,7 @@ async def opened(
     account_name, container, name = place
     signature, until = argument(query, "temp_url_sig") or "", argument(query, "temp_url_expires") or ""
     prefix, network = argument(query, "temp_url_prefix"), argument(query, "temp_url_ip_range")
-    if account is None or not name or method not in _METHODS:
+    if account is None or not name or method not in METHODS:
         raise SwiftUnauthorized(_INVALID)
     if "x-copy-from" in request.headers or any(argument(query, each) is not None for each in _OF_OTHERS):
         raise InvalidRequest("A temporary URL is for one object, and its own bytes.")
@@ -104,8 +104,8 @@ def _taken_apart(signature: str) -> tuple[str, bytes]:
     name, colon, encoded = signature.partition(":")
     try:
         if not colon:
-            return _DIGESTS[len(signature)], bytes.fromhex(signature)
-        if name in _DIGESTS.values():
+            return DIGESTS[len(signature)], bytes.fromhex(signature)
+        if name in DIGESTS.values():
             return name, base64.urlsafe_b64decode(encoded + "=" * (-len(encoded) % 4))
     except (KeyError, ValueError, binascii.Error):
         pass  # it is none, like any other
