@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -95,6 +96,23 @@ async def test_a_body_that_is_there_before_it_is_asked_for(size, is_chunked):
                 client.send(data[start : start + 30_000])
             assert client.answer().body == content
             assert client.ask(request("PUT", "/", b"another")).body == b"another"
+
+    async with serving(echo) as (port, handler):
+        await asyncio.to_thread(client, port)
+        assert handler.errors == []
+
+
+async def test_a_chunk_that_has_only_begun_before_the_body_is_asked_for():
+    """Reading was held back then, and nothing is there to take yet that would have it go on."""
+
+    def client(port: int) -> None:
+        with RawClient(port) as client:
+            client.send(b"PUT / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+            time.sleep(0.01)
+            client.send(b"3")
+            time.sleep(0.15)
+            client.send(b"\r\nabc\r\n0\r\n\r\n")
+            assert client.answer().body == b"abc"
 
     async with serving(echo) as (port, handler):
         await asyncio.to_thread(client, port)

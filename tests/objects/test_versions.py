@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 
 from sfss.errors import ContainerNotEmpty, IsDeleteMarker, NoSuchVersion, NotFound
 from sfss.objects.clock import now_us
-from sfss.objects.models import Query
+from sfss.objects.contents import new_content
+from sfss.objects.models import IN_PARTS, Garbage, ObjectInfo, Query, Upload, UploadedPart
 from sfss.objects.versions import ENABLED, OFF, SUSPENDED, behind_all, bound_in, place_of
-from tests.objects.test_catalog import info
+from tests.objects.test_catalog import CATALOG, info
 
 
 def test_places():
@@ -130,6 +131,27 @@ async def test_a_put_that_is_repeated_late(catalog, account):
     assert (await catalog.object(account, "c", "o")).content == second.content
     await catalog.put_object(account, "c", info("o", 3))
     assert len(await shown(catalog, account)) == 3
+
+
+async def test_what_was_put_in_parts_is_put_aside_with_them(catalog, account):
+    await catalog.make_container(account, "c", {})
+    await catalog.set_versioning(account, "c", ENABLED)
+    versions, parts = [], []
+    for id in ("first", "second"):
+        await catalog.begin_upload(account, "c", Upload(id, "o", "a/b", {}, now_us()))
+        part = UploadedPart(1, 25, "e" * 32, now_us(), new_content(CATALOG), 10)
+        await catalog.put_part(id, part)
+        whole = ObjectInfo("o", 25, "e" * 32 + "-1", "a/b", now_us(), id, 10, {}, IN_PARTS)
+        versions.append(await catalog.complete_upload(account, "c", whole, [part]))
+        parts.append(part)
+    await catalog.delete_object(account, "c", "o")
+    for id, version, part in zip(("first", "second"), versions, parts):
+        assert (await catalog.object_version(account, "c", "o", version)).content == id
+        assert await catalog.parts(id) == [part]
+    assert await catalog.garbage(now_us() + 1, 10) == []
+    await catalog.delete_version(account, "c", "o", versions[0])
+    assert await catalog.parts("first") == [] and await catalog.parts("second") == [parts[1]]
+    assert await catalog.garbage(now_us() + 1, 10) == [Garbage(parts[0].content, 3)]
 
 
 async def test_what_expires_leaves_a_marker(catalog, account):
