@@ -109,6 +109,8 @@ class DatabaseFiles:
     #: The page size, and the number of frames that are valid, in the index of the log
     #: (https://sqlite.org/walformat.html, section 2.1).
     _INDEX = struct.Struct("=14xHI")
+    #: That header, twice.
+    _HEADERS = 96
 
     def __init__(self, file: Path):
         self._file = file
@@ -136,6 +138,12 @@ class DatabaseFiles:
                 raise self._cut_off(place)
             if found.st_size > status.st_size:
                 self._known[place] = found
+
+    def state(self) -> bytes:
+        """What is another one after each commit, of whatever process: the header of the index, with its counter of
+        transactions and the salts and the checksum of the log.
+        """
+        return os.pread(self._index, self._HEADERS, 0)
 
     def check_log(self) -> None:
         """The same of the log's length."""

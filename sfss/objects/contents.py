@@ -14,6 +14,7 @@ from typing import NamedTuple
 
 from sfss.admission import Room
 from sfss.errors import NotFound, StoreRefused
+from sfss.models import StoredFile
 from sfss.objects.clock import now_us
 from sfss.objects.models import ObjectInfo
 from sfss.service import FileService
@@ -114,7 +115,33 @@ def _pieces(parts: Sequence[Part]) -> Iterator[tuple[ObjectInfo, int, int, int]]
 
 async def read_one(service: FileService, info: ObjectInfo, room: Room) -> memoryview:
     """The content of an object that has one piece."""
+    if service.reads_at_once:
+        answer = _Answer()
+        if service.begin_get(piece_path(info.content, 0), room, answer):
+            if answer.error is not None:
+                raise answer.error
+            if answer.file is None:
+                raise _missing(info)
+            if room.try_grow(info.size):
+                return _whole(info, 0, answer.file.content)
     return await _fetch(service, room, info, 0, 0, info.size)
+
+
+class _Answer:
+    """Of a store that answers at once (:class:`sfss.completion.Completion`)."""
+
+    def __init__(self) -> None:
+        self.file: StoredFile | None = None
+        self.error: Exception | None = None
+
+    def done(self) -> bool:
+        return False
+
+    def set_result(self, result: StoredFile | None) -> None:
+        self.file = result
+
+    def set_exception(self, error: Exception) -> None:
+        self.error = error
 
 
 async def _fetch(
@@ -123,7 +150,16 @@ async def _fetch(
     try:
         file = await service.get(piece_path(info.content, number), room)
     except NotFound:
-        raise StoreRefused(f"A piece of the object {info.path!r} is not in the store.") from None
-    if len(file.content) != min(info.piece_size, info.size - number * info.piece_size):
+        raise _missing(info) from None
+    return _whole(info, number, file.content)[start:stop]
+
+
+def _missing(info: ObjectInfo) -> StoreRefused:
+    return StoreRefused(f"A piece of the object {info.path!r} is not in the store.")
+
+
+def _whole(info: ObjectInfo, number: int, content: bytes | bytearray) -> memoryview:
+    """The piece of this *number*. :raises StoreRefused: if it has not the bytes that it was written with."""
+    if len(content) != min(info.piece_size, info.size - number * info.piece_size):
         raise StoreRefused(f"A piece of the object {info.path!r} is damaged.")
-    return memoryview(file.content)[start:stop]
+    return memoryview(content)

@@ -135,6 +135,8 @@ class Objects:
             info = await self.catalog.object(account, container, name)
         else:
             info = await self.catalog.object_version(account, container, name, version)
+        if not info.manifest:
+            return Found(info, [Part(info, 0, info.size)], info.size, info.etag)
         parts, etag = await manifests.parts(self.catalog, account, info)
         return Found(info, parts, sum(part.stop - part.start for part in parts), etag)
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from sfss.disk.database import hold
 from sfss.disk.shared_database import SharedDatabase
-from sfss.errors import NoSuchContainer, NoSuchUpload, NotFound
+from sfss.errors import NoSuchUpload
 from sfss.objects import sqlite_contents
 from sfss.objects import sqlite_statements as statements
 from sfss.objects.catalog import Catalog, Changes
@@ -30,16 +30,15 @@ from sfss.objects.rows import (
     account_of,
     container_of,
     kept_version,
-    key_of,
     object_of,
-    there,
     upload_marker,
     upload_of,
     uploads_page,
     user_of,
     version_of,
 )
-from sfss.objects.sqlite_statements import CONTAINER, LISTED, OBJECT, SCHEMA, UPLOAD, USER
+from sfss.objects.sqlite_lookups import Lookups
+from sfss.objects.sqlite_statements import CONTAINER, LISTED, SCHEMA, UPLOAD, USER
 from sfss.objects.versions import Deleted, Version, bound_in
 from sfss.stores.listing import HasPath, Page
 
@@ -61,6 +60,7 @@ class SqliteCatalog(Catalog):
         self.description = f"sqlite {file}"
         self._folder = file.parent
         self._database = SharedDatabase(file, SCHEMA, timeout, _CACHE_BYTES)
+        self._lookups = Lookups(self._database)
 
     def prepare(self) -> None:
         self._database.prepare()
@@ -137,14 +137,10 @@ class SqliteCatalog(Catalog):
         return await self._page(CONTAINER, "account", account, container_of, query)
 
     async def container(self, account: int, name: str) -> ContainerInfo:
-        row = self._database.read_row(f"{CONTAINER} WHERE account = ? AND name = ?", account, name)
-        if row is None:
-            raise NoSuchContainer.of(name)
-        return container_of(row)
+        return self._lookups.container(account, name)
 
     async def containers_named(self, name: str) -> Sequence[tuple[int, str, ContainerInfo]]:
-        rows = self._database.read_rows(statements.CONTAINERS_NAMED, name)
-        return [(account, account_name, container_of(row)) for account, account_name, *row in rows]
+        return self._lookups.containers_named(name)
 
     async def make_container(self, account: int, name: str, changes: Changes) -> bool:
         is_new: bool = await self._change(
@@ -163,19 +159,10 @@ class SqliteCatalog(Catalog):
     # Objects.
 
     async def objects(self, account: int, container: str, query: Query) -> Page[ObjectInfo]:
-        return await self._page(LISTED, "container", self._key(account, container), object_of, query)
+        return await self._page(LISTED, "container", self._lookups.key(account, container), object_of, query)
 
     async def object(self, account: int, container: str, name: str) -> ObjectInfo:
-        row = self._database.read_row(
-            f"{OBJECT} WHERE name = ? AND container = (SELECT id FROM containers WHERE account = ? AND name = ?)",
-            name,
-            account,
-            container,
-        )
-        if row is None:
-            self._key(account, container)
-            raise NotFound(f"There is no object {name!r}.")
-        return there(object_of(row))
+        return self._lookups.object(account, container, name)
 
     async def put_object(
         self,
@@ -245,11 +232,11 @@ class SqliteCatalog(Catalog):
         )
 
     async def object_version(self, account: int, container: str, name: str, version: str) -> ObjectInfo:
-        key = self._key(account, container)
+        key = self._lookups.key(account, container)
         return kept_version(self._database.read_row(statements.VERSION, key, name, version), name)
 
     async def versions(self, account: int, container: str, query: Query) -> Page[Version]:
-        key = self._key(account, container)
+        key = self._lookups.key(account, container)
 
         def ask(database: sqlite3.Connection) -> Page[Version]:
             def read(is_reverse: bool, bound: str, count: int) -> list[Version]:
@@ -283,14 +270,17 @@ class SqliteCatalog(Catalog):
 
     async def upload(self, account: int, container: str, name: str, id: str) -> Upload:
         row = self._database.read_row(
-            f"{UPLOAD} WHERE id = ? AND name = ? AND container = ?", id, name, self._key(account, container)
+            f"{UPLOAD} WHERE id = ? AND name = ? AND container = ?",
+            id,
+            name,
+            self._lookups.key(account, container),
         )
         if row is None:
             raise NoSuchUpload.of(id)
         return upload_of(row)
 
     async def uploads(self, account: int, container: str, query: Query) -> Page[Upload]:
-        key = self._key(account, container)
+        key = self._lookups.key(account, container)
 
         def ask(database: sqlite3.Connection) -> Page[Upload]:
             name, id = upload_marker(query.marker)
@@ -362,9 +352,6 @@ class SqliteCatalog(Catalog):
         return await self._database.read_long(lambda database: set(sqlite_contents.known(database, asked)))
 
     # How it is asked.
-
-    def _key(self, account: int, container: str) -> int:
-        return key_of(self._database.read_row(statements.CONTAINER_KEY, account, container), container)
 
     async def _change(self, action: Callable[[sqlite3.Connection], Any], *, size: int = 0) -> Any:
         """What *action* returns, when that is on disk. *size*: bytes that must be free, if it adds something."""

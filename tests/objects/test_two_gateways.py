@@ -172,3 +172,31 @@ def test_the_catalog_goes_away_and_comes_back(tmp_path, postgres_server):
     assert "Traceback" not in printed, printed[printed.index("Traceback") :][:4000]
     assert 1 <= printed.count("the catalog cannot be reached") <= 4 and "the catalog answers again" in printed
     assert ", 0 damaged;" in said("fsck", tmp_path, *flags[:2])
+
+
+def test_what_one_worker_remembers_ends_with_the_change_of_another(tmp_path):
+    """Each request has a connection of its own, so any of the workers answers it."""
+    service = SfssObjects(tmp_path, "--workers", 3)
+    swift, anybody = Swift(service), Swift(service)
+    swift.ask("PUT", "c")
+    for number in range(40):
+        content = b"%d" % number
+        assert swift.ask("PUT", "c/o", content, X_Object_Meta_Number=str(number)).status == 201
+        answers = [swift.ask("GET", "c/o") for _ in range(8)]
+        assert {(answer.body, answer.headers["x-object-meta-number"]) for answer in answers} == {
+            (content, str(number))
+        }
+        swift.ask("POST", "c/o", X_Object_Meta_Number="x")
+        assert {swift.ask("HEAD", "c/o").headers["x-object-meta-number"] for _ in range(4)} == {"x"}
+        swift.ask("POST", "c", X_Container_Read=".r:*" if number % 2 else "")
+        wanted = 200 if number % 2 else 401
+        assert {anybody.ask("GET", "c/o", token="").status for _ in range(4)} == {wanted}
+        if number % 8 == 7:
+            swift.ask("DELETE", "c/o")
+            assert {swift.ask("GET", "c/o").status for _ in range(4)} == {404}
+    soon = int(time.time()) + 2
+    swift.ask("PUT", "c/o", b"x", X_Delete_At=str(soon))
+    assert {swift.ask("GET", "c/o").status for _ in range(4)} == {200}
+    time.sleep(max(soon - time.time(), 0) + 0.1)
+    assert {swift.ask("GET", "c/o").status for _ in range(4)} == {404}
+    service.stop()

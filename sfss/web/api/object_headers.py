@@ -1,7 +1,8 @@
 """What the APIs of Swift and of S3 do alike with headers and names."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
+from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 from xml.sax.saxutils import escape, quoteattr
 
@@ -9,7 +10,7 @@ from sfss.errors import InvalidRequest, SfssError
 from sfss.http.messages import Headers
 from sfss.models import FileInfo
 from sfss.objects.models import Metadata, ObjectInfo
-from sfss.objects.service import Conditions
+from sfss.objects.service import Conditions, Found
 from sfss.web.content_headers import http_date
 
 #: What is kept of an object beside its metadata, and given back as it is.
@@ -19,6 +20,8 @@ OF_OBJECTS = "X-Object-Meta-"
 #: The property of an object that says who may read it, and what it says.
 ACL = "acl"
 PRIVATE, PUBLIC = "private", "public-read"
+#: So many are remembered.
+_MOST_DESCRIBED = 4096
 _TRUE = frozenset(("true", "1", "yes", "on", "t", "y"))
 #: XML 1.0 has no way to write these.
 _NOT_IN_XML = dict.fromkeys((*range(9), 11, 12, *range(14, 32), 0xFFFE, 0xFFFF), "\ufffd")
@@ -73,6 +76,41 @@ def conditions_in(headers: Headers, refusal: type[SfssError]) -> Conditions:
 def info_for_conditions(info: ObjectInfo, size: int, etag: str) -> FileInfo:
     """What the conditions of a GET are held against."""
     return FileInfo(size, etag, float(_second(info.modified)))
+
+
+class Described(NamedTuple):
+    """What an answer says of an object."""
+
+    info: FileInfo  #: what conditions are held against
+    lines: str  #: the headers of an answer with its content
+    unchanged: str  #: and of one that says that the client has it
+
+
+def described(info: ObjectInfo, size: int, etag: str, lines: Mapping[str, str]) -> Described:
+    """*lines*: the headers that an answer has."""
+    unchanged = lines_of({name: lines[name] for name in ("ETag", "Last-Modified")})
+    return Described(info_for_conditions(info, size, etag), lines_of(lines), unchanged)
+
+
+class Descriptions:
+    """What is said of objects that are asked for again and again: *describe* makes it."""
+
+    def __init__(self, describe: Callable[[Found], Described]):
+        self._describe = describe
+        self._known: dict[str, tuple[ObjectInfo, Described]] = {}  # by the content, which no other object has
+
+    def of(self, found: Found) -> Described:
+        info = found.info
+        if not info.content or info.manifest:
+            return self._describe(found)
+        known = self._known.get(info.content)
+        if known is not None and known[0] is info:  # (its metadata may have changed)
+            return known[1]
+        made = self._describe(found)
+        if len(self._known) >= _MOST_DESCRIBED:
+            self._known.clear()
+        self._known[info.content] = (info, made)
+        return made
 
 
 def last_modified(us: int) -> str:

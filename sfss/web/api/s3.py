@@ -65,10 +65,22 @@ class S3:
         self._configurations = ConfigurationHandlers(objects)
         self._versions = VersionHandlers(objects)
         self._forms = Forms(objects, users)
+        self._of_objects: dict[str, Handler] = {
+            "GET": self._objects.get,
+            "HEAD": self._objects.get,
+            "PUT": self._objects.put,
+            "DELETE": self._objects.delete,
+        }
+        self._of_uploads: dict[str, Handler] = {
+            "PUT": self._multipart.put_part,
+            "GET": self._multipart.list_parts,
+            "POST": self._multipart.complete,
+            "DELETE": self._multipart.abort,
+        }
 
     def find(self, request: Request) -> tuple[MakeOperation, str] | None:
         """See :class:`Api`."""
-        is_ours = is_signed(request) or (self._domain and self._bucket_in_host(request.headers))
+        is_ours = is_signed(request) or self._bucket_in_host(request.headers)
         return (self._call, "s3") if is_ours else None
 
     def find_unsigned(self, request: Request) -> tuple[MakeOperation, str] | None:
@@ -182,30 +194,27 @@ class S3:
         }.get(method)
 
     def _of_object(self, asked: S3Request, method: str) -> Handler | None:
-        query = asked.query
+        if asked.query and (handler := self._of_query(asked.query, method)):
+            return handler
+        if method == "PUT" and "x-amz-copy-source" in asked.headers:
+            return self._objects.copy
+        return self._of_objects.get(method)
+
+    def _of_query(self, query: Mapping[str, str], method: str) -> Handler | None:
+        """None: it is the object that is wanted. :raises S3Error: :raises NotSupported:"""
         if "uploads" in query and method == "POST":
             return self._multipart.begin
         if "uploadId" in query:
-            return {
-                "PUT": self._multipart.put_part,
-                "GET": self._multipart.list_parts,
-                "POST": self._multipart.complete,
-                "DELETE": self._multipart.abort,
-            }.get(method)
+            if handler := self._of_uploads.get(method):
+                return handler
+            raise S3Error("MethodNotAllowed", f"{method} is not for this.", 405)
         for what in _OF_OBJECTS.intersection(query):
             if handler := self._of_part(method, what):
                 return handler
             raise NotSupported(f"{method} of {what} is not supported here.")
         if "partNumber" in query:
             raise NotSupported("Single parts of an object are not supported here.")
-        if method == "PUT" and "x-amz-copy-source" in asked.headers:
-            return self._objects.copy
-        return {
-            "GET": self._objects.get,
-            "HEAD": self._objects.get,
-            "PUT": self._objects.put,
-            "DELETE": self._objects.delete,
-        }.get(method)
+        return None
 
     def _of_part(self, method: str, what: str) -> Handler | None:
         """Of what an object has beside its bytes."""
@@ -219,9 +228,11 @@ class S3:
         }.get((method, what))
 
     def _bucket_in_host(self, headers: Headers) -> str:
+        if not self._domain:
+            return ""
         host = headers.get("host").strip().lower().partition(":")[0]
         suffix = f".{self._domain}"
-        return host.removesuffix(suffix) if self._domain and host.endswith(suffix) else ""
+        return host.removesuffix(suffix) if host.endswith(suffix) else ""
 
 
 def _arguments(query: str) -> Mapping[str, str]:

@@ -7,14 +7,17 @@ from sfss.http.messages import Headers, Response
 from sfss.models import FileInfo
 from sfss.objects.catalog import Changes
 from sfss.objects.limits import MOST_KEPT, check_metadata
-from sfss.objects.models import IN_PARTS, Metadata, ObjectInfo
+from sfss.objects.models import IN_PARTS, NONE, Metadata, ObjectInfo
 from sfss.objects.service import Found, Objects, check_object_name
 from sfss.objects.versions import Deleted
 from sfss.web.api.object_headers import (
     ACL,
     KEPT,
     OF_OBJECTS,
+    Described,
+    Descriptions,
     conditions_in,
+    described,
     info_for_conditions,
     last_modified,
     text_of,
@@ -56,6 +59,8 @@ class ObjectHandlers:
     def __init__(self, objects: Objects):
         self._objects = objects
         self._catalog = objects.catalog
+        self._with_checksums = Descriptions(lambda found: _described(found, True, NONE))
+        self._without = Descriptions(lambda found: _described(found, False, NONE))
 
     async def put(self, asked: S3Request) -> Response:
         check_supported(asked.headers)
@@ -119,15 +124,16 @@ class ObjectHandlers:
     async def get(self, asked: S3Request) -> Response | None:
         found = await self._objects.find(asked.account, asked.bucket, asked.key, asked.version)
         headers = asked.headers
-        info = file_info(found)
-        lines = _lines(found.info, info.etag)
-        if headers.get("x-amz-checksum-mode").upper() != "ENABLED" or "range" in headers:
-            lines = {name: value for name, value in lines.items() if name not in CHECKSUMS}
-        lines |= headers_of(found.info, asked)
-        if found.info.properties.get(TAGS):
-            lines["x-amz-tagging-count"] = str(count_of(found.info.properties[TAGS]))
-        lines |= {name: asked.query[key] for key, name in _OVERRIDES.items() if asked.query.get(key)}
-        return await answer_with(asked.exchange, headers, self._objects, found, info, lines)
+        with_checksums = headers.get("x-amz-checksum-mode").upper() == "ENABLED" and "range" not in headers
+        if asked.query and (
+            overrides := {name: asked.query[key] for key, name in _OVERRIDES.items() if asked.query.get(key)}
+        ):
+            said = _described(found, with_checksums, overrides)
+        else:
+            said = (self._with_checksums if with_checksums else self._without).of(found)
+        return await answer_with(
+            asked.exchange, headers, self._objects, found, said, headers_of(found.info, asked)
+        )
 
     async def delete(self, asked: S3Request) -> Response:
         must_have = asked.headers.get("if-match").strip().strip('"') or None
@@ -292,7 +298,16 @@ def file_info(found: Found) -> FileInfo:
     return info_for_conditions(found.info, found.size, etag_of(found.info, found.etag))
 
 
-def _lines(info: ObjectInfo, etag: str) -> dict[str, str]:
+def _described(found: Found, with_checksums: bool, overrides: Metadata) -> Described:
+    info = found.info
+    etag = etag_of(info, found.etag)
+    lines = _lines(info, etag, with_checksums)
+    if info.properties.get(TAGS):
+        lines["x-amz-tagging-count"] = str(count_of(info.properties[TAGS]))
+    return described(info, found.size, etag, lines | dict(overrides))
+
+
+def _lines(info: ObjectInfo, etag: str, with_checksums: bool) -> dict[str, str]:
     lines = {
         "Content-Type": info.content_type,
         "ETag": f'"{etag}"',
@@ -300,6 +315,8 @@ def _lines(info: ObjectInfo, etag: str) -> dict[str, str]:
         "Accept-Ranges": "bytes",
     }
     for name, value in info.metadata.items():
+        if name in CHECKSUMS and not with_checksums:
+            continue
         is_own = name.startswith(OF_OBJECTS)
         lines[_META + name[len(OF_OBJECTS) :].lower() if is_own else name] = value
     return lines

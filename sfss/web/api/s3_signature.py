@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import NamedTuple, Protocol
@@ -52,7 +52,6 @@ class FindsUsers(Protocol):
         """*key*: the access key that was made for a user, or ``ACCOUNT:USER``."""
 
 
-FindUser = Callable[[str], Awaitable[User | None]]
 #: What may be wrong with a signature because its user has another key now.
 _OF_KEYS = ("SignatureDoesNotMatch", "InvalidAccessKeyId")
 
@@ -63,6 +62,11 @@ class Signed(NamedTuple):
     user: User
     payload: str  #: its SHA-256 in hex digits, or one of the words above
     chunks: "ChunkSigner | None" = None  #: of chunks that are signed
+
+
+#: What a request says of who has signed it: an access key, and what checks the signature with the key of that user.
+#: That one raises S3Error.
+Claim = tuple[str, Callable[[User], Signed]]
 
 
 class ChunkSigner:
@@ -105,35 +109,32 @@ def is_signed(request: Request) -> bool:
 async def check(request: Request, users: FindsUsers, bucket_in_host: str) -> Signed:
     """*bucket_in_host*: that the Host header names, "" if it names none. :raises S3Error:"""
 
-    async def find(access_key: str) -> User | None:
-        return await users.find(access_key)
-
-    async def find_again(access_key: str) -> User | None:
-        return await users.find(access_key, fresh=True)
-
+    access_key, check_with = _claim_of(request, bucket_in_host)
     try:
-        return await _checked(request, find, bucket_in_host)
+        return check_with(_usable(await users.find(access_key)))
     except S3Error as error:
         if error.code not in _OF_KEYS:
             raise
-    return await _checked(request, find_again, bucket_in_host)  # of whom it was remembered may be old
+    # What is remembered of him may be old.
+    return check_with(_usable(await users.find(access_key, fresh=True)))
 
 
-async def _checked(request: Request, find: FindUser, bucket_in_host: str) -> Signed:
+def _claim_of(request: Request, bucket_in_host: str) -> Claim:
+    """:raises S3Error: if there can be no user with whose key it holds."""
     authorization = request.headers.get("authorization")
     if authorization.startswith("AWS4-"):
-        return await _check_header(request, authorization, find)
+        return _in_header(request, authorization)
     if authorization.startswith("AWS "):
         raise S3Error(
             "InvalidRequest", "Signatures of version 2 are known in URLs only: sign with version 4."
         )
     pairs = _pairs(request.query)
     if any(name == "X-Amz-Algorithm" for name, _ in pairs):
-        return await _check_query(request, pairs, find)
-    return await _check_v2(request, pairs, find, bucket_in_host)
+        return _in_query(request, pairs)
+    return _of_version_2(request, pairs, bucket_in_host)
 
 
-async def _check_header(request: Request, authorization: str, find: FindUser) -> Signed:
+def _in_header(request: Request, authorization: str) -> Claim:
     match = _AUTHORIZATION.fullmatch(authorization.strip())
     if match is None:
         raise S3Error("AuthorizationHeaderMalformed", "The Authorization header is malformed.")
@@ -147,14 +148,20 @@ async def _check_header(request: Request, authorization: str, find: FindUser) ->
     names = match["headers"].split(";")
     if "host" not in names or any(name.startswith("x-amz-") and name not in names for name in headers):
         raise S3Error("AccessDenied", "Host, and all x-amz- headers, have to be signed.", 403)
-    user, scope, key = await _key_of(match["credential"], when, find)
+    access_key, scope = _of_day(match["credential"], when)
     canonical = _canonical(request, _pairs(request.query), names, payload)
-    _compare(key, when, scope, canonical, match["signature"])
-    chunks = ChunkSigner(key, scope, when, match["signature"]) if payload in SIGNED_CHUNKS else None
-    return Signed(user, payload, chunks)
+    signature = match["signature"]
+
+    def check_with(user: User) -> Signed:
+        key = signing_key_of(user.key, scope)
+        _compare(key, when, scope, canonical, signature)
+        chunks = ChunkSigner(key, scope, when, signature) if payload in SIGNED_CHUNKS else None
+        return Signed(user, payload, chunks)
+
+    return access_key, check_with
 
 
-async def _check_query(request: Request, pairs: list[tuple[str, str]], find: FindUser) -> Signed:
+def _in_query(request: Request, pairs: list[tuple[str, str]]) -> Claim:
     given = dict(pairs)
     if given.get("X-Amz-Algorithm") != _ALGORITHM:
         raise S3Error("AuthorizationQueryParametersError", f"X-Amz-Algorithm is {_ALGORITHM}.")
@@ -167,7 +174,7 @@ async def _check_query(request: Request, pairs: list[tuple[str, str]], find: Fin
         raise S3Error("AccessDenied", "Request has expired.", 403)
     if now < begin - _SKEW:
         raise S3Error("RequestTimeTooSkewed", "The clocks of client and server are too far apart.", 403)
-    user, scope, key = await _key_of(given.get("X-Amz-Credential", ""), when, find)
+    access_key, scope = _of_day(given.get("X-Amz-Credential", ""), when)
     names = given.get("X-Amz-SignedHeaders", "").split(";")
     if "host" not in names or any(_changes_it(name) and name not in names for name in request.headers):
         raise S3Error("AccessDenied", "Host, and all x-amz- headers, have to be signed.", 403)
@@ -176,8 +183,12 @@ async def _check_query(request: Request, pairs: list[tuple[str, str]], find: Fin
     if "x-amz-content-sha256" not in names:
         payload = UNSIGNED
     canonical = _canonical(request, signed, names, payload)
-    _compare(key, when, scope, canonical, given.get("X-Amz-Signature", ""))
-    return Signed(user, payload)
+
+    def check_with(user: User) -> Signed:
+        _compare(signing_key_of(user.key, scope), when, scope, canonical, given.get("X-Amz-Signature", ""))
+        return Signed(user, payload)
+
+    return access_key, check_with
 
 
 def _changes_it(name: str) -> bool:
@@ -185,15 +196,14 @@ def _changes_it(name: str) -> bool:
     return name.startswith("x-amz-") and name != "x-amz-content-sha256"
 
 
-async def _key_of(credential: str, when: str, find: FindUser) -> tuple[User, str, bytes]:
-    """The user, the scope of his signature, and the key that signs in it."""
+def _of_day(credential: str, when: str) -> tuple[str, str]:
+    """The access key, and the scope of the signature. :raises S3Error: if that is not of the day of *when*."""
     access_key, scope = scope_in(credential)
     if not scope or not scope.startswith(f"{when[:8]}/"):
         raise S3Error(
             "AuthorizationHeaderMalformed", "The credential is not KEY/DATE/REGION/s3/aws4_request."
         )
-    user = await _user(access_key, find)
-    return user, scope, signing_key_of(user.key, scope)
+    return access_key, scope
 
 
 def scope_in(credential: str) -> tuple[str, str]:
@@ -211,8 +221,7 @@ def signing_key_of(secret: str, scope: str) -> bytes:
     return key
 
 
-async def _user(access_key: str, find: FindUser) -> User:
-    user = await find(access_key)
+def _usable(user: User | None) -> User:
     if user is None or user.disabled or not user.key:
         raise S3Error("InvalidAccessKeyId", "There is no such access key.", 403)
     return user
@@ -236,16 +245,13 @@ def _compare(key: bytes, when: str, scope: str, canonical: str, signature: str) 
         raise S3Error("SignatureDoesNotMatch", "The signature does not match: is the secret right?", 403)
 
 
-async def _check_v2(
-    request: Request, pairs: list[tuple[str, str]], find: FindUser, bucket_in_host: str
-) -> Signed:
+def _of_version_2(request: Request, pairs: list[tuple[str, str]], bucket_in_host: str) -> Claim:
     given = dict(pairs)
     expires = given.get("Expires", "")
     if not _SECONDS.fullmatch(expires):
         raise S3Error("AccessDenied", "Expires is a time in seconds.", 403)
     if time.time() > int(expires):
         raise S3Error("AccessDenied", "Request has expired.", 403)
-    user = await _user(given["AWSAccessKeyId"], find)
     headers = request.headers
     amz = sorted(name for name in headers if name.startswith("x-amz-"))
     parts = sorted((name, value) for name, value in pairs if name in _V2_PARTS)
@@ -255,10 +261,15 @@ async def _check_v2(
     lines = [request.method, headers.get("content-md5").strip(), headers.get("content-type").strip(), expires]
     lines += [f"{name}:{headers.get(name).strip()}" for name in amz]
     text = "\n".join([*lines, resource]).encode("utf-8", "surrogateescape")
-    expected = base64.b64encode(hmac.digest(user.key.encode(), text, "sha1"))
-    if not hmac.compare_digest(expected, given.get("Signature", "").encode("utf-8", "surrogateescape")):
-        raise S3Error("SignatureDoesNotMatch", "The signature does not match: is the secret right?", 403)
-    return Signed(user, UNSIGNED)
+    signature = given.get("Signature", "").encode("utf-8", "surrogateescape")
+
+    def check_with(user: User) -> Signed:
+        expected = base64.b64encode(hmac.digest(user.key.encode(), text, "sha1"))
+        if not hmac.compare_digest(expected, signature):
+            raise S3Error("SignatureDoesNotMatch", "The signature does not match: is the secret right?", 403)
+        return Signed(user, UNSIGNED)
+
+    return given["AWSAccessKeyId"], check_with
 
 
 def _pairs(query: str) -> list[tuple[str, str]]:

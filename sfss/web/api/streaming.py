@@ -6,10 +6,10 @@ from collections.abc import Mapping
 from sfss.errors import SfssError
 from sfss.http.exchange import Exchange
 from sfss.http.messages import Headers, Response
-from sfss.models import FileInfo
 from sfss.objects.contents import read_one
+from sfss.objects.models import NONE
 from sfss.objects.service import Found, Objects
-from sfss.web.api.object_headers import lines_of
+from sfss.web.api.object_headers import Described, lines_of
 from sfss.web.conditional import CONDITIONS, is_unchanged, requested_range
 from sfss.web.streams import Gone, Outgoing
 
@@ -21,17 +21,17 @@ async def answer_with(
     headers: Headers,
     objects: Objects,
     found: Found,
-    info: FileInfo,
-    lines: Mapping[str, str],
+    said: Described,
+    more: Mapping[str, str] = NONE,
 ) -> Response | None:
-    """The object *found*, or the part of it that *headers* ask for, or that it has not changed. *info*: what the
-    conditions are held against. *lines*: the headers of the answer. None: it is given already.
+    """The object *found*, or the part of it that *headers* ask for, or that it has not changed. *said*: what the
+    answer says of it, and *more*. None: it is given already.
     """
-    if not CONDITIONS.isdisjoint(headers.raw) and is_unchanged(headers, info):
-        return Response(304, lines_of({name: lines[name] for name in ("ETag", "Last-Modified")}))
-    part = requested_range(headers, info)
+    if not CONDITIONS.isdisjoint(headers.raw) and is_unchanged(headers, said.info):
+        return Response(304, said.unchanged)
+    part = requested_range(headers, said.info)
     start, stop = part or (0, found.size)
-    status, text = 200, lines_of(lines)
+    status, text = 200, said.lines + lines_of(more) if more else said.lines
     if part:
         status, text = 206, f"{text}Content-Range: bytes {start}-{stop - 1}/{found.size}\r\n"
     if exchange.method == "HEAD":

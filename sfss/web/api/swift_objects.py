@@ -18,11 +18,12 @@ from sfss.objects import manifests
 from sfss.objects.contents import Part
 from sfss.objects.limits import MOST_KEPT, check_metadata
 from sfss.objects.models import IN_PARTS, ObjectInfo
-from sfss.objects.service import Conditions, Objects
+from sfss.objects.service import Conditions, Found, Objects
 from sfss.web.api.object_headers import (
+    Descriptions,
     conditions_in,
     decoded,
-    info_for_conditions,
+    described,
     is_private,
     is_public,
     is_true,
@@ -55,6 +56,9 @@ class ObjectHandlers:
     def __init__(self, objects: Objects):
         self._objects = objects
         self._catalog = objects.catalog
+        self._descriptions = Descriptions(
+            lambda found: described(found.info, found.size, found.etag, _lines(found))
+        )
 
     # Writing.
 
@@ -189,13 +193,12 @@ class ObjectHandlers:
         if not asked.is_owner:
             await self._check_public(asked, found.info, found.parts)
         headers = conditions_of(asked.headers)
-        info_of_all = info_for_conditions(found.info, found.size, found.etag)
-        is_joined = found.info.manifest != ""
-        # Swift quotes the ETag of what is joined, and no other one.
-        lines = dict(object_lines(found.info, f'"{found.etag}"' if is_joined else found.etag))
-        if asked.opened is not None:
-            lines = shown(lines, asked.opened.disposition)
-        return await answer_with(asked.exchange, headers, self._objects, found, info_of_all, lines)
+        if asked.opened is None:
+            said = self._descriptions.of(found)
+        else:
+            lines = shown(_lines(found), asked.opened.disposition)
+            said = described(found.info, found.size, found.etag, lines)
+        return await answer_with(asked.exchange, headers, self._objects, found, said)
 
     async def _check_public(self, asked: Asked, info: ObjectInfo, parts: Sequence[Part]) -> None:
         """What it is made of is for everybody, too, or for who has the temporary URL. :raises Forbidden:"""
@@ -207,6 +210,12 @@ class ObjectHandlers:
             found = await self._catalog.container(asked.account, container)
             if not is_public(found.metadata, listing=False):
                 raise Forbidden("A part of this object is not for everybody.")
+
+
+def _lines(found: Found) -> dict[str, str]:
+    """The headers of an answer with its content. (Swift quotes the ETag of what is joined, and no other one.)"""
+    is_joined = found.info.manifest != ""
+    return dict(object_lines(found.info, f'"{found.etag}"' if is_joined else found.etag))
 
 
 def _path_in(headers: Headers, name: str) -> tuple[str, str]:
