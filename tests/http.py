@@ -67,6 +67,24 @@ class RawClient:
         self.send(data)
         return self.answer(head=data.startswith(b"HEAD"))
 
+    def receive(self, least: int) -> bytes:
+        """So many bytes as they come, or a few more."""
+        while len(self._rest) < least:
+            self._receive()
+        data, self._rest = self._rest, b""
+        return data
+
+    def rest(self) -> bytes:
+        """All bytes that come until the server closes the connection, or resets it."""
+        found = bytearray(self._rest)
+        self._rest = b""
+        try:
+            while data := self._socket.recv(1 << 18):
+                found += data
+        except ConnectionResetError:
+            pass
+        return bytes(found)
+
     def _receive(self) -> None:
         data = self._socket.recv(1 << 18)
         if not data:

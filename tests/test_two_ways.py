@@ -123,6 +123,19 @@ def test_reads(ways, method, headers):
         assert engine == application
 
 
+def test_files_by_their_paths(ways):
+    if ways.kind == "node":
+        return  # it has no others
+    for path in (*FILES, *ODD_PATHS):
+        for method in ("GET", "HEAD"):
+            engine, application = both(ways, request(method, f"/file/{quote(path, safe='/%')}"))
+            assert engine == application
+            if "+" not in path:
+                by_argument = both(ways, request(method, f"/file?path={quote(path, safe='/%')}"))[0]
+                assert engine.status == by_argument.status
+                assert engine.status != 200 or engine == by_argument
+
+
 @pytest.mark.parametrize("path", [*FILES, *ODD_PATHS])
 def test_paths(ways, path):
     for method in ("GET", "HEAD", "DELETE"):

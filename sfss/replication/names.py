@@ -12,7 +12,7 @@ from sfss.paths import is_valid_path
 
 #: The URLs of the node itself, which no file can have.
 RESERVED = frozenset(
-    ("_status", "_verify", "_replication", "_files", "_page", "metrics", "healthz", "readyz")
+    ("_status", "_verify", "_replication", "_files", "_archive", "_page") + ("metrics", "healthz", "readyz")
 )
 
 _GENERATED = re.compile(r".*_[0-9]{13}_(?P<sha1>[0-9a-f]{40})", re.DOTALL)

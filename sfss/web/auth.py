@@ -12,6 +12,7 @@ is answered: a name that its owner lets point here gives no site the rights of t
 import hmac
 import ipaddress
 import re
+from collections.abc import Callable
 from typing import Any
 
 from sfss.config.credentials import Credentials
@@ -22,7 +23,7 @@ from sfss.node_proofs import Verifier
 from sfss.signing import check
 from sfss.web.cors import Cors
 from sfss.web.exposure import exposures
-from sfss.web.query import argument, path_argument
+from sfss.web.query import FILE_BEGIN, argument, file_in
 
 #: What everybody may see: it tells nothing about the files.
 OPEN = frozenset(("/", "/page.css", "/page.js", "/healthz", "/readyz", "/openapi.json"))
@@ -39,6 +40,7 @@ _FORWARDED_V6 = re.compile(r"\[([0-9A-Fa-f:.]+)\](?::[0-9]+)?")
 class Auth:
     """*open_paths* are for everybody. Requests to *nodes_path* come from other nodes. *check_origins*: whether a page
     could write in the name of who looks at it (not where each write needs a secret that no browser sends by itself).
+    *is_reading*: which other requests than GET and HEAD only read.
     """
 
     def __init__(
@@ -50,11 +52,13 @@ class Auth:
         open_paths: frozenset[str] = OPEN,
         nodes_path: str | None = None,
         check_origins: bool = True,
+        is_reading: Callable[[Request], bool] = lambda request: False,
     ):
         self._cors = cors
         self._checks_origins = check_origins
         self._open_paths = open_paths
         self._nodes_path = nodes_path
+        self._is_reading = is_reading
         self._secret = ""
         self._nodes: Verifier | None = None
         self.use(settings, credentials)
@@ -94,7 +98,7 @@ class Auth:
             self._check_origin(request)
         if self._keys and self._is_signed(request):
             return
-        if request.method in _READING:
+        if request.method in _READING or self._is_reading(request):
             if not self.reads_open:
                 self._check_token(request.headers, self._readers)
             return
@@ -161,13 +165,15 @@ class Auth:
         query = request.query
         signature = argument(query, "signature")
         # (A listing is no file: what opens one file does not open it.)
-        is_of_file = request.path == "/file" or (request.path == "/files" and request.method not in _READING)
+        path = request.path
+        is_of_file = path == "/file" or path.startswith(FILE_BEGIN)
+        is_of_file = is_of_file or (path == "/files" and request.method not in _READING)
         if signature is None or not is_of_file:
             return False
         request.limit = check(
             self._keys,
             request.method,
-            path_argument(request),
+            file_in(request),
             expires=argument(query, "expires"),
             limit=argument(query, "limit"),
             signature=signature,

@@ -51,14 +51,16 @@ _BODY_UNREAD = (
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 
 
-def error_response(error: errors.SfssError) -> Response:
-    """What the client gets to see of *error*."""
+def status_of(error: errors.SfssError) -> HTTPStatus:
     for kind in type(error).__mro__:
         if kind in STATUS:
-            response = problem(STATUS[kind], str(error))
-            break
-    else:
-        raise TypeError(f"{type(error).__name__} has no status") from error
+            return STATUS[kind]
+    raise TypeError(f"{type(error).__name__} has no status") from error
+
+
+def error_response(error: errors.SfssError) -> Response:
+    """What the client gets to see of *error*."""
+    response = problem(status_of(error), str(error))
     if isinstance(error, errors.RangeNotSatisfiable):
         response.add("Content-Range", f"bytes */{error.size}")
     if isinstance(error, errors.MethodNotAllowed):

@@ -1,19 +1,28 @@
-"""The query string: one argument out of it, percent-decoded once."""
+"""What the URL of a request says: an argument out of its query string, or its file; percent-decoded once."""
 
 from urllib.parse import unquote_to_bytes
 
 from sfss.errors import InvalidPath, InvalidRequest
 from sfss.http.messages import Request
 
+#: The URL of a file may begin so, with its path behind it, in place of the argument ``path``.
+FILE_BEGIN = "/file/"
 
-def path_argument(request: Request) -> str:
-    """The ``path`` of the request, decoded, not yet looked at.
 
-    :raises InvalidRequest: if it is missing, repeated, not UTF-8, or cut off by a ``#``.
+def file_in(request: Request) -> str:
+    """The path of the file that the URL of *request* names, decoded, not yet looked at.
+
+    :raises InvalidRequest: if it is missing, said twice, not UTF-8, or cut off by a ``#``.
     """
     if "#" in request.target:  # RFC 9112 3.2: no part of a request; never cut off silently
         raise InvalidRequest("The URL contains a '#'; in a path it is written %23.")
     value = argument(request.query, "path")
+    if request.path.startswith(FILE_BEGIN):
+        if value is not None:
+            raise InvalidRequest(
+                "The URL names a file, and its argument 'path' another time: leave one away."
+            )
+        return percent_decoded(request.path[len(FILE_BEGIN) :], "URL")
     if value is None:
         raise InvalidRequest("The argument 'path' is missing; it belongs in the query string.")
     return value

@@ -5,10 +5,13 @@ take its answer.
 """
 
 import asyncio
+import logging
 from collections.abc import AsyncIterator
 
 from sfss.errors import InvalidRequest, SfssError, UploadTimeout
 from sfss.http.exchange import Exchange
+
+log = logging.getLogger("sfss.web")
 
 #: The body of a request may take so long (seconds) if more of it keeps coming.
 _LONGEST = 24 * 3600.0
@@ -118,9 +121,9 @@ class Incoming:
 
 
 class Outgoing:
-    """The answer of *exchange*, piece by piece. *length*: of its body in bytes."""
+    """The answer of *exchange*, piece by piece. *length*: of its body in bytes; None: nobody knows."""
 
-    def __init__(self, exchange: Exchange, status: int, lines: str, length: int):
+    def __init__(self, exchange: Exchange, status: int, lines: str, length: int | None):
         self._exchange = exchange
         self._status = status
         self._waiter: asyncio.Future[None] | None = None
@@ -142,9 +145,16 @@ class Outgoing:
         self._exchange.flow = None
         self._exchange.finish(self._status)
 
-    def cut_off(self) -> None:
-        """Only the end of the connection can tell that the rest does not come."""
+    def fail(self, error: Exception, message: str) -> None:
+        """It has begun, so only the end of the connection can tell that the rest does not come. *message*: of the log,
+        unless it is the client who has gone.
+        """
         self._exchange.flow = None
+        if isinstance(error, Gone):
+            return
+        is_known = isinstance(error, SfssError)
+        what = {"path": self._exchange.path, "reason": str(error)}
+        log.error(message, extra=what, exc_info=None if is_known else error)
         self._exchange.cut_off()
 
     # What the engine calls (:class:`sfss.http.exchange.Flow`).

@@ -1,4 +1,4 @@
-"""``POST /files`` and ``GET HEAD PUT DELETE /file``."""
+"""``POST /files`` and ``GET HEAD PUT DELETE /file?path=PATH``, or ``/file/PATH``."""
 
 import json
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from sfss.service import FileService
 from sfss.web.conditional import write_precondition
 from sfss.web.content_headers import FileHeaders
 from sfss.web.operations import Delete, Get, MakeOperation, Operation, Put, head
-from sfss.web.query import path_argument
+from sfss.web.query import FILE_BEGIN, file_in
 from sfss.web.uploads import upload_of
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
@@ -24,20 +24,35 @@ class Files:
         self._service = service
         self._headers = headers
         self.upload_timeout = upload_timeout
-        #: What answers them, by path and method.
-        self.operations: dict[tuple[str, str], MakeOperation] = {
-            ("/file", "GET"): self.get,
-            ("/file", "HEAD"): self.head,
-            ("/file", "PUT"): self.put,
-            ("/file", "DELETE"): self.delete,
-            ("/files", "POST"): self.post,
+        #: What answers them by method, and the route that they have in the metrics.
+        self._of_file: dict[str, tuple[MakeOperation, str]] = {
+            "GET": (self.get, "/file"),
+            "HEAD": (self.head, "/file"),
+            "PUT": (self.put, "/file"),
+            "DELETE": (self.delete, "/file"),
         }
+        self._of_files: tuple[MakeOperation, str] = (self.post, "/files")
+
+    def find(self, request: Request) -> tuple[MakeOperation, str] | None:
+        """See :class:`Api`."""
+        path = request.path
+        if path == "/file" or path.startswith(FILE_BEGIN):
+            return self._of_file.get(request.method)
+        return self._of_files if path == "/files" and request.method == "POST" else None
+
+    def routes(self) -> list[tuple[str, str, MakeOperation]]:
+        """See :class:`Api`."""
+        named = FILE_BEGIN + r"{path:[\s\S]*}"  # a newline, too: it gets its 400
+        found = [
+            (path, method, make) for path in ("/file", named) for method, (make, _) in self._of_file.items()
+        ]
+        return [*found, ("/files", "POST", self.post)]
 
     def get(self, request: Request) -> Operation:
-        return Get(request, path_argument(request), self._service, self._headers)
+        return Get(request, file_in(request), self._service, self._headers)
 
     def head(self, request: Request) -> Operation:
-        return head(request, path_argument(request), self._service, self._headers)
+        return head(request, file_in(request), self._service, self._headers)
 
     def put(self, request: Request) -> Operation:
         return self._put(request, updated)
@@ -46,12 +61,12 @@ class Files:
         return self._put(request, created)
 
     def delete(self, request: Request) -> Operation:
-        path = path_argument(request)
+        path = file_in(request)
         return Delete(request, path, self._service, write_precondition(request.headers))
 
     def _put(self, request: Request, written: Callable[[str, FileInfo], Response]) -> Operation:
         # All that can be wrong without the body is looked at before it is read.
-        path = check_path(path_argument(request))
+        path = check_path(file_in(request))
         precondition = write_precondition(request.headers)
         limit = self._service.max_file_size
         if request.limit is not None:

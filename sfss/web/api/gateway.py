@@ -4,6 +4,7 @@ from sfss.config.credentials import Credentials
 from sfss.config.gateway import Settings
 from sfss.metrics.aggregate import Aggregate
 from sfss.service import FileService
+from sfss.web.api.archives import Archives
 from sfss.web.api.description import Api
 from sfss.web.api.files import Files
 from sfss.web.api.listings import Listings
@@ -30,7 +31,8 @@ def make_server(
     """
     aggregate = aggregate or Aggregate()
     cors = Cors(settings.cors_origin, ApiHeaders(*documented_headers()))
-    auth = Auth(settings, credentials, cors=cors, open_paths=OPEN)
+    archives = Archives(service, settings, "/archive")
+    auth = Auth(settings, credentials, cors=cors, open_paths=OPEN, is_reading=archives.is_reading)
     headers = FileHeaders(
         inline_active=settings.inline_active,
         gzip_texts=settings.gzip_texts,
@@ -47,11 +49,9 @@ def make_server(
             warnings=lambda: auth.warnings,
         )
         others += page.routes()
-    operations = files.operations
-    found = {key: (make, key[0]) for key, make in operations.items()}
     api = Api(
-        find=lambda request: found.get((request.path, request.method)),
-        file_routes=[(path, method, make) for (path, method), make in operations.items()],
+        find=lambda request: files.find(request) or archives.find(request),
+        file_routes=files.routes(),
         other_routes=others,
         of_files=_OF_FILES,
         upload_timeout=settings.upload_timeout,

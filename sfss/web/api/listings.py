@@ -34,7 +34,7 @@ class Listings:
         if not self._is_open:
             raise Forbidden("Listings are closed on this server (--no-listing).")
         query = request.rel_url.raw_query_string
-        prefix, delimiter, after = (_text(query, name) for name in ("prefix", "delimiter", "after"))
+        prefix, delimiter, after = (text_argument(query, name) for name in ("prefix", "delimiter", "after"))
         listing = await self._service.list_files(prefix, after, _limit(query), delimiter)
         answer: dict[str, Any] = {"files": [_document(file) for file in listing.files]}
         if delimiter:
@@ -45,8 +45,8 @@ class Listings:
         return fresh(json.dumps(answer, ensure_ascii=False) + "\n", "application/json; charset=utf-8")
 
 
-def _text(query: str, name: str) -> str:
-    """:raises InvalidRequest:"""
+def text_argument(query: str, name: str) -> str:
+    """It, "" if it is not there. :raises InvalidRequest:"""
     value = argument(query, name) or ""
     if len(value) > _MOST_CHARACTERS:
         raise InvalidRequest(f"The argument {name!r} is longer than any path.")

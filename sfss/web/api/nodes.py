@@ -1,7 +1,7 @@
 """A node as it looks from outside: files at their own URLs, and what nodes say to each other.
 
 PUT /name  GET /name  HEAD /name  DELETE /name
-GET /_files  /_status  /metrics  /healthz  /readyz  /_page/    POST /_replication  /_verify
+GET /_files  /_archive  /_status  /metrics  /healthz  /readyz  /_page/    POST /_archive  /_replication  /_verify
 """
 
 import dataclasses
@@ -23,6 +23,7 @@ from sfss.replication.names import is_reserved
 from sfss.replication.node import Node, PutFile
 from sfss.replication.transport import MEDIA_TYPE, MESSAGE_ROOM, RESOURCE
 from sfss.service import FileService
+from sfss.web.api.archives import Archives
 from sfss.web.api.description import Api
 from sfss.web.api.listings import Listings
 from sfss.web.api.page import Page
@@ -58,14 +59,21 @@ _encode = json.JSONEncoder(ensure_ascii=False).encode
 #: Of files, in the metrics.
 _ROUTE = "/{path}"
 #: URLs that are no files, and that the application answers.
-_OTHERS = frozenset(("/", "/metrics", "/healthz", "/readyz", "/_status", "/_verify", "/_files", "/_page"))
+_OTHERS = frozenset(
+    ("/", "/metrics", "/healthz", "/readyz", "/_status", "/_verify", "/_files", "/_archive", "/_page")
+)
 
 
 def path_of(request: Request) -> str:
     """The file that the URL of *request* names, decoded once. :raises InvalidPath:"""
     if "#" in request.target:  # RFC 9112 3.2: no part of a request; never cut off silently
         raise InvalidPath("The URL contains a '#'; in a name it is written %23.")
-    path = check_path(percent_decoded(request.path[1:], "URL"))
+    return check_name(percent_decoded(request.path[1:], "URL"))
+
+
+def check_name(path: str) -> str:
+    """*path*, if files can have it. :raises InvalidPath:"""
+    check_path(path)
     if is_reserved(path):
         raise InvalidPath(f"The name {path!r} is the node's own; choose another one.")
     return path
@@ -213,7 +221,15 @@ def make_node_server(
     open_paths = frozenset(("/healthz", "/readyz"))
     if settings.page:
         open_paths |= {"/", f"{_PAGE}/", f"{_PAGE}/page.css", f"{_PAGE}/page.js"}
-    auth = Auth(settings, credentials, cors=cors, open_paths=open_paths, nodes_path=RESOURCE)
+    archives = Archives(service, settings, "/_archive", check_name)
+    auth = Auth(
+        settings,
+        credentials,
+        cors=cors,
+        open_paths=open_paths,
+        nodes_path=RESOURCE,
+        is_reading=archives.is_reading,
+    )
     default = IMMUTABLE if node.settings.immutable else ""
     headers = FileHeaders(
         inline_active=settings.inline_active,
@@ -235,7 +251,7 @@ def make_node_server(
     else:
         others.append(web.get("/", _nothing))
     api = Api(
-        find=files.find,
+        find=lambda request: archives.find(request) or files.find(request),
         file_routes=files.routes(),
         other_routes=others,
         of_files=tuple((_ROUTE, method) for method in ("GET", "PUT", "DELETE")),

@@ -30,6 +30,16 @@ _HEADERS = {
     "416": {"Content-Range": _TEXT},
     "503": {"Retry-After": _TEXT | {"description": "seconds; not from /readyz"}},
 }
+_TAR = {"application/x-tar": {"schema": {"type": "string", "format": "binary"}}}
+_LINES = {
+    "application/x-ndjson": {
+        "schema": {
+            "type": "string",
+            "description": "a line of JSON for each file: path, size and etag, or path, status and error; the last one "
+            "has how many files there were, their bytes, and how many have failed",
+        }
+    }
+}
 _ETAG = {"ETag": {"schema": {"type": "string"}, "description": "of the content"}}
 
 
@@ -107,6 +117,7 @@ def document(max_file_size: int) -> dict[str, Any]:
                 },
             },
             "/file": {
+                "description": "The same is at /file/PATH, without the argument 'path'.",
                 "parameters": [_PATH, *_SIGNATURE],
                 "get": {
                     "operationId": "getFile",
@@ -162,6 +173,38 @@ def document(max_file_size: int) -> dict[str, Any]:
                     "responses": _responses(
                         {"204": {"description": "it is deleted"}}, *_ALWAYS, "404", "412", "507"
                     ),
+                },
+            },
+            "/archive": {
+                "parameters": [_LISTING[0]],
+                "get": {
+                    "operationId": "getArchive",
+                    "summary": "All files whose paths begin with the prefix, as a tar archive",
+                    "responses": _responses(
+                        {"200": {"description": "the archive", "content": _TAR}}, *_ALWAYS, "501"
+                    ),
+                },
+                "post": {
+                    "operationId": "postArchive",
+                    "summary": "Keep the files of a tar archive (it may be compressed by gzip or bzip2); or, "
+                    "with a list of paths, get these files as one",
+                    "requestBody": {
+                        "required": True,
+                        "content": {
+                            **_TAR,
+                            "application/json": {"schema": {"type": "array", "items": {"type": "string"}}},
+                        },
+                    },
+                    "responses": {
+                        status: each | {"content": each["content"] | _LINES}
+                        for status, each in _responses(
+                            {"200": {"description": "all are kept; or the archive", "content": _TAR}},
+                            *_ALWAYS,
+                            "413",
+                            "417",
+                            "507",
+                        ).items()
+                    },
                 },
             },
             "/status": {

@@ -1,9 +1,7 @@
 """Objects as answers: whole, a part, in one piece or many."""
 
-import logging
 from collections.abc import Mapping
 
-from sfss.errors import SfssError
 from sfss.http.exchange import Exchange
 from sfss.http.messages import Headers, Response
 from sfss.objects.contents import read_one
@@ -11,9 +9,7 @@ from sfss.objects.models import NONE
 from sfss.objects.service import Found, Objects
 from sfss.web.api.object_headers import Described, lines_of
 from sfss.web.conditional import CONDITIONS, is_unchanged, requested_range
-from sfss.web.streams import Gone, Outgoing
-
-log = logging.getLogger("sfss.objects")
+from sfss.web.streams import Outgoing
 
 
 async def answer_with(
@@ -49,12 +45,8 @@ async def answer_with(
         async for piece in pieces:
             await answer.send(piece)
         answer.finish()
-    except Exception as error:  # whatever it is: the answer has begun
-        if not isinstance(error, Gone):
-            is_known = isinstance(error, SfssError)
-            what = {"path": exchange.path, "reason": str(error)}
-            log.error("a download was cut off", extra=what, exc_info=None if is_known else error)
-            answer.cut_off()
+    except Exception as error:
+        answer.fail(error, "a download was cut off")
         pieces.close()
         room.release()
     return None
