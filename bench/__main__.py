@@ -19,7 +19,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from bench import beansdb, django, kinds, nodes, objects, references, scale, seaweedfs, wrk
+from bench import beansdb, django, kinds, many, nodes, objects, references, scale, seaweedfs, wrk
 from sfss.memcache.keys import memcache_key
 from tests.http import RawClient, ask, request
 from tests.programs import Program, Sfss, find, free_port, start_memcached
@@ -50,6 +50,7 @@ def main() -> None:
             "beansdb",
             "django",
             "objects",
+            "many",
             "million",
             "seaweedfs",
         ],
@@ -61,6 +62,9 @@ def main() -> None:
         default=1,
         metavar="N",
         help="of files, in the embedded store, for --only million (default: 1; 10 take 12 GB of disk)",
+    )
+    parser.add_argument(
+        "--files", type=int, default=100_000, metavar="N", help="for --only many (default: %(default)s)"
     )
     parser.add_argument(
         "--folder",
@@ -105,6 +109,8 @@ def main() -> None:
             django.reconcile(folder, options)
         if options.only in (None, "objects"):
             objects.objects(folder, options)
+        if options.only in (None, "many"):
+            many.many(folder, options)
         if options.only == "seaweedfs":
             seaweedfs.beside(folder, options)
         if options.only == "million":

@@ -533,7 +533,15 @@ def test_tls(tmp_path):
 
 def test_the_openapi_document_is_for_all(guarded):
     document = json.loads(ask(guarded.port, request("GET", "/openapi.json")).body)
-    assert set(document["paths"]) == {"/file", "/files", "/status", "/metrics", "/healthz", "/readyz"}
+    assert set(document["paths"]) == {
+        "/file",
+        "/files",
+        "/archive",
+        "/status",
+        "/metrics",
+        "/healthz",
+        "/readyz",
+    }
 
 
 # Pages of other sites.

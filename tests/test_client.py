@@ -1,6 +1,7 @@
 """The client library against the real server, and against one that fails."""
 
 import asyncio
+from typing import Any
 
 import pytest
 from aiohttp import web
@@ -86,13 +87,15 @@ async def test_urls():
 
 @pytest.fixture
 async def failing():
-    """A server that gives the statuses in ``answers``, one after the other."""
-    answers: list[int] = []
+    """A server that gives the ``answers``, one after the other: each a status, or that with a text and headers."""
+    answers: list[Any] = []
     seen: list[str] = []
 
     async def handle(request: web.Request) -> web.Response:
         seen.append(request.method)
-        return web.Response(status=answers.pop(0), body=b"answer")
+        answer = answers.pop(0)
+        status, text, headers = answer if isinstance(answer, tuple) else (answer, "answer", {})
+        return web.Response(status=status, body=text.encode(), headers=headers)
 
     runner = web.ServerRunner(web.Server(handle))
     await runner.setup()
@@ -252,3 +255,58 @@ async def test_why_there_is_no_answer():
             pass
     with pytest.raises(InvalidRequest, match="gateway or node"):
         Client(url, server="other")
+
+
+# Many at once.
+
+
+@pytest.mark.parametrize("kind", ["gateway", "node"])
+async def test_many_files_in_one_request(kind, server, node, tmp_path):
+    if kind == "node" and node.names == "generated":
+        async with Client(node.url) as client:
+            outcomes = await client.put_many({"g/a": b"1"})
+            assert outcomes["g/a"].path != "g/a" and await client.get(outcomes["g/a"].path) == b"1"
+        return
+    files = {f"many/{n}/ä +#%": b"%d" % n * n for n in range(300)} | {"many/" + "long/" * 50 + "x": b"long"}
+    async with Client((server if kind == "gateway" else node).url) as client:
+        large = {"large": bytes(2_500_000)} if kind == "gateway" else {}
+        outcomes = await client.put_many({**files, "../out": b"x", **large})
+        assert isinstance(outcomes.pop("../out"), InvalidRequest)
+        assert not large or isinstance(outcomes.pop("large"), FileTooLarge)
+        assert {path: kept[:2] for path, kept in outcomes.items()} == {
+            path: (len(content), etag_of(content)) for path, content in files.items()
+        }
+        assert await client.get_many([*files, "missing"]) == files
+        found, after = [], ""
+        while after is not None:
+            page = await client.list_page("many/", after=after, limit=100)
+            assert page.is_ordered and len(page.files) <= 100
+            found += page.files
+            after = page.next
+        assert {file.path: file.size for file in found} == {path: len(c) for path, c in files.items()}
+        assert (await client.list_page("", delimiter="/")).folders.count("many/") == 1
+        assert await client.delete_many([*files, "missing"]) == {}
+        assert (await client.list_page("many/")).files == []
+
+
+async def test_what_was_not_taken_is_sent_again(failing):
+    """Of an archive a part was kept, and the store failed then."""
+    client, answers, seen = failing
+    etag = etag_of(b"1")
+    report = (
+        f'{{"path": "a", "size": 1, "etag": "{etag}"}}\n{{"path": "b", "status": 504, "error": "away"}}\n'
+        '{"files": 1, "bytes": 1, "failed": 1, "status": 504, "error": "away. The rest was not taken."}\n'
+    )
+    lines = {"Content-Type": "application/x-ndjson"}
+    answers += [
+        200,
+        (504, report, lines),
+        (200, report.replace('"a"', '"c"').splitlines()[0] + '\n{"failed": 0}', lines),
+    ]
+    answers += [(504, report, lines)] * 2
+    outcomes = await client.put_many({"a": b"1", "b": b"2", "c": b"1"})
+    assert outcomes["a"].etag == outcomes["c"].etag == etag
+    assert not answers and isinstance(outcomes["b"], NoStoreAvailable) and "away" in str(outcomes["b"])
+    answers[:] = [(200, "no report", lines)]
+    with pytest.raises(UnexpectedAnswer):
+        await client.put_many({"a": b"1"})

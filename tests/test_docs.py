@@ -1,5 +1,6 @@
 """What is offered for production is tried here, as far as this machine can."""
 
+import argparse
 import json
 import re
 import runpy
@@ -13,6 +14,7 @@ from urllib.parse import quote
 import pytest
 import yaml
 
+from sfss.cli.parser import make_parser
 from sfss.config.gateway import FIELDS
 from sfss.config.node import NodeSettings
 from sfss.config.server import fields_of
@@ -354,13 +356,22 @@ def test_what_is_named_is_there():
         assert all((ROOT / name).exists() for name in line.split())
 
 
+def flags_of(parser: argparse.ArgumentParser) -> set[str]:
+    """Those of its commands, too."""
+    found = set(parser._option_string_actions)
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            found = found.union(*(flags_of(each) for each in action.choices.values()))
+    return found
+
+
 def test_the_flags_of_all_files_exist():
     settings = FIELDS | fields_of(NodeSettings)
-    flags = {"--" + name.replace("_", "-") for name in settings} | {"--config", "--version", "--help"}
+    flags = {"--" + name.replace("_", "-") for name in settings} | flags_of(make_parser())
     texts = [RUNBOOK, (ROOT / "Dockerfile").read_text(), (ROOT / "README.rst").read_text()]
-    known_elsewhere = {"--method", "--limit", "--with-test-stores", "--bench", "--only", "--millions", "--key-file",
-                       "--path", "--filepath", "--concurrency", "--size", "--to", "--requests", "--faults", "--folder",
-                       "--now", "--system", "--constraint", "--data", "--replace", "--cafile", "--data-binary", "--no-cache-dir", "--no-install-recommends", "--interval", "--timeout", "--start-period"}  # fmt: skip
+    known_elsewhere = {"--with-test-stores", "--bench", "--only", "--millions", "--path", "--filepath", "--concurrency",
+                       "--size", "--requests", "--faults", "--folder", "--now", "--system", "--constraint", "--data-binary",
+                       "--no-cache-dir", "--no-install-recommends", "--interval", "--timeout", "--start-period"}  # fmt: skip
     for text in texts:
         used = set(re.findall(r"(?<![\w-])--[a-z][a-z-]+", text))
         unknown = {flag for flag in used - flags - known_elsewhere if "--" + flag[5:] not in flags}

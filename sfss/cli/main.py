@@ -11,14 +11,14 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from sfss.cli import backups, beansdb_commands, gateway, node, objects, transfers, verify
-from sfss.cli.parser import EXIT_USAGE, OF_BEANSDB, Parser, check_flags, make_parser
-from sfss.client import Client
+from sfss.cli import backups, beansdb_commands, file_commands, gateway, node, objects, verify
+from sfss.cli.arguments import EXIT_USAGE, Parser
+from sfss.cli.parser import OF_BEANSDB, check_flags, make_parser
 from sfss.config.gateway import FIELDS
 from sfss.config.node import NodeSettings
 from sfss.config.objects import ObjectSettings
 from sfss.config.server import fields_of
-from sfss.config.sources import TOKEN_VARIABLE, load
+from sfss.config.sources import load
 from sfss.errors import SettingsError, SfssError
 
 try:
@@ -74,14 +74,7 @@ def _do(command: str | None, options: dict[str, Any]) -> int:
     if command is None:
         config = options.pop("config", None)
         return gateway.serve(partial(load, options, config=config))
-    client = Client(
-        options.pop("url"),
-        token=os.environ.get(TOKEN_VARIABLE),
-        ca_file=options.pop("cafile"),
-        server=options.pop("server"),
-        connections=options.get("parallel", 1),
-    )
-    return _run(transfers.COMMANDS[command](client, **options))
+    return _run(file_commands.run(command, options))
 
 
 def _be_a_node(options: dict[str, Any]) -> int:

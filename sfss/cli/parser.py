@@ -2,24 +2,19 @@
 
 import argparse
 import difflib
-import os
-import sys
 from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from typing import Any
 
 from sfss import __version__
 from sfss.beansdb.purge import LEAST_AGE
-from sfss.cli import transfers
-from sfss.client import DEFAULT_URL, SERVERS
+from sfss.cli.arguments import Parser, Repeated, add_config, add_settings, positive
+from sfss.cli.file_commands import add_file_commands
 from sfss.compiled import kind
 from sfss.config.gateway import FIELDS
 from sfss.config.node import NodeSettings
 from sfss.config.objects import ObjectSettings
 from sfss.config.server import ServerSettings, fields_of
-from sfss.config.sources import CA_VARIABLE, CONFIG_VARIABLE, ENVIRONMENT_PREFIX, TOKEN_VARIABLE, URL_VARIABLE
-from sfss.signing import METHODS
-
-EXIT_USAGE = 2
+from sfss.config.sources import ENVIRONMENT_PREFIX
 
 #: Those of ``sfss beansdb``, too.
 OF_BEANSDB = ("beansdb", "beansdb_route", "beansdb_quorum", "connect_timeout", "operation_timeout")
@@ -45,23 +40,6 @@ GROUPS = {
     "how files are served": ("inline_active", "gzip_texts", "cache_control", "listing"),
     "page and log": ("page", "page_uploads", "access_log", "log_level"),
 }
-
-
-class Parser(argparse.ArgumentParser):
-    """Says what is wrong in one line, and where the rest is to be read."""
-
-    def __init__(self, **options: Any):
-        super().__init__(allow_abbrev=False, formatter_class=_Formatter, **options)
-
-    def error(self, message: str) -> NoReturn:
-        message = message.replace("unrecognized arguments:", "this is not known here:")
-        print(f"sfss: {message}\nTry '{self.prog} --help'.", file=sys.stderr)
-        sys.exit(EXIT_USAGE)
-
-
-class _Formatter(argparse.HelpFormatter):
-    def __init__(self, prog: str):
-        super().__init__(prog, max_help_position=34)
 
 
 def check_flags(
@@ -117,61 +95,10 @@ def make_parser() -> argparse.ArgumentParser:
     general = parser.add_argument_group("in general")
     general.add_argument("-h", "--help", action="help", help="show this, and end")
     general.add_argument("--version", action="version", version=f"sfss {__version__} ({kind()})")
-    _add_config(general)
-    _add_settings(parser, FIELDS, GROUPS)
+    add_config(general)
+    add_settings(parser, FIELDS, GROUPS)
 
-    server = Parser(add_help=False)
-    server.add_argument(
-        "--url",
-        default=os.environ.get(URL_VARIABLE) or DEFAULT_URL,
-        help=f"the server, a gateway or a node (default: ${URL_VARIABLE}, or {DEFAULT_URL}). If it wants a "
-        f"token, set {TOKEN_VARIABLE}",
-    )
-    server.add_argument(
-        "--cafile",
-        metavar="FILE",
-        default=os.environ.get(CA_VARIABLE) or None,
-        help=f"certificates (PEM) by which the server's is trusted (default: ${CA_VARIABLE}, or the system's)",
-    )
-    server.add_argument("--server", choices=SERVERS, help="what the server is (default: that is found out)")
-    many = Parser(add_help=False, parents=[server])
-    many.add_argument(
-        "--parallel",
-        type=_positive,
-        default=16,
-        metavar="N",
-        help="how many at once (default: %(default)s)",
-    )
-
-    put = commands.add_parser("put", parents=[many], help="upload files")
-    put.add_argument("files", nargs="+", metavar="FILE")
-    put.add_argument("--to", default="", metavar="PREFIX", help="folder to put them under")
-    put.add_argument("-r", "--recursive", action="store_true", help="upload folders with all that is in them")
-    get = commands.add_parser("get", parents=[many], help="download files")
-    get.add_argument("paths", nargs="+", metavar="PATH")
-    get.add_argument(
-        "-o",
-        "--output",
-        default=".",
-        metavar="FOLDER",
-        help="folder to keep them in, each under its path; - is standard output (default: .)",
-    )
-    rm = commands.add_parser("rm", parents=[many], help="delete files")
-    rm.add_argument("paths", nargs="+", metavar="PATH")
-    status = commands.add_parser("status", parents=[server], help="show the figures of the server")
-    status.add_argument("--full", action="store_true", help="of the nodes and the web server")
-    sign = commands.add_parser("sign", parents=[server], help="print a signed URL of a file")
-    sign.add_argument("path", metavar="PATH")
-    sign.add_argument("--method", choices=METHODS, default="GET", help="(default: %(default)s)")
-    sign.add_argument(
-        "--lifetime", type=float, default=3600.0, metavar="SECONDS", help="(default: %(default)g)"
-    )
-    sign.add_argument("--limit", type=int, metavar="BYTES", help="the most that may be put")
-    sign.add_argument(
-        "--key-file",
-        metavar="FILE",
-        help=f"file with the server's key (default: what ${transfers.KEY_VARIABLE} says)",
-    )
+    add_file_commands(commands)
     _add_node(commands)
     _add_beansdb(commands)
     _add_objects(commands)
@@ -215,7 +142,7 @@ def _add_node(commands: Any) -> None:
         default="serve",
         help="verify: read every file again, heal what is damaged, and compare with the other nodes",
     )
-    _add_config(node)
+    add_config(node)
     node.add_argument(
         "-v",
         "--verbose",
@@ -225,7 +152,7 @@ def _add_node(commands: Any) -> None:
     fields, common = fields_of(NodeSettings), fields_of(ServerSettings)
     own = {"the node": [name for name in fields if name not in common]}
     shared = {title: [n for n in names if n in common] for title, names in GROUPS.items()}
-    _add_settings(node, fields, own | {title: names for title, names in shared.items() if names})
+    add_settings(node, fields, own | {title: names for title, names in shared.items() if names})
 
 
 def _add_beansdb(commands: Any) -> None:
@@ -235,8 +162,8 @@ def _add_beansdb(commands: Any) -> None:
         description="Look after a cluster of Beansdb nodes, while gateways serve from it or not.",
     )
     cluster = Parser(add_help=False)
-    _add_config(cluster)
-    _add_settings(cluster, FIELDS, {"the nodes": OF_BEANSDB})
+    add_config(cluster)
+    add_settings(cluster, FIELDS, {"the nodes": OF_BEANSDB})
     whats = command.add_subparsers(dest="what", required=True, metavar="COMMAND", parser_class=Parser)
 
     def add(what: str, help: str, **options: Any) -> Parser:
@@ -261,11 +188,11 @@ def _add_beansdb(commands: Any) -> None:
     )
     move = add("move", "other nodes for the cluster or its buckets, while it serves")
     move.add_argument(
-        "--to", action=_Repeated, default=(), metavar="HOST:PORT", help="one of the nodes afterwards"
+        "--to", action=Repeated, default=(), metavar="HOST:PORT", help="one of the nodes afterwards"
     )
     move.add_argument("--to-route", default="", metavar="FILE", help="or all of them: a route.yaml")
     move.add_argument(
-        "--left", action=_Repeated, default=(), metavar="HOST:PORT", help="this one was stopped for good"
+        "--left", action=Repeated, default=(), metavar="HOST:PORT", help="this one was stopped for good"
     )
     move.add_argument(
         "--finish", action="store_true", help="the last step, when all gateways have the new route"
@@ -284,16 +211,16 @@ def _add_objects(commands: Any) -> None:
     )
     fields = fields_of(ObjectSettings)
     place = Parser(add_help=False)
-    _add_config(place)
-    _add_settings(place, fields, {"where they are": OF_OBJECTS})
-    _add_config(objects)
+    add_config(place)
+    add_settings(place, fields, {"where they are": OF_OBJECTS})
+    add_config(objects)
     own: dict[str, Sequence[str]] = {
         "the objects": ("catalog", "url", "s3_domain", "keep_deleted", "token_lifetime")
     }
     others = {
         title: [name for name in names if name not in NOT_OF_OBJECTS] for title, names in GROUPS.items()
     }
-    _add_settings(objects, fields, own | others)
+    add_settings(objects, fields, own | others)
     whats = objects.add_subparsers(dest="what", metavar="COMMAND", parser_class=Parser)
     user = whats.add_parser("user", help="who may come in")
     hows = user.add_subparsers(dest="how", required=True, metavar="COMMAND", parser_class=Parser)
@@ -322,71 +249,8 @@ def _add_objects(commands: Any) -> None:
     )
 
 
-def _add_config(group: Any) -> None:
-    group.add_argument(
-        "--config",
-        metavar="FILE",
-        default=argparse.SUPPRESS,
-        help=f"TOML file with settings (default: ${CONFIG_VARIABLE})",
-    )
-
-
-def _add_settings(
-    parser: argparse.ArgumentParser, fields: Mapping[str, Any], groups: Mapping[str, Sequence[str]]
-) -> None:
-    for title, names in groups.items():
-        group = parser.add_argument_group(title)
-        for name in names:
-            if name in fields:
-                _add_setting(group, name, fields[name])
-
-
-def _add_setting(group: Any, name: str, part: Any) -> None:
-    flags = ["--" + name.replace("_", "-")]
-    if part.metadata["short"]:
-        flags.append(part.metadata["short"])
-    help = part.metadata["help"].replace("%", "%%")
-    if part.type is bool:
-        group.add_argument(
-            *flags,
-            action=argparse.BooleanOptionalAction,
-            default=argparse.SUPPRESS,
-            help=f"{help} (default: {'yes' if part.default else 'no'})",
-        )
-        return
-    many = part.type not in (int, float, str)
-    group.add_argument(
-        *flags,
-        type=str if many else part.type,
-        action=_Repeated if many else "store",
-        metavar=part.metadata["unit"],
-        default=argparse.SUPPRESS,
-        help=help if many or part.default == "" else f"{help} (default: {part.default})",
-    )
-
-
-class _Repeated(argparse.Action):
-    """Collects the values of a flag that is given several times into a tuple."""
-
-    def __call__(
-        self,
-        parser: argparse.ArgumentParser,
-        namespace: argparse.Namespace,
-        value: Any,
-        option_string: str | None = None,
-    ) -> None:
-        setattr(namespace, self.dest, (*getattr(namespace, self.dest, ()), value))
-
-
 def _days(text: str) -> int:
-    number = _positive(text)
+    number = positive(text)
     if number < LEAST_AGE:
         raise argparse.ArgumentTypeError(f"{number} days are too few: what is late could come back")
-    return number
-
-
-def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"{text} is not a positive number")
     return number

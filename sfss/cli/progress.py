@@ -1,8 +1,12 @@
-"""Bars, which show themselves on a terminal only."""
+"""How far something is: bars on a terminal; without one, a line now and then for what takes long."""
 
 import sys
+import time
 
 from tqdm import tqdm
+
+#: Seconds from one line to the next.
+_EVERY = 10.0
 
 
 class Bar(tqdm):  # type: ignore[type-arg]  # it is generic in its stubs only
@@ -21,3 +25,39 @@ def percent(what: str) -> Bar:
 
 def files(what: str) -> Bar:
     return Bar(desc=what, unit="file", disable=None, file=sys.stderr)
+
+
+class Course:
+    """Of *what*, where nobody knows how much there is to do. All of it goes to standard error."""
+
+    def __init__(self, what: str):
+        self._what = what
+        self._bar = files(what)
+        self._begun = self._said = time.monotonic()
+        self.failed = 0
+
+    def __enter__(self) -> "Course":
+        return self
+
+    def __exit__(self, *problem: object) -> None:
+        self._bar.close()
+
+    @property
+    def seconds(self) -> float:
+        """Since it has begun."""
+        return time.monotonic() - self._begun
+
+    def show(self, done: int, words: str) -> None:
+        """*done*: files. *words*: what there is to say."""
+        if not self._bar.disable:
+            self._bar.set_postfix_str(words, refresh=False)
+            self._bar.update(done - self._bar.n)
+        elif time.monotonic() - self._said >= _EVERY:
+            self._said = time.monotonic()
+            print(f"sfss: {self._what}: {words}, {self.seconds:.0f} s", file=sys.stderr, flush=True)
+
+    def complain(self, path: str, reason: str) -> None:
+        """Say once what has failed."""
+        self.failed += 1
+        self._bar.clear()
+        print(f"sfss: {path}: {reason}", file=sys.stderr, flush=True)

@@ -9,9 +9,9 @@ import json
 import os
 import secrets
 import sys
-from collections.abc import Awaitable, Callable, Coroutine, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, TypeVar
+from typing import TypeVar
 
 from tqdm import tqdm
 
@@ -104,15 +104,6 @@ async def sign(
     return 0
 
 
-COMMANDS: dict[str, Callable[..., Coroutine[Any, Any, int]]] = {
-    "put": put,
-    "get": get,
-    "rm": rm,
-    "status": status,
-    "sign": sign,
-}
-
-
 async def _each(
     jobs: Iterable[Job],
     action: Callable[[Job], Awaitable[object]],
@@ -136,7 +127,8 @@ async def _each(
                 await action(job)
             except ServerUnreachable as error:
                 failed.append(f"{label(job)}: {error}")
-                failed.extend(f"{label(left)}: not tried" for left in reversed(waiting))
+                if waiting:
+                    failed.append(f"{len(waiting)} more were not tried")
                 waiting.clear()
             except SfssError as error:
                 failed.append(f"{label(job)}: {error}")

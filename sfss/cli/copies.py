@@ -1,0 +1,169 @@
+"""``sfss sync``, ``mirror``, ``get -r`` and ``rm -r``: many files, of which nobody knows how many there are."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import AsyncExitStack
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+from sfss.cli.progress import Course
+from sfss.client import Client, ServerUnreachable
+from sfss.errors import InvalidRequest
+from sfss.paths import check_path
+from sfss.sync.engine import Sync, Tally
+from sfss.sync.folder import Folder
+from sfss.sync.places import Place
+from sfss.sync.server import Server
+
+#: The token of the server that is read, if it is another one.
+SOURCE_TOKEN_VARIABLE = "SFSS_SOURCE_TOKEN"
+_LOOK = 0.5  # seconds
+#: Groups of files.
+_FETCHED_AT_ONCE = 4
+
+MakeClient = Callable[..., Client]
+
+
+async def sync(
+    make_client: MakeClient,
+    source: str,
+    target: str,
+    *,
+    delete: bool,
+    dry_run: bool,
+    parallel: int,
+    url: str,
+    servers_only: bool = False,
+) -> int:
+    """Make *target* like *source*, each a folder, a URL with the folder there as its path, or ``:FOLDER`` at *url*."""
+    if servers_only and not (_is_server(source) and _is_server(target)):
+        raise InvalidRequest("A mirror is of one server in another one: http://HOST:PORT/FOLDER, or :FOLDER.")
+    with Course("mirror" if servers_only else "sync") as course:
+        async with AsyncExitStack() as stack:
+
+            async def place(text: str, token: str | None = None) -> Place:
+                if not _is_server(text):
+                    return Folder(Path(text), course.complain)
+                base, prefix = _server_in(text, url)
+                client = await stack.enter_async_context(make_client(base, token))
+                return Server(client, prefix, course.complain)
+
+            if not _is_server(source) and not Path(source).is_dir():
+                raise InvalidRequest(f"There is no folder {source}.")
+            from_place = await place(source, os.environ.get(SOURCE_TOKEN_VARIABLE))
+            to_place = await place(target)
+            if isinstance(to_place, Server):
+                await to_place.check_names()
+            say = (lambda word, path: print(f"{word} {path}")) if dry_run else None
+            run = Sync(
+                from_place, to_place, delete=delete, parallel=parallel, complain=course.complain, say=say
+            )
+            return await _run(run, course, is_dry=dry_run)
+
+
+async def fetch(client: Client, paths: Sequence[str], output: str) -> int:
+    """Download all files of the folders *paths* into the folder *output*, under their paths."""
+    if output == "-":
+        raise InvalidRequest("Many files go into a folder, and not to standard output: see GET /archive.")
+    code = 0
+    async with client:
+        for folder in map(_folder, paths):
+            with Course("get") as course:
+                source = Server(client, folder, course.complain)
+                target = Folder(Path(output, folder), course.complain)
+                run = Sync(source, target, delete=False, parallel=_FETCHED_AT_ONCE, complain=course.complain)
+                code = max(code, await _run(run, course, is_dry=False))
+    return code
+
+
+async def remove(client: Client, paths: Sequence[str], ask: bool) -> int:
+    """Delete all files of the folders *paths*. *ask*: first whether that is meant."""
+    folders = [_folder(path) for path in paths]
+    named = ", ".join(folder or "all folders" for folder in folders)
+    if ask and not await asyncio.to_thread(_confirmed, f"Delete all files in {named}?"):
+        return 1
+    deleted = 0
+    stopped = ""
+    with Course("rm") as course:
+        async with client:
+            try:
+                for folder in folders:
+                    place = Server(client, folder, course.complain)
+                    async for page in place.pages():
+                        failures = await place.delete([item.path for item in page])
+                        for path, reason in failures.items():
+                            course.complain(folder + path, reason)
+                        deleted += len(page) - len(failures)
+                        course.show(deleted, f"{deleted} deleted")
+            except ServerUnreachable as error:
+                stopped = str(error)
+        print(f"deleted {deleted}, failed {course.failed}; {course.seconds:.1f} s")
+    if stopped:
+        print(f"sfss: {stopped}. The rest was not tried.", file=sys.stderr)
+    return 1 if stopped or course.failed else 0
+
+
+async def _run(run: Sync, course: Course, *, is_dry: bool) -> int:
+    showing = asyncio.create_task(_show(run.tally, course))
+    stopped = ""
+    try:
+        await run.run()
+    except ServerUnreachable as error:
+        stopped = str(error)
+    finally:
+        showing.cancel()
+        tally = run.tally
+        done = ("to send", "to delete") if is_dry else ("sent", "deleted")
+        print(
+            f"{done[0]} {tally.sent}, {done[1]} {tally.deleted}, the same {tally.same}, failed {course.failed}; "
+            f"{tally.bytes / 1e6:.1f} MB in {course.seconds:.1f} s"
+        )
+    if stopped:
+        print(f"sfss: {stopped}. The rest was not tried: begin again, and it goes on.", file=sys.stderr)
+    return 1 if stopped or course.failed else 0
+
+
+async def _show(tally: Tally, course: Course) -> None:
+    while True:
+        await asyncio.sleep(_LOOK)
+        words = (
+            f"{tally.sent} sent, {tally.same} the same, {course.failed} failed, {tally.bytes / 1e6:.1f} MB"
+        )
+        course.show(tally.sent + tally.same, words)
+
+
+def _is_server(text: str) -> bool:
+    return text.startswith((":", "http://", "https://"))
+
+
+def _server_in(text: str, url: str) -> tuple[str, str]:
+    """The server, and the folder there. :raises InvalidRequest:"""
+    if text.startswith(":"):
+        return url, _folder(text[1:])
+    parts = urlsplit(text)
+    if parts.query or parts.fragment:
+        raise InvalidRequest(f"{text} has a query: it has the form http://HOST:PORT/FOLDER.")
+    try:
+        folder = unquote(parts.path, errors="strict")
+    except UnicodeError:
+        raise InvalidRequest(f"{text} is not valid UTF-8.") from None
+    return f"{parts.scheme}://{parts.netloc}", _folder(folder.lstrip("/"))
+
+
+def _folder(path: str) -> str:
+    """What the paths of its files begin with. :raises InvalidPath: if no file can be in it."""
+    folder = path.rstrip("/")
+    if not folder:
+        return ""
+    check_path(folder)
+    return f"{folder}/"
+
+
+def _confirmed(question: str) -> bool:
+    """Whether somebody at the terminal says yes. :raises InvalidRequest: if there is nobody."""
+    if not sys.stdin.isatty():
+        raise InvalidRequest(f"{question} There is no terminal to ask at: say --yes.")
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")

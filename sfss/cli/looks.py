@@ -1,0 +1,110 @@
+"""``sfss ls``, ``stat`` and ``du``: what is there."""
+
+import json
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+from sfss.client import Client, Listed, Page
+from sfss.errors import NotFound, SfssError
+
+
+async def ls(client: Client, path: str, long: bool, recursive: bool, as_json: bool) -> int:
+    """Print what is in the folder *path*, or the file of that path."""
+    async with client:
+        folder = path if not path or path.endswith("/") else f"{path}/"
+        delimiter = "" if recursive else "/"
+        page = await client.list_page(folder, delimiter=delimiter)
+        if path and not page.files and not page.folders and page.next is None:
+            try:
+                info = await client.stat(path.rstrip("/"))
+            except NotFound:
+                raise NotFound(f"There is no file and no folder {path.rstrip('/')!r}.") from None
+            page = Page([Listed(path.rstrip("/"), info.size, info.etag)], [], None, is_ordered=True)
+        seen: set[str] = set()  # where there is no order, a folder may come several times
+        while True:
+            for name in page.folders:
+                if page.is_ordered or name not in seen:
+                    _print_folder(name, long, as_json)
+                if not page.is_ordered:
+                    seen.add(name)
+            for file in page.files:
+                _print_file(file, long, as_json)
+            if page.next is None:
+                return 0
+            page = await client.list_page(folder, delimiter=delimiter, after=page.next)
+
+
+def _print_folder(name: str, long: bool, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps({"folder": name}, ensure_ascii=False))
+    else:
+        print(f"{'':>12}  {'':24}  {name}" if long else name)
+
+
+def _print_file(file: Listed, long: bool, as_json: bool) -> None:
+    if as_json:
+        known = {name: value for name, value in file._asdict().items() if value is not None}
+        print(json.dumps(known, ensure_ascii=False))
+    elif long:
+        size = "?" if file.size is None else str(file.size)
+        print(f"{size:>12}  {file.modified or '-':24}  {file.path}")
+    else:
+        print(file.path)
+
+
+async def stat(client: Client, paths: Sequence[str], as_json: bool) -> int:
+    """Print what the server says of each file."""
+    failed = 0
+    async with client:
+        for path in paths:
+            try:
+                headers = await client.head(path)
+            except SfssError as error:
+                failed += 1
+                print(f"sfss: {path}: {error}", file=sys.stderr)
+                continue
+            found: dict[str, Any] = {
+                "path": path,
+                "size": int(headers["Content-Length"]),
+                "etag": headers["ETag"].strip('"'),
+                "type": headers.get("Content-Type"),
+                "modified": headers.get("Last-Modified"),
+                "url": client.url_of(path),
+            }
+            known = {name: value for name, value in found.items() if value is not None}
+            if as_json:
+                print(json.dumps(known, ensure_ascii=False))
+            else:
+                print("\n".join(f"{name:>9}: {value}" for name, value in known.items()))
+    return 1 if failed else 0
+
+
+async def du(client: Client, path: str, as_json: bool) -> int:
+    """Print how many files, and bytes, are in each folder of the folder *path*, and in all of it."""
+    folder = path if not path or path.endswith("/") else f"{path}/"
+    counts: dict[str, list[int]] = {}
+    total = [0, 0]
+    has_unknown = False
+    async with client:
+        page = await client.list_page(folder)
+        while True:
+            for file in page.files:
+                name, slash, _ = file.path[len(folder) :].partition("/")
+                has_unknown |= file.size is None
+                for each in (total, counts.setdefault(name + slash, [0, 0])) if slash else (total,):
+                    each[0] += 1
+                    each[1] += file.size or 0
+            if page.next is None:
+                break
+            page = await client.list_page(folder, after=page.next)
+    if not total[0]:
+        raise NotFound(f"There are no files in {folder or 'it'}.")
+    named = [(folder + name, count) for name, count in sorted(counts.items())]
+    for what, (files, size) in [*named, (folder or ".", total)]:
+        if as_json:
+            found = {"path": what, "files": files, "bytes": None if has_unknown else size}
+            print(json.dumps(found, ensure_ascii=False))
+        else:
+            print(f"{'?' if has_unknown else size:>15}  {files:>10}  {what}")
+    return 0

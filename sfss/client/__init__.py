@@ -1,0 +1,23 @@
+"""An HTTP client for sfss, for asyncio::
+
+    async with Client("http://127.0.0.1:8255") as client:
+        await client.put("avatars/ann.png", content)
+        content = await client.get("avatars/ann.png")
+        page = await client.list_page("avatars/")
+
+It speaks to gateways and to nodes. See :class:`sfss.client.client.Client`.
+"""
+
+from sfss.client.client import DEFAULT_URL, SERVERS, Client
+from sfss.client.values import Listed, Page, ServerUnreachable, Stored, UnexpectedAnswer
+
+__all__ = [
+    "DEFAULT_URL",
+    "SERVERS",
+    "Client",
+    "Listed",
+    "Page",
+    "ServerUnreachable",
+    "Stored",
+    "UnexpectedAnswer",
+]

@@ -1,0 +1,47 @@
+"""Many small files in one request: as tar archives, and the report of what has become of them."""
+
+import io
+import json
+import tarfile
+import time
+from collections.abc import Mapping
+from typing import Any
+
+from sfss.client.values import UnexpectedAnswer
+
+
+def packed(files: Mapping[str, bytes]) -> bytes:
+    """An archive of *files*, contents by paths."""
+    now = int(time.time())
+    pieces = []
+    for path, content in files.items():
+        info = tarfile.TarInfo(path)
+        info.size, info.mtime = len(content), now
+        pieces += [info.tobuf(tarfile.PAX_FORMAT), content, bytes(-len(content) % tarfile.BLOCKSIZE)]
+    return b"".join((*pieces, bytes(2 * tarfile.BLOCKSIZE)))
+
+
+def unpacked(archive: bytes) -> dict[str, bytes]:
+    """:raises UnexpectedAnswer:"""
+    found = {}
+    try:
+        with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as opened:
+            for member in opened:
+                file = opened.extractfile(member)
+                if file is not None:
+                    found[member.name] = file.read()
+    except (tarfile.TarError, OSError, ValueError) as error:
+        raise UnexpectedAnswer(f"The answer is no archive: {error}.") from None
+    return found
+
+
+def report_in(body: bytes) -> tuple[dict[str, dict[str, Any]], dict[str, Any]]:
+    """Of each file what is said of it, by its path; and what the last line says of all. :raises UnexpectedAnswer:"""
+    try:
+        *lines, last = [json.loads(line) for line in body.splitlines()]
+        said = {line["path"]: line for line in lines}
+        if not isinstance(last["failed"], int):
+            raise ValueError
+    except (ValueError, KeyError, TypeError):
+        raise UnexpectedAnswer("The answer is not the report of sfss; is this its URL?") from None
+    return said, last

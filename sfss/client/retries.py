@@ -1,0 +1,45 @@
+"""When, and for how long, something is tried again."""
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping
+
+#: Answers that may be others the next time.
+WORTH_A_RETRY = frozenset({408, 502, 503, 504})
+_FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds; doubled each time
+
+
+class Retries:
+    """Of one operation: *count* times, or for as many *seconds* from its first failure, if that is said."""
+
+    def __init__(self, count: int, seconds: float | None):
+        self._count = count
+        self._seconds = seconds
+        self._until: float | None = None
+        self.tries = 0  #: that have failed, and were followed by another one
+
+    async def wait(self, headers: Mapping[str, str] | None = None) -> bool:
+        """Return True when it is time for the next try; False: there is none. *headers*: of the answer that was no
+        success, if there was one; its ``Retry-After`` counts.
+        """
+        pause = min(_FIRST_PAUSE * 2**self.tries, _LONGEST_PAUSE) * random.uniform(0.5, 1.5)
+        pause = max(pause, _retry_after(headers or {}))
+        if self._seconds is None:
+            if self.tries >= self._count:
+                return False
+        else:
+            now = time.monotonic()
+            self._until = self._until or now + self._seconds
+            if now >= self._until:
+                return False
+            pause = min(pause, self._until - now)
+        self.tries += 1
+        await asyncio.sleep(pause)
+        return True
+
+
+def _retry_after(headers: Mapping[str, str]) -> float:
+    """Seconds (RFC 9110 10.2.3; a date is not looked at)."""
+    text = headers.get("Retry-After", "").strip()
+    return float(text) if text.isascii() and text.isdecimal() and len(text) < 6 else 0.0

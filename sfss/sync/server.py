@@ -1,0 +1,123 @@
+"""A server as a place: the files whose paths begin with a prefix."""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import TypeVar
+
+from sfss.client import Client, Page, ServerUnreachable
+from sfss.errors import InvalidRequest, NotFound, SfssError
+from sfss.models import etag_of
+from sfss.sync.places import Complain, Item
+
+T = TypeVar("T")
+
+#: How many requests for one file each are under way at once.
+_AT_ONCE = 16
+
+
+class Server:
+    """Of *client*, which is open."""
+
+    def __init__(self, client: Client, prefix: str, complain: Complain):
+        self._client = client
+        self._prefix = prefix
+        self._complain = complain
+        self.is_ordered = False
+        self.is_partly_hidden = False
+
+    async def pages(self) -> AsyncIterator[Sequence[Item]]:
+        page = await self._client.list_page(self._prefix)
+        while True:
+            self.is_ordered = page.is_ordered
+            if page.unnamed:
+                self.is_partly_hidden = True
+                self._complain(
+                    self._prefix or ".", f"{page.unnamed} files have no paths that the store knows"
+                )
+            coming: asyncio.Task[Page] | None = None
+            if page.next is not None:
+                coming = asyncio.create_task(self._client.list_page(self._prefix, after=page.next))
+            try:
+                begin = len(self._prefix)
+                yield [
+                    Item(file.path[begin:], file.size, file.etag)
+                    for file in page.files
+                    if len(file.path) > begin
+                ]
+                if coming is None:
+                    return
+                page = await coming
+            finally:
+                if coming is not None:
+                    coming.cancel()
+
+    async def find(self, paths: Sequence[str]) -> Mapping[str, Item]:
+        async def look(path: str) -> Item:
+            info = await self._client.stat(self._prefix + path)
+            return Item(path, info.size, info.etag)
+
+        return await self._each(paths, look)
+
+    async def etags(self, items: Sequence[Item]) -> Mapping[str, str]:
+        async def look(path: str) -> str:
+            return (await self._client.stat(self._prefix + path)).etag
+
+        found = {item.path: item.etag for item in items if item.etag is not None}
+        return found | await self._each([item.path for item in items if item.etag is None], look)
+
+    async def read(self, items: Sequence[Item]) -> Mapping[str, bytes]:
+        came = await self._client.get_many(self._prefix + item.path for item in items)
+        begin = len(self._prefix)
+        found = {path[begin:]: content for path, content in came.items()}
+        # Nothing in an archive says that a content is whole. What is another one than was listed is looked at again.
+        doubtful = [i.path for i in items if i.path in found and etag_of(found[i.path]) != i.etag]
+        for path in doubtful:
+            del found[path]
+
+        async def look(path: str) -> bytes:
+            return await self._client.get(self._prefix + path)
+
+        return found | await self._each(doubtful, look)
+
+    async def check_names(self) -> None:
+        """That files will have the names that they are put by. :raises InvalidRequest:"""
+        if await self._client.kind() == "node" and (await self._client.status()).get("names") == "generated":
+            raise InvalidRequest(
+                "This node gives each file a name of its own, so nothing can be made like it."
+            )
+
+    async def write(self, files: Mapping[str, bytes]) -> Mapping[str, str]:
+        outcomes = await self._client.put_many(
+            {self._prefix + path: content for path, content in files.items()}
+        )
+        return self._told(outcomes)
+
+    async def delete(self, paths: Sequence[str]) -> Mapping[str, str]:
+        return self._told(await self._client.delete_many(self._prefix + path for path in paths))
+
+    def _told(self, outcomes: Mapping[str, object]) -> Mapping[str, str]:
+        """What is wrong with those that have failed."""
+        begin = len(self._prefix)
+        return {path[begin:]: str(what) for path, what in outcomes.items() if isinstance(what, SfssError)}
+
+    async def finish(self) -> None:
+        """A server has on disk what it says that it has."""
+
+    async def _each(self, paths: Iterable[str], ask: Callable[[str], Awaitable[T]]) -> dict[str, T]:
+        """What *ask* returns of those that are there."""
+        found: dict[str, T] = {}
+        left = iter(paths)
+
+        async def work() -> None:
+            for path in left:
+                try:
+                    found[path] = await ask(path)
+                except NotFound:
+                    continue
+                except ServerUnreachable:
+                    raise
+                except SfssError as error:
+                    self._complain(path, str(error))
+
+        await asyncio.gather(*(work() for _ in range(_AT_ONCE)))
+        return found

@@ -1,0 +1,390 @@
+"""``sfss sync``, ``mirror``, ``get -r`` and ``rm -r``, between folders and servers of all kinds."""
+
+import asyncio
+import contextlib
+import io
+import os
+import pty
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from sfss.cli.main import main
+from sfss.client import Client
+from sfss.client.retries import Retries
+from sfss.sync.engine import Sync
+from sfss.sync.folder import Folder
+from sfss.sync.server import Server
+from tests.programs import ROOT, WITHOUT_PRIVILEGES, Sfss, SfssNode, free_port
+
+KINDS = ["embedded", "directory", "node"]
+
+
+def start(kind: str, home: Path, *flags: object) -> Sfss:
+    if kind == "node":
+        return SfssNode(home, "--names", "exact", *flags)
+    if kind == "directory":
+        return Sfss("--store", f"directory:{home}", *flags)
+    return Sfss("--data", home, *flags)
+
+
+@pytest.fixture(params=KINDS)
+def server(request, tmp_path):
+    server = start(request.param, tmp_path / "server")
+    yield server
+    server.stop()
+
+
+def sfss(*arguments: object, status: int = 0, begin=(), **variables: str) -> tuple[str, str]:
+    """What the command says, to standard output and to standard error."""
+    if begin:
+        command = [*begin, sys.executable, "-m", "sfss", *map(str, arguments)]
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=100)
+        code, out, errors = done.returncode, done.stdout, done.stderr
+    else:  # in this process: a command begins ten times as fast
+        told, complained = (io.TextIOWrapper(io.BytesIO(), "utf-8") for _ in range(2))
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(told),
+            contextlib.redirect_stderr(complained),
+        ):
+            for name, value in variables.items():
+                patch.setenv(name, value)
+            patch.setattr(sys, "stdin", io.StringIO())
+            code = main(list(map(str, arguments)))
+        out, errors = (_written(each) for each in (told, complained))
+    assert code == status, (out, errors)
+    return out, errors
+
+
+def _written(stream: io.TextIOWrapper) -> str:
+    stream.flush()
+    return stream.buffer.getvalue().decode()
+
+
+def make(folder: Path, files: dict[str, bytes]) -> Path:
+    for path, content in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(content)
+    return folder
+
+
+def files_in(folder: Path) -> dict[str, bytes]:
+    return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*") if f.is_file()}
+
+
+def files_at(server: Sfss, tmp_path: Path, prefix: str) -> dict[str, bytes]:
+    """What is there, by the archive."""
+    out = tmp_path / f"out{time.monotonic_ns()}"
+    out.mkdir()
+    where = "_archive" if isinstance(server, SfssNode) else "archive"
+    command = f'set -o pipefail; curl -sf "{server.url}/{where}?prefix={prefix}/" | tar -x -C "{out}"'
+    subprocess.run(["bash", "-c", command], check=True)
+    return files_in(out / prefix) if (out / prefix).exists() else {}
+
+
+#: In the order of paths a file may stand between a folder and its files.
+TREE = {
+    "a": b"1",
+    "b-c": b"2",
+    "b/c": b"3",
+    "b/d/e": b"4",
+    "b.txt": b"5",
+    "b0": b"",
+    "ä ö/ü+%#?.txt": "ß".encode(),
+    "名": b"6",
+    "large": random.Random(1).randbytes(1_900_000),
+}
+
+
+def test_there_and_back_and_only_what_differs(server, tmp_path):
+    here = make(tmp_path / "here", TREE)
+    url = f"{server.url}/some/where"
+    assert sfss("sync", here, url)[0].startswith(f"sent {len(TREE)}, deleted 0, the same 0, failed 0; 1.9 MB")
+    assert files_at(server, tmp_path, "some/where") == TREE
+    assert sfss("sync", here, url)[0].startswith(f"sent 0, deleted 0, the same {len(TREE)}, failed 0")
+    (here / "b/c").write_bytes(b"x")  # of the same size
+    (here / "b0").write_bytes(b"longer")
+    (here / "new").write_bytes(b"new")
+    (here / "a").unlink()
+    out, _ = sfss("sync", here, url, "--delete", "--dry-run")
+    assert set(out.splitlines()[:-1]) == {"send b/c", "send b0", "send new", "delete a"}
+    assert out.splitlines()[-1].startswith(f"to send 3, to delete 1, the same {len(TREE) - 3}, failed 0")
+    assert files_at(server, tmp_path, "some/where") == TREE
+    assert sfss("sync", here, url)[0].startswith("sent 3, deleted 0,")
+    assert sfss("sync", here, url, "--delete")[0].startswith("sent 0, deleted 1,")
+    assert files_at(server, tmp_path, "some/where") == files_in(here)
+
+    back = make(tmp_path / "back", {"old": b"", "b/old/er": b"", "b0": b"other"})
+    out, _ = sfss("sync", ":some/where/", back, "--delete", SFSS_URL=server.url)
+    assert out.startswith(f"sent {len(TREE)}, deleted 2, the same 0, failed 0")
+    assert files_in(back) == files_in(here) and not (back / "b/old").exists()
+    (back / "b/.sfss-0123456789abcdef").write_bytes(b"of a kill")  # is no file of anybody
+    assert sfss("sync", back, url, "--delete")[0].startswith("sent 0, deleted 0,")
+    sfss("get", "-r", "--url", server.url, "some/where/b", "-o", tmp_path / "part")
+    assert files_in(tmp_path / "part/some/where") == {
+        path: content for path, content in files_in(here).items() if path.startswith("b/")
+    }
+
+
+def test_a_mirror_between_servers_of_different_kinds(tmp_path):
+    here = make(tmp_path / "here", TREE)
+    servers = [start(kind, tmp_path / kind) for kind in KINDS]
+    urls = [f"{server.url}/{place}" for server, place in zip(servers, "xyz")]
+    sfss("sync", here, urls[0])
+    for source, target in zip(urls, [*urls[1:], f"{servers[0].url}/again"]):
+        assert sfss("mirror", source, target)[0].startswith(f"sent {len(TREE)},")
+        assert sfss("mirror", source, target, "--delete")[0].startswith(
+            f"sent 0, deleted 0, the same {len(TREE)},"
+        )
+    assert files_at(servers[0], tmp_path, "again") == TREE
+    assert "A mirror is of one server" in sfss("mirror", here, urls[0], status=1)[1]
+    for server in servers:
+        server.stop()
+
+
+def test_beansdb_nodes_which_have_no_order(nodes, tmp_path):
+    here = make(tmp_path / "here", TREE)
+    server = Sfss(*nodes.flags())
+    url = f"{server.url}/w"
+    assert sfss("sync", here, url)[0].startswith(f"sent {len(TREE)},")
+    (here / "a").unlink()
+    (here / "b/c").write_bytes(b"x")
+    out, _ = sfss("sync", here, url, "--delete")
+    assert out.startswith(f"sent 1, deleted 1, the same {len(TREE) - 2},")
+    sfss("sync", url, tmp_path / "back")
+    assert files_in(tmp_path / "back") == files_in(here)
+    assert sfss("sync", url, tmp_path / "back", "--delete")[0].startswith("sent 0, deleted 0,")
+    server.stop()
+
+
+def test_a_node_that_gives_names_itself_and_a_store_that_cannot_list(memcached, tmp_path):
+    here = make(tmp_path / "here", {"a": b"1"})
+    node = SfssNode(tmp_path / "node")
+    assert "a name of its own" in sfss("sync", here, node.url, status=1)[1]
+    server = Sfss("--proxy", f"127.0.0.1:{memcached}")
+    for command in (("sync", here, server.url), ("sync", server.url, here), ("ls", "--url", server.url)):
+        assert "cannot say which files it has" in sfss(*command, status=1)[1]
+    node.stop()
+    server.stop()
+
+
+paths = st.lists(st.sampled_from(["a", "b", "a-", "a.", "é", "0"]), min_size=1, max_size=3).map("/".join)
+trees = st.dictionaries(paths, st.binary(max_size=3), max_size=8).filter(
+    lambda tree: (
+        not any(
+            f"{one}/" in f"{other}/" and one != other and other.startswith(f"{one}/")
+            for one in tree
+            for other in tree
+        )
+    )
+)
+
+
+@pytest.fixture(scope="module")
+def embedded(tmp_path_factory):
+    server = Sfss("--data", tmp_path_factory.mktemp("data"), "--no-access-log")
+    yield server
+    server.stop()
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=list(HealthCheck))
+@given(steps=st.lists(trees, min_size=1, max_size=3))
+def test_random_trees(embedded, tmp_path_factory, steps):
+    """Each is synced over what the one before has left, there and back."""
+    name = f"{time.monotonic_ns()}/"
+
+    async def run() -> None:
+        complaints: list[str] = []
+
+        def complain(path: str, reason: str) -> None:
+            complaints.append(f"{path}: {reason}")
+
+        back = tmp_path_factory.mktemp("back")
+        async with Client(embedded.url) as client:
+            for tree in steps:
+                here = make(tmp_path_factory.mktemp("here"), tree)
+                there = Server(client, name, complain)
+                up = Sync(Folder(here, complain), there, delete=True, parallel=2, complain=complain)
+                await up.run()
+                down = Sync(
+                    Server(client, name, complain),
+                    Folder(back, complain),
+                    delete=True,
+                    parallel=2,
+                    complain=complain,
+                )
+                await down.run()
+                assert files_in(back) == tree or any("irectory" in each for each in complaints)
+                if not complaints:
+                    assert up.tally.sent + up.tally.same == len(tree)
+
+    asyncio.run(run())
+
+
+def test_a_server_that_is_away_for_a_while_costs_waiting(tmp_path):
+    files = {f"{n % 7}/{n}": b"%d" % n * 500 for n in range(4000)}
+    here = make(tmp_path / "here", files)
+    port = free_port()
+    server = Sfss("--port", port, "--data", tmp_path / "data")
+    command = [sys.executable, "-m", "sfss", "sync", here, f"{server.url}/x", "--parallel", "1"]
+    running = subprocess.Popen(
+        [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    server.wait_for_line("POST target=/archive")
+    for pid in server.family():
+        os.kill(pid, signal.SIGKILL)
+    time.sleep(1)
+    server = Sfss("--port", port, "--data", tmp_path / "data")
+    out, errors = running.communicate(timeout=60)
+    assert (running.returncode, errors) == (0, b"") and out.startswith(b"sent 4000, "), (out, errors)
+    assert files_at(server, tmp_path, "x") == files
+    server.stop()
+
+
+def test_a_server_that_stays_away_ends_it_with_one_line(tmp_path):
+    files = {f"{n}": bytes(1000) + b"%d" % n for n in range(3000)}
+    here = make(tmp_path / "here", files)
+    server = Sfss("--data", tmp_path / "data")
+    command = [sys.executable, "-m", "sfss", "sync", here, server.url, "--parallel", "2", "--retry-for", "1"]
+    running = subprocess.Popen(
+        [str(part) for part in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    server.wait_for_line("POST target=/archive")
+    server.kill()
+    out, errors = running.communicate(timeout=60)
+    assert running.returncode == 1 and errors.count(b"\n") == 1 and b"it goes on" in errors, errors
+    server = Sfss("--data", tmp_path / "data")
+    out = sfss("sync", here, server.url)[0]
+    assert "failed 0" in out and not out.startswith("sent 3000,")  # what was sent already was not sent again
+    assert sfss("sync", here, server.url)[0].startswith("sent 0, deleted 0, the same 3000,")
+    nobody = f"http://127.0.0.1:{free_port()}"
+    assert (
+        sfss("sync", here, nobody, status=1)[1].count("\n") == 1
+    )  # at once: perhaps it is the wrong address
+    server.stop()
+
+
+def test_a_download_that_is_killed_leaves_whole_files_only(tmp_path):
+    files = {f"{n}": bytes([n % 256]) * 100_000 for n in range(300)}
+    server = Sfss("--data", tmp_path / "data", "--no-access-log")
+    sfss("sync", make(tmp_path / "here", files), server.url)
+    back = tmp_path / "back"
+    for _ in range(3):
+        command = [sys.executable, "-m", "sfss", "sync", server.url, str(back)]
+        running = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        before = len(list(back.glob("*")))
+        while running.poll() is None and len(list(back.glob("[0-9]*"))) <= before + 5:
+            time.sleep(0.01)
+        running.kill()
+        running.wait()
+        found = files_in(back)
+        assert all(files[path] == content for path, content in found.items() if not path.startswith(".sfss-"))
+    sfss("sync", server.url, back)
+    assert {path: c for path, c in files_in(back).items() if not path.startswith(".sfss-")} == files
+    server.stop()
+
+
+def test_failures_are_said_once_each_and_nothing_is_deleted_for_them(tmp_path):
+    server = Sfss("--data", tmp_path / "data", "--max-file-size", 1000)
+    here = make(tmp_path / "here", {"ok": b"1", "big": bytes(1001), "shut/in": b"2", "b\\s": b"3"})
+    sfss("put", "--url", server.url, here / "ok", "--to", "x/shut")
+    (here / "link").symlink_to(tmp_path)
+    (here / os.fsdecode(b"\xff")).write_bytes(b"")
+    (here / "shut").chmod(0)
+    out, errors = sfss("sync", here, f"{server.url}/x", "--delete", status=1, begin=WITHOUT_PRIVILEGES)
+    assert out.startswith("sent 1, deleted 0, the same 0, failed 6;")
+    lines = errors.splitlines()
+    assert len(lines) == 6 and [
+        line for line in lines if line.startswith("sfss: big: A file may have at most 1000")
+    ]
+    assert [line for line in lines if line == "sfss: shut/: Permission denied"]
+    assert [
+        line for line in lines if line.startswith("sfss: shut/ok: was not deleted: not all of the source")
+    ]
+    (here / "shut").chmod(0o755)
+    server.stop()
+
+
+def test_tokens_of_two_servers(tmp_path):
+    one = Sfss("--data", tmp_path / "1", "--read-token", "r", "--write-token", "w")
+    two = Sfss("--data", tmp_path / "2", "--write-token", "other", "--read-token", "third")
+    here = make(tmp_path / "here", {"a": b"1"})
+    sfss("sync", here, one.url, SFSS_TOKEN="w")
+    assert "token" in sfss("mirror", one.url, two.url, status=1, SFSS_TOKEN="other")[1]
+    assert sfss("mirror", one.url, two.url, SFSS_TOKEN="other", SFSS_SOURCE_TOKEN="r")[0].startswith(
+        "sent 1,"
+    )
+    one.stop()
+    two.stop()
+
+
+def test_many_are_deleted_when_somebody_says_so(server, tmp_path):
+    sfss("sync", make(tmp_path / "here", TREE), f"{server.url}/x")
+    command = ("rm", "-r", "--url", server.url, "x/b")
+    assert "say --yes" in sfss(*command, status=1)[1]
+    for said, status, left in ((b"n\n", 1, 9), (b"y\n", 0, 7)):
+        controller, terminal = pty.openpty()
+        running = subprocess.Popen(
+            [sys.executable, "-m", "sfss", *command],
+            stdin=terminal,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        os.write(controller, said)
+        _, errors = running.communicate(timeout=30)
+        assert running.returncode == status and b"Delete all files in x/b/?" in errors
+        os.close(controller)
+        os.close(terminal)
+        assert len(files_at(server, tmp_path, "x")) == left
+    assert sfss("rm", "-r", "--url", server.url, "x", "--yes")[0].startswith("deleted 7, failed 0")
+    assert files_at(server, tmp_path, "x") == {}
+
+
+def test_what_is_there(server, tmp_path):
+    sfss("sync", make(tmp_path / "here", {"a/b.txt": b"123", "a/c/d": b"4", "a.txt": b"x"}), server.url)
+
+    def said(*arguments: str, status: int = 0) -> str:
+        return sfss(*arguments, "--url", server.url, status=status)[0 if status == 0 else 1]
+
+    assert said("ls") == "a/\na.txt\n"
+    assert said("ls", "a") == said("ls", "a/") == "a/c/\na/b.txt\n"
+    assert said("ls", "-r") == "a.txt\na/b.txt\na/c/d\n"
+    assert said("ls", "a.txt") == "a.txt\n"
+    assert "           3  " in said("ls", "-l", "a") and '"size": 3' in said("ls", "-r", "--json")
+    assert "no file and no folder" in said("ls", "missing", status=1)
+    assert said("cat", "a/b.txt", "a/c/d") == "1234"
+    assert "size: 3" in said("stat", "a/b.txt") and '"type": "text/plain; charset=utf-8"' in said(
+        "stat", "--json", "a/b.txt"
+    )
+    assert "no file 'missing'" in said("stat", "a.txt", "missing", status=1)
+    lines = [line.split() for line in said("du").splitlines()]
+    assert lines == [["4", "2", "a/"], ["5", "3", "."]]
+    assert "no files" in said("du", "nothing", status=1)
+
+
+async def test_pauses(monkeypatch):
+    pauses = []
+
+    async def sleep(seconds: float) -> None:
+        pauses.append(seconds)
+
+    monkeypatch.setattr(asyncio, "sleep", sleep)
+    retries = Retries(3, None)
+    assert [await retries.wait() for _ in range(4)] == [True, True, True, False] and len(pauses) == 3
+    assert 0.05 <= pauses[0] <= 0.15 and 0.2 <= pauses[2] <= 0.6
+    pauses.clear()
+    retries = Retries(0, 60.0)
+    assert await retries.wait({"Retry-After": "7"}) and await retries.wait({"Retry-After": "a while"})
+    assert pauses[0] == 7.0 and pauses[1] < 1.0
+    assert (
+        await Retries(0, 3.0).wait({"Retry-After": "3600"}) and pauses[-1] <= 3.0
+    )  # but not longer than is said
+    assert not await Retries(0, 0.0).wait()
