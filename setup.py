@@ -33,6 +33,7 @@ setup(
         "mypy_extensions>=1.0",  # a decorator that mypyc heeds, and that does nothing otherwise
         "prometheus_client>=0.22",
         "PyYAML>=6.0.2",  # route.yaml
+        "shtab>=1.7",  # completion of the command line in shells, made of argparse's own parser: no dependencies
         "tqdm>=4.66.3",
         "uvloop>=0.19; platform_system != 'Windows' and platform_python_implementation == 'CPython'",
         "xxhash>=3.0",
@@ -46,6 +47,7 @@ setup(
         "postgresql": ["asyncpg>=0.30"],
         "test": ["hypothesis>=6.100", "pytest>=8", "pytest-asyncio>=1.0", "pytest-xdist>=3.6"]
         + [
+            "argparse-manpage>=4.6",  # the man page, of the same parser
             "asyncpg>=0.30",
             "awscrt>=0.30",
             "coverage>=7.6",

@@ -15,6 +15,10 @@ from sfss.signing import METHODS
 RETRY_FOR = 60.0
 
 
+#: How shells complete the names of files (``shtab.FILE``, which need not be imported for it).
+_OF_FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
+
+
 def add_file_commands(commands: Any) -> None:
     server = Parser(add_help=False)
     server.add_argument(
@@ -47,7 +51,7 @@ def add_file_commands(commands: Any) -> None:
     )
 
     put = commands.add_parser("put", parents=[many], help="upload files")
-    put.add_argument("files", nargs="+", metavar="FILE")
+    put.add_argument("files", nargs="+", metavar="FILE").complete = _OF_FILES
     put.add_argument("--to", default="", metavar="PREFIX", help="folder to put them under")
     put.add_argument("-r", "--recursive", action="store_true", help="upload folders with all that is in them")
     get = commands.add_parser("get", parents=[many], help="download files")
@@ -96,8 +100,9 @@ def add_file_commands(commands: Any) -> None:
             help=help,
             epilog=f"{TOKEN_VARIABLE} is for both servers, unless {copies.SOURCE_TOKEN_VARIABLE} is set for the first.",
         )
-        sync.add_argument("source", metavar="SOURCE", help=what)
-        sync.add_argument("target", metavar="TARGET", help="another one")
+        for argument, about in (("source", what), ("target", "another one")):
+            added = sync.add_argument(argument, metavar=argument.upper(), help=about)
+            added.complete = _OF_FILES
         sync.add_argument("--delete", action="store_true", help="delete in TARGET what is not in SOURCE")
         sync.add_argument("--dry-run", action="store_true", help="say what would be done")
         sync.add_argument(

@@ -3,6 +3,7 @@
 Reads the command line, and calls what it asks for.
 """
 
+import argparse
 import asyncio
 import os
 import signal
@@ -50,6 +51,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _reported(lambda: _be_a_node(options))
     if command == "objects":
         return _reported(lambda: _do_with_objects(options))
+    if command == "completion":
+        return _complete(parser, options["shell"])
     copying: dict[str, Callable[..., int]] = {"backup": backups.run_backup, "restore": backups.run_restore}
     copies = copying.get(command)
     others = {*FIELDS, "config"} - ({"data"} if copies else set())
@@ -60,6 +63,14 @@ def main(arguments: list[str] | None = None) -> int:
         options.setdefault("data", os.environ.get("SFSS_DATA") or FIELDS["data"].default)
         return _reported(lambda: copies(**options))
     return _reported(lambda: _do(command, options))
+
+
+def _complete(parser: argparse.ArgumentParser, shell: str) -> int:
+    """Print a script for *shell*."""
+    import shtab  # which no other command needs
+
+    print(shtab.complete(parser, shell))
+    return 0
 
 
 def _use_utf8() -> None:

@@ -25,6 +25,8 @@ NOT_OF_OBJECTS = frozenset(
     ("page", "page_uploads", "listing", "inline_active", "gzip_texts", "cache_control", "signing_key")
     + ("signing_key_file", "write_token", "write_token_file", "read_token", "read_token_file")
 )
+#: Those that can complete the command.
+SHELLS = ("bash", "zsh", "tcsh")
 #: The settings of the server as ``--help`` shows them.
 GROUPS = {
     "where it listens": ("host", "port", "workers", "ssl", "sslcert", "sslkey"),
@@ -124,6 +126,12 @@ def make_parser() -> argparse.ArgumentParser:
         description="Make a copy of the embedded store the store again. It is read from beginning to end first.",
     )
     restored.add_argument("source", metavar="SOURCE", help="the file that sfss backup has made")
+    completion = commands.add_parser(
+        "completion",
+        help="print what makes a shell complete this command",
+        epilog='In bash and zsh: eval "$(sfss completion bash)", in a file that the shell reads when it begins.',
+    )
+    completion.add_argument("shell", choices=SHELLS, metavar="SHELL", help=" or ".join(SHELLS))
     restored.add_argument("--replace", action="store_true", help="put a store that is there already aside")
     return parser
 

@@ -1,0 +1,73 @@
+"""The commands of docs/moving.rst, as they stand there; completion in a real shell; the manual page."""
+
+import os
+import re
+import subprocess
+
+import pytest
+
+from sfss.cli.parser import make_parser
+from tests.programs import ROOT, Sfss
+
+
+def bash(script: str, **options) -> subprocess.CompletedProcess:
+    environment = {**os.environ, "PATH": f"{ROOT / 'bin'}:{os.environ['PATH']}"}
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        **options,
+    )
+
+
+def test_every_command_of_the_page_does_what_it_says(tmp_path):
+    servers = [Sfss("--data", tmp_path / name) for name in ("one", "two")]
+    photos = {f"{n % 3}/{n}.jpeg": os.urandom(n * 100) for n in range(40)}
+    for path, content in photos.items():
+        (tmp_path / "photos" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "photos" / path).write_bytes(content)
+    text = (ROOT / "docs" / "moving.rst").read_text()
+    blocks = re.findall(r"::\n\n((?: {4}.*\n|\n)+)", text)
+    assert len(blocks) == 4
+    script = re.sub("^ {4}", "", "\n".join(blocks), flags=re.MULTILINE)
+    for port, server in zip(("8255", "8256"), servers):
+        script = script.replace(f"127.0.0.1:{port}", f"127.0.0.1:{server.port}")
+    done = bash(script, cwd=tmp_path)
+    assert done.returncode == 0, (done.stdout, done.stderr)
+    assert "sent 40, deleted 0, the same 0, failed 0" in done.stdout and "failed 1" not in done.stdout
+    for folder in ("photos-again", "copy/photos"):
+        found = {
+            str(f.relative_to(tmp_path / folder)): f.read_bytes() for f in (tmp_path / folder).rglob("*.jpeg")
+        }
+        assert found == photos
+    listed = [bash(f"sfss ls -r --json --url {server.url}").stdout for server in servers]
+    assert listed[0] == listed[1] and listed[0].count("\n") == 80
+    for server in servers:
+        server.stop()
+
+
+@pytest.mark.parametrize(
+    "words, found",
+    [
+        ("sy", "sync"),
+        ("sync --del", "--delete"),
+        ("objects user ad", "add"),
+        ("--beansdb-q", "--beansdb-quorum"),
+    ],
+)
+def test_bash_completes_commands_and_flags(words, found):
+    count = len(words.split())
+    script = f'eval "$(sfss completion bash)"; COMP_WORDS=(sfss {words}); COMP_CWORD={count}; _shtab_sfss; echo "${{COMPREPLY[@]}}"'
+    done = bash(script.replace("-euo pipefail", ""))
+    assert done.stdout.split() == [found], done
+
+
+def test_the_manual_page_has_all_commands():
+    done = subprocess.run([ROOT / "scripts" / "make-man-page"], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0 and done.stdout.startswith(".TH SFSS"), done
+    commands = next(action for action in make_parser()._actions if action.dest == "command").choices
+    assert len(commands) > 15
+    for name in commands:
+        assert f"\\fI\\,{name}\\/\\fR" in done.stdout, name
