@@ -45,11 +45,14 @@ setup(
         "objects": ["awscrt>=0.30"],
         # asyncpg: PostgreSQL for asyncio, one wheel in C without dependencies, and one query of a GET costs little.
         "postgresql": ["asyncpg>=0.30"],
+        # boto3: AWS's own. Nothing else knows all ways to say who one is there.
+        "s3": ["boto3>=1.40"],
         "test": ["hypothesis>=6.100", "pytest>=8", "pytest-asyncio>=1.0", "pytest-xdist>=3.6"]
         + [
             "argparse-manpage>=4.6",  # the man page, of the same parser
             "asyncpg>=0.30",
             "awscrt>=0.30",
+            "boto3>=1.40",
             "coverage>=7.6",
             "Django>=5.2.19",
             "mypy>=2.4",

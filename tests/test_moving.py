@@ -7,7 +7,8 @@ import subprocess
 import pytest
 
 from sfss.cli.parser import make_parser
-from tests.programs import ROOT, Sfss
+from tests.objects.swift import Swift
+from tests.programs import ROOT, Sfss, SfssObjects
 
 
 def bash(script: str, **options) -> subprocess.CompletedProcess:
@@ -30,8 +31,15 @@ def test_every_command_of_the_page_does_what_it_says(tmp_path):
         (tmp_path / "photos" / path).write_bytes(content)
     text = (ROOT / "docs" / "moving.rst").read_text()
     blocks = re.findall(r"::\n\n((?: {4}.*\n|\n)+)", text)
-    assert len(blocks) == 4
+    assert len(blocks) == 5
     script = re.sub("^ {4}", "", "\n".join(blocks), flags=re.MULTILINE)
+    service = SfssObjects(tmp_path / "objects")
+    keys = f"export AWS_ACCESS_KEY_ID=main:admin AWS_SECRET_ACCESS_KEY={service.key} AWS_REGION=us-east-1"
+    script = f"{keys} AWS_ENDPOINT_URL={service.url}\n{script}"
+    swift = Swift(service)
+    swift.ask("PUT", "my-bucket")
+    for path, content in photos.items():
+        swift.ask("PUT", f"my-bucket/photos/{path}", content)
     for port, server in zip(("8255", "8256"), servers):
         script = script.replace(f"127.0.0.1:{port}", f"127.0.0.1:{server.port}")
     done = bash(script, cwd=tmp_path)
@@ -43,7 +51,9 @@ def test_every_command_of_the_page_does_what_it_says(tmp_path):
         }
         assert found == photos
     listed = [bash(f"sfss ls -r --json --url {server.url}").stdout for server in servers]
-    assert listed[0] == listed[1] and listed[0].count("\n") == 80
+    assert listed[1].count("\n") == 80 and listed[0].count("\n") == 120
+    assert len(swift.names("my-bucket", "prefix=copies/")) == 40
+    service.stop()
     for server in servers:
         server.stop()
 

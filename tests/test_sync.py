@@ -22,7 +22,8 @@ from sfss.client.retries import Retries
 from sfss.sync.engine import Sync
 from sfss.sync.folder import Folder
 from sfss.sync.server import Server
-from tests.programs import ROOT, WITHOUT_PRIVILEGES, Sfss, SfssNode, free_port
+from tests.objects.swift import Swift
+from tests.programs import ROOT, WITHOUT_PRIVILEGES, Sfss, SfssNode, SfssObjects, free_port
 
 KINDS = ["embedded", "directory", "node"]
 
@@ -173,6 +174,60 @@ def test_a_node_that_gives_names_itself_and_a_store_that_cannot_list(memcached, 
     for command in (("sync", here, server.url), ("sync", server.url, here), ("ls", "--url", server.url)):
         assert "cannot say which files it has" in sfss(*command, status=1)[1]
     node.stop()
+    server.stop()
+
+
+def test_a_bucket_of_s3(tmp_path):
+    """Its own server stands for S3: MD5s are what both sides know."""
+    service = SfssObjects(tmp_path / "objects", "--max-file-size", 500_000)
+    server = Sfss("--data", tmp_path / "files")
+    aws = {
+        "AWS_ACCESS_KEY_ID": "main:admin",
+        "AWS_SECRET_ACCESS_KEY": service.key,
+        "AWS_ENDPOINT_URL": service.url,
+        "AWS_REGION": "us-east-1",
+        "AWS_EC2_METADATA_DISABLED": "true",
+    }
+    here = make(tmp_path / "here", TREE)
+    assert "no container 'bucket'" in sfss("sync", here, "s3://bucket/x", status=1, **aws)[1]
+    swift = Swift(service)
+    swift.ask("PUT", "bucket")
+    for source, target in (
+        (here, "s3://bucket/x"),
+        ("s3://bucket/x", tmp_path / "back"),
+        ("s3://bucket/x", f"{server.url}/y"),
+        (f"{server.url}/y", "s3://bucket/z/"),
+        ("s3://bucket/z", "s3://bucket/w"),
+    ):
+        assert sfss("sync", source, target, **aws)[0].startswith(
+            f"sent {len(TREE)}, deleted 0, the same 0, failed 0"
+        )
+        assert sfss("sync", source, target, "--delete", **aws)[0].startswith(
+            f"sent 0, deleted 0, the same {len(TREE)},"
+        )
+    assert files_in(tmp_path / "back") == TREE == files_at(server, tmp_path, "y")
+    assert swift.ask("HEAD", "bucket/w/b.txt").headers["content-type"] == "text/plain"
+    # One that is put in parts has no MD5; a folder that a console has made is none; some keys are no paths.
+    swift.ask("PUT", "bucket/x/a", b"parts", X_Object_Manifest="bucket/w/b")
+    swift.ask("PUT", "bucket/x/made/")
+    swift.ask("PUT", "bucket/x/a//b", b"x")
+    (here / "b/c").write_bytes(b"changed")
+    out, errors = sfss("sync", "s3://bucket/x", here, "--delete", status=1, **aws)
+    assert (
+        out.startswith(f"sent 2, deleted 0, the same {len(TREE) - 2}, failed 1")
+        and "cannot be the path" in errors
+    )
+    assert (here / "a").read_bytes() == swift.ask("GET", "bucket/x/a").body
+    (here / "b/c").unlink()
+    out, _ = sfss("sync", here, "s3://bucket/x", "--delete", status=1, **aws)
+    assert out.startswith("sent 0, deleted 1,")
+    assert swift.ask("GET", "bucket/x/b/c").status == 404 and swift.ask("GET", "bucket/x/a//b").status == 200
+    wrong = {**aws, "AWS_SECRET_ACCESS_KEY": "wrong"}
+    assert "signature" in sfss("sync", here, "s3://bucket/x", status=1, **wrong)[1]
+    assert "s3://BUCKET/FOLDER" in sfss("sync", here, "s3://", status=1, **aws)[1]
+    service.stop()
+    nowhere = {**aws, "AWS_MAX_ATTEMPTS": "1"}
+    assert sfss("sync", here, "s3://bucket/x", status=1, **nowhere)[1].count("\n") == 1
     server.stop()
 
 

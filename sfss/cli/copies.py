@@ -14,11 +14,12 @@ from sfss.errors import InvalidRequest
 from sfss.paths import check_path
 from sfss.sync.engine import Sync, Tally
 from sfss.sync.folder import Folder
-from sfss.sync.places import Place
+from sfss.sync.places import Complain, Place, Unreachable
 from sfss.sync.server import Server
 
 #: The token of the server that is read, if it is another one.
 SOURCE_TOKEN_VARIABLE = "SFSS_SOURCE_TOKEN"
+_S3 = "s3://"
 _LOOK = 0.5  # seconds
 #: Groups of files.
 _FETCHED_AT_ONCE = 4
@@ -37,20 +38,25 @@ async def sync(
     url: str,
     servers_only: bool = False,
 ) -> int:
-    """Make *target* like *source*, each a folder, a URL with the folder there as its path, or ``:FOLDER`` at *url*."""
+    """Make *target* like *source*, each a folder, a URL with the folder there as its path, ``:FOLDER`` at *url*, or
+    ``s3://BUCKET/FOLDER``.
+    """
     if servers_only and not (_is_server(source) and _is_server(target)):
         raise InvalidRequest("A mirror is of one server in another one: http://HOST:PORT/FOLDER, or :FOLDER.")
     with Course("mirror" if servers_only else "sync") as course:
         async with AsyncExitStack() as stack:
 
             async def place(text: str, token: str | None = None) -> Place:
+                if text.startswith(_S3):
+                    return _bucket(text, course.complain)
                 if not _is_server(text):
                     return Folder(Path(text), course.complain)
                 base, prefix = _server_in(text, url)
                 client = await stack.enter_async_context(make_client(base, token))
                 return Server(client, prefix, course.complain)
 
-            if not _is_server(source) and not Path(source).is_dir():
+            is_folder = not _is_server(source) and not source.startswith(_S3)
+            if is_folder and not Path(source).is_dir():
                 raise InvalidRequest(f"There is no folder {source}.")
             from_place = await place(source, os.environ.get(SOURCE_TOKEN_VARIABLE))
             to_place = await place(target)
@@ -110,7 +116,7 @@ async def _run(run: Sync, course: Course, *, is_dry: bool) -> int:
     stopped = ""
     try:
         await run.run()
-    except ServerUnreachable as error:
+    except (ServerUnreachable, Unreachable) as error:
         stopped = str(error)
     finally:
         showing.cancel()
@@ -136,6 +142,18 @@ async def _show(tally: Tally, course: Course) -> None:
 
 def _is_server(text: str) -> bool:
     return text.startswith((":", "http://", "https://"))
+
+
+def _bucket(text: str, complain: Complain) -> Place:
+    """:raises InvalidRequest:"""
+    try:
+        from sfss.sync.s3 import Bucket  # boto3 is slow to import, and need not be there
+    except ImportError:
+        raise InvalidRequest("S3 needs boto3: pip install 'sfss[s3]'.") from None
+    name, _, folder = text.removeprefix(_S3).partition("/")
+    if not name:
+        raise InvalidRequest(f"{text} has not the form s3://BUCKET/FOLDER.")
+    return Bucket(name, _folder(folder), complain)
 
 
 def _server_in(text: str, url: str) -> tuple[str, str]:

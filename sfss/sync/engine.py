@@ -48,12 +48,13 @@ class Sync:
         self._parallel = parallel
         self._complain = complain
         self._say = say
+        self._kind = next(kind for kind in source.digests_known if kind in target.digests_known)
         self._group: list[Item] = []
         self._size = 0
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """:raises ServerUnreachable: if one of them is; the tally tells how far it came."""
+        """:raises Unreachable: :raises ServerUnreachable: if one of them is; the tally tells how far it came."""
         try:
             async for pairs in self._pairs():
                 await self._take(pairs)
@@ -105,8 +106,8 @@ class Sync:
         if not pairs:
             return set()
         sources, targets = await asyncio.gather(
-            self._source.etags([source for source, _ in pairs]),
-            self._target.etags([target for _, target in pairs]),
+            self._source.digests([source for source, _ in pairs], self._kind),
+            self._target.digests([target for _, target in pairs], self._kind),
         )
         return {s.path for s, _ in pairs if s.path in sources and sources[s.path] != targets.get(s.path)}
 

@@ -9,21 +9,19 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
 from sfss.errors import InvalidPath
-from sfss.models import etag_of
 from sfss.paths import check_path
-from sfss.sync.places import Complain, Item
+from sfss.sync.places import ETAG, LARGEST, MD5, Complain, Item, digest_of
 
 _PAGE = 1000
 #: What a file is called while it is written. One that a kill has left is of no interest.
 _UNFINISHED = ".sfss-"
-#: Larger files are not read: no server keeps them. Bytes.
-_LARGEST = 256 * 1024 * 1024
 
 
 class Folder:
     """The files below *root*. Links to files are files; links to folders are complained of, and passed over."""
 
     is_ordered = True
+    digests_known: Sequence[str] = (ETAG, MD5)
 
     def __init__(self, root: Path, complain: Complain):
         self._root = str(root)
@@ -88,10 +86,10 @@ class Folder:
 
         return await asyncio.to_thread(look)
 
-    async def etags(self, items: Sequence[Item]) -> Mapping[str, str]:
+    async def digests(self, items: Sequence[Item], kind: str) -> Mapping[str, str]:
         def look() -> dict[str, str]:
             contents = ((item.path, self._content(item.path)) for item in items)
-            return {path: etag_of(content) for path, content in contents if content is not None}
+            return {path: digest_of(content, kind) for path, content in contents if content is not None}
 
         return await asyncio.to_thread(look)
 
@@ -112,7 +110,7 @@ class Folder:
             return None
         try:
             size = os.fstat(descriptor).st_size
-            if size > _LARGEST:
+            if size > LARGEST:
                 self._complain(path, f"has {size} bytes, which are more than any server keeps")
                 return None
             content = os.read(descriptor, size + 1)

@@ -7,12 +7,14 @@ from typing import TypeVar
 from sfss.client import Client, Page, ServerUnreachable
 from sfss.errors import InvalidRequest, NotFound, SfssError
 from sfss.models import etag_of
-from sfss.sync.places import Complain, Item
+from sfss.sync.places import ETAG, MD5, Complain, Item, digest_of
 
 T = TypeVar("T")
 
 #: How many requests for one file each are under way at once.
 _AT_ONCE = 16
+#: How many files are read at once for nothing but their MD5.
+_READ_AT_ONCE = 32
 
 
 class Server:
@@ -23,6 +25,7 @@ class Server:
         self._prefix = prefix
         self._complain = complain
         self.is_ordered = False
+        self.digests_known: Sequence[str] = (ETAG, MD5)
         self.is_partly_hidden = False
 
     async def pages(self) -> AsyncIterator[Sequence[Item]]:
@@ -58,12 +61,23 @@ class Server:
 
         return await self._each(paths, look)
 
-    async def etags(self, items: Sequence[Item]) -> Mapping[str, str]:
+    async def digests(self, items: Sequence[Item], kind: str) -> Mapping[str, str]:
+        if kind == MD5:
+            return await self._md5s(items)
+
         async def look(path: str) -> str:
             return (await self._client.stat(self._prefix + path)).etag
 
         found = {item.path: item.etag for item in items if item.etag is not None}
         return found | await self._each([item.path for item in items if item.etag is None], look)
+
+    async def _md5s(self, items: Sequence[Item]) -> Mapping[str, str]:
+        """They are made of the contents."""
+        found: dict[str, str] = {}
+        for start in range(0, len(items), _READ_AT_ONCE):
+            contents = await self.read(items[start : start + _READ_AT_ONCE])
+            found |= {path: digest_of(content, MD5) for path, content in contents.items()}
+        return found
 
     async def read(self, items: Sequence[Item]) -> Mapping[str, bytes]:
         came = await self._client.get_many(self._prefix + item.path for item in items)
