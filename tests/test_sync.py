@@ -7,6 +7,7 @@ import os
 import pty
 import random
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
@@ -365,6 +366,19 @@ def test_failures_are_said_once_each_and_nothing_is_deleted_for_them(tmp_path):
         line for line in lines if line.startswith("sfss: shut/ok: was not deleted: not all of the source")
     ]
     (here / "shut").chmod(0o755)
+    server.stop()
+
+
+def test_a_damaged_file_does_not_keep_the_others_from_coming(tmp_path):
+    server = Sfss("--data", tmp_path / "data")
+    sfss("sync", make(tmp_path / "here", TREE), server.url)
+    with contextlib.closing(sqlite3.connect(tmp_path / "data" / "files.sqlite3", timeout=10)) as database:
+        database.execute("UPDATE files SET content = 'x' WHERE path = 'b/c'")
+        database.commit()
+    out, errors = sfss("sync", server.url, tmp_path / "back", "--retry-for", "0.3", status=1)
+    assert out.startswith(f"sent {len(TREE) - 1}, deleted 0, the same 0, failed 1;")
+    assert errors.startswith("sfss: b/c: ") and "damaged" in errors and errors.count("\n") == 1
+    assert files_in(tmp_path / "back") == {path: content for path, content in TREE.items() if path != "b/c"}
     server.stop()
 
 

@@ -9,12 +9,12 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from sfss.cli.progress import Course
-from sfss.client import Client, ServerUnreachable
-from sfss.errors import InvalidRequest
+from sfss.client import Client
+from sfss.errors import InvalidRequest, SfssError
 from sfss.paths import check_path
 from sfss.sync.engine import Sync, Tally
 from sfss.sync.folder import Folder
-from sfss.sync.places import Complain, Place, Unreachable
+from sfss.sync.places import Complain, Place
 from sfss.sync.server import Server
 
 #: The token of the server that is read, if it is another one.
@@ -103,7 +103,7 @@ async def remove(client: Client, paths: Sequence[str], ask: bool) -> int:
                             course.complain(folder + path, reason)
                         deleted += len(page) - len(failures)
                         course.show(deleted, f"{deleted} deleted")
-            except ServerUnreachable as error:
+            except SfssError as error:
                 stopped = str(error)
         print(f"deleted {deleted}, failed {course.failed}; {course.seconds:.1f} s")
     if stopped:
@@ -116,7 +116,7 @@ async def _run(run: Sync, course: Course, *, is_dry: bool) -> int:
     stopped = ""
     try:
         await run.run()
-    except (ServerUnreachable, Unreachable) as error:
+    except SfssError as error:
         stopped = str(error)
     finally:
         showing.cancel()

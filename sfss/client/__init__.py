@@ -9,10 +9,11 @@ It speaks to gateways and to nodes. See :class:`sfss.client.client.Client`.
 """
 
 from sfss.client.client import DEFAULT_URL, SERVERS, Client
-from sfss.client.values import Listed, Page, ServerUnreachable, Stored, UnexpectedAnswer
+from sfss.client.values import OF_THE_SERVER, Listed, Page, ServerUnreachable, Stored, UnexpectedAnswer
 
 __all__ = [
     "DEFAULT_URL",
+    "OF_THE_SERVER",
     "SERVERS",
     "Client",
     "Listed",

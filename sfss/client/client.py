@@ -14,6 +14,7 @@ from yarl import URL
 from sfss.client.archives import packed, report_in, unpacked
 from sfss.client.retries import WORTH_A_RETRY, Retries
 from sfss.client.values import (
+    OF_THE_SERVER,
     Page,
     ServerUnreachable,
     Stored,
@@ -179,17 +180,20 @@ class Client:
 
     async def get_many(self, paths: Iterable[str]) -> dict[str, bytes]:
         """The contents of those that are there, by their paths. They are in memory together, and are few enough for
-        that.
+        that. It is tried once: one that the store cannot read ends all of them, and then :meth:`get` tells which.
         """
-        wanted = list(paths)
         url = f"{self._url}/{await self._resource('archive')}"
+        wanted = json.dumps(list(paths)).encode()
         body, _ = await self._exchange(
-            "POST", lambda: url, json.dumps(wanted).encode(), {"Content-Type": "application/json"}
+            "POST", lambda: url, wanted, {"Content-Type": "application/json"}, retries=Retries(0, None)
         )
         return unpacked(body)
 
     async def put_many(self, files: Mapping[str, bytes]) -> dict[str, Stored | SfssError]:
-        """Keep *files*, contents by paths; what has become of each, by its path. (How many: see :meth:`get_many`.)"""
+        """Keep *files*, contents by paths; what has become of each, by its path. (How many: see :meth:`get_many`.)
+
+        :raises SfssError: what is wrong with the server or its store; a part of them may be kept.
+        """
         url = f"{self._url}/{await self._resource('archive')}"
         outcomes: dict[str, Stored | SfssError] = {}
         waiting = dict(files)
@@ -212,14 +216,16 @@ class Client:
                     del waiting[path]
                     detail = line.get("error") or f"ETag mismatch after the upload of {path!r}."
                     outcomes[path] = error_of(line.get("status", 0), detail)
-            if waiting and not await retries.wait(headers):
-                detail = last.get("error") or "The server has not kept it."
-                outcomes |= dict.fromkeys(waiting, error_of(last.get("status", 0), detail))
-                break
+            status = last.get("status", 0)
+            if waiting and not (status in WORTH_A_RETRY and await retries.wait(headers)):
+                raise error_of(status, last.get("error") or "The server has not taken all of an archive.")
         return outcomes
 
     async def delete_many(self, paths: Iterable[str]) -> dict[str, SfssError]:
-        """Delete them; what failed, by its path. What is not there has not failed."""
+        """Delete them; what failed, by its path. What is not there has not failed.
+
+        :raises SfssError: what is wrong with the server or its store; a part of them may be deleted.
+        """
         failures: dict[str, SfssError] = {}
         left = iter(paths)
 
@@ -229,7 +235,7 @@ class Client:
                     await self.delete(path)
                 except NotFound:
                     continue
-                except ServerUnreachable:
+                except OF_THE_SERVER:
                     raise
                 except SfssError as error:
                     failures[path] = error
@@ -299,9 +305,10 @@ class Client:
         content: bytes | None = None,
         headers: dict[str, Any] | None = None,
         is_answer: Callable[[int, Mapping[str, str]], bool] = lambda status, headers: False,
+        retries: Retries | None = None,
     ) -> tuple[bytes, Any]:
         """The body and the headers of the answer. *is_answer*: which others are answers, beside those of success."""
-        retries = self._new_retries()
+        retries = retries or self._new_retries()
         while True:
             kind = self._server or "gateway"  # others may find out meanwhile
             try:

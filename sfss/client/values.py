@@ -38,6 +38,10 @@ class ServerUnreachable(SfssError):
     """No answer from the server: no connection, or none in time."""
 
 
+#: What is wrong with the server or its store, and would be with other files, too.
+OF_THE_SERVER = (ServerUnreachable, NoStoreAvailable, Overloaded, StoreFull, Unauthorized, Forbidden)
+
+
 class UnexpectedAnswer(SfssError):
     """The answer is not one that sfss gives: another server, or something on the way, gave it."""
 

@@ -54,7 +54,7 @@ class Sync:
         self._under_way: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """:raises Unreachable: :raises ServerUnreachable: if one of them is; the tally tells how far it came."""
+        """:raises SfssError: if one of them cannot go on; the tally tells how far it came."""
         try:
             async for pairs in self._pairs():
                 await self._take(pairs)

@@ -4,8 +4,8 @@ import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
-from sfss.client import Client, Page, ServerUnreachable
-from sfss.errors import InvalidRequest, NotFound, SfssError
+from sfss.client import OF_THE_SERVER, Client, Page, ServerUnreachable
+from sfss.errors import InvalidRequest, NoStoreAvailable, NotFound, Overloaded, SfssError
 from sfss.models import etag_of
 from sfss.sync.places import ETAG, MD5, Complain, Item, digest_of
 
@@ -80,17 +80,19 @@ class Server:
         return found
 
     async def read(self, items: Sequence[Item]) -> Mapping[str, bytes]:
-        came = await self._client.get_many(self._prefix + item.path for item in items)
+        async def look(path: str) -> bytes:
+            return await self._client.get(self._prefix + path)
+
+        try:
+            came = await self._client.get_many(self._prefix + item.path for item in items)
+        except (ServerUnreachable, NoStoreAvailable, Overloaded):
+            return await self._each([item.path for item in items], look)  # it may be one of them
         begin = len(self._prefix)
         found = {path[begin:]: content for path, content in came.items()}
         # Nothing in an archive says that a content is whole. What is another one than was listed is looked at again.
         doubtful = [i.path for i in items if i.path in found and etag_of(found[i.path]) != i.etag]
         for path in doubtful:
             del found[path]
-
-        async def look(path: str) -> bytes:
-            return await self._client.get(self._prefix + path)
-
         return found | await self._each(doubtful, look)
 
     async def check_names(self) -> None:
@@ -128,7 +130,7 @@ class Server:
                     found[path] = await ask(path)
                 except NotFound:
                     continue
-                except ServerUnreachable:
+                except OF_THE_SERVER:
                     raise
                 except SfssError as error:
                     self._complain(path, str(error))

@@ -9,7 +9,8 @@ import asyncio
 import json
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
@@ -135,12 +136,13 @@ class Archives:
         answer = Outgoing(exchange, 200, lines, None)
         try:
             waiting = bytearray()
-            async for data in self._archived(first, pages):
-                waiting += data
-                if len(waiting) >= _SENT:
-                    await answer.send(bytes(waiting))
-                    waiting.clear()
-                    await asyncio.sleep(0)  # others have their turn
+            async with aclosing(self._archived(first, pages)) as archive:
+                async for data in archive:
+                    waiting += data
+                    if len(waiting) >= _SENT:
+                        await answer.send(bytes(waiting))
+                        waiting.clear()
+                        await asyncio.sleep(0)  # others have their turn
             await answer.send(bytes(waiting) + END)
             answer.finish()
         except Exception as error:
@@ -149,17 +151,20 @@ class Archives:
 
     async def _archived(
         self, first: Sequence[_File], pages: AsyncIterator[Sequence[_File]]
-    ) -> AsyncIterator[bytes]:
+    ) -> AsyncGenerator[bytes, None]:
         """The archive, without its end."""
         now = time.time()
         page: Sequence[_File] | None = first
         while page is not None:
-            async for file, content in self._contents(page):
-                modified = int(now if file.modified is None else file.modified)
-                yield b"".join((entry(file.path, len(content), modified), content, padding(len(content))))
+            async with aclosing(self._contents(page)) as contents:
+                async for file, content in contents:
+                    modified = int(now if file.modified is None else file.modified)
+                    yield b"".join((entry(file.path, len(content), modified), content, padding(len(content))))
             page = await anext(pages, None)
 
-    async def _contents(self, files: Sequence[_File]) -> AsyncIterator[tuple[_File, bytes | bytearray]]:
+    async def _contents(
+        self, files: Sequence[_File]
+    ) -> AsyncGenerator[tuple[_File, bytes | bytearray], None]:
         """Of those that are there, in their order."""
         if self._service.reads_at_once:
             with self._service.room_to_read() as room:
