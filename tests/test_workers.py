@@ -203,6 +203,7 @@ def test_kill_9_of_workers_under_load_loses_nothing_acknowledged(server):
         thread.start()
     for _ in range(6):
         time.sleep(0.7)
+        until(lambda: server.workers)
         os.kill(random.choice(server.workers), signal.SIGKILL)
     done.set()
     for thread in threads:

@@ -17,10 +17,12 @@ from urllib.parse import quote
 from sfss.admission import Room
 from sfss.config.server import ServerSettings
 from sfss.errors import (
+    AlreadyDeleted,
     FileTooLarge,
     Forbidden,
     InvalidRequest,
     MethodNotAllowed,
+    NameTaken,
     NotFound,
     Overloaded,
     SfssError,
@@ -30,7 +32,7 @@ from sfss.http.messages import Request, Response
 from sfss.paths import check_path
 from sfss.service import FileService
 from sfss.web.api.listings import text_argument
-from sfss.web.archives import END, KINDS, UNREADABLE, Members, entry, kind_of, padding
+from sfss.web.archives import END, FILE, FOLDER, Archive, entry, padding, plain
 from sfss.web.errors import error_response, status_of
 from sfss.web.forms import parameters_of
 from sfss.web.operations import Call, MakeOperation
@@ -38,8 +40,8 @@ from sfss.web.streams import Gone, Incoming, Outgoing
 
 #: So many paths a list may have, and so many bytes.
 MOST_LISTED, _MOST_LIST = 10_000, 2 * 1024 * 1024
-#: So many archives are taken at once, each in a thread of its own.
-MOST_AT_ONCE = 8
+#: What is put together: at least so many bytes, or so many files.
+_GROUP_BYTES, _GROUP_FILES = 1024 * 1024, 256
 #: So many files are fetched at once, where that takes time.
 _AHEAD = 8
 #: Bytes that are sent at once.
@@ -70,7 +72,6 @@ class Archives:
         self._timeout = settings.upload_timeout
         self._path = path
         self._check = check
-        self._under_way = 0
         self._handlers = {"GET": self.send, "HEAD": self.send, "POST": self.post}
 
     def find(self, request: Request) -> tuple[MakeOperation, str] | None:
@@ -133,57 +134,68 @@ class Archives:
         )
         if exchange.method == "HEAD":
             return Response(200, lines)
+        # While others wait for its room, a client that does not take what there is is cut off.
+        room = exchange.room = self._service.room_to_read()
         answer = Outgoing(exchange, 200, lines, None)
+        now = time.time()
+        waiting = bytearray()
+        page: Sequence[_File] | None = first
         try:
-            waiting = bytearray()
-            async with aclosing(self._archived(first, pages)) as archive:
-                async for data in archive:
-                    waiting += data
-                    if len(waiting) >= _SENT:
-                        await answer.send(bytes(waiting))
-                        waiting.clear()
-                        await asyncio.sleep(0)  # others have their turn
+            while page is not None:
+                async with aclosing(self._contents(page, room)) as contents:
+                    async for file, content in contents:
+                        modified = int(now if file.modified is None else file.modified)
+                        waiting += entry(file.path, len(content), modified)
+                        if len(content) > _SENT:
+                            await answer.send(bytes(waiting))
+                            waiting.clear()
+                            await answer.send(memoryview(content))
+                        else:
+                            waiting += content
+                        waiting += padding(len(content))
+                        if len(waiting) >= _SENT:
+                            await answer.send(bytes(waiting))
+                            waiting.clear()
+                            await asyncio.sleep(0)  # others have their turn
+                page = await anext(pages, None)
             await answer.send(bytes(waiting) + END)
-            answer.finish()
+            answer.finish()  # (the engine gives the room back when all of it is taken)
         except Exception as error:
             answer.fail(error, "an archive was cut off")
+            room.release()
         return None
 
-    async def _archived(
-        self, first: Sequence[_File], pages: AsyncIterator[Sequence[_File]]
-    ) -> AsyncGenerator[bytes, None]:
-        """The archive, without its end."""
-        now = time.time()
-        page: Sequence[_File] | None = first
-        while page is not None:
-            async with aclosing(self._contents(page)) as contents:
-                async for file, content in contents:
-                    modified = int(now if file.modified is None else file.modified)
-                    yield b"".join((entry(file.path, len(content), modified), content, padding(len(content))))
-            page = await anext(pages, None)
-
     async def _contents(
-        self, files: Sequence[_File]
+        self, files: Sequence[_File], room: Room
     ) -> AsyncGenerator[tuple[_File, bytes | bytearray], None]:
-        """Of those that are there, in their order."""
+        """Of those that are there, in their order. What they take is in *room* until the next one is asked for."""
         if self._service.reads_at_once:
-            with self._service.room_to_read() as room:
-                for file in files:
-                    content = await self._content(file, room)
-                    if content is not None:
-                        yield file, content
+            for file in files:
+                content = await self._content(file, room)
+                if content is not None:
+                    yield file, content
             return
         for start in range(0, len(files), _AHEAD):
             some = files[start : start + _AHEAD]
-            rooms = [self._service.room_to_read() for _ in some]
-            try:
-                asked = [self._content(file, room) for file, room in zip(some, rooms)]
-                for file, content in zip(some, await asyncio.gather(*asked)):
-                    if content is not None:
-                        yield file, content
-            finally:
-                for room in rooms:
-                    room.release()
+            for file, content in zip(some, await self._together(some, room)):
+                if content is not None:
+                    yield file, content
+
+    async def _together(self, files: Sequence[_File], room: Room) -> list[bytes | bytearray | None]:
+        """The contents of *files*, for all of which *room* is taken."""
+        room.release()
+        rooms = [self._service.room_to_read() for _ in files]
+        tasks = [asyncio.create_task(self._content(file, each)) for file, each in zip(files, rooms)]
+        try:
+            found = await asyncio.gather(*tasks)
+            room.grow_anyway(sum(len(content or b"") for content in found))
+            return found
+        finally:
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)  # none of them may take anything when its room is given back
+            for each in rooms:
+                each.release()
 
     async def _content(self, file: _File, room: Room) -> bytes | bytearray | None:
         """None: it is not there (any more)."""
@@ -207,60 +219,75 @@ class Archives:
         prefix = text_argument(exchange.query, "prefix")
         if prefix:
             check_path(f"{prefix}x")
-        if self._under_way >= MOST_AT_ONCE:
-            raise Overloaded.now()
-        self._under_way += 1
-        body = Incoming(exchange, self._timeout)
         report = _Report()
         room = self._service.room_to_write()
         try:
-            begin = await anext(body, b"")
-            members = Members(_all_of(begin, body), KINDS[kind_of(begin)])
+            archive = Archive(plain(Incoming(exchange, self._timeout)))
             try:
-                await self._take_all(members, prefix, room, report)
-            finally:
-                members.close()
+                await self._take_all(archive, prefix, room, report)
+            except SfssError as error:
+                report.ended = error
             return await report.answer(exchange)
         finally:
-            self._under_way -= 1
             room.release()
             report.close()
 
-    async def _take_all(self, members: Members, prefix: str, room: Room, report: "_Report") -> None:
-        most = self._service.max_file_size
+    async def _take_all(self, archive: Archive, prefix: str, room: Room, report: "_Report") -> None:
+        """A group of files is put while the next one comes."""
+        coming: asyncio.Task[None] | None = None
+        is_last = False
         try:
-            batch = await members.batch(most)
-            while batch and report.ended is None:
-                await room.grow(2 * sum(len(content or b"") for _, content in batch))  # and as much comes
-                coming = asyncio.create_task(members.batch(most))
-                try:
-                    await asyncio.gather(
-                        *(self._take(member, content, prefix, report) for member, content in batch)
-                    )
-                    batch = await coming
-                finally:
-                    coming.cancel()
-        except UNREADABLE as error:
-            report.ended = InvalidRequest(f"The archive cannot be read: {error}.")
-        except SfssError as error:
-            report.ended = error
+            while not is_last and report.ended is None:
+                group, is_last = await self._group(archive, room, report, prefix)
+                if coming is not None:
+                    await coming
+                coming = asyncio.create_task(self._put_all(group, report))
+            if coming is not None:
+                await coming
+        finally:
+            if coming is not None:
+                await asyncio.wait([coming])  # what it has is counted in the room
 
-    async def _take(self, member: Any, content: bytes | None, prefix: str, report: "_Report") -> None:
-        if member.isdir() or report.ended is not None:
-            return
-        path = prefix + member.name.removeprefix("./").lstrip("/")
+    async def _group(
+        self, archive: Archive, room: Room, report: "_Report", prefix: str
+    ) -> tuple[list[tuple[str, bytes]], bool]:
+        """The next files of the archive, and whether they are the last ones."""
+        group: list[tuple[str, bytes]] = []
+        size = 0
         try:
-            if content is None:
-                if member.isreg() and not member.issparse():
-                    raise FileTooLarge.over(self._service.max_file_size)
-                raise InvalidRequest("This is not a regular file.")
-            self._check(path)
+            while size < _GROUP_BYTES and len(group) < _GROUP_FILES:
+                member = await archive.next()
+                if member is None:
+                    return group, True
+                if member.kind == FOLDER:
+                    continue
+                path = prefix + member.name.removeprefix("./").lstrip("/")
+                try:
+                    if member.kind != FILE:
+                        raise InvalidRequest("This is not a regular file.")
+                    self._service.check_size(member.size)
+                    self._check(path)
+                except (InvalidRequest, FileTooLarge) as error:
+                    report.add_error(path, error)
+                    continue
+                size += member.size
+                await room.grow(2 * size)  # as much may be on its way into the store
+                group.append((path, await archive.whole(member)))
+        except SfssError as error:  # what is here of it is kept
+            report.ended = error
+            return group, True
+        return group, False
+
+    async def _put_all(self, group: Sequence[tuple[str, bytes]], report: "_Report") -> None:
+        await asyncio.gather(*(self._put(path, content, report) for path, content in group))
+
+    async def _put(self, path: str, content: bytes, report: "_Report") -> None:
+        try:
             kept = await self._service.put(path, content)
-        except (InvalidRequest, FileTooLarge) as error:
+        except SfssError as error:
             report.add_error(path, error)
-        except SfssError as error:  # so it would be with the others
-            report.add_error(path, error)
-            report.ended = report.ended or error
+            if not isinstance(error, InvalidRequest | FileTooLarge | AlreadyDeleted | NameTaken):
+                report.ended = report.ended or error  # so it would be with the others
         else:
             report.add(path, kept)
 
@@ -321,12 +348,6 @@ class _Report:
 
 def _is_list(request: Request) -> bool:
     return parameters_of(request.headers.get("content-type"))[0] == "application/json"
-
-
-async def _all_of(begin: bytes, rest: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    yield begin
-    async for data in rest:
-        yield data
 
 
 async def _nothing() -> AsyncIterator[Sequence[_File]]:
