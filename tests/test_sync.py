@@ -12,16 +12,19 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sfss.cli.main import main
-from sfss.client import Client
+from sfss.client import Client, Listed, Page, UnexpectedAnswer
 from sfss.client.retries import Retries
+from sfss.models import etag_of
 from sfss.sync.engine import Sync
 from sfss.sync.folder import Folder
+from sfss.sync.places import Item
 from sfss.sync.server import Server
 from tests.objects.swift import Swift
 from tests.programs import ROOT, WITHOUT_PRIVILEGES, Sfss, SfssNode, SfssObjects, free_port
@@ -233,7 +236,7 @@ def test_a_bucket_of_s3(tmp_path):
 
 
 paths = st.lists(st.sampled_from(["a", "b", "a-", "a.", "é", "0"]), min_size=1, max_size=3).map("/".join)
-trees = st.dictionaries(paths, st.binary(max_size=3), max_size=8).filter(
+trees = st.dictionaries(paths, st.binary(max_size=3), min_size=1, max_size=8).filter(
     lambda tree: (
         not any(
             f"{one}/" in f"{other}/" and one != other and other.startswith(f"{one}/")
@@ -266,6 +269,7 @@ def test_random_trees(embedded, tmp_path_factory, steps):
         back = tmp_path_factory.mktemp("back")
         async with Client(embedded.url) as client:
             for tree in steps:
+                complaints.clear()
                 here = make(tmp_path_factory.mktemp("here"), tree)
                 there = Server(client, name, complain)
                 up = Sync(Folder(here, complain), there, delete=True, parallel=2, complain=complain)
@@ -379,6 +383,134 @@ def test_a_damaged_file_does_not_keep_the_others_from_coming(tmp_path):
     assert out.startswith(f"sent {len(TREE) - 1}, deleted 0, the same 0, failed 1;")
     assert errors.startswith("sfss: b/c: ") and "damaged" in errors and errors.count("\n") == 1
     assert files_in(tmp_path / "back") == {path: content for path, content in TREE.items() if path != "b/c"}
+    server.stop()
+
+
+class Shown:
+    """A place that has *files*, in no order; nobody can say anything about *unknown*."""
+
+    digests_known = ("etag",)
+    is_partly_hidden = False
+
+    def __init__(self, files: dict[str, bytes], unknown=(), is_ordered=False):
+        self.files, self._unknown, self.is_ordered = dict(files), set(unknown), is_ordered
+
+    async def pages(self):
+        yield []
+        for path, content in list(self.files.items()):
+            yield [Item(path, len(content))]
+
+    async def find(self, paths):
+        there = {path: Item(path, len(self.files[path])) for path in paths if path in self.files}
+        return there | dict.fromkeys(self._unknown & set(paths))
+
+    async def digests(self, items, kind):
+        return {item.path: etag_of(self.files[item.path]) for item in items if item.path not in self._unknown}
+
+    async def read(self, items):
+        return {item.path: self.files[item.path] for item in items if item.path not in self._unknown}
+
+    async def write(self, files):
+        self.files |= files
+        return {}
+
+    async def delete(self, paths):
+        for path in paths:
+            del self.files[path]
+        return {}
+
+    async def finish(self):
+        pass
+
+
+async def test_of_what_nobody_can_say_nothing_is_deleted_and_nothing_is_the_same():
+    complaints = []
+    source = Shown({"a": b"1", "b": b"2", "c": b"3"}, unknown=["b", "d"])
+    target = Shown({"a": b"1", "b": b"2", "c": b"x", "d": b"4", "e": b"5"})
+    sync = Sync(source, target, delete=True, parallel=1, complain=lambda *what: complaints.append(what))
+    await sync.run()
+    assert target.files == {"a": b"1", "b": b"2", "c": b"3", "d": b"4"}
+    assert (sync.tally.sent, sync.tally.same, sync.tally.deleted) == (1, 1, 1)
+    # What is listed and does not come, though it is there, is a failure.
+    target = Shown({})
+    await Sync(source, target, delete=False, parallel=1, complain=lambda *what: complaints.append(what)).run()
+    assert target.files == {"a": b"1", "c": b"3"}
+    source = Shown({"a": b"1", "b": b"2"})
+    source.read = source.digests = lambda *_: asyncio.sleep(0, {})
+    await Sync(
+        source, Shown({}), delete=False, parallel=1, complain=lambda *what: complaints.append(what)
+    ).run()
+    assert complaints == [("a", "could not be read"), ("b", "could not be read")]
+
+
+async def test_a_server_that_does_not_list_what_it_says():
+    def listing(*pages: Page) -> Server:
+        left = list(pages)
+
+        async def list_page(prefix, *, after=""):
+            return left.pop(0) if len(left) > 1 else left[0]
+
+        return Server(SimpleNamespace(list_page=list_page), "p/", lambda *_: complaints.append(_))
+
+    complaints: list = []
+    for wrong in (
+        [Page([Listed("p/a"), Listed("p/c"), Listed("p/b")], [], None, True)],
+        [Page([Listed("p/b")], [], "x", True), Page([Listed("p/a")], [], None, True)],
+        [Page([Listed("q/a")], [], None, False)],
+        [Page([Listed("p/a")], [], "x", False)],  # without end
+    ):
+        with pytest.raises(UnexpectedAnswer):
+            async for _ in listing(*wrong).pages():
+                continue
+    server = listing(Page([Listed("p/../../etc/passwd"), Listed("p/a\0"), Listed("p/a")], [], None, False))
+    assert [item.path async for page in server.pages() for item in page] == ["a"]
+    assert len(complaints) == 2 and server.is_partly_hidden
+
+
+def test_nothing_is_not_taken_for_an_order_to_delete_all(tmp_path):
+    server = Sfss("--data", tmp_path / "data", "--no-access-log")
+    here = make(tmp_path / "here", TREE)
+    url = f"{server.url}/x"
+    sfss("sync", here, url)
+    (tmp_path / "empty").mkdir()
+    for source, target in ((tmp_path / "empty", url), (f"{server.url}/nosuch", here)):
+        assert "nothing in the source" in sfss("sync", source, target, "--delete", status=1)[1]
+    assert files_at(server, tmp_path, "x") == files_in(here) == TREE
+    for command in (("get", "-r", "nosuch", "-o", tmp_path / "out"), ("rm", "-r", "nosuch", "--yes")):
+        assert "no files in nosuch/" in sfss(*command, "--url", server.url, status=1)[1]
+    assert "/ is all of them" in sfss("rm", "-r", "", "--yes", "--url", server.url, status=1)[1]
+    assert len(files_at(server, tmp_path, "x")) == len(TREE)
+    server.stop()
+
+
+def test_names_that_look_odd_and_links_on_the_way(tmp_path):
+    server = Sfss("--data", tmp_path / "data", "--no-access-log")
+    here = make(tmp_path / "here", {".sfss-settings": b"mine", "a/.hidden": b"1", "t/x": b"x"})
+    assert sfss("sync", here, server.url, "--delete")[0].startswith("sent 3,")
+    assert sfss("sync", here, server.url, "--delete")[0].startswith("sent 0, deleted 0, the same 3,")
+    back, outside = tmp_path / "back", make(tmp_path / "outside", {"y": b"theirs"})
+    back.mkdir()
+    (back / "t").symlink_to(outside)
+    out, errors = sfss("sync", server.url, back, status=1)
+    assert out.startswith("sent 2, deleted 0, the same 0, failed 2;") and "is a link" in errors
+    assert files_in(outside) == {"y": b"theirs"}
+    server.stop()
+
+
+def test_more_than_a_page_on_both_sides(tmp_path):
+    server = Sfss("--data", tmp_path / "data", "--no-access-log")
+    files = {f"{n % 3}/{n:04}": b"%d" % n for n in range(3500)}
+    here = make(tmp_path / "here", files)
+    assert sfss("sync", here, server.url)[0].startswith("sent 3500,")
+    for n in (0, 999, 1000, 1001, 2500, 3499):
+        (here / f"{n % 3}/{n:04}").unlink()
+        make(here, {f"{n % 3}/{n:04}+": b"other"})
+    make(here, {"1/1234": b"4321"})
+    assert sfss("sync", here, server.url, "--delete")[0].startswith(
+        "sent 7, deleted 6, the same 3493, failed 0"
+    )
+    assert sfss("sync", server.url, tmp_path / "back")[0].startswith("sent 3500,")
+    assert files_in(tmp_path / "back") == files_in(here)
     server.stop()
 
 

@@ -10,7 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from sfss.cli.progress import Course
 from sfss.client import Client
-from sfss.errors import InvalidRequest, SfssError
+from sfss.errors import InvalidRequest, NotFound, SfssError
 from sfss.paths import check_path
 from sfss.sync.engine import Sync, Tally
 from sfss.sync.folder import Folder
@@ -81,11 +81,15 @@ async def fetch(client: Client, paths: Sequence[str], output: str) -> int:
                 target = Folder(Path(output, folder), course.complain)
                 run = Sync(source, target, delete=False, parallel=_FETCHED_AT_ONCE, complain=course.complain)
                 code = max(code, await _run(run, course, is_dry=False))
+                if not (run.tally.sent or run.tally.same or code):
+                    raise NotFound(f"There are no files in {folder or 'it'}.")
     return code
 
 
 async def remove(client: Client, paths: Sequence[str], ask: bool) -> int:
     """Delete all files of the folders *paths*. *ask*: first whether that is meant."""
+    if "" in paths:  # perhaps of a variable that is not set
+        raise InvalidRequest("Name a folder; / is all of them.")
     folders = [_folder(path) for path in paths]
     named = ", ".join(folder or "all folders" for folder in folders)
     if ask and not await asyncio.to_thread(_confirmed, f"Delete all files in {named}?"):
@@ -106,6 +110,8 @@ async def remove(client: Client, paths: Sequence[str], ask: bool) -> int:
             except SfssError as error:
                 stopped = str(error)
         print(f"deleted {deleted}, failed {course.failed}; {course.seconds:.1f} s")
+    if not (deleted or stopped or course.failed):
+        raise NotFound(f"There are no files in {named}.")
     if stopped:
         print(f"sfss: {stopped}. The rest was not tried.", file=sys.stderr)
     return 1 if stopped or course.failed else 0

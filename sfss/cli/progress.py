@@ -7,6 +7,8 @@ from tqdm import tqdm
 
 #: Seconds from one line to the next.
 _EVERY = 10.0
+#: So many failures are remembered.
+_MOST_REMEMBERED = 10_000
 
 
 class Bar(tqdm):  # type: ignore[type-arg]  # it is generic in its stubs only
@@ -35,6 +37,7 @@ class Course:
         self._bar = files(what)
         self._begun = self._said = time.monotonic()
         self.failed = 0
+        self._complained: set[str] = set()
 
     def __enter__(self) -> "Course":
         return self
@@ -57,7 +60,11 @@ class Course:
             print(f"sfss: {self._what}: {words}, {self.seconds:.0f} s", file=sys.stderr, flush=True)
 
     def complain(self, path: str, reason: str) -> None:
-        """Say once what has failed."""
+        """Say what has failed, once for each."""
+        if path in self._complained:
+            return
+        if len(self._complained) < _MOST_REMEMBERED:
+            self._complained.add(path)
         self.failed += 1
         self._bar.clear()
         print(f"sfss: {path}: {reason}", file=sys.stderr, flush=True)

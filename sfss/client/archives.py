@@ -4,7 +4,7 @@ import io
 import json
 import tarfile
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sfss.client.values import UnexpectedAnswer
@@ -21,14 +21,18 @@ def packed(files: Mapping[str, bytes]) -> bytes:
     return b"".join((*pieces, bytes(2 * tarfile.BLOCKSIZE)))
 
 
-def unpacked(archive: bytes) -> dict[str, bytes]:
-    """:raises UnexpectedAnswer:"""
+def unpacked(archive: bytes, wanted: Collection[str]) -> dict[str, bytes]:
+    """The files of *archive*, of those that were *wanted*. :raises UnexpectedAnswer:"""
     found = {}
     try:
         with tarfile.open(fileobj=io.BytesIO(archive), mode="r:") as opened:
             for member in opened:
+                if member.issparse():
+                    raise UnexpectedAnswer(
+                        "The answer is no archive that sfss makes: a file in it is sparse."
+                    )
                 file = opened.extractfile(member)
-                if file is not None:
+                if file is not None and member.name in wanted:
                     found[member.name] = file.read()
     except (tarfile.TarError, OSError, ValueError) as error:
         raise UnexpectedAnswer(f"The answer is no archive: {error}.") from None

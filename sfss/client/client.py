@@ -39,6 +39,9 @@ _EXPECTED: dict[str, dict[str, tuple[int, ...]]] = {
 SERVERS = tuple(_EXPECTED)
 #: How many requests for one file each are under way at once.
 _AT_ONCE = 16
+#: No answer has more. Bytes.
+_MOST_BYTES = 1 << 30
+_AT_ONCE_BYTES = 256 * 1024
 
 
 class Client:
@@ -183,11 +186,15 @@ class Client:
         that. It is tried once: one that the store cannot read ends all of them, and then :meth:`get` tells which.
         """
         url = f"{self._url}/{await self._resource('archive')}"
-        wanted = json.dumps(list(paths)).encode()
+        wanted = set(paths)
         body, _ = await self._exchange(
-            "POST", lambda: url, wanted, {"Content-Type": "application/json"}, retries=Retries(0, None)
+            "POST",
+            lambda: url,
+            json.dumps(sorted(wanted)).encode(),
+            {"Content-Type": "application/json"},
+            retries=Retries(0, None),
         )
-        return unpacked(body)
+        return unpacked(body, wanted)
 
     async def put_many(self, files: Mapping[str, bytes]) -> dict[str, Stored | SfssError]:
         """Keep *files*, contents by paths; what has become of each, by its path. (How many: see :meth:`get_many`.)
@@ -321,7 +328,7 @@ class Client:
                     headers=headers,
                     allow_redirects=False,  # nobody is sent to another server
                 ) as response:
-                    body = await response.read()
+                    body = await _whole(response)
             except (aiohttp.ClientError, TimeoutError, OSError) as error:
                 if not await retries.wait():
                     raise ServerUnreachable(f"{self._url}: {reason_of(error)}") from error
@@ -337,6 +344,16 @@ class Client:
                 continue
             if status not in WORTH_A_RETRY or not await retries.wait(response.headers):
                 raise error_of(status, _detail(body) or f"{method} was answered with status {status}.")
+
+
+async def _whole(response: aiohttp.ClientResponse) -> bytes:
+    """Its body. :raises UnexpectedAnswer: if it has no end."""
+    body = bytearray()
+    async for data in response.content.iter_chunked(_AT_ONCE_BYTES):
+        body += data
+        if len(body) > _MOST_BYTES:
+            raise UnexpectedAnswer(f"The answer has over {_MOST_BYTES} bytes.")
+    return bytes(body)
 
 
 def _is_report(status: int, headers: Mapping[str, str]) -> bool:

@@ -73,6 +73,9 @@ class Page(NamedTuple):
     unnamed: int = 0  #: files whose paths the store does not have
 
 
+_NUMBER, _TEXT = (int, type(None)), (str, type(None))
+
+
 def page_in(document: dict[str, Any]) -> Page:
     """:raises UnexpectedAnswer: if it is no listing."""
     try:
@@ -80,6 +83,9 @@ def page_in(document: dict[str, Any]) -> Page:
             Listed(file["path"], file.get("size"), file.get("etag"), file.get("modified"))
             for file in document["files"]
         ]
+        for path, size, etag, _ in files:
+            if type(path) is not str or type(size) not in _NUMBER or type(etag) not in _TEXT:
+                raise TypeError
         folders = document.get("folders", ())
         return Page(files, folders, document["next"], bool(document["ordered"]), document.get("unnamed", 0))
     except (KeyError, TypeError, AttributeError):

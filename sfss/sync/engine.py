@@ -7,6 +7,7 @@ is remembered of what was done: begun again, it goes on with what still differs.
 import asyncio
 from collections.abc import AsyncIterator, Callable, Sequence
 
+from sfss.errors import InvalidRequest
 from sfss.sync.places import Complain, Item, Place
 
 Pair = tuple[Item | None, Item | None]  #: of the source, and of the target; one of them at least
@@ -72,6 +73,13 @@ class Sync:
     async def _pairs(self) -> AsyncIterator[Sequence[Pair]]:
         sources, targets = self._source.pages(), self._target.pages()
         first, other = await asyncio.gather(anext(sources, None), anext(targets, None))
+        while first is not None and not first:
+            first = await anext(sources, None)
+        if first is None and other and self._delete:
+            raise InvalidRequest(
+                "There is nothing in the source, and --delete would take everything from the target: is it the right "
+                "one? If that is meant, delete the target itself."
+            )
         if self._source.is_ordered and self._target.is_ordered:
             async for pairs in side_by_side(first, sources, other, targets):
                 yield pairs
@@ -96,20 +104,22 @@ class Sync:
         both = [(source, target) for source, target in pairs if source is not None and target is not None]
         different = {source.path for source, target in both if not _may_be_same(source, target)}
         different |= await self._differing([pair for pair in both if pair[0].path not in different])
-        self.tally.same += len(both) - len(different)
         for source, target in pairs:
             if source is not None and (target is None or source.path in different):
                 await self._add(source)
 
     async def _differing(self, pairs: Sequence[tuple[Item, Item]]) -> set[str]:
-        """The paths of those whose contents are not the same."""
+        """The paths of those whose contents are not the same. The others are counted, unless nobody can say."""
         if not pairs:
             return set()
         sources, targets = await asyncio.gather(
             self._source.digests([source for source, _ in pairs], self._kind),
             self._target.digests([target for _, target in pairs], self._kind),
         )
-        return {s.path for s, _ in pairs if s.path in sources and sources[s.path] != targets.get(s.path)}
+        known = [source.path for source, _ in pairs if source.path in sources]
+        different = {path for path in known if sources[path] != targets.get(path)}
+        self.tally.same += len(known) - len(different)
+        return different
 
     async def _add(self, item: Item) -> None:
         self._group.append(item)
@@ -140,6 +150,10 @@ class Sync:
 
     async def _copy(self, group: Sequence[Item]) -> None:
         contents = await self._source.read(group)
+        if lacking := [item.path for item in group if item.path not in contents]:
+            for path, item in (await self._source.find(lacking)).items():
+                if item is not None:  # so it has not gone meanwhile
+                    self._complain(path, "could not be read")
         failures = await self._target.write(contents) if contents else {}
         for path, reason in failures.items():
             self._complain(path, reason)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import secrets
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from itertools import islice
@@ -9,12 +10,12 @@ from pathlib import Path
 from stat import S_ISDIR, S_ISREG
 
 from sfss.errors import InvalidPath
-from sfss.paths import check_path
+from sfss.paths import MAX_PATH_BYTES, check_path
 from sfss.sync.places import ETAG, LARGEST, MD5, Complain, Item, digest_of
 
 _PAGE = 1000
 #: What a file is called while it is written. One that a kill has left is of no interest.
-_UNFINISHED = ".sfss-"
+_UNFINISHED = re.compile(r"(?:.*/)?\.sfss-[0-9a-f]{16}", re.DOTALL)
 
 
 class Folder:
@@ -37,6 +38,9 @@ class Folder:
 
     def _files(self, begin: str) -> Iterator[Item]:
         """Those whose paths begin with *begin*, a folder, in the order of their paths."""
+        if len(begin) > MAX_PATH_BYTES:
+            self._complain(begin, "is deeper than any path")
+            return
         try:
             with os.scandir(f"{self._root}/{begin}") as entries:
                 # With its slash a folder stands where its files do.
@@ -51,7 +55,7 @@ class Folder:
         for name in names:
             if name.endswith("/"):
                 yield from self._files(begin + name)
-            elif not name.startswith(_UNFINISHED) and (item := self._item(begin + name)):
+            elif not _UNFINISHED.fullmatch(name) and (item := self._item(begin + name)):
                 yield item
 
     def _item(self, path: str) -> Item | None:
@@ -72,16 +76,19 @@ class Folder:
             return None
         return Item(path, status.st_size)
 
-    async def find(self, paths: Sequence[str]) -> Mapping[str, Item]:
-        def look() -> dict[str, Item]:
-            found = {}
+    async def find(self, paths: Sequence[str]) -> Mapping[str, Item | None]:
+        def look() -> dict[str, Item | None]:
+            found: dict[str, Item | None] = {}
             for path in paths:
                 try:
                     status = os.stat(f"{self._root}/{path}")
-                except OSError:
+                except (FileNotFoundError, NotADirectoryError):
                     continue
-                if S_ISREG(status.st_mode):
-                    found[path] = Item(path, status.st_size)
+                except OSError as error:
+                    self._complain(path, error.strerror or str(error))
+                    found[path] = None
+                else:
+                    found[path] = Item(path, status.st_size) if S_ISREG(status.st_mode) else None
             return found
 
         return await asyncio.to_thread(look)
@@ -128,7 +135,11 @@ class Folder:
             failures = {}
             for path, content in files.items():
                 try:
-                    self._write(check_path(path), content)
+                    try:
+                        self._write(check_path(path), content)
+                    except FileNotFoundError:  # a delete has just taken the folder, which was empty
+                        self._made.clear()
+                        self._write(path, content)
                 except InvalidPath as error:
                     failures[path] = str(error)
                 except OSError as error:
@@ -140,13 +151,8 @@ class Folder:
 
     def _write(self, path: str, content: bytes) -> None:
         """So that it is whole, or as it was."""
-        folder, _, _ = f"{self._root}/{path}".rpartition("/")
-        if folder not in self._made:
-            os.makedirs(folder, exist_ok=True)
-            if len(self._made) > _PAGE:
-                self._made.clear()
-            self._made.add(folder)
-        beside = f"{folder}/{_UNFINISHED}{secrets.token_hex(8)}"
+        folder = self._folder_for(path)
+        beside = f"{folder}/.sfss-{secrets.token_hex(8)}"
         try:
             with open(beside, "xb") as stream:
                 stream.write(content)
@@ -155,11 +161,29 @@ class Folder:
             Path(beside).unlink(missing_ok=True)
             raise
 
+    def _folder_for(self, path: str) -> str:
+        """The folder that *path* is to be in; it is there. :raises OSError: if a link leads out of it."""
+        folder = os.path.dirname(f"{self._root}/{path}")
+        if folder not in self._made:
+            os.makedirs(folder, exist_ok=True)
+            self._check_way(folder)
+            if len(self._made) > _PAGE:
+                self._made.clear()
+            self._made.add(folder)
+        return folder
+
+    def _check_way(self, folder: str) -> None:
+        """:raises OSError: if a link is on the way from the root to *folder*: what is behind it is not ours."""
+        way = os.path.relpath(folder, self._root)
+        if os.path.realpath(folder) != os.path.normpath(f"{os.path.realpath(self._root)}/{way}"):
+            raise OSError("a folder on the way to it is a link")
+
     async def delete(self, paths: Sequence[str]) -> Mapping[str, str]:
         def work() -> dict[str, str]:
             failures = {}
             for path in paths:
                 try:
+                    self._check_way(os.path.dirname(f"{self._root}/{path}"))
                     os.unlink(f"{self._root}/{path}")
                 except FileNotFoundError:
                     continue

@@ -43,8 +43,8 @@ class Place(Protocol):
     def pages(self) -> AsyncIterator[Sequence[Item]]:
         """All that is there; the first page may be empty."""
 
-    async def find(self, paths: Sequence[str]) -> Mapping[str, Item]:
-        """Those of *paths* that are there."""
+    async def find(self, paths: Sequence[str]) -> Mapping[str, Item | None]:
+        """Those of *paths* that are there; None of those of which nobody can say, which was complained of."""
 
     async def digests(self, items: Sequence[Item], kind: str) -> Mapping[str, str]:
         """Their ETags or MD5s, by their paths. What is not there any more is left out."""

@@ -85,9 +85,15 @@ class Bucket:
         etag = listed["ETag"].strip('"')
         return Item(path, listed["Size"], md5=etag if _PLAIN.fullmatch(etag) else None)
 
-    async def find(self, paths: Sequence[str]) -> Mapping[str, Item]:
-        async def look(path: str) -> Item:
-            found = await self._ask("head_object", Key=self._prefix + path)
+    async def find(self, paths: Sequence[str]) -> Mapping[str, Item | None]:
+        async def look(path: str) -> Item | None:
+            try:
+                found = await self._ask("head_object", Key=self._prefix + path)
+            except _Refused as error:
+                if error.is_missing:
+                    raise
+                self._complain(path, str(error))
+                return None
             etag = found["ETag"].strip('"')
             return Item(path, found["ContentLength"], md5=etag if _PLAIN.fullmatch(etag) else None)
 

@@ -2,11 +2,13 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import TypeVar
 
-from sfss.client import OF_THE_SERVER, Client, Page, ServerUnreachable
+from sfss.client import OF_THE_SERVER, Client, Listed, Page, ServerUnreachable, UnexpectedAnswer
 from sfss.errors import InvalidRequest, NoStoreAvailable, NotFound, Overloaded, SfssError
 from sfss.models import etag_of
+from sfss.paths import is_valid_path
 from sfss.sync.places import ETAG, MD5, Complain, Item, digest_of
 
 T = TypeVar("T")
@@ -30,6 +32,7 @@ class Server:
 
     async def pages(self) -> AsyncIterator[Sequence[Item]]:
         page = await self._client.list_page(self._prefix)
+        last = ""
         while True:
             self.is_ordered = page.is_ordered
             if page.unnamed:
@@ -41,22 +44,43 @@ class Server:
             if page.next is not None:
                 coming = asyncio.create_task(self._client.list_page(self._prefix, after=page.next))
             try:
-                begin = len(self._prefix)
-                yield [
-                    Item(file.path[begin:], file.size, file.etag)
-                    for file in page.files
-                    if len(file.path) > begin
-                ]
+                items = [item for file in page.files if (item := self._item(file))]
+                if page.is_ordered and items:
+                    paths = [last, *(item.path for item in items)]
+                    if any(one >= other for one, other in pairwise(paths)):
+                        raise UnexpectedAnswer("The listing of the server is not in the order that it says.")
+                    last = paths[-1]
+                yield items
                 if coming is None:
                     return
-                page = await coming
+                before, page = page.next, await coming
+                if page.next == before:
+                    raise UnexpectedAnswer("The listing of the server does not go on.")
             finally:
                 if coming is not None:
                     coming.cancel()
 
-    async def find(self, paths: Sequence[str]) -> Mapping[str, Item]:
-        async def look(path: str) -> Item:
-            info = await self._client.stat(self._prefix + path)
+    def _item(self, file: Listed) -> Item | None:
+        if not file.path.startswith(self._prefix):
+            raise UnexpectedAnswer(f"The server was asked for {self._prefix!r}, and lists {file.path!r}.")
+        path = file.path[len(self._prefix) :]
+        if not path:
+            return None
+        if not is_valid_path(path):
+            self.is_partly_hidden = True
+            self._complain(repr(path), "cannot be the path of a file")
+            return None
+        return Item(path, file.size, file.etag)
+
+    async def find(self, paths: Sequence[str]) -> Mapping[str, Item | None]:
+        async def look(path: str) -> Item | None:
+            try:
+                info = await self._client.stat(self._prefix + path)
+            except (NotFound, *OF_THE_SERVER):
+                raise
+            except SfssError as error:
+                self._complain(path, str(error))
+                return None
             return Item(path, info.size, info.etag)
 
         return await self._each(paths, look)
@@ -90,7 +114,7 @@ class Server:
         begin = len(self._prefix)
         found = {path[begin:]: content for path, content in came.items()}
         # Nothing in an archive says that a content is whole. What is another one than was listed is looked at again.
-        doubtful = [i.path for i in items if i.path in found and etag_of(found[i.path]) != i.etag]
+        doubtful = [i.path for i in items if i.etag and i.path in found and etag_of(found[i.path]) != i.etag]
         for path in doubtful:
             del found[path]
         return found | await self._each(doubtful, look)
