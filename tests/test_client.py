@@ -261,6 +261,15 @@ async def test_why_there_is_no_answer():
 # Many at once.
 
 
+async def test_a_listing_without_end(failing):
+    client, answers, _ = failing
+    answers += [200, (200, '{"files": [], "next": "x", "ordered": true}', {})]
+    assert (await client.list_page()).next == "x"
+    answers += [(200, '{"files": [], "next": "x", "ordered": true}', {})]
+    with pytest.raises(UnexpectedAnswer):
+        await client.list_page(after="x")
+
+
 @pytest.mark.parametrize("kind", ["gateway", "node"])
 async def test_many_files_in_one_request(kind, server, node, tmp_path):
     if kind == "node" and node.names == "generated":

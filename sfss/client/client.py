@@ -179,7 +179,10 @@ class Client:
         resource = await self._resource("files")
         url = f"{self._url}/{resource}?{urlencode({name: value for name, value in query.items() if value})}"
         body, _ = await self._exchange("GET", lambda: url)
-        return page_in(document_in(body))
+        page = page_in(document_in(body))
+        if page.next is not None and page.next == after:
+            raise UnexpectedAnswer("The listing of the server does not go on.")
+        return page
 
     async def get_many(self, paths: Iterable[str]) -> dict[str, bytes]:
         """The contents of those that are there, by their paths. They are in memory together, and are few enough for

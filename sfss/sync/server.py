@@ -53,9 +53,7 @@ class Server:
                 yield items
                 if coming is None:
                     return
-                before, page = page.next, await coming
-                if page.next == before:
-                    raise UnexpectedAnswer("The listing of the server does not go on.")
+                page = await coming
             finally:
                 if coming is not None:
                     coming.cancel()

@@ -241,6 +241,7 @@ class Archives:
                 group, is_last = await self._group(archive, room, report, prefix)
                 if coming is not None:
                     await coming
+                room.shrink(sum(len(content) for _, content in group))
                 coming = asyncio.create_task(self._put_all(group, report))
             if coming is not None:
                 await coming
@@ -253,7 +254,7 @@ class Archives:
     ) -> tuple[list[tuple[str, bytes]], bool]:
         """The next files of the archive, and whether they are the last ones."""
         group: list[tuple[str, bytes]] = []
-        size = 0
+        size, before = 0, room.taken  # by the group that is on its way into the store
         try:
             while size < _GROUP_BYTES and len(group) < _GROUP_FILES:
                 member = await archive.next()
@@ -271,7 +272,7 @@ class Archives:
                     report.add_error(path, error)
                     continue
                 size += member.size
-                await room.grow(2 * size)  # as much may be on its way into the store
+                await room.grow(before + size)
                 group.append((path, await archive.whole(member)))
         except SfssError as error:  # what is here of it is kept
             report.ended = error
