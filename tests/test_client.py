@@ -261,6 +261,17 @@ async def test_why_there_is_no_answer():
 # Many at once.
 
 
+async def test_when_a_server_fails_nothing_more_is_deleted(failing):
+    client, answers, seen = failing
+    client._retries = 0
+    answers += [204] * 5 + [507] + [204] * 1000
+    with pytest.raises(StoreFull):
+        await client.delete_many(map(str, range(1000)))
+    told = len(seen)
+    await asyncio.sleep(0.3)
+    assert len(seen) == told < 60
+
+
 async def test_a_listing_without_end(failing):
     client, answers, _ = failing
     answers += [200, (200, '{"files": [], "next": "x", "ordered": true}', {})]

@@ -1,6 +1,5 @@
 """The operations of a server, for asyncio."""
 
-import asyncio
 import io
 import json
 import ssl
@@ -13,6 +12,7 @@ from yarl import URL
 
 from sfss.client.archives import packed, report_in, unpacked
 from sfss.client.retries import WORTH_A_RETRY, Retries
+from sfss.client.tasks import together
 from sfss.client.values import (
     OF_THE_SERVER,
     Page,
@@ -250,7 +250,7 @@ class Client:
                 except SfssError as error:
                     failures[path] = error
 
-        await asyncio.gather(*(work() for _ in range(_AT_ONCE)))
+        await together(work, _AT_ONCE)
         return failures
 
     # The server itself.

@@ -16,6 +16,7 @@ import boto3
 import botocore.exceptions
 from botocore.config import Config
 
+from sfss.client.tasks import together
 from sfss.errors import InvalidRequest, SfssError
 from sfss.paths import is_valid_path
 from sfss.sync.places import LARGEST, MD5, Complain, Item, Unreachable
@@ -152,14 +153,17 @@ class Bucket:
         """What *ask* returns of those that are there."""
         found: dict[str, T] = {}
 
-        async def one(path: str) -> None:
-            try:
-                found[path] = await ask(path)
-            except _Refused as error:
-                if not error.is_missing:
-                    self._complain(path, str(error))
+        left = iter(paths)
 
-        await asyncio.gather(*(one(path) for path in paths))
+        async def work() -> None:
+            for path in left:
+                try:
+                    found[path] = await ask(path)
+                except _Refused as error:
+                    if not error.is_missing:
+                        self._complain(path, str(error))
+
+        await together(work, _AT_ONCE)
         return found
 
 

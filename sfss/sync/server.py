@@ -6,6 +6,7 @@ from itertools import pairwise
 from typing import TypeVar
 
 from sfss.client import OF_THE_SERVER, Client, Listed, Page, ServerUnreachable, UnexpectedAnswer
+from sfss.client.tasks import together
 from sfss.errors import InvalidRequest, NoStoreAvailable, NotFound, Overloaded, SfssError
 from sfss.models import etag_of
 from sfss.paths import is_valid_path
@@ -157,5 +158,5 @@ class Server:
                 except SfssError as error:
                     self._complain(path, str(error))
 
-        await asyncio.gather(*(work() for _ in range(_AT_ONCE)))
+        await together(work, _AT_ONCE)
         return found
