@@ -26,8 +26,18 @@ from sfss.sync.engine import Sync
 from sfss.sync.folder import Folder
 from sfss.sync.places import Item
 from sfss.sync.server import Server
+from tests.conftest import cannot
 from tests.objects.swift import Swift
-from tests.programs import ROOT, WITHOUT_PRIVILEGES, Sfss, SfssNode, SfssObjects, free_port
+from tests.programs import (
+    ROOT,
+    WITHOUT_PRIVILEGES,
+    Sfss,
+    SfssNode,
+    SfssObjects,
+    SmallDisk,
+    can_mount,
+    free_port,
+)
 
 KINDS = ["embedded", "directory", "node"]
 
@@ -371,6 +381,31 @@ def test_failures_are_said_once_each_and_nothing_is_deleted_for_them(tmp_path):
     ]
     (here / "shut").chmod(0o755)
     server.stop()
+
+
+def test_a_full_server_ends_it_with_one_line_and_it_goes_on_when_there_is_room(tmp_path):
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    if not can_mount(folder):
+        cannot("this machine does not let us mount a small disk")
+    disk = SmallDisk(folder, 30)
+
+    class Server(Sfss):
+        command = (*disk.inside, *Sfss.command)
+
+    files = {f"{n:02}": random.Random(n).randbytes(600_000) for n in range(20)}
+    here = make(tmp_path / "here", files)
+    (disk.outside / "filling").write_bytes(bytes(22_000_000))
+    server = Server("--data", folder / "data")
+    out, errors = sfss("sync", here, server.url, status=1)
+    assert errors.startswith("sfss: The disk is full; ") and errors.count("\n") == 1, errors
+    assert 0 < int(out.split()[1].rstrip(",")) < 20 and "failed 0" in out
+    disk.make_room()
+    assert "failed 0" in sfss("sync", here, server.url)[0]
+    assert sfss("sync", server.url, tmp_path / "back")[0].startswith("sent 20,")
+    assert files_in(tmp_path / "back") == files
+    server.stop()
+    disk.remove()
 
 
 def test_a_damaged_file_does_not_keep_the_others_from_coming(tmp_path):

@@ -108,7 +108,7 @@ async def remove(client: Client, paths: Sequence[str], ask: bool) -> int:
                         deleted += len(page) - len(failures)
                         course.show(deleted, f"{deleted} deleted")
             except SfssError as error:
-                stopped = str(error)
+                stopped = str(error).rstrip(".")
         print(f"deleted {deleted}, failed {course.failed}; {course.seconds:.1f} s")
     if not (deleted or stopped or course.failed):
         raise NotFound(f"There are no files in {named}.")
@@ -123,7 +123,7 @@ async def _run(run: Sync, course: Course, *, is_dry: bool) -> int:
     try:
         await run.run()
     except SfssError as error:
-        stopped = str(error)
+        stopped = str(error).rstrip(".")
     finally:
         showing.cancel()
         tally = run.tally

@@ -226,9 +226,12 @@ class Client:
                     del waiting[path]
                     detail = line.get("error") or f"ETag mismatch after the upload of {path!r}."
                     outcomes[path] = error_of(line.get("status", 0), detail)
-            status = last.get("status", 0)
-            if waiting and not (status in WORTH_A_RETRY and await retries.wait(headers)):
-                raise error_of(status, last.get("error") or "The server has not taken all of an archive.")
+            status = last.get("status", 0)  # of what has ended it before it was all taken
+            if waiting and not status:
+                raise UnexpectedAnswer("The server has not taken all of an archive, and does not say why.")
+            if status and not (status in WORTH_A_RETRY and (not waiting or await retries.wait(headers))):
+                details = [line["error"] for line in said.values() if line.get("status") == status]
+                raise error_of(status, (details or [last.get("error", "")])[0])
         return outcomes
 
     async def delete_many(self, paths: Iterable[str]) -> dict[str, SfssError]:
