@@ -180,6 +180,26 @@ def test_beansdb_nodes_which_have_no_order(nodes, tmp_path):
     server.stop()
 
 
+def test_nothing_is_deleted_for_what_a_node_may_not_have_yet(tmp_path):
+    ports = [free_port(), free_port()]
+    urls = [f"http://127.0.0.1:{port}" for port in ports]
+    flags = ["--names", "exact", "--node"]
+    first = SfssNode(tmp_path / "1", *flags, urls[1], port=ports[0])
+    sfss("sync", make(tmp_path / "here", TREE), first.url)
+    there = make(tmp_path / "there", {"more": b"1"})
+    out, errors = sfss("sync", first.url, there, "--delete", status=1)
+    assert urls[1] in errors and "not been compared" in errors and (there / "more").exists()
+    sfss("sync", first.url, there)  # without it, all the same
+    second = SfssNode(tmp_path / "2", *flags, urls[0], port=ports[1])
+    deadline = time.monotonic() + 20
+    while main(["sync", first.url, str(there), "--delete"]) != 0:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert files_in(there) == TREE
+    first.stop()
+    second.stop()
+
+
 def test_a_node_that_gives_names_itself_and_a_store_that_cannot_list(memcached, tmp_path):
     here = make(tmp_path / "here", {"a": b"1"})
     node = SfssNode(tmp_path / "node")

@@ -62,6 +62,8 @@ async def sync(
             to_place = await place(target)
             if isinstance(to_place, Server):
                 await to_place.check_names()
+            if delete and isinstance(from_place, Server):
+                await from_place.check_complete()
             say = (lambda word, path: print(f"{word} {path}")) if dry_run else None
             run = Sync(
                 from_place, to_place, delete=delete, parallel=parallel, complain=course.complain, say=say

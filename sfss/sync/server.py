@@ -125,6 +125,18 @@ class Server:
                 "This node gives each file a name of its own, so nothing can be made like it."
             )
 
+    async def check_complete(self) -> None:
+        """That what it does not list is not there: a node may not have everything yet. :raises InvalidRequest:"""
+        if await self._client.kind() != "node":
+            return
+        neighbours = (await self._client.status()).get("neighbours")
+        for url, said in neighbours.items() if isinstance(neighbours, dict) else ():
+            if not said.get("is_this_node") and (said.get("catching_up") or not said.get("caught_up")):
+                raise InvalidRequest(
+                    f"This node has not been compared with {url} since its start: it may lack files, and --delete "
+                    "would delete them in the target. Wait for that, or leave --delete away."
+                )
+
     async def write(self, files: Mapping[str, bytes]) -> Mapping[str, str]:
         outcomes = await self._client.put_many(
             {self._prefix + path: content for path, content in files.items()}
