@@ -6,13 +6,13 @@ import gzip
 import io
 import json
 import os
+import re
 import subprocess
 import tarfile
+import time
 import tracemalloc
 from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
-from pathlib import Path
-from urllib.parse import quote
 
 import pytest
 from hypothesis import given, settings
@@ -22,6 +22,7 @@ from sfss.models import etag_of
 from sfss.web.archives import FILE, Archive, NoArchive, plain
 from tests.http import Answer, RawClient, ask, request
 from tests.programs import Sfss, SfssNode, start_memcached
+from tests.trees import KINDS, files_in, put_all, start, target
 
 MB = 1000 * 1000
 FILES = {
@@ -34,40 +35,22 @@ FILES = {
 }
 
 
-@pytest.fixture(params=["embedded", "directory", "node"])
+@pytest.fixture(params=KINDS)
 def server(request, tmp_path):
-    home = tmp_path / "server"
-    if request.param == "node":
-        server = SfssNode(home, "--names", "exact", "--max-file-size", 2 * 1024 * 1024)
-    elif request.param == "directory":
-        server = Sfss("--store", f"directory:{home}")
-    else:
-        server = Sfss("--data", home)
+    limit = ["--max-file-size", 2 * 1024 * 1024] if request.param == "node" else []
+    server = start(request.param, tmp_path / "server", *limit)
     yield server
     server.stop()
 
 
-def target(server: Sfss, query: str = "") -> str:
+def archive_at(server: Sfss, query: str = "") -> str:
     return ("/_archive" if isinstance(server, SfssNode) else "/archive") + (f"?{query}" if query else "")
 
 
-def url_path(server: Sfss, path: str) -> str:
-    return ("/" if isinstance(server, SfssNode) else "/file/") + quote(path)
-
-
-def put_all(server: Sfss, files: dict[str, bytes]) -> None:
-    for path, content in files.items():
-        assert ask(server.port, request("PUT", url_path(server, path), content)).status in (200, 201)
-
-
 def get_all(server: Sfss, paths) -> dict[str, bytes]:
-    answers = {path: ask(server.port, request("GET", url_path(server, path))) for path in paths}
+    answers = {path: ask(server.port, request("GET", target(server, path))) for path in paths}
     assert {answer.status for answer in answers.values()} == {200}
     return {path: answer.body for path, answer in answers.items()}
-
-
-def files_in(folder: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(folder)): file.read_bytes() for file in folder.rglob("*") if file.is_file()}
 
 
 def tar_of(files: dict[str, bytes]) -> bytes:
@@ -96,7 +79,7 @@ def test_out_and_in_again_with_curl_and_tar(server, tmp_path):
     out, part = tmp_path / "out", tmp_path / "part"
     out.mkdir()
     part.mkdir()
-    url = f"{server.url}{target(server)}"
+    url = f"{server.url}{archive_at(server)}"
     assert sh('curl -sf "$url" | tar -x -C "$out"', url=url, out=out).returncode == 0
     assert files_in(out) == FILES
     assert sh('curl -sf "$url?prefix=a/%C3%A4/" | tar -x -C "$part"', url=url, part=part).returncode == 0
@@ -114,7 +97,7 @@ def test_out_and_in_again_with_curl_and_tar(server, tmp_path):
         }
         found = get_all(server, [prefix + path for path in FILES])
         assert found == {prefix + path: content for path, content in FILES.items()}
-    answer = ask(server.port, request("HEAD", target(server)))
+    answer = ask(server.port, request("HEAD", archive_at(server)))
     assert (answer.status, answer.headers["content-type"]) == (200, "application/x-tar")
 
 
@@ -134,7 +117,7 @@ def test_what_cannot_be_kept_is_named_and_the_rest_is_kept(server):
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         archive.addfile(link)
         archive.addfile(tarfile.TarInfo("/ok/2"))
-    answer = ask(server.port, request("POST", target(server), made.getvalue()))
+    answer = ask(server.port, request("POST", archive_at(server), made.getvalue()))
     *lines, last = lines_of(answer)
     assert answer.status == 400 and (last["files"], last["failed"]) == (2, 4)
     assert {line["path"]: line.get("status") for line in lines} == {
@@ -142,7 +125,7 @@ def test_what_cannot_be_kept_is_named_and_the_rest_is_kept(server):
     }  # fmt: skip
     assert get_all(server, ["ok/1", "ok/2"]) == {"ok/1": b"1", "ok/2": b""}
     if isinstance(server, SfssNode):
-        *lines, _ = lines_of(ask(server.port, request("POST", target(server), tar_of({"_status": b"x"}))))
+        *lines, _ = lines_of(ask(server.port, request("POST", archive_at(server), tar_of({"_status": b"x"}))))
         assert [line["status"] for line in lines] == [400]
 
 
@@ -186,7 +169,7 @@ trees = st.dictionaries(names, st.binary(max_size=2000), max_size=5)
             bytes,
             gzip.compress,
             bz2.compress,
-            lambda data: gzip.compress(data[:700]) + gzip.compress(data[700:]),
+            lambda data: gzip.compress(data[:300]) + gzip.compress(data[300:]),
         ]
     ),
     st.data(),
@@ -227,6 +210,7 @@ HOSTILE = {
     "an endless entry": header(b"0", 2**70),
     "an endless link": header(b"1", 2**50),
     "a long header": b"".join(header(b"x", 65536) + b"1" * 65536 for _ in range(20)),
+    "a long header, compressed": gzip.compress(header(b"L", 20_000_000) + bytes(20_000_000)),
     "a header of Solaris": b"".join(header(b"X", 60_000) + bytes(60_416) for _ in range(2000)),
     "headers of all": (header(b"g", 60_000) + b"30 comment=" + b"x" * 18 + b"\n" + bytes(60_386)) * 1500,
     "sparse": header(b"S", 0, at={482: b"\1"}) + (b"\0" * 504 + b"\1" + bytes(7)) * 100_000,
@@ -254,23 +238,26 @@ async def test_compressed_and_damaged():
     for at in range(20, len(whole) - 8, 97):
         with pytest.raises(NoArchive):
             await entries_of(whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :])
+    # The checksum may come behind all else.
+    with pytest.raises(NoArchive):
+        await entries_of(whole[:-8] + bytes(8), [len(whole) - 8])
 
 
 def test_what_is_no_archive(server):
     for body in (b"x" * 1000, b"\x1f\x8bgarbage", os.urandom(100_000)):
-        answer = ask(server.port, request("POST", target(server), body))
+        answer = ask(server.port, request("POST", archive_at(server), body))
         assert answer.status == 400 and b"cannot be read" in answer.body, answer
-    assert ask(server.port, request("POST", target(server), b"")).status == 400
+    assert ask(server.port, request("POST", archive_at(server), b"")).status == 400
     whole = tar_of({f"{n}": bytes(1000) for n in range(10)})
     flipped = bytearray(whole)
     flipped[5 * 1536 + 3] ^= 1
     for cut in (whole[:7000], whole[: 5 * 1536], whole[: 5 * 1536 + 200], bytes(flipped)):
-        answer = ask(server.port, request("POST", target(server), cut))
+        answer = ask(server.port, request("POST", archive_at(server), cut))
         *lines, last = lines_of(answer)
         assert answer.status == 400 and "cannot be read" in last["error"] and last["files"] == len(lines) >= 4
-    answer = ask(server.port, request("POST", target(server, "prefix=../"), tar_of({"a": b""})))
+    answer = ask(server.port, request("POST", archive_at(server, "prefix=../"), tar_of({"a": b""})))
     assert answer.status == 400
-    assert ask(server.port, request("PUT", target(server), b"")).status in (400, 405)
+    assert ask(server.port, request("PUT", archive_at(server), b"")).status in (400, 405)
 
 
 def test_a_list_of_paths(server):
@@ -279,7 +266,7 @@ def test_a_list_of_paths(server):
     headers = {"Content-Type": "application/json"}
 
     def asked(body: object) -> Answer:
-        raw = request("POST", target(server), json.dumps(body).encode(), headers)
+        raw = request("POST", archive_at(server), json.dumps(body).encode(), headers)
         with RawClient(server.port) as client:
             client.send(raw.replace(b"HTTP/1.1", b"HTTP/1.0"))  # so the answer is not chunked
             client.says_no_more()
@@ -371,4 +358,29 @@ def test_many_files_in_bounded_memory(tmp_path):
                 size += len(client.receive(1 << 20))
             most = max(most, server.resident_mb())
     assert max(most, server.resident_mb()) < before + 100  # where 240 MB have come and gone
+    server.stop()
+
+
+def test_a_download_that_is_cut_off_gives_its_room_back(tmp_path):
+    server = Sfss("--store", f"directory:{tmp_path}", "--max-bytes-in-flight", 16 * MB)
+    put_all(server, {f"{number}": os.urandom(MB) for number in range(5)})
+    (tmp_path / "9").write_bytes(bytes(3 * MB))  # more than this store reads
+    for _ in range(30):
+        with RawClient(server.port) as client:
+            client.send(request("GET", "/archive"))
+            assert not client.rest().endswith(b"0\r\n\r\n")
+    assert get_all(server, ["0"])["0"]
+
+    def under_way() -> list[float]:
+        figures = ask(server.port, request("GET", "/metrics")).body.decode()
+        return [
+            float(figure)
+            for figure in re.findall(r"^sfss_bytes_in_flight(?:{.*})? (.*)$", figures, re.MULTILINE)
+        ]
+
+    assert len(under_way()) >= 1
+    deadline = time.monotonic() + 10
+    while any(under_way()):
+        assert time.monotonic() < deadline, under_way()
+        time.sleep(0.1)
     server.stop()

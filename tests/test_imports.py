@@ -16,6 +16,7 @@ FLOORS = [
         "sfss.paths",
         "sfss.completion",
         "sfss.signing",
+        "sfss.tar",
         "sfss.node_proofs",
         "sfss.network_errors",
     },

@@ -11,14 +11,13 @@ from sfss.signing import signed_query
 from sfss.stores.listing import behind
 from tests.http import Answer, ask, request
 from tests.programs import Sfss, SfssNode
+from tests.trees import KINDS, put_all, start, target
 
 PATHS = ["a.txt", "a/b.txt", "a/c/d.txt", "a/c/e.txt", "a0", "ä/ö.txt", "z/1", "z/2", "名/字 +&#%.txt"]
 
 
-def put_all(server: Sfss, paths: list[str] = PATHS) -> None:
-    for path in paths:
-        target = f"/{quote(path)}" if isinstance(server, SfssNode) else f"/file?path={quote(path)}"
-        assert ask(server.port, request("PUT", target, path.encode())).status in (200, 201)
+def put_paths(server: Sfss, paths: list[str] = PATHS) -> None:
+    put_all(server, {path: path.encode() for path in paths})
 
 
 def listing(server: Sfss, query: str = "", headers: dict[str, str] | None = None) -> Answer:
@@ -40,20 +39,15 @@ def all_of(server: Sfss, **arguments: object) -> tuple[list[dict], list[str]]:
     return files, folders
 
 
-@pytest.fixture(params=["embedded", "directory", "node"])
+@pytest.fixture(params=KINDS)
 def server(request, tmp_path):
-    if request.param == "node":
-        server = SfssNode(tmp_path, "--names", "exact")
-    elif request.param == "directory":
-        server = Sfss("--store", f"directory:{tmp_path}/files")
-    else:
-        server = Sfss("--data", tmp_path)
+    server = start(request.param, tmp_path / "files")
     yield server
     server.stop()
 
 
 def test_what_is_there_in_pages_and_by_folder(server):
-    put_all(server)
+    put_paths(server)
     for limit in (1, 2, 1000):
         files, folders = all_of(server, limit=limit)
         assert [file["path"] for file in files] == sorted(PATHS) and folders == []
@@ -71,10 +65,9 @@ def test_what_is_there_in_pages_and_by_folder(server):
 
 
 def test_what_is_deleted_is_in_no_listing(server):
-    put_all(server)
+    put_paths(server)
     for path in ("a/b.txt", "z/1", "z/2"):
-        target = f"/{path}" if isinstance(server, SfssNode) else f"/file?path={path}"
-        assert ask(server.port, request("DELETE", target)).status == 204
+        assert ask(server.port, request("DELETE", target(server, path))).status == 204
     files, folders = all_of(server, delimiter="/")
     assert [file["path"] for file in files] == ["a.txt", "a0"] and folders == ["a/", "ä/", "名/"]
     assert all_of(server, prefix="z") == ([], [])
@@ -90,7 +83,7 @@ def test_what_makes_no_sense_is_refused(server, query):
 
 def test_prefixes_at_the_end_of_what_there_is(server):
     last = "\U0010ffff"
-    put_all(server, [f"{last}/{last}", f"{last}{last}"])
+    put_paths(server, [f"{last}/{last}", f"{last}{last}"])
     assert [file["path"] for file in all_of(server, prefix=last)[0]] == [f"{last}/{last}", f"{last}{last}"]
     assert all_of(server, delimiter=last, limit=1) == ([], [last])
     assert behind("a") == "b" and behind("a\U0010ffff") == "b" and behind(last) is None
@@ -99,7 +92,7 @@ def test_prefixes_at_the_end_of_what_there_is(server):
 
 def test_the_catalog_of_an_older_node_has_its_index_made(tmp_path):
     node = SfssNode(tmp_path, "--names", "exact")
-    put_all(node)
+    put_paths(node)
     node.stop()
     (file,) = tmp_path.rglob("catalog.sqlite3")
     database = sqlite3.connect(file)
@@ -132,7 +125,7 @@ def test_listings_can_be_closed(tmp_path):
         SfssNode(tmp_path / "b", "--names", "exact", "--no-listing"),
     ):
         try:
-            put_all(server, ["a"])
+            put_paths(server, ["a"])
             answer = listing(server)
             assert answer.status == 403 and b"--no-listing" in answer.body
         finally:
@@ -142,7 +135,7 @@ def test_listings_can_be_closed(tmp_path):
 def test_proxies_cannot_say(memcached):
     server = Sfss("--proxy", f"127.0.0.1:{memcached}")
     try:
-        put_all(server, ["a"])
+        put_paths(server, ["a"])
         answer = listing(server)
         assert answer.status == 501 and b"cannot say" in answer.body
         assert ask(server.port, request("GET", "/file?path=a")).body == b"a"

@@ -9,6 +9,7 @@ import pytest
 from sfss.cli.parser import make_parser
 from tests.objects.swift import Swift
 from tests.programs import ROOT, Sfss, SfssObjects
+from tests.trees import files_in, make
 
 
 def bash(script: str, **options) -> subprocess.CompletedProcess:
@@ -26,9 +27,7 @@ def bash(script: str, **options) -> subprocess.CompletedProcess:
 def test_every_command_of_the_page_does_what_it_says(tmp_path):
     servers = [Sfss("--data", tmp_path / name) for name in ("one", "two")]
     photos = {f"{n % 3}/{n}.jpeg": os.urandom(n * 100) for n in range(40)}
-    for path, content in photos.items():
-        (tmp_path / "photos" / path).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "photos" / path).write_bytes(content)
+    make(tmp_path / "photos", photos)
     text = (ROOT / "docs" / "moving.rst").read_text()
     blocks = re.findall(r"::\n\n((?: {4}.*\n|\n)+)", text)
     assert len(blocks) == 5
@@ -46,10 +45,7 @@ def test_every_command_of_the_page_does_what_it_says(tmp_path):
     assert done.returncode == 0, (done.stdout, done.stderr)
     assert "sent 40, deleted 0, the same 0, failed 0" in done.stdout and "failed 1" not in done.stdout
     for folder in ("photos-again", "copy/photos"):
-        found = {
-            str(f.relative_to(tmp_path / folder)): f.read_bytes() for f in (tmp_path / folder).rglob("*.jpeg")
-        }
-        assert found == photos
+        assert files_in(tmp_path / folder) == photos
     listed = [bash(f"sfss ls -r --json --url {server.url}").stdout for server in servers]
     assert listed[1].count("\n") == 80 and listed[0].count("\n") == 120
     assert len(swift.names("my-bucket", "prefix=copies/")) == 40

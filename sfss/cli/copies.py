@@ -114,8 +114,13 @@ async def remove(client: Client, paths: Sequence[str], ask: bool) -> int:
         print(f"deleted {deleted}, failed {course.failed}; {course.seconds:.1f} s")
     if not (deleted or stopped or course.failed):
         raise NotFound(f"There are no files in {named}.")
+    return _code(course, stopped, "")
+
+
+def _code(course: Course, stopped: str, more: str) -> int:
+    """The exit code. *stopped*: why not all was tried, which is said; "" if it was."""
     if stopped:
-        print(f"sfss: {stopped}. The rest was not tried.", file=sys.stderr)
+        print(f"sfss: {stopped}. The rest was not tried{more}.", file=sys.stderr)
     return 1 if stopped or course.failed else 0
 
 
@@ -134,9 +139,7 @@ async def _run(run: Sync, course: Course, *, is_dry: bool) -> int:
             f"{done[0]} {tally.sent}, {done[1]} {tally.deleted}, the same {tally.same}, failed {course.failed}; "
             f"{tally.bytes / 1e6:.1f} MB in {course.seconds:.1f} s"
         )
-    if stopped:
-        print(f"sfss: {stopped}. The rest was not tried: begin again, and it goes on.", file=sys.stderr)
-    return 1 if stopped or course.failed else 0
+    return _code(course, stopped, ": begin again, and it goes on")
 
 
 async def _show(tally: Tally, course: Course) -> None:

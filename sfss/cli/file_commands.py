@@ -13,8 +13,6 @@ from sfss.signing import METHODS
 
 #: So long a server may be away, once it has answered. Seconds.
 RETRY_FOR = 60.0
-
-
 #: How shells complete the names of files (``shtab.FILE``, which need not be imported for it).
 _OF_FILES = {"bash": "_shtab_compgen_files", "zsh": "_files", "tcsh": "f"}
 
@@ -42,13 +40,7 @@ def add_file_commands(commands: Any) -> None:
         help="how long a server that has answered before may be away (default: %(default)g)",
     )
     many = Parser(add_help=False, parents=[server])
-    many.add_argument(
-        "--parallel",
-        type=positive,
-        default=16,
-        metavar="N",
-        help="how many at once (default: %(default)s)",
-    )
+    _add_parallel(many, "how many", 16)
 
     put = commands.add_parser("put", parents=[many], help="upload files")
     put.add_argument("files", nargs="+", metavar="FILE").complete = _OF_FILES
@@ -105,13 +97,7 @@ def add_file_commands(commands: Any) -> None:
             added.complete = _OF_FILES
         sync.add_argument("--delete", action="store_true", help="delete in TARGET what is not in SOURCE")
         sync.add_argument("--dry-run", action="store_true", help="say what would be done")
-        sync.add_argument(
-            "--parallel",
-            type=positive,
-            default=4,
-            metavar="N",
-            help="groups of files at once (default: %(default)s)",
-        )
+        _add_parallel(sync, "groups of files", 4)
     status = commands.add_parser("status", parents=[server], help="show the figures of the server")
     status.add_argument("--full", action="store_true", help="of the nodes and the web server")
     sign = commands.add_parser("sign", parents=[server], help="print a signed URL of a file")
@@ -125,6 +111,16 @@ def add_file_commands(commands: Any) -> None:
         "--key-file",
         metavar="FILE",
         help=f"file with the server's key (default: what ${transfers.KEY_VARIABLE} says)",
+    )
+
+
+def _add_parallel(parser: Parser, what: str, default: int) -> None:
+    parser.add_argument(
+        "--parallel",
+        type=positive,
+        default=default,
+        metavar="N",
+        help=f"{what} at once (default: %(default)s)",
     )
 
 

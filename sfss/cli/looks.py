@@ -5,24 +5,17 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-from sfss.client import Client, Listed, Page
+from sfss.client import Client, Listed
 from sfss.errors import NotFound, SfssError
 
 
 async def ls(client: Client, path: str, long: bool, recursive: bool, as_json: bool) -> int:
     """Print what is in the folder *path*, or the file of that path."""
     async with client:
-        folder = path if not path or path.endswith("/") else f"{path}/"
-        delimiter = "" if recursive else "/"
-        page = await client.list_page(folder, delimiter=delimiter)
-        if path and not page.files and not page.folders and page.next is None:
-            try:
-                info = await client.stat(path.rstrip("/"))
-            except NotFound:
-                raise NotFound(f"There is no file and no folder {path.rstrip('/')!r}.") from None
-            page = Page([Listed(path.rstrip("/"), info.size, info.etag)], [], None, is_ordered=True)
+        is_empty = True
         seen: set[str] = set()  # where there is no order, a folder may come several times
-        while True:
+        async for page in client.list_pages(_as_folder(path), delimiter="" if recursive else "/"):
+            is_empty = is_empty and not page.files and not page.folders
             for name in page.folders:
                 if page.is_ordered or name not in seen:
                     _print_folder(name, long, as_json)
@@ -30,9 +23,18 @@ async def ls(client: Client, path: str, long: bool, recursive: bool, as_json: bo
                     seen.add(name)
             for file in page.files:
                 _print_file(file, long, as_json)
-            if page.next is None:
-                return 0
-            page = await client.list_page(folder, delimiter=delimiter, after=page.next)
+        if path and is_empty:
+            name = path.rstrip("/")
+            try:
+                info = await client.stat(name)
+            except NotFound:
+                raise NotFound(f"There is no file and no folder {name!r}.") from None
+            _print_file(Listed(name, info.size, info.etag), long, as_json)
+    return 0
+
+
+def _as_folder(path: str) -> str:
+    return path if not path or path.endswith("/") else f"{path}/"
 
 
 def _print_folder(name: str, long: bool, as_json: bool) -> None:
@@ -82,22 +84,18 @@ async def stat(client: Client, paths: Sequence[str], as_json: bool) -> int:
 
 async def du(client: Client, path: str, as_json: bool) -> int:
     """Print how many files, and bytes, are in each folder of the folder *path*, and in all of it."""
-    folder = path if not path or path.endswith("/") else f"{path}/"
+    folder = _as_folder(path)
     counts: dict[str, list[int]] = {}
     total = [0, 0]
     has_unknown = False
     async with client:
-        page = await client.list_page(folder)
-        while True:
+        async for page in client.list_pages(folder):
             for file in page.files:
                 name, slash, _ = file.path[len(folder) :].partition("/")
                 has_unknown |= file.size is None
                 for each in (total, counts.setdefault(name + slash, [0, 0])) if slash else (total,):
                     each[0] += 1
                     each[1] += file.size or 0
-            if page.next is None:
-                break
-            page = await client.list_page(folder, after=page.next)
     if not total[0]:
         raise NotFound(f"There are no files in {folder or 'it'}.")
     named = [(folder + name, count) for name, count in sorted(counts.items())]

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from sfss.client.values import UnexpectedAnswer
+from sfss.tar import END, entry, padding
 
 
 def packed(files: Mapping[str, bytes]) -> bytes:
@@ -15,10 +16,8 @@ def packed(files: Mapping[str, bytes]) -> bytes:
     now = int(time.time())
     pieces = []
     for path, content in files.items():
-        info = tarfile.TarInfo(path)
-        info.size, info.mtime = len(content), now
-        pieces += [info.tobuf(tarfile.PAX_FORMAT), content, bytes(-len(content) % tarfile.BLOCKSIZE)]
-    return b"".join((*pieces, bytes(2 * tarfile.BLOCKSIZE)))
+        pieces += [entry(path, len(content), now), content, padding(len(content))]
+    return b"".join((*pieces, END))
 
 
 def unpacked(archive: bytes, wanted: Collection[str]) -> dict[str, bytes]:

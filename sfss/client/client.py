@@ -1,9 +1,10 @@
 """The operations of a server, for asyncio."""
 
+import asyncio
 import io
 import json
 import ssl
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -12,9 +13,8 @@ from yarl import URL
 
 from sfss.client.archives import packed, report_in, unpacked
 from sfss.client.retries import WORTH_A_RETRY, Retries
-from sfss.client.tasks import together
+from sfss.client.tasks import each
 from sfss.client.values import (
-    OF_THE_SERVER,
     Page,
     ServerUnreachable,
     Stored,
@@ -37,11 +37,9 @@ _EXPECTED: dict[str, dict[str, tuple[int, ...]]] = {
     "node": {"GET": (200,), "HEAD": (200,), "PUT": (201, 204, 302), "POST": (200,), "DELETE": (200, 204)},
 }
 SERVERS = tuple(_EXPECTED)
-#: How many requests for one file each are under way at once.
-_AT_ONCE = 16
 #: No answer has more. Bytes.
 _MOST_BYTES = 1 << 30
-_AT_ONCE_BYTES = 256 * 1024
+_AT_ONCE = 256 * 1024
 
 
 class Client:
@@ -184,6 +182,18 @@ class Client:
             raise UnexpectedAnswer("The listing of the server does not go on.")
         return page
 
+    async def list_pages(self, prefix: str = "", *, delimiter: str = "") -> AsyncGenerator[Page, None]:
+        """All pages of a listing; each is asked for while the one before is looked at."""
+        page = await self.list_page(prefix, delimiter=delimiter)
+        while page.next is not None:
+            coming = asyncio.create_task(self.list_page(prefix, delimiter=delimiter, after=page.next))
+            try:
+                yield page
+                page = await coming
+            finally:
+                coming.cancel()
+        yield page
+
     async def get_many(self, paths: Iterable[str]) -> dict[str, bytes]:
         """The contents of those that are there, by their paths. They are in memory together, and are few enough for
         that. It is tried once: one that the store cannot read ends all of them, and then :meth:`get` tells which.
@@ -240,20 +250,7 @@ class Client:
         :raises SfssError: what is wrong with the server or its store; a part of them may be deleted.
         """
         failures: dict[str, SfssError] = {}
-        left = iter(paths)
-
-        async def work() -> None:
-            for path in left:
-                try:
-                    await self.delete(path)
-                except NotFound:
-                    continue
-                except OF_THE_SERVER:
-                    raise
-                except SfssError as error:
-                    failures[path] = error
-
-        await together(work, _AT_ONCE)
+        await each(paths, self.delete, failures.__setitem__)
         return failures
 
     # The server itself.
@@ -355,7 +352,7 @@ class Client:
 async def _whole(response: aiohttp.ClientResponse) -> bytes:
     """Its body. :raises UnexpectedAnswer: if it has no end."""
     body = bytearray()
-    async for data in response.content.iter_chunked(_AT_ONCE_BYTES):
+    async for data in response.content.iter_chunked(_AT_ONCE):
         body += data
         if len(body) > _MOST_BYTES:
             raise UnexpectedAnswer(f"The answer has over {_MOST_BYTES} bytes.")

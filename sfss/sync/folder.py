@@ -11,7 +11,7 @@ from stat import S_ISDIR, S_ISREG
 
 from sfss.errors import InvalidPath
 from sfss.paths import MAX_PATH_BYTES, check_path
-from sfss.sync.places import ETAG, LARGEST, MD5, Complain, Item, digest_of
+from sfss.sync.places import ETAG, LARGEST, MD5, TOO_LARGE, Complain, Item, digest_of
 
 _PAGE = 1000
 #: What a file is called while it is written. One that a kill has left is of no interest.
@@ -118,7 +118,7 @@ class Folder:
         try:
             size = os.fstat(descriptor).st_size
             if size > LARGEST:
-                self._complain(path, f"has {size} bytes, which are more than any server keeps")
+                self._complain(path, TOO_LARGE)
                 return None
             content = os.read(descriptor, size + 1)
             while len(content) < size and (more := os.read(descriptor, size + 1 - len(content))):

@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol
 
-from sfss.errors import SfssError
 from sfss.models import etag_of
 
 #: Takes what is wrong with one file, and says so: its path, and why.
@@ -22,14 +21,11 @@ class Item(NamedTuple):
 ETAG, MD5 = "etag", "md5"
 #: Larger files are not read: no server keeps them. Bytes.
 LARGEST = 256 * 1024 * 1024
+TOO_LARGE = f"has over {LARGEST} bytes, which are more than any server keeps"
 
 
 def digest_of(content: bytes, kind: str) -> str:
     return etag_of(content) if kind == ETAG else hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
-class Unreachable(SfssError):
-    """A place does not answer (any more)."""
 
 
 class Place(Protocol):

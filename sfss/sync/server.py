@@ -1,50 +1,38 @@
 """A server as a place: the files whose paths begin with a prefix."""
 
-import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import aclosing
 from itertools import pairwise
-from typing import TypeVar
 
-from sfss.client import OF_THE_SERVER, Client, Listed, Page, ServerUnreachable, UnexpectedAnswer
-from sfss.client.tasks import together
-from sfss.errors import InvalidRequest, NoStoreAvailable, NotFound, Overloaded, SfssError
+from sfss.client import Client, Listed, ServerUnreachable, UnexpectedAnswer
+from sfss.errors import InvalidRequest, NoStoreAvailable, Overloaded, SfssError
 from sfss.models import etag_of
-from sfss.paths import is_valid_path
 from sfss.sync.places import ETAG, MD5, Complain, Item, digest_of
+from sfss.sync.remote import Remote
 
-T = TypeVar("T")
-
-#: How many requests for one file each are under way at once.
-_AT_ONCE = 16
 #: How many files are read at once for nothing but their MD5.
 _READ_AT_ONCE = 32
 
 
-class Server:
+class Server(Remote):
     """Of *client*, which is open."""
 
     def __init__(self, client: Client, prefix: str, complain: Complain):
+        super().__init__(prefix, complain)
         self._client = client
-        self._prefix = prefix
-        self._complain = complain
         self.is_ordered = False
         self.digests_known: Sequence[str] = (ETAG, MD5)
-        self.is_partly_hidden = False
 
     async def pages(self) -> AsyncIterator[Sequence[Item]]:
-        page = await self._client.list_page(self._prefix)
         last = ""
-        while True:
-            self.is_ordered = page.is_ordered
-            if page.unnamed:
-                self.is_partly_hidden = True
-                self._complain(
-                    self._prefix or ".", f"{page.unnamed} files have no paths that the store knows"
-                )
-            coming: asyncio.Task[Page] | None = None
-            if page.next is not None:
-                coming = asyncio.create_task(self._client.list_page(self._prefix, after=page.next))
-            try:
+        async with aclosing(self._client.list_pages(self._prefix)) as pages:
+            async for page in pages:
+                self.is_ordered = page.is_ordered
+                if page.unnamed:
+                    self.is_partly_hidden = True
+                    self._complain(
+                        self._prefix or ".", f"{page.unnamed} files have no paths that the store knows"
+                    )
                 items = [item for file in page.files if (item := self._item(file))]
                 if page.is_ordered and items:
                     paths = [last, *(item.path for item in items)]
@@ -52,37 +40,19 @@ class Server:
                         raise UnexpectedAnswer("The listing of the server is not in the order that it says.")
                     last = paths[-1]
                 yield items
-                if coming is None:
-                    return
-                page = await coming
-            finally:
-                if coming is not None:
-                    coming.cancel()
 
     def _item(self, file: Listed) -> Item | None:
         if not file.path.startswith(self._prefix):
             raise UnexpectedAnswer(f"The server was asked for {self._prefix!r}, and lists {file.path!r}.")
-        path = file.path[len(self._prefix) :]
-        if not path:
-            return None
-        if not is_valid_path(path):
-            self.is_partly_hidden = True
-            self._complain(repr(path), "cannot be the path of a file")
-            return None
-        return Item(path, file.size, file.etag)
+        path = self._path_of(file.path)
+        return None if path is None else Item(path, file.size, file.etag)
 
     async def find(self, paths: Sequence[str]) -> Mapping[str, Item | None]:
-        async def look(path: str) -> Item | None:
-            try:
-                info = await self._client.stat(self._prefix + path)
-            except (NotFound, *OF_THE_SERVER):
-                raise
-            except SfssError as error:
-                self._complain(path, str(error))
-                return None
+        async def look(path: str) -> Item:
+            info = await self._client.stat(self._prefix + path)
             return Item(path, info.size, info.etag)
 
-        return await self._each(paths, look)
+        return await self._found(paths, look)
 
     async def digests(self, items: Sequence[Item], kind: str) -> Mapping[str, str]:
         if kind == MD5:
@@ -153,22 +123,3 @@ class Server:
 
     async def finish(self) -> None:
         """A server has on disk what it says that it has."""
-
-    async def _each(self, paths: Iterable[str], ask: Callable[[str], Awaitable[T]]) -> dict[str, T]:
-        """What *ask* returns of those that are there."""
-        found: dict[str, T] = {}
-        left = iter(paths)
-
-        async def work() -> None:
-            for path in left:
-                try:
-                    found[path] = await ask(path)
-                except NotFound:
-                    continue
-                except OF_THE_SERVER:
-                    raise
-                except SfssError as error:
-                    self._complain(path, str(error))
-
-        await together(work, _AT_ONCE)
-        return found

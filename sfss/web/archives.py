@@ -1,4 +1,4 @@
-"""Tar archives on their way: the entries of one that comes, and what stands around the files of one that goes.
+"""The entries of a tar archive that comes.
 
 Sources: POSIX.1-2001 (pax, ustar: https://pubs.opengroup.org/onlinepubs/9699919799/utilities/pax.html) and GNU tar's
 manual, "Basic Tar Format". Only what a file needs is understood: its name, its size, its bytes. Python's own module
@@ -9,7 +9,6 @@ seconds or without end, or made it allocate gigabytes; and it takes a damaged or
 import asyncio
 import bz2
 import re
-import tarfile
 import zlib
 from collections.abc import AsyncIterator, Callable
 from typing import Any, NamedTuple
@@ -33,8 +32,6 @@ _SPARSE = b"S"
 _LONG_NAME, _LONG_LINK, _PAX, _PAX_OF_ALL, _PAX_OF_SOLARIS = b"L", b"K", b"x", b"g", b"X"
 #: What an entry is: a file, or one whose bytes are not all in the archive, a folder, or a link or device.
 FILE, SPARSE, FOLDER, OTHER = "file", "sparse", "folder", "other"
-#: The end of an archive.
-END = bytes(2 * _BLOCK)
 
 
 class NoArchive(InvalidRequest):
@@ -44,22 +41,15 @@ class NoArchive(InvalidRequest):
         super().__init__(f"The archive cannot be read: {why}.")
 
 
-def entry(path: str, size: int, modified: int) -> bytes:
-    """What stands before a file of *size* bytes. *modified*: seconds since the epoch."""
-    info = tarfile.TarInfo(path)
-    info.size, info.mtime = size, modified
-    return info.tobuf(tarfile.PAX_FORMAT)
-
-
-def padding(size: int) -> bytes:
-    """What stands behind it."""
-    return bytes(-size % _BLOCK)
-
-
 class Entry(NamedTuple):
     name: str  #: bytes that are not UTF-8 are surrogates
     size: int
     kind: str  #: one of the words above
+
+    @property
+    def path(self) -> str:
+        """Its name, as one below a folder."""
+        return self.name.removeprefix("./").lstrip("/")
 
 
 class Archive:
@@ -168,10 +158,9 @@ class _Header(NamedTuple):
 def _header_in(block: bytes) -> _Header:
     """:raises NoArchive:"""
     given = _octal(block[148:156])
-    plain = sum(block) - sum(block[148:156]) + 8 * 32
-    signed = plain - 256 * sum(byte > 127 for byte in block[:148] + block[156:])
-    if given not in (plain, signed):
-        raise NoArchive("a header is damaged, or this is no tar")
+    checksum = sum(block) - sum(block[148:156]) + 8 * ord(" ")
+    if given != checksum and given != checksum - 256 * sum(byte > 127 for byte in block[:148] + block[156:]):
+        raise NoArchive("a header is damaged, or this is no tar")  # (some programs added signed bytes)
     if block[124] & 0x80:  # GNU: the number itself
         size = int.from_bytes(block[125:136], "big") | (block[124] & 0x7F) << 88
     else:

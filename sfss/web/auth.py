@@ -23,7 +23,7 @@ from sfss.node_proofs import Verifier
 from sfss.signing import check
 from sfss.web.cors import Cors
 from sfss.web.exposure import exposures
-from sfss.web.query import FILE_BEGIN, argument, file_in
+from sfss.web.query import argument, file_in, names_a_file
 
 #: What everybody may see: it tells nothing about the files.
 OPEN = frozenset(("/", "/page.css", "/page.js", "/healthz", "/readyz", "/openapi.json"))
@@ -165,10 +165,8 @@ class Auth:
         query = request.query
         signature = argument(query, "signature")
         # (A listing is no file: what opens one file does not open it.)
-        path = request.path
-        is_of_file = path == "/file" or path.startswith(FILE_BEGIN)
-        is_of_file = is_of_file or (path == "/files" and request.method not in _READING)
-        if signature is None or not is_of_file:
+        is_upload = request.path == "/files" and request.method not in _READING
+        if signature is None or not (is_upload or names_a_file(request)):
             return False
         request.limit = check(
             self._keys,

@@ -9,6 +9,11 @@ from sfss.http.messages import Request
 FILE_BEGIN = "/file/"
 
 
+def names_a_file(request: Request) -> bool:
+    """Whether its URL is that of one file."""
+    return request.path == "/file" or request.path.startswith(FILE_BEGIN)
+
+
 def file_in(request: Request) -> str:
     """The path of the file that the URL of *request* names, decoded, not yet looked at.
 

@@ -11,7 +11,7 @@ import tempfile
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import aclosing
-from typing import Any, NamedTuple
+from typing import Any
 from urllib.parse import quote
 
 from sfss.admission import Room
@@ -30,9 +30,10 @@ from sfss.errors import (
 from sfss.http.exchange import Exchange
 from sfss.http.messages import Request, Response
 from sfss.paths import check_path
-from sfss.service import FileService
+from sfss.service import FileService, Listed
+from sfss.tar import END, entry, padding
 from sfss.web.api.listings import text_argument
-from sfss.web.archives import END, FILE, FOLDER, Archive, entry, padding, plain
+from sfss.web.archives import FILE, FOLDER, Archive, plain
 from sfss.web.errors import error_response, status_of
 from sfss.web.forms import parameters_of
 from sfss.web.operations import Call, MakeOperation
@@ -50,11 +51,6 @@ _SENT = 128 * 1024
 _REPORT_IN_MEMORY = 256 * 1024
 #: So long a download that has begun waits for room for its next file. Seconds.
 _LONGEST_WAIT = 60.0
-
-
-class _File(NamedTuple):
-    path: str
-    modified: float | None = None
 
 
 class Archives:
@@ -116,17 +112,17 @@ class Archives:
             raise InvalidRequest(f"The list has at most {MOST_LISTED} paths.")
         for path in paths:
             self._check(path)
-        return await self._send(exchange, "files", [_File(path) for path in paths], _nothing())
+        return await self._send(exchange, "files", [Listed(path) for path in paths], _nothing())
 
-    async def _pages(self, prefix: str) -> AsyncIterator[Sequence[_File]]:
+    async def _pages(self, prefix: str) -> AsyncIterator[Sequence[Listed]]:
         cursor: str | None = ""
         while cursor is not None:
             listing = await self._service.list_files(prefix, cursor, 1000, "")
-            yield [_File(file.path, file.modified) for file in listing.files]
+            yield listing.files
             cursor = listing.cursor
 
     async def _send(
-        self, exchange: Exchange, name: str, first: Sequence[_File], pages: AsyncIterator[Sequence[_File]]
+        self, exchange: Exchange, name: str, first: Sequence[Listed], pages: AsyncIterator[Sequence[Listed]]
     ) -> Response | None:
         lines = (
             "Content-Type: application/x-tar\r\nCache-Control: no-store\r\n"
@@ -139,7 +135,7 @@ class Archives:
         answer = Outgoing(exchange, 200, lines, None)
         now = time.time()
         waiting = bytearray()
-        page: Sequence[_File] | None = first
+        page: Sequence[Listed] | None = first
         try:
             while page is not None:
                 async with aclosing(self._contents(page, room)) as contents:
@@ -166,8 +162,8 @@ class Archives:
         return None
 
     async def _contents(
-        self, files: Sequence[_File], room: Room
-    ) -> AsyncGenerator[tuple[_File, bytes | bytearray], None]:
+        self, files: Sequence[Listed], room: Room
+    ) -> AsyncGenerator[tuple[Listed, bytes | bytearray], None]:
         """Of those that are there, in their order. What they take is in *room* until the next one is asked for."""
         if self._service.reads_at_once:
             for file in files:
@@ -181,7 +177,7 @@ class Archives:
                 if content is not None:
                     yield file, content
 
-    async def _together(self, files: Sequence[_File], room: Room) -> list[bytes | bytearray | None]:
+    async def _together(self, files: Sequence[Listed], room: Room) -> list[bytes | bytearray | None]:
         """The contents of *files*, for all of which *room* is taken."""
         room.release()
         rooms = [self._service.room_to_read() for _ in files]
@@ -197,7 +193,7 @@ class Archives:
             for each in rooms:
                 each.release()
 
-    async def _content(self, file: _File, room: Room) -> bytes | bytearray | None:
+    async def _content(self, file: Listed, room: Room) -> bytes | bytearray | None:
         """None: it is not there (any more)."""
         deadline = time.monotonic() + _LONGEST_WAIT
         while True:
@@ -234,20 +230,20 @@ class Archives:
 
     async def _take_all(self, archive: Archive, prefix: str, room: Room, report: "_Report") -> None:
         """A group of files is put while the next one comes."""
-        coming: asyncio.Task[None] | None = None
+        putting: asyncio.Task[None] | None = None
         is_last = False
         try:
             while not is_last and report.ended is None:
                 group, is_last = await self._group(archive, room, report, prefix)
-                if coming is not None:
-                    await coming
+                if putting is not None:
+                    await putting
                 room.shrink(sum(len(content) for _, content in group))
-                coming = asyncio.create_task(self._put_all(group, report))
-            if coming is not None:
-                await coming
+                putting = asyncio.create_task(self._put_all(group, report))
+            if putting is not None:
+                await putting
         finally:
-            if coming is not None:
-                await asyncio.wait([coming])  # what it has is counted in the room
+            if putting is not None:
+                await asyncio.wait([putting])  # what it has is counted in the room
 
     async def _group(
         self, archive: Archive, room: Room, report: "_Report", prefix: str
@@ -262,7 +258,7 @@ class Archives:
                     return group, True
                 if member.kind == FOLDER:
                     continue
-                path = prefix + member.name.removeprefix("./").lstrip("/")
+                path = prefix + member.path
                 try:
                     if member.kind != FILE:
                         raise InvalidRequest("This is not a regular file.")
@@ -351,7 +347,7 @@ def _is_list(request: Request) -> bool:
     return parameters_of(request.headers.get("content-type"))[0] == "application/json"
 
 
-async def _nothing() -> AsyncIterator[Sequence[_File]]:
-    pages: Sequence[Sequence[_File]] = ()
+async def _nothing() -> AsyncIterator[Sequence[Listed]]:
+    pages: Sequence[Sequence[Listed]] = ()
     for page in pages:
         yield page

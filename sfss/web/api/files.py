@@ -11,7 +11,7 @@ from sfss.service import FileService
 from sfss.web.conditional import write_precondition
 from sfss.web.content_headers import FileHeaders
 from sfss.web.operations import Delete, Get, MakeOperation, Operation, Put, head
-from sfss.web.query import FILE_BEGIN, file_in
+from sfss.web.query import FILE_BEGIN, file_in, names_a_file
 from sfss.web.uploads import upload_of
 
 _encode = json.JSONEncoder(ensure_ascii=False).encode
@@ -35,10 +35,9 @@ class Files:
 
     def find(self, request: Request) -> tuple[MakeOperation, str] | None:
         """See :class:`Api`."""
-        path = request.path
-        if path == "/file" or path.startswith(FILE_BEGIN):
+        if names_a_file(request):
             return self._of_file.get(request.method)
-        return self._of_files if path == "/files" and request.method == "POST" else None
+        return self._of_files if request.path == "/files" and request.method == "POST" else None
 
     def routes(self) -> list[tuple[str, str, MakeOperation]]:
         """See :class:`Api`."""

@@ -28,7 +28,7 @@ async def extract(objects: Objects, asked: Asked, kind: str, content_type: str) 
         while (member := await archive.next()) is not None:
             if member.kind not in (FILE, SPARSE):
                 continue
-            path = f"{below}/{member.name.removeprefix('./').lstrip('/')}".lstrip("/")
+            path = f"{below}/{member.path}".lstrip("/")
             container, _, name = path.partition("/")
             try:
                 if not is_utf8(path):
