@@ -21,7 +21,7 @@ from sfss.metrics.aggregate import GONE, Aggregate, retire
 from sfss.metrics.scoreboard import Scoreboard
 from sfss.runtime import systemd
 from sfss.runtime.server import Server
-from sfss.runtime.sockets import allow_many_files, listen, tls_context, url_of
+from sfss.runtime.sockets import ARRIVAL_TIME, allow_many_files, listen, refuse_newcomers, tls_context, url_of
 from sfss.runtime.worker import ENDS, Worker
 
 log = logging.getLogger("sfss")
@@ -66,7 +66,9 @@ class Master:
         self._workers: dict[int, Worker] = {}  # by process id
         self._settings = settings
         self._store, self._tls = check(settings), tls_context(settings)
-        self._listeners = systemd.given_sockets() or listen(settings.host, settings.port)
+        given = systemd.given_sockets()
+        self._listeners = given or listen(settings.host, settings.port)
+        self._is_given = bool(given)  # those stay open, and what connects waits for our successor
         self._no_start_before = 0.0  # on time.monotonic's clock
         self._waiting: list[int] = []  # signals that have come
         self._pipe = (-1, -1)  # where Python writes their numbers
@@ -129,6 +131,8 @@ class Master:
         """End every worker, each with the time it needs; a second signal ends the waiting."""
         log.info("stopping", extra={"drain_timeout_s": self._settings.drain_timeout})
         self._waiting.clear()
+        if not self._is_given and refuse_newcomers(self._listeners):
+            time.sleep(ARRIVAL_TIME)
         for listener in self._listeners:
             listener.close()
         for worker in self._workers.values():

@@ -8,9 +8,11 @@ from collections.abc import Awaitable, Callable
 from sfss.config.server import Kind, ServerSettings
 from sfss.runtime.server import Server
 from sfss.runtime.sockets import (
+    ARRIVAL_TIME,
     allow_many_files,
     listen,
     load_certificate,
+    refuse_newcomers,
     tls_context,
     url_of,
 )
@@ -65,6 +67,8 @@ async def run(
                     extra={"reason": str(error)},
                 )
         log.info("stopping", extra={"drain_timeout_s": settings.drain_timeout})
+        if refuse_newcomers(sockets):
+            await asyncio.sleep(ARRIVAL_TIME)
     finally:
         if server is not None:
             await server.stop()

@@ -1,15 +1,33 @@
 """The port, the certificate, and room for clients: what a server has before it serves."""
 
+import ctypes
 import logging
 import resource
 import socket
 import ssl
+import struct
+import sys
 from typing import Any
 
 from sfss import __version__
 from sfss.config.server import ServerSettings
 from sfss.errors import SfssError
 from sfss.runtime.logs import ANNOUNCEMENTS
+
+#: What :func:`refuse_newcomers` leaves to those whose handshake is under way, in seconds: a long way there and back.
+ARRIVAL_TIME = 0.1
+#: From Linux's <asm-generic/socket.h>; Python has no name for it.
+_SO_ATTACH_FILTER = 26
+#: A program of the classic BPF (socket filters, Documentation/networking/filter.rst of Linux): an instruction
+#: is its code, where it goes on if true and if false, and a value. The kernel shows it each segment from the TCP
+#: header on (RFC 9293, 3.1: the flags are byte 13, ACK is 0x10 and SYN 0x02).
+_NO_SYN = (
+    (0x30, 0, 0, 13),  # load the flags
+    (0x54, 0, 0, 0x12),  # keep ACK and SYN of them
+    (0x15, 0, 1, 0x02),  # a SYN by itself?
+    (0x06, 0, 0, 0),  # then drop the segment
+    (0x06, 0, 0, 0xFFFFFFFF),  # else take it whole
+)
 
 
 class CannotListen(SfssError):
@@ -35,6 +53,26 @@ def listen(host: str, port: int) -> list[socket.socket]:
         reason = getattr(error, "strerror", None) or error
         raise CannotListen(f"Cannot listen on {host}:{port}: {reason}.") from error
     return sockets
+
+
+def refuse_newcomers(listeners: list[socket.socket]) -> bool:
+    """Let nobody begin to connect any more; whether the system can do that (Linux).
+
+    Whoever connects between the last ``accept`` and the ``close`` would have been let in, and be reset. With
+    this, a client's SYN is dropped as if it had been lost on its way; the client sends it once more after a
+    second, and the port is closed then, or a successor's. It holds for every process that shares the sockets.
+    """
+    if not sys.platform.startswith("linux"):
+        return False
+    program = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *step) for step in _NO_SYN))
+    filter = struct.pack("HP", len(_NO_SYN), ctypes.addressof(program))
+    try:
+        for listener in listeners:
+            listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, filter)
+    except OSError as error:  # a sandbox without it
+        logging.getLogger("sfss").debug("the port closes at once", extra={"reason": str(error)})
+        return False
+    return True
 
 
 def url_of(address: tuple[Any, ...], *, tls: bool) -> str:
