@@ -80,6 +80,4 @@ def use() -> None:
 
 def kind() -> str:
     """Which of them run: ``compiled``, or ``pure Python``."""
-    hot = sys.modules.get(MODULES[0])
-    is_source = hot is None or str(hot.__file__).endswith(".py")
-    return "pure Python" if is_source else "compiled"
+    return "compiled" if any(isinstance(finder, _Finder) for finder in sys.meta_path) else "pure Python"

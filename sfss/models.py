@@ -9,6 +9,9 @@ from sfss.errors import PreconditionFailed
 
 #: The header in which a server says whether it is a ``gateway`` or a ``node``.
 SERVER_HEADER = "X-SFSS-Server"
+SERVERS = ("gateway", "node")
+#: Where a gateway is, if nobody says.
+DEFAULT_URL = "http://127.0.0.1:8255"
 
 
 class FileInfo(NamedTuple):

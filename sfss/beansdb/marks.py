@@ -13,6 +13,9 @@ Two more things stand in it, which concern all members of the part: the members 
 import json
 from typing import NamedTuple
 
+#: How old tombstones must be to be purged, at least. Days.
+LEAST_AGE = 7
+
 #: ``time - uptime`` is of two numbers that were rounded down.
 _ROUNDING = 1
 

@@ -19,9 +19,6 @@ than such a tombstone is on any of them. What it must not bring back:
 from sfss.beansdb.part import Replicas
 from sfss.beansdb.remark import Remark
 
-#: How old tombstones must be, at least. Days.
-LEAST_AGE = 7
-
 
 def purge(replicas: Replicas, horizon: int) -> Remark:
     """Raises the horizon of a part to the unit *horizon*."""

@@ -10,6 +10,7 @@ from urllib.parse import unquote, urlsplit
 
 from sfss.cli.progress import Course
 from sfss.client import Client
+from sfss.config.sources import SOURCE_TOKEN_VARIABLE
 from sfss.errors import InvalidRequest, NotFound, SfssError
 from sfss.paths import check_path
 from sfss.sync.engine import Sync, Tally
@@ -17,8 +18,6 @@ from sfss.sync.folder import Folder
 from sfss.sync.places import Complain, Place
 from sfss.sync.server import Server
 
-#: The token of the server that is read, if it is another one.
-SOURCE_TOKEN_VARIABLE = "SFSS_SOURCE_TOKEN"
 _S3 = "s3://"
 _LOOK = 0.5  # seconds
 #: Groups of files.

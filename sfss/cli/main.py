@@ -1,6 +1,7 @@
 """The ``sfss`` command: serves, and works against a running server.
 
-Reads the command line, and calls what it asks for.
+Reads the command line, and calls what it asks for. What a command needs is imported when it is asked for: all of it
+together takes half a second.
 """
 
 import argparse
@@ -12,7 +13,6 @@ from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
-from sfss.cli import backups, beansdb_commands, file_commands, gateway, node, objects, verify
 from sfss.cli.arguments import EXIT_USAGE, Parser
 from sfss.cli.parser import OF_BEANSDB, check_flags, make_parser
 from sfss.config.gateway import FIELDS
@@ -53,21 +53,20 @@ def main(arguments: list[str] | None = None) -> int:
         return _reported(lambda: _do_with_objects(options))
     if command == "completion":
         return _complete(parser, options["shell"])
-    copying: dict[str, Callable[..., int]] = {"backup": backups.run_backup, "restore": backups.run_restore}
-    copies = copying.get(command)
-    others = {*FIELDS, "config"} - ({"data"} if copies else set())
+    is_of_copies = command in ("backup", "restore")
+    others = {*FIELDS, "config"} - ({"data"} if is_of_copies else set())
     if command is not None and (server_options := options.keys() & others):
         flags = ", ".join("--" + name.replace("_", "-") for name in sorted(server_options))
         parser.error(f"{flags}: that is for the server, and does not go with {command!r}")
-    if copies is not None:
+    if is_of_copies:
         options.setdefault("data", os.environ.get("SFSS_DATA") or FIELDS["data"].default)
-        return _reported(lambda: copies(**options))
+        return _reported(lambda: _copy(command, options))
     return _reported(lambda: _do(command, options))
 
 
 def _complete(parser: argparse.ArgumentParser, shell: str) -> int:
     """Print a script for *shell*."""
-    import shtab  # which no other command needs
+    import shtab
 
     print(shtab.complete(parser, shell))
     return 0
@@ -81,10 +80,20 @@ def _use_utf8() -> None:
         os.execv(sys.executable, [sys.executable, "-X", "utf8", *sys.orig_argv[1:]])
 
 
+def _copy(command: str, options: dict[str, Any]) -> int:
+    from sfss.cli import backups
+
+    return backups.run_backup(**options) if command == "backup" else backups.run_restore(**options)
+
+
 def _do(command: str | None, options: dict[str, Any]) -> int:
     if command is None:
+        from sfss.cli import gateway
+
         config = options.pop("config", None)
         return gateway.serve(partial(load, options, config=config))
+    from sfss.cli import file_commands
+
     return _run(file_commands.run(command, options))
 
 
@@ -93,10 +102,18 @@ def _be_a_node(options: dict[str, Any]) -> int:
     if options.pop("verbose"):
         options["log_level"] = "debug"
     load_settings = partial(load, options, config=config, kind=NodeSettings)
-    return _run(node.serve(load_settings) if what == "serve" else verify.verify(load_settings))
+    if what == "serve":
+        from sfss.cli import node
+
+        return _run(node.serve(load_settings))
+    from sfss.cli import verify
+
+    return _run(verify.verify(load_settings))
 
 
 def _do_with_objects(options: dict[str, Any]) -> int:
+    from sfss.cli import objects
+
     config = options.pop("config", None)
     fields = fields_of(ObjectSettings)
     settings = {name: options.pop(name) for name in list(options) if name in fields}
@@ -107,6 +124,8 @@ def _do_with_objects(options: dict[str, Any]) -> int:
 
 
 def _look_after_beansdb(options: dict[str, Any]) -> int:
+    from sfss.cli import beansdb_commands
+
     what, config = options.pop("what"), options.pop("config", None)
     settings = {name: options.pop(name) for name in OF_BEANSDB if name in options}
     del options["command"]

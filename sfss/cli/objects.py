@@ -22,7 +22,6 @@ from sfss.objects.contents import piece_path
 from sfss.objects.lifecycle import Lifecycle
 from sfss.objects.listings import every
 from sfss.objects.models import IN_PARTS, ObjectInfo, Query, User
-from sfss.objects.postgres_catalog import PostgresCatalog
 from sfss.objects.service import Objects
 from sfss.objects.sqlite_catalog import SqliteCatalog
 from sfss.objects.users import all_accounts
@@ -44,6 +43,8 @@ _PAGE = 1000
 def make_catalog(settings: ObjectSettings) -> Catalog:
     """Not yet started."""
     if settings.catalog.startswith(POSTGRES):
+        from sfss.objects.postgres_catalog import PostgresCatalog  # not everybody has a PostgreSQL
+
         return PostgresCatalog(settings.catalog, timeout=settings.request_timeout)
     return SqliteCatalog(settings.catalog_folder, timeout=settings.request_timeout)
 

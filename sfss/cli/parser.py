@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sfss import __version__
-from sfss.beansdb.purge import LEAST_AGE
+from sfss.beansdb.marks import LEAST_AGE
 from sfss.cli.arguments import Parser, Repeated, add_config, add_settings, positive
-from sfss.cli.file_commands import add_file_commands
+from sfss.cli.file_parsers import add_file_commands
 from sfss.compiled import kind
 from sfss.config.gateway import FIELDS
 from sfss.config.node import NodeSettings

@@ -17,14 +17,11 @@ from tqdm import tqdm
 
 from sfss.client import Client, ServerUnreachable
 from sfss.config.credentials import secrets_in
-from sfss.config.sources import parse
+from sfss.config.sources import KEY_VARIABLE, parse
 from sfss.errors import InvalidRequest, SfssError
 from sfss.paths import check_path
 
 Job = TypeVar("Job")
-
-#: The server's own variable; its first key signs.
-KEY_VARIABLE = "SFSS_SIGNING_KEY"
 
 
 async def put(client: Client, files: Sequence[str], to: str, recursive: bool, parallel: int) -> int:

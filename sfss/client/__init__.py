@@ -8,8 +8,9 @@
 It speaks to gateways and to nodes. See :class:`sfss.client.client.Client`.
 """
 
-from sfss.client.client import DEFAULT_URL, SERVERS, Client
+from sfss.client.client import Client
 from sfss.client.values import OF_THE_SERVER, Listed, Page, ServerUnreachable, Stored, UnexpectedAnswer
+from sfss.models import DEFAULT_URL, SERVERS
 
 __all__ = [
     "DEFAULT_URL",

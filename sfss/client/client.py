@@ -24,19 +24,16 @@ from sfss.client.values import (
     page_in,
 )
 from sfss.errors import InvalidRequest, NotFound, SfssError
-from sfss.models import SERVER_HEADER, FileInfo, etag_of
+from sfss.models import DEFAULT_URL, SERVER_HEADER, SERVERS, FileInfo, etag_of
 from sfss.network_errors import reason_of
 from sfss.paths import PLAIN_IN_A_URL, check_path
 from sfss.signing import signed_query
-
-DEFAULT_URL = "http://127.0.0.1:8255"
 
 _EXPECTED: dict[str, dict[str, tuple[int, ...]]] = {
     "gateway": {"GET": (200,), "HEAD": (200,), "PUT": (200,), "POST": (200,), "DELETE": (204,)},
     # 302: a file of this name and content is there already.
     "node": {"GET": (200,), "HEAD": (200,), "PUT": (201, 204, 302), "POST": (200,), "DELETE": (200, 204)},
 }
-SERVERS = tuple(_EXPECTED)
 #: No answer has more. Bytes.
 _MOST_BYTES = 1 << 30
 _AT_ONCE = 256 * 1024

@@ -26,9 +26,20 @@ ENVIRONMENT_PREFIX = "SFSS_"
 CONFIG_VARIABLE = "SFSS_CONFIG"
 #: For the commands that work against a server; not one of its settings.
 TOKEN_VARIABLE = "SFSS_TOKEN"
+#: The same for the server that files come from.
+SOURCE_TOKEN_VARIABLE = "SFSS_SOURCE_TOKEN"
 URL_VARIABLE = "SFSS_URL"
 CA_VARIABLE = "SFSS_CAFILE"
-_OF_COMMANDS = (CONFIG_VARIABLE, TOKEN_VARIABLE, URL_VARIABLE, CA_VARIABLE, PURE_VARIABLE)
+#: One of the server's settings, too.
+KEY_VARIABLE = "SFSS_SIGNING_KEY"
+_OF_COMMANDS = (
+    CONFIG_VARIABLE,
+    TOKEN_VARIABLE,
+    SOURCE_TOKEN_VARIABLE,
+    URL_VARIABLE,
+    CA_VARIABLE,
+    PURE_VARIABLE,
+)
 
 
 def load(
