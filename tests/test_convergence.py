@@ -113,7 +113,7 @@ def run(links, history, skews, *, names="exact", comparing=True, power=False, tr
         world.close()
 
 
-#: Compiled, as CI runs these once more, they take a fifth of the time that they take while their coverage is measured.
+#: Compiled, as CI runs these, they take a fifth of the time that they take while their coverage is measured.
 EXAMPLES = 30 if os.environ.get(PURE_VARIABLE) else 150
 
 thorough = settings(
