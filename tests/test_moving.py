@@ -1,5 +1,6 @@
 """The commands of docs/moving.rst, as they stand there; completion in a real shell; the manual page."""
 
+import base64
 import os
 import re
 import subprocess
@@ -7,6 +8,8 @@ import subprocess
 import pytest
 
 from sfss.cli.parser import make_parser
+from tests.beansdb import Nodes
+from tests.conftest import need
 from tests.objects.swift import Swift
 from tests.programs import ROOT, Sfss, SfssObjects
 from tests.trees import files_in, make
@@ -30,7 +33,9 @@ def test_every_command_of_the_page_does_what_it_says(tmp_path):
     make(tmp_path / "photos", photos)
     text = (ROOT / "docs" / "moving.rst").read_text()
     blocks = re.findall(r"::\n\n((?: {4}.*\n|\n)+)", text)
-    assert len(blocks) == 5
+    assert len(blocks) == 7
+    # (Those start servers, with the stores that they name: below.)
+    blocks = [block for block in blocks if "--migrate-from" not in block]
     script = re.sub("^ {4}", "", "\n".join(blocks), flags=re.MULTILINE)
     service = SfssObjects(tmp_path / "objects")
     keys = f"export AWS_ACCESS_KEY_ID=main:admin AWS_SECRET_ACCESS_KEY={service.key} AWS_REGION=us-east-1"
@@ -52,6 +57,30 @@ def test_every_command_of_the_page_does_what_it_says(tmp_path):
     service.stop()
     for server in servers:
         server.stop()
+
+
+def test_a_gateway_moves_its_files_as_the_page_says(tmp_path):
+    need("gobeansdb")
+    nodes = Nodes(tmp_path / "nodes")
+    text = (ROOT / "docs" / "moving.rst").read_text()
+    commands = re.findall("^    sfss (.* --migrate-from .*)", text, re.MULTILINE)
+    assert len(commands) == 2
+    server = Sfss("--data", tmp_path / "sfss-data")
+    photo = os.urandom(1000)
+    for command in ("", *commands):
+        if command:
+            for number, port in enumerate(nodes.ports, start=1):
+                command = command.replace(f"10.0.0.{number}:7900", f"127.0.0.1:{port}")
+            server = Sfss(*command.replace("sfss-data", str(tmp_path / "sfss-data")).split())
+            server.wait_for_line("the old store is empty and can go.*moved=1 ")
+            got = bash(f"sfss cat --url {server.url} photo | base64")
+            assert base64.b64decode(got.stdout) == photo, got
+        else:
+            (tmp_path / "photo").write_bytes(photo)
+            assert bash(f"sfss put --url {server.url} photo", cwd=tmp_path).returncode == 0
+        assert server.stop() == 0
+    for node in nodes.running:
+        node.stop()
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,8 @@ from pathlib import Path
 from sfss.cli import beansdb
 from sfss.config.credentials import Credentials
 from sfss.config.gateway import Settings, split_address
+from sfss.disk.path_locks import PathLocks
+from sfss.errors import SettingsError, StoreUnusable
 from sfss.metrics.aggregate import Aggregate
 from sfss.runtime import logs, master
 from sfss.runtime.malloc import keep_large_blocks
@@ -14,8 +16,9 @@ from sfss.runtime.sockets import announce
 from sfss.service import FileService
 from sfss.stores.base import Store
 from sfss.stores.directory import DirectoryStore
+from sfss.stores.migrating import MigratingStore
 from sfss.stores.pool import ProxyStore
-from sfss.stores.sqlite import SqliteStore
+from sfss.stores.sqlite import FILE_NAME, SqliteStore
 from sfss.web.api.gateway import make_server
 from sfss.web.exposure import exposures, warn_of
 from sfss.web.server import WebServer
@@ -23,8 +26,37 @@ from sfss.web.server import WebServer
 log = logging.getLogger("sfss")
 
 
+#: In the folder of one of the two stores; what is in it does not matter.
+_LOCKS = "migration.lock"
+
+
 def make_store(settings: Settings) -> Store:
-    """The store that the settings ask for, not yet started."""
+    """The store that the settings ask for, not yet started.
+
+    :raises SettingsError: :raises StoreUnusable: if there is nothing to migrate from.
+    """
+    old = settings.old_store
+    if old is None:
+        return _store_of(settings)
+    _see_that_it_is_there(old)
+    folder = old.lock_folder or settings.lock_folder
+    assert folder is not None  # the settings were checked
+    locks = PathLocks(folder / _LOCKS, settings.request_timeout)
+    return MigratingStore(_store_of(settings), _store_of(old), locks)
+
+
+def _see_that_it_is_there(old: Settings) -> None:
+    """A store that would be made, and be empty, is not the one that was meant. :raises StoreUnusable:"""
+    folder = old.lock_folder
+    if folder is None:
+        return
+    if not (folder.parent.is_dir() if old.store else (folder / FILE_NAME).is_file()):
+        raise StoreUnusable(
+            f"There is no store in {folder.parent if old.store else folder}: nothing to migrate."
+        )
+
+
+def _store_of(settings: Settings) -> Store:
     if settings.store:
         folder = settings.store.removeprefix("directory:")
         return DirectoryStore(
@@ -54,7 +86,18 @@ def serve(load_settings: Callable[[], Settings]) -> int:
     settings = load_settings()
     logs.set_up(settings.log_level)
     keep_large_blocks()
-    return master.run(settings, load_settings, _check, _make_server, _listens)
+    first = settings
+
+    def check(settings: Settings) -> str:
+        is_migrating = first.migrate_from or settings.migrate_from
+        if is_migrating and (first.migrate_from, first.place) != (settings.migrate_from, settings.place):
+            raise SettingsError(
+                "a migration begins, changes and ends at a restart only: workers with the old settings and with the "
+                "new ones would not agree where a file is"
+            )
+        return _check(settings)
+
+    return master.run(settings, load_settings, check, _make_server, _listens)
 
 
 def _listens(settings: Settings, url: str, store: str) -> None:

@@ -23,14 +23,14 @@ OF_OBJECTS = ("data", "catalog", "store", "proxy", "max_file_size", *OF_BEANSDB[
 #: Those of the server that ``sfss objects`` does not have.
 NOT_OF_OBJECTS = frozenset(
     ("page", "page_uploads", "listing", "inline_active", "gzip_texts", "cache_control", "signing_key")
-    + ("signing_key_file", "write_token", "write_token_file", "read_token", "read_token_file")
+    + ("migrate_from", "signing_key_file", "write_token", "write_token_file", "read_token", "read_token_file")
 )
 #: Those that can complete the command.
 SHELLS = ("bash", "zsh", "tcsh")
 #: The settings of the server as ``--help`` shows them.
 GROUPS = {
     "where it listens": ("host", "port", "workers", "ssl", "sslcert", "sslkey"),
-    "where files are kept": ("data", "data_cache", "store", "proxy", "node")
+    "where files are kept": ("data", "data_cache", "store", "migrate_from", "proxy", "node")
     + ("beansdb", "beansdb_route", "beansdb_copies", "beansdb_quorum", "beansdb_body_big")
     + ("connections", "connect_timeout")
     + ("operation_timeout", "request_timeout", "hedge_share"),

@@ -2,7 +2,9 @@
 
 import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 from sfss.config.server import ServerSettings, fields_of, setting
 from sfss.errors import SettingsError
@@ -11,6 +13,7 @@ _ADDRESS = re.compile(
     r"(?:(?P<name>[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?)|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])"
     r":(?P<port>[0-9]{1,5})"
 )
+_OLD_STORE = re.compile("(?:embedded|directory|beansdb|beansdb-route):.+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +62,12 @@ class Settings(ServerSettings):
     store: str = setting(
         "", "folder of plain files to keep them in, in place of --data", unit="directory:FOLDER"
     )
+    migrate_from: str = setting(
+        "",
+        "store whose files move into this one while it is served: embedded:FOLDER, directory:FOLDER, "
+        "beansdb:HOST:PORT[,HOST:PORT...] or beansdb-route:FILE",
+        unit="STORE",
+    )
     connections: int = setting(8, "connections to each proxy, at most", unit="N", least=1)
     connect_timeout: float = setting(1.0, "time to connect to a proxy", unit="SECONDS", least=0.001)
     operation_timeout: float = setting(
@@ -94,9 +103,15 @@ class Settings(ServerSettings):
             raise SettingsError(f"hedge_share is {self.hedge_share:g}; it must be at most 1")
         if self.store and not re.fullmatch("directory:.+", self.store):
             raise SettingsError(f"store is {self.store!r}; it must be directory:FOLDER")
+        if self.migrate_from and not _OLD_STORE.fullmatch(self.migrate_from):
+            raise SettingsError(
+                f"migrate_from is {self.migrate_from!r}; it must be embedded:FOLDER, directory:FOLDER, "
+                f"beansdb:HOST:PORT[,HOST:PORT...] or beansdb-route:FILE"
+            )
 
     def check(self) -> None:
         ServerSettings.check(self)
+        self._check_migration()
         if self.operation_timeout > self.request_timeout:
             raise SettingsError(
                 f"operation_timeout ({self.operation_timeout:g}) must not be longer than "
@@ -112,6 +127,59 @@ class Settings(ServerSettings):
                 f"node may refuse a larger file, and read it as commands. It is what body_big_str says in the nodes' "
                 f"configuration"
             )
+
+    def _check_migration(self) -> None:
+        old = self.old_store
+        if old is None:
+            return
+        if self.place == old.place:
+            raise SettingsError(f"migrate_from is {self.migrate_from!r}: that is the store itself")
+        if self.lock_folder is None and old.lock_folder is None:
+            raise SettingsError(
+                "migrate_from needs a store in a folder of this machine, as the old one or as the new one: there "
+                "the processes agree on who does what. Between two clusters, use sfss mirror"
+            )
+
+    @property
+    def old_store(self) -> "Settings | None":
+        """The settings of a gateway over the store of :attr:`migrate_from`. :raises SettingsError:"""
+        kind, _, place = self.migrate_from.partition(":")
+        if not kind:
+            return None
+        values: dict[str, Any] = {"migrate_from": "", "store": "", "proxy": (), "node": ()}
+        values |= {"beansdb": (), "beansdb_route": ""}
+        if kind == "embedded":
+            values["data"] = place
+        elif kind == "directory":
+            values["store"] = self.migrate_from
+        elif kind == "beansdb":
+            values["beansdb"] = tuple(place.split(","))
+        else:
+            values["beansdb_route"] = place
+        try:
+            return replace(self, **values)
+        except SettingsError as error:
+            raise SettingsError(f"migrate_from: {error}") from None
+
+    @property
+    def place(self) -> tuple[str, ...]:
+        """Where files are kept: what makes one store the same as another one."""
+        if self.store:
+            return ("directory", os.path.realpath(self.store.removeprefix("directory:")))
+        if self.beansdb_route:
+            return ("route", os.path.realpath(self.beansdb_route))
+        if self.beansdb or self.proxy:
+            return ("nodes", *sorted(self.beansdb or self.proxy))
+        return ("embedded", os.path.realpath(self.data))
+
+    @property
+    def lock_folder(self) -> Path | None:
+        """Where processes over a store of this machine may agree on something; None: it is not of this machine."""
+        if self.store:
+            return Path(self.store.removeprefix("directory:")) / ".sfss"
+        if self.beansdb or self.beansdb_route or self.proxy:
+            return None
+        return Path(self.data)
 
     @property
     def worker_count(self) -> int:

@@ -46,6 +46,10 @@ class ObjectSettings(Settings):
 
     def __post_init__(self) -> None:
         Settings.__post_init__(self)
+        if self.migrate_from:
+            raise SettingsError(
+                "migrate_from is of gateways: an object service keeps its contents in one store"
+            )
         if self.url:
             split_url(self.url)
         if self.catalog and not self.catalog.startswith(("sqlite:", *POSTGRES)):
