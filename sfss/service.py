@@ -145,6 +145,11 @@ class FileService:
         return self._store.reads_at_once
 
     @property
+    def lists(self) -> bool:
+        """Whether the store can say which files it has."""
+        return isinstance(self._store, Lists)
+
+    @property
     def lists_in_order(self) -> bool:
         """Whether listings are in the order of the paths."""
         return isinstance(self._store, Lists) and self._store.is_ordered

@@ -11,6 +11,7 @@ from sfss.memcache.endpoint import Limits
 from sfss.stores.pool import ProxyStore
 from tests import programs
 from tests.beansdb import Nodes
+from tests.browser import browser, chromium  # noqa: F401  (fixtures)
 from tests.postgres import Postgres, has_postgres
 
 LIMITS = Limits(connections=3, connect_timeout=1.0, operation_timeout=3.0)

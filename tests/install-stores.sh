@@ -85,7 +85,7 @@ if [ "$(cat "$clients/ready" 2> /dev/null)" != "$pins" ]; then
     "$clients/bin/pip" install --quiet --disable-pip-version-check $pins
     echo "$pins" > "$clients/ready"
 fi
-# And AWS's SDK for JavaScript.
+# And AWS's SDK for JavaScript, and what looks whether pages are for everybody (axe-core).
 sdk=$(sed -n 's/^#: node \(.*\) = \(.*\)$/\1@\2/p' "$here/buildout.cfg")
 if [ "$(cat "$here/.node-clients/ready" 2> /dev/null)" != "$sdk" ]; then
     echo "Installing" $sdk

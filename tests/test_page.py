@@ -2,24 +2,20 @@
 
 import os
 import signal
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
-from selenium.webdriver.support.wait import WebDriverWait
 
+from tests.browser import errors, look, text, until
 from tests.conftest import need
 from tests.http import ask, request
 from tests.programs import (
     Sfss,
     SfssNode,
-    find,
     free_port,
     proxy_flags,
     routes,
@@ -28,51 +24,12 @@ from tests.programs import (
     start_nutcracker,
 )
 
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-sync "
-    "--disable-background-networking --disable-component-update"
-).split()
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[WebDriver]:
-    need("chromium", "chromedriver")
-    with tempfile.TemporaryDirectory(prefix="sfss-chromium-", ignore_cleanup_errors=True) as home:
-        options = webdriver.ChromeOptions()
-        options.binary_location = find("chromium")
-        for flag in (*FLAGS, f"--user-data-dir={home}"):
-            options.add_argument(flag)
-        options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-        driver = webdriver.Chrome(options, Service(find("chromedriver")))
-        driver.set_window_size(1200, 1000)
-        yield driver
-        driver.quit()
-
-
-@pytest.fixture
-def browser(chromium: WebDriver) -> WebDriver:
-    chromium.get("about:blank")
-    chromium.get_log("browser")  # of the test before
-    return chromium
-
 
 @pytest.fixture
 def server(tmp_path) -> Iterator[Sfss]:
     server = Sfss("--data", tmp_path / "data", "--workers", 2)
     yield server
     server.stop()
-
-
-def text(browser: WebDriver, selector: str) -> str:
-    return browser.find_element(By.CSS_SELECTOR, selector).text
-
-
-def until(browser: WebDriver, condition, seconds: float = 20.0) -> None:
-    WebDriverWait(browser, seconds).until(lambda _: condition())
-
-
-def errors(browser: WebDriver) -> list[str]:
-    return [entry["message"] for entry in browser.get_log("browser")]
 
 
 def choose(browser: WebDriver, *files: Path) -> None:
@@ -200,7 +157,8 @@ def test_beansdb_nodes_are_shown(browser, tmp_path):
         until(browser, lambda: f"127.0.0.1:{ports[1]}" in text(browser, "#events"))
         nodes[1] = start_gobeansdb(tmp_path, ports[1], routes(ports, free_port()))
         until(browser, lambda: text(browser, "#beansdb-rows").count("trusted") == 3)
-        assert errors(browser) == []
+        # (Its first listing may have come before the nodes were trusted.)
+        assert [error for error in errors(browser) if "504" not in error] == []
     finally:
         for program in [server, *nodes]:
             program.stop()
@@ -248,9 +206,9 @@ def test_it_asks_for_tokens(browser, tmp_path):
     until(browser, lambda: "waits for a token" in text(browser, "#uploads"))
     field.send_keys("w-r-i-t-e" + Keys.ENTER)
     until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#uploads a"))
+    until(browser, lambda: "file.txt" in text(browser, "#file-rows"))  # what is below it has moved
     browser.find_element(By.CSS_SELECTOR, "#uploads a").click()  # with the token; the page stays
-    until(browser, lambda: any("/file" in line for line in server.printed().splitlines() if "GET" in line))
-    assert 'GET target="/file?path=file.txt" status=200' in server.printed()
+    until(browser, lambda: "GET target=/file/file.txt status=200" in server.printed())
     assert text(browser, "#state") == "Serving"
     browser.execute_script("sessionStorage.clear()")
     server.stop()
@@ -258,16 +216,9 @@ def test_it_asks_for_tokens(browser, tmp_path):
 
 def test_it_fits_a_phone_and_works_by_keyboard(browser, server):
     browser.set_window_size(500, 800)  # Chromium has no narrower window; the page gets narrower
-    browser.execute_cdp_cmd(
-        "Emulation.setDeviceMetricsOverride",
-        {"width": 360, "height": 740, "deviceScaleFactor": 2, "mobile": True},
-    )
     try:
         for scheme in ("light", "dark"):
-            browser.execute_cdp_cmd(
-                "Emulation.setEmulatedMedia",
-                {"features": [{"name": "prefers-color-scheme", "value": scheme}]},
-            )
+            look(browser, scheme, 360)
             browser.get(server.url + "/")
             until(browser, lambda: text(browser, "#state") == "Serving")
             width = browser.execute_script("return document.documentElement.scrollWidth")
@@ -279,7 +230,7 @@ def test_it_fits_a_phone_and_works_by_keyboard(browser, server):
             assert dark == (scheme == "dark")
         body = browser.find_element(By.TAG_NAME, "body")
         focused = []
-        for _ in range(4):
+        for _ in range(10):
             body.send_keys(Keys.TAB)
             focused.append(
                 browser.execute_script("return document.activeElement.id || document.activeElement.className")
@@ -296,8 +247,7 @@ def test_it_fits_a_phone_and_works_by_keyboard(browser, server):
         assert unnamed == []
         assert errors(browser) == []
     finally:
-        browser.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
-        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": []})
+        look(browser)
 
 
 def test_it_can_be_switched_off(server, tmp_path):

@@ -111,8 +111,8 @@ class ServerSettings:
     )
     cache_control: str = setting("", "Cache-Control of files, such as max-age=3600", unit="DIRECTIVES")
     listing: bool = setting(True, "say which files there are (GET /files; a node: GET /_files)")
-    page: bool = setting(True, "show a status page at /")
-    page_uploads: bool = setting(True, "offer uploads on the status page")
+    page: bool = setting(True, "show a page at /: what goes on, and the files")
+    page_uploads: bool = setting(True, "offer on the page to upload and delete files")
     access_log: bool = setting(True, "log a line for each request")
     log_level: str = setting("info", "debug, info, warning or error", unit="LEVEL", live=True)
 

@@ -10,6 +10,8 @@ from sfss.web.request_metrics import RequestMetrics
 
 log = logging.getLogger("sfss.access")
 
+#: What the page of a gateway, or of a node, asks for, and then each second.
+_POLLED = tuple(f"{page}/page.json{query}" for page in ("", "/_page") for query in ("", "?history=1"))
 #: The arguments of signed URLs, in lower case: ours, those of S3 (version 2 has ours), that of Swift.
 _SIGNATURES = frozenset(("signature", "x-amz-signature", "x-amz-security-token", "temp_url_sig"))
 
@@ -17,15 +19,15 @@ _SIGNATURES = frozenset(("signature", "x-amz-signature", "x-amz-security-token",
 class AccessLog:
     """Takes note of requests in *request_metrics* and, with *write_lines*, in the log.
 
-    *auth* know whose request it is when it comes through other proxies. Requests to *quiet* are of
-    interest to nobody but who debugs.
+    *auth* know whose request it is when it comes through other proxies. Requests to *nodes_path* are of interest to
+    nobody but who debugs, as are those by which a page keeps itself up to date.
     """
 
     def __init__(
-        self, request_metrics: RequestMetrics, auth: Auth, *, write_lines: bool, quiet: str | None = None
+        self, request_metrics: RequestMetrics, auth: Auth, *, write_lines: bool, nodes_path: str | None = None
     ):
         self._auth = auth
-        self._quiet = quiet
+        self._quiet = frozenset((nodes_path, *_POLLED))
         self._writes_lines = write_lines
         #: A request has been answered: see :meth:`RequestMetrics.record`.
         self.count = request_metrics.record
@@ -36,7 +38,7 @@ class AccessLog:
         self.count(exchange.route, exchange.method, status, bytes_in, bytes_out, seconds)
         if self._writes_lines:
             log.log(
-                logging.DEBUG if exchange.target == self._quiet else logging.INFO,
+                logging.DEBUG if exchange.target in self._quiet else logging.INFO,
                 "request",
                 extra={
                     "method": exchange.method,

@@ -49,7 +49,9 @@ class WebServer:
         aggregate.add_source(request_metrics.families)
         aggregate.add_source(service.families)
         aggregate.add_history(service.history)
-        self._access = AccessLog(request_metrics, auth, write_lines=settings.access_log, quiet=api.nodes_path)
+        self._access = AccessLog(
+            request_metrics, auth, write_lines=settings.access_log, nodes_path=api.nodes_path
+        )
         self.app = make_app(api, auth, cors, aggregate, self._request_ids)
         self._runner = web.AppRunner(
             self.app,

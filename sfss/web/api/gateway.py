@@ -46,6 +46,7 @@ def make_server(
             service,
             aggregate,
             uploads=settings.page_uploads,
+            lists=settings.listing,
             warnings=lambda: auth.warnings,
         )
         others += page.routes()
@@ -56,4 +57,7 @@ def make_server(
         of_files=_OF_FILES,
         upload_timeout=settings.upload_timeout,
     )
-    return WebServer(api, service, settings, auth, cors, aggregate)
+    server = WebServer(api, service, settings, auth, cors, aggregate)
+    if settings.page:
+        server.app.cleanup_ctx.append(page.history.running)
+    return server

@@ -220,7 +220,7 @@ def make_node_server(
     # (Not doors.OPEN: that has names which are files here.)
     open_paths = frozenset(("/healthz", "/readyz"))
     if settings.page:
-        open_paths |= {"/", f"{_PAGE}/", f"{_PAGE}/page.css", f"{_PAGE}/page.js"}
+        open_paths |= {"/", f"{_PAGE}/", f"{_PAGE}/page.css", f"{_PAGE}/page.js", f"{_PAGE}/files.js"}
     archives = Archives(service, settings, "/_archive", check_name)
     auth = Auth(
         settings,
@@ -245,7 +245,11 @@ def make_node_server(
         *Status(service, aggregate, "node").routes_of_a_node(),
     ]
     if settings.page:
-        page = Page(service, aggregate, uploads=False, warnings=lambda: auth.warnings)
+        # (Of a file that was uploaded here the page would not know the generated name.)
+        uploads = settings.page_uploads and not node.settings.immutable
+        page = Page(
+            service, aggregate, uploads=uploads, lists=settings.listing, warnings=lambda: auth.warnings
+        )
         others += page.routes(_PAGE)
         others.append(web.get("/", _to_the_page))
     else:
@@ -258,7 +262,10 @@ def make_node_server(
         upload_timeout=settings.upload_timeout,
         nodes_path=RESOURCE,
     )
-    return WebServer(api, service, settings, auth, cors, aggregate)
+    server = WebServer(api, service, settings, auth, cors, aggregate)
+    if settings.page:
+        server.app.cleanup_ctx.append(page.history.running)
+    return server
 
 
 def _sha1_line(file: StoredFile | FileInfo) -> str:

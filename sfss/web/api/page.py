@@ -1,10 +1,11 @@
-"""The status page at ``/``: for people, with nothing that comes from elsewhere.
+"""The page at ``/``: for people, with nothing that comes from elsewhere.
 
-Its three files lie in ``static/``. They tell nothing by themselves; the figures come from
+Its files lie in ``static/``. They tell nothing by themselves; the figures come from
 ``/page.json``, through the door for reading.
 """
 
 import json
+import socket
 import time
 from collections.abc import Callable
 from functools import cache
@@ -17,21 +18,26 @@ from sfss import __version__
 from sfss.metrics.aggregate import Aggregate
 from sfss.metrics.families import Family, Histogram
 from sfss.service import FileService
+from sfss.web.api.page_history import History
 from sfss.web.api.status import fresh
+from sfss.web.query import argument
 
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; "
-    "img-src 'self' data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
+    "img-src 'self' data: blob:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 )
 _FILES = {
     "/": ("page.html", "text/html"),
     "/page.css": ("page.css", "text/css"),
     "/page.js": ("page.js", "text/javascript"),
+    "/files.js": ("files.js", "text/javascript"),
 }
 
 
 class Page:
-    """*uploads*: whether the page offers them. *warnings*: what the operator should know."""
+    """*uploads*: whether the page offers them, and to delete files. *lists*: whether it may name
+    files. *warnings*: what the operator should know.
+    """
 
     def __init__(
         self,
@@ -39,12 +45,15 @@ class Page:
         aggregate: Aggregate,
         *,
         uploads: bool,
+        lists: bool,
         warnings: Callable[[], list[str]] = list,
     ):
         self._service = service
         self._aggregate = aggregate
         self._uploads = uploads
+        self._lists = lists and service.lists
         self._warnings = warnings
+        self.history = History(aggregate)
 
     def routes(self, prefix: str = "") -> list[web.RouteDef]:
         """*prefix*: of its URLs, such as ``/_page``."""
@@ -67,12 +76,14 @@ class Page:
         )
 
     async def figures(self, request: web.Request) -> web.Response:
-        """All figures of now; the page makes rates of two of these."""
+        """All figures of now; the page makes rates of two of these. With ``history=1`` the last minutes, too."""
         figures, events = self._aggregate.view()
-        answer = {
+        answer: dict[str, Any] = {
             "version": __version__,
+            "host": socket.gethostname(),
             "time": time.time(),
             "uploads": self._uploads,
+            "lists": self._lists,
             "warnings": self._warnings(),
             "max_file_size": self._service.max_file_size,
             "figures": {
@@ -81,6 +92,8 @@ class Page:
             },
             "events": [event._asdict() for event in events[:50]],
         }
+        if argument(request.rel_url.raw_query_string, "history") == "1":
+            answer["history"] = self.history.points()
         return fresh(json.dumps(answer), "application/json")
 
 

@@ -1,7 +1,8 @@
 "use strict";
 
 const INTERVAL = 1000; // ms
-const POINTS = 120;
+const SPAN = 600; // s, of the charts
+const HOLE = 12; // s without a point: nobody has looked
 const START = "sfss_start_time_seconds";
 const AT_ONCE = 4; // uploads
 const TRIES = 20; // of an upload for which the server has no room
@@ -13,9 +14,9 @@ let before = null;
 let paused = false; // until there is a token to read with
 let waiting = []; // uploads that need a token
 let maxFileSize = Infinity;
-const rates = [];
-const halves = [];
-const slowest = [];
+let changes = false; // whether the page offers to change files
+let points = []; // [time, requests/s, p50 and p99 in s or null], the oldest first
+const pointed = new Map(); // by chart: where the pointer is, from 0 to 1
 
 const headers = () => (token ? { Authorization: `Bearer ${token}` } : {});
 
@@ -24,22 +25,22 @@ const headers = () => (token ? { Authorization: `Bearer ${token}` } : {});
 async function look() {
   let now = null;
   try {
-    const answer = await fetch("page.json", {
+    const answer = await fetch(before ? "page.json" : "page.json?history=1", {
       headers: headers(),
       cache: "no-store",
       signal: AbortSignal.timeout(5000), // a server that hangs is none
     });
     if (answer.status === 401) {
       askForToken(token ? "The token is not valid here." : "");
-      state("Token needed", false);
+      state("Token needed", "bad");
       paused = true;
     } else if (answer.ok) {
       now = await answer.json();
     } else {
-      state(`Error ${answer.status}`, false);
+      state(`Error ${answer.status}`, "bad");
     }
   } catch {
-    state("No answer", false);
+    state("No answer", "bad");
   }
   if (now) {
     // Another start is another server, or another gateway behind the same balancer.
@@ -63,14 +64,14 @@ function show(now, last) {
   const took = difference(sum(figures.sfss_request_duration_seconds, files), last && sum(old.sfss_request_duration_seconds, files));
   const half = percentile(took, 0.5) * 1000;
   const slow = percentile(took, 0.99) * 1000;
-  if (last) {
-    push(rates, requests);
-    push(halves, half);
-    push(slowest, slow);
-  }
+  if (now.history) points = now.history;
+  const some = took.count > 0;
+  if (last) points.push([now.time, requests, some ? half / 1000 : null, some ? slow / 1000 : null]);
+  points = points.filter(([time]) => time > now.time - SPAN);
 
   const uptime = now.time - total(figures[START]);
-  $("about").textContent = `${now.version} · up ${duration(uptime)} · ${count(total(figures.sfss_workers), "worker")}`;
+  document.title = `sfss on ${now.host}`;
+  $("about").textContent = `${now.host} · ${now.version} · up ${duration(uptime)} · ${count(total(figures.sfss_workers), "worker")}`;
   cards($("cards"), [
     ["Requests/s", number(requests)],
     ["p50", took.count ? `${number(half)} ms` : "–"],
@@ -82,10 +83,7 @@ function show(now, last) {
     ["Server errors/s", number(rate("sfss_requests_total", (labels) => labels.status >= "500"))],
     ["Memory", bytes(total(figures.sfss_resident_memory_bytes))],
   ]);
-  chart($("rate-chart"), [rates], "Requests a second");
-  chart($("latency-chart"), [halves, slowest], "Latency in milliseconds");
-  $("rate-now").textContent = number(requests);
-  $("latency-now").textContent = took.count ? `${number(half)} and ${number(slow)}` : "no requests";
+  drawCharts();
   const writable = (figures.sfss_store_writable || []).every(([, value]) => value);
   const trouble = [
     showProxies(now, old, seconds),
@@ -93,7 +91,9 @@ function show(now, last) {
     showNeighbours(now, old, seconds),
     writable ? "" : "The store cannot write",
   ].filter(Boolean);
-  state(trouble.join("; ") || "Serving", !trouble.length);
+  // Less than all is not an outage.
+  const outage = trouble.some((text) => !text.startsWith("Serving, "));
+  state(trouble.join("; ") || "Serving", outage ? "bad" : trouble.length ? "warn" : "good");
   showWarnings(now.warnings || []);
   showDisks(figures);
   showHistory(now);
@@ -102,7 +102,9 @@ function show(now, last) {
   showStatuses(figures);
 
   maxFileSize = now.max_file_size;
-  $("upload").hidden = !now.uploads;
+  changes = now.uploads;
+  beginToBrowse(now.lists);
+  $("upload").hidden = !changes;
   $("limit").textContent = `Each ${bytes(maxFileSize)} at the most.`;
 }
 
@@ -123,7 +125,7 @@ function showProxies(now, old, seconds) {
     );
     return row;
   });
-  replace($("proxy-rows"), rows);
+  fill($("proxy-rows"), rows);
   const down = up.filter(([, value]) => !value).length;
   if (down === up.length) return "No proxy can be reached";
   return down ? `Serving, ${down} of ${up.length} proxies down` : "";
@@ -152,7 +154,7 @@ function showBeansdb(now, old, seconds) {
     );
     return row;
   });
-  replace($("beansdb-rows"), rows);
+  fill($("beansdb-rows"), rows);
   if (!serving) return "No Beansdb node can be trusted";
   return serving < up.length ? `Serving, ${up.length - serving} of ${up.length} Beansdb nodes down or fenced` : "";
 }
@@ -191,7 +193,7 @@ function showNeighbours(now, old, seconds) {
     );
     return row;
   });
-  replace($("neighbour-rows"), rows);
+  fill($("neighbour-rows"), rows);
   const down = up.filter(([, value]) => !value).length;
   return down ? `Serving, ${down} of ${up.length} other nodes down` : "";
 }
@@ -266,9 +268,10 @@ function showStatuses(figures) {
   replace($("statuses"), items);
 }
 
-function state(text, good) {
+// *kind*: good, warn (less than all), or bad (an outage).
+function state(text, kind) {
   if ($("state").textContent !== text) $("state").textContent = text;
-  $("state").className = `badge ${good ? "good" : "bad"}`;
+  $("state").className = `badge ${kind}`;
 }
 
 // From samples to numbers.
@@ -313,28 +316,75 @@ function percentile({ buckets, count }, share) {
   return from;
 }
 
-function push(points, value) {
-  points.push(value);
-  if (points.length > POINTS) points.shift();
-}
-
 // How it looks.
 
-function chart(svg, lines, name) {
-  const top = Math.max(1e-9, ...lines.flat());
-  const floor = document.createElementNS(SVG, "line");
-  for (const [key, value] of Object.entries({ x1: 0, x2: 600, y1: 139, y2: 139 })) floor.setAttribute(key, value);
-  const drawn = lines.map((points, n) => {
-    const line = document.createElementNS(SVG, "polyline");
-    const start = POINTS - points.length;
-    const at = points.map((value, i) => `${((start + i) * 600) / (POINTS - 1)},${138 - (value / top) * 130}`);
-    line.setAttribute("points", at.join(" "));
-    line.setAttribute("class", n ? "two" : "one");
-    return line;
+function drawCharts() {
+  chart("rate", "Requests a second", points.map(([time, rate]) => [time, rate]));
+  const ms = (value) => (value === null ? null : value * 1000);
+  chart("latency", "Latency in milliseconds", points.map(([time, , p50, p99]) => [time, ms(p50), ms(p99)]));
+}
+
+// *samples*: [time, value, ...], a value for each line; null: there was nothing, which is not zero.
+function chart(name, title, samples) {
+  const svg = $(`${name}-chart`);
+  const end = points.length ? points[points.length - 1][0] : 0;
+  const top = roundedUp(Math.max(1e-9, ...samples.flatMap((sample) => sample.slice(1))));
+  const x = (time) => 600 + ((time - end) * 600) / SPAN;
+  const y = (value) => 138 - (value / top) * 130;
+  const drawn = [138, 73, 8].map((height) => line("line", { x1: 0, x2: 600, y1: height, y2: height }));
+  for (let n = 1; n < (samples[0] || []).length; n += 1) {
+    let part = [];
+    let before = -Infinity;
+    const finish = () => {
+      // (A point by itself would be invisible.)
+      if (part.length === 1) part.push(part[0].replace(/^[^,]+/, (at) => Number(at) + 1));
+      if (part.length) drawn.push(line("polyline", { points: part.join(" "), class: n > 1 ? "two" : "one" }));
+      part = [];
+    };
+    for (const sample of samples) {
+      if (sample[n] === null || sample[0] - before > HOLE) finish();
+      if (sample[n] !== null) part.push(`${x(sample[0]).toFixed(1)},${y(sample[n]).toFixed(1)}`);
+      before = sample[0];
+    }
+    finish();
+  }
+  const at = pointed.get(name);
+  let shown = samples[samples.length - 1];
+  if (at !== undefined && samples.length) {
+    const wanted = end - SPAN * (1 - at);
+    shown = samples.reduce((best, sample) => (Math.abs(sample[0] - wanted) < Math.abs(best[0] - wanted) ? sample : best));
+    drawn.push(line("line", { x1: x(shown[0]), x2: x(shown[0]), y1: 0, y2: 140, class: "pointed" }));
+  }
+  svg.replaceChildren(...drawn);
+  $(`${name}-top`).textContent = samples.length ? number(top) : "";
+  const values = shown ? shown.slice(1).map((value) => (value === null ? "–" : number(value))).join(" and ") : "–";
+  const when = at === undefined || !shown ? "" : `${new Date(shown[0] * 1000).toLocaleTimeString()}: `;
+  $(`${name}-now`).textContent = when + values;
+  svg.setAttribute("aria-label", `${title}: ${when || "now "}${values}, the scale ends at ${number(top)}`);
+}
+
+function line(name, attributes) {
+  const made = document.createElementNS(SVG, name);
+  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
+  return made;
+}
+
+// To 1, 2 or 5 and zeros: so the scale does not jump about.
+function roundedUp(value) {
+  const unit = 10 ** Math.floor(Math.log10(value));
+  return [1, 2, 5, 10].find((step) => step * unit >= value * 0.999999) * unit;
+}
+
+for (const name of ["rate", "latency"]) {
+  $(`${name}-chart`).addEventListener("pointermove", (event) => {
+    const box = event.currentTarget.getBoundingClientRect();
+    pointed.set(name, (event.clientX - box.left) / box.width);
+    drawCharts();
   });
-  svg.replaceChildren(floor, ...drawn);
-  const latest = lines.map((points) => number(points[points.length - 1] || 0)).join(" and ");
-  svg.setAttribute("aria-label", `${name}: now ${latest}, at the most ${number(top)}`);
+  $(`${name}-chart`).addEventListener("pointerleave", () => {
+    pointed.delete(name);
+    drawCharts();
+  });
 }
 
 function cards(list, pairs) {
@@ -361,6 +411,20 @@ function replace(list, items) {
     else if (old.outerHTML !== item.outerHTML) old.replaceWith(item);
   });
   while (list.children.length > items.length) list.lastChild.remove();
+}
+
+// On a narrow screen a row is a card, and its cells say what they are.
+function labelled(body, rows) {
+  const names = [...body.parentElement.tHead.rows[0].cells].map((cell) => cell.textContent);
+  for (const row of rows)
+    [...row.cells].forEach((cell, n) => {
+      cell.dataset.label = names[n];
+    });
+  return rows;
+}
+
+function fill(body, rows) {
+  replace(body, labelled(body, rows));
 }
 
 function element(name, text = "") {
@@ -455,6 +519,7 @@ function next() {
     begin(queue.shift());
   }
   const { all, done, failed } = tally;
+  if (all && done + failed === all) refresh();
   $("summary").textContent = all ? `${done} of ${all} uploaded${failed ? `, ${failed} not` : ""}` : "";
 }
 
@@ -476,7 +541,7 @@ function begin(upload) {
   item.replaceChildren(path, bar);
   let url;
   try {
-    url = `file?path=${encodeURIComponent(path).replace(/%2F/g, "/")}`;
+    url = urlOf(path);
   } catch {
     fail(upload, "the name cannot be written as a URL.", "");
     return;
@@ -491,7 +556,7 @@ function begin(upload) {
   });
   request.addEventListener("error", () => fail(upload, "it could not be read, or the connection was lost."));
   request.addEventListener("load", () => {
-    if (request.status === 200) {
+    if (request.status >= 200 && request.status < 300) {
       succeed(upload, url);
     } else if (request.status === 503 && upload.tries < TRIES) {
       upload.tries += 1;

@@ -1,0 +1,308 @@
+"use strict";
+
+// Files: what is in a folder, and what can be done with one of them. page.js has the rest, uploads too.
+
+const NODE = location.pathname.endsWith("/_page/");
+const LISTING = NODE ? "../_files" : "files";
+const AGAIN = 5000; // ms until a listing that has failed is tried again
+const LISTED = 200; // files and folders that are fetched at once
+const TEXT_BYTES = 64 * 1024; // of a text that is previewed
+const TEXTS = /^(text\/|application\/(json|xml|javascript|x-ndjson)|.*\+(json|xml)$)/;
+const DOTS = /(^|\/)\.{1,2}(\/|$)/; // what a browser takes for steps in a path
+
+const place = { prefix: "", whole: false, cursor: null, folders: new Set(), asked: 0, lists: null };
+let opened = null; // the file in the dialog
+
+const encoded = (path) => encodeURIComponent(path).replace(/%2F/g, "/");
+const nameOf = (path) => path.slice(path.lastIndexOf("/", path.length - 2) + 1);
+
+function urlOf(path) {
+  if (NODE) return `../${encoded(path)}`;
+  return DOTS.test(path) ? `file?path=${encoded(path)}` : `file/${encoded(path)}`;
+}
+
+async function detailOf(answer) {
+  try {
+    return (await answer.json()).detail || `error ${answer.status}`;
+  } catch {
+    return `error ${answer.status}`;
+  }
+}
+
+function tell(text) {
+  $("browse-state").textContent = text;
+}
+
+// Folders.
+
+// *whole*: all files that begin with *prefix*, and not one folder.
+async function browse(prefix, { whole = false, more = false } = {}) {
+  place.asked += 1;
+  const turn = place.asked;
+  let query = `prefix=${encodeURIComponent(prefix)}&limit=${LISTED}`;
+  if (!whole) query += "&delimiter=/";
+  if (more && place.cursor) query += `&after=${encodeURIComponent(place.cursor)}`;
+  let listing;
+  try {
+    const answer = await fetch(`${LISTING}?${query}`, { headers: headers(), cache: "no-store" });
+    if (turn !== place.asked) return; // somebody has gone on meanwhile
+    if (answer.status === 401) {
+      waiting.push(() => browse(prefix, { whole, more }));
+      askForToken(token ? "The token is not valid for reading." : "");
+      return;
+    }
+    if (!answer.ok) throw new Error(await detailOf(answer));
+    listing = await answer.json();
+  } catch (error) {
+    if (turn !== place.asked) return;
+    tell(`The files cannot be listed at the moment: ${error.message}`);
+    setTimeout(() => turn === place.asked && browse(prefix, { whole, more }), AGAIN);
+    return;
+  }
+  if (turn !== place.asked) return;
+  const rows = $("file-rows");
+  if (!more) {
+    if (prefix !== place.prefix) $("folder").value = prefix.replace(/\/$/, "");
+    Object.assign(place, { prefix, whole, folders: new Set() });
+    rows.replaceChildren();
+    showCrumbs();
+  }
+  place.cursor = listing.next;
+  // (A store without an order may name a folder in several listings.)
+  const folders = (listing.folders || []).filter((folder) => !place.folders.has(folder));
+  folders.forEach((folder) => place.folders.add(folder));
+  const added = [...folders.map(rowOfFolder), ...listing.files.map(rowOfFile)];
+  rows.append(...labelled(rows, added));
+  $("listing").hidden = !rows.children.length;
+  $("more").hidden = listing.next === null;
+  if (more && listing.next === null) added[0]?.querySelector("a, button").focus(); // the button has just gone
+  const what = whole ? `There is no file ${prefix}. Files that begin like that: ` : "Files and folders: ";
+  tell(`${what}${number(rows.children.length)}${listing.next === null ? "" : ", and there are more"}.`);
+}
+
+function showCrumbs() {
+  const parts = place.prefix.split("/").slice(0, -1);
+  const links = [["All files", ""], ...parts.map((part, n) => [part || "(no name)", `${parts.slice(0, n + 1).join("/")}/`])];
+  $("crumbs").hidden = false;
+  $("crumbs").firstElementChild.replaceChildren(
+    ...links.map(([name, prefix], n) => {
+      const item = element("li");
+      const link = element("a", name);
+      link.href = `#/${encoded(prefix)}`;
+      if (n === links.length - 1 && !place.whole) link.setAttribute("aria-current", "true");
+      item.append(link);
+      return item;
+    }),
+  );
+}
+
+function rowOfEntry(named, size, changed) {
+  const row = element("tr");
+  const name = element("th");
+  name.scope = "row";
+  name.append(named);
+  row.append(name, element("td", changed), element("td", size));
+  return row;
+}
+
+function rowOfFolder(prefix) {
+  const link = element("a", nameOf(prefix));
+  link.href = `#/${encoded(prefix)}`;
+  return rowOfEntry(link, "folder", "–");
+}
+
+function rowOfFile(file) {
+  const button = element("button", place.whole ? file.path : file.path.slice(place.prefix.length));
+  button.type = "button";
+  button.className = "link";
+  button.addEventListener("click", () => openFile(file.path));
+  const changed = file.modified ? new Date(file.modified).toLocaleString() : "–";
+  const row = rowOfEntry(button, file.size === undefined ? "–" : bytes(file.size), changed);
+  row.dataset.path = file.path;
+  return row;
+}
+
+// Called when the page's figures are there, each time.
+function beginToBrowse(lists) {
+  if (lists === place.lists) return;
+  place.lists = lists;
+  $("crumbs").hidden = !lists;
+  if (lists) goWhereTheUrlSays();
+  else tell("This server does not list its files. Find one by its path.");
+}
+
+function goWhereTheUrlSays() {
+  if (!place.lists || (location.hash && !location.hash.startsWith("#/"))) return;
+  let prefix;
+  try {
+    prefix = decodeURIComponent(location.hash.slice(2));
+  } catch {
+    prefix = "";
+  }
+  browse(prefix);
+}
+
+// Something was uploaded.
+function refresh() {
+  if (place.lists && !place.whole) browse(place.prefix);
+}
+
+$("more").addEventListener("click", () => browse(place.prefix, { whole: place.whole, more: true }));
+
+$("find").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const path = $("find-path").value.replace(/^\/+/, "");
+  if (place.lists && (!path || path.endsWith("/"))) {
+    if (location.hash === `#/${encoded(path)}`) browse(path);
+    else location.hash = `#/${encoded(path)}`;
+  } else if (!(await openFile(path)) && place.lists) {
+    await browse(path, { whole: true });
+  }
+});
+
+// One file.
+
+// Whether there is one.
+async function openFile(path) {
+  let answer;
+  try {
+    answer = await fetch(urlOf(path), { method: "HEAD", headers: headers(), cache: "no-store" });
+  } catch {
+    tell("The server gives no answer.");
+    return true; // nobody knows
+  }
+  if (answer.status === 401) {
+    waiting.push(() => openFile(path));
+    askForToken(token ? "The token is not valid for reading." : "");
+    return true;
+  }
+  if (answer.status === 404) {
+    tell(`There is no file ${path}.`);
+    return false;
+  }
+  if (!answer.ok) {
+    tell(`${path}: error ${answer.status}.`);
+    return true;
+  }
+  const size = Number(answer.headers.get("Content-Length"));
+  const type = answer.headers.get("Content-Type") || "unknown";
+  const changed = answer.headers.get("Last-Modified");
+  opened = { path, url: urlOf(path), etag: answer.headers.get("ETag") };
+  $("details-title").textContent = path;
+  cards($("details-cards"), [
+    ["Size", bytes(size)],
+    ["Type", type],
+    ["Changed", changed ? new Date(changed).toLocaleString() : "–"],
+    ["ETag", opened.etag || "–"],
+  ]);
+  $("url").value = new URL(opened.url, location.href).href;
+  $("download").href = opened.url;
+  $("download").download = nameOf(path);
+  askToDelete(false);
+  $("details-state").textContent = "";
+  $("details").showModal();
+  await preview(opened, type, size);
+  return true;
+}
+
+async function preview(file, type, size) {
+  $("preview").replaceChildren();
+  let shown = null;
+  try {
+    if (type.startsWith("image/")) {
+      shown = element("img");
+      shown.alt = "";
+      // A picture's URL cannot bring the token along.
+      shown.src = token ? await blobUrl(file.url) : file.url;
+    } else if (TEXTS.test(type) && size) {
+      const range = { Range: `bytes=0-${TEXT_BYTES - 1}` };
+      const answer = await fetch(file.url, { headers: { ...headers(), ...range } });
+      if (answer.ok) {
+        shown = element("pre", (await answer.text()) + (size > TEXT_BYTES ? "…" : ""));
+        shown.tabIndex = 0; // it scrolls
+        shown.setAttribute("aria-label", "The beginning of the text");
+        shown.setAttribute("role", "region");
+      }
+    }
+  } catch {
+    shown = element("p", "There is no preview: the file could not be read.");
+  }
+  if (shown && file === opened) $("preview").replaceChildren(shown);
+}
+
+async function blobUrl(url) {
+  const answer = await fetch(url, { headers: headers() });
+  const made = URL.createObjectURL(await answer.blob());
+  $("details").addEventListener("close", () => URL.revokeObjectURL(made), { once: true });
+  return made;
+}
+
+function askToDelete(asking) {
+  $("delete").hidden = asking || !changes;
+  $("really").hidden = !asking;
+  if (asking) $("keep").focus();
+}
+
+async function remove({ path, url, etag }) {
+  let answer;
+  try {
+    // What was put there since it was shown is another file.
+    answer = await fetch(url, { method: "DELETE", headers: { ...headers(), ...(etag ? { "If-Match": etag } : {}) } });
+  } catch {
+    $("details-state").textContent = "The server gives no answer. The file may be deleted all the same.";
+    return;
+  }
+  if (answer.status === 401) {
+    $("details").close(); // the form is behind it
+    waiting.push(() => remove({ path, url, etag }));
+    askForToken(token ? "The token is not valid for writing." : "To delete a file takes a token.");
+    return;
+  }
+  if (answer.status === 412) {
+    $("details-state").textContent = "It was not deleted: it has changed since. Open it again.";
+    return;
+  }
+  if (!answer.ok && answer.status !== 404) {
+    $("details-state").textContent = `It was not deleted: ${await detailOf(answer)}`;
+    return;
+  }
+  $("details").close();
+  const row = [...$("file-rows").children].find((each) => each.dataset.path === path);
+  const neighbour = row && (row.nextElementSibling || row.previousElementSibling);
+  row?.remove();
+  (neighbour?.querySelector("a, button") || $("find-path")).focus();
+  $("listing").hidden = !$("file-rows").children.length;
+  tell(`${path} is deleted.`);
+}
+
+$("download").addEventListener("click", (event) => {
+  if (token) download(event, opened.url, nameOf(opened.path));
+});
+$("copy").addEventListener("click", async () => {
+  try {
+    await navigator.clipboard.writeText($("url").value);
+    $("details-state").textContent = "The URL is copied.";
+  } catch {
+    // Without HTTPS a page may not write there: then by hand.
+    $("url").select();
+    $("details-state").textContent = "The URL is marked: copy it.";
+  }
+});
+$("delete").addEventListener("click", () => askToDelete(true));
+$("keep").addEventListener("click", () => {
+  askToDelete(false);
+  $("delete").focus();
+});
+$("delete-it").addEventListener("click", () => remove(opened));
+$("close").addEventListener("click", () => $("details").close());
+$("details").addEventListener("close", () => {
+  opened = null;
+  $("preview").replaceChildren();
+});
+
+window.addEventListener("hashchange", goWhereTheUrlSays);
+if (NODE)
+  for (const [id, url] of [["to-metrics", "../metrics"], ["to-status", "../_status"], ["to-openapi", ""]]) {
+    $(id).parentElement.hidden = !url;
+    $(id).href = url;
+  }

@@ -1,0 +1,293 @@
+"""The files on the page: folders, a file, and what can be done with it, in a real Chromium."""
+
+import asyncio
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.remote.webdriver import WebDriver
+
+from sfss.stores.sqlite import SqliteStore
+from tests.browser import errors, look, text, until, violations
+from tests.conftest import need
+from tests.http import ask, request
+from tests.programs import Sfss, SfssNode, proxy_flags, start_memcached
+
+
+def png() -> bytes:
+    """A picture of one red pixel."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(b"\0\xff\0\0")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
+
+
+FILES = {
+    "photos/2026/red.png": png(),
+    "photos/2026/naïve & <b>?#.txt": "Grüße <script>alert(1)</script>\n".encode() * 10,
+    "photos/index.html": b"<script>alert(1)</script>",
+    "a.bin": bytes(range(256)),
+}
+
+
+def put(server: Sfss, path: str, content: bytes) -> None:
+    answer = ask(server.port, request("PUT", f"/file?path={quoted(path)}", content))
+    assert answer.status == 200, answer
+
+
+def quoted(path: str) -> str:
+    return "".join(
+        chr(b) if (chr(b).isalnum() and b < 128) or b == 47 else f"%{b:02X}" for b in path.encode()
+    )
+
+
+@pytest.fixture
+def server(tmp_path) -> Iterator[Sfss]:
+    server = Sfss("--data", tmp_path / "data")
+    for path, content in FILES.items():
+        put(server, path, content)
+    yield server
+    server.stop()
+
+
+def names(browser: WebDriver) -> list[str]:
+    return browser.execute_script(
+        "return [...document.querySelectorAll('#file-rows th')].map((cell) => cell.innerText)"
+    )
+
+
+def press(browser: WebDriver, words: str) -> None:
+    """The link or the button that says *words*."""
+    xpath = f'//*[self::a or self::button][normalize-space()="{words}"]'
+    (found,) = [each for each in browser.find_elements(By.XPATH, xpath) if each.is_displayed()]
+    found.click()
+
+
+def find(browser: WebDriver, path: str) -> None:
+    field = browser.find_element(By.ID, "find-path")
+    field.clear()
+    field.send_keys(path + Keys.ENTER)
+
+
+def details(browser: WebDriver) -> str:
+    return text(browser, "#details") if browser.find_elements(By.CSS_SELECTOR, "#details[open]") else ""
+
+
+def test_folders_and_files_are_looked_through(browser, server):
+    browser.get(server.url + "/")
+    until(browser, lambda: names(browser) == ["photos/", "a.bin"])
+    press(browser, "photos/")
+    until(browser, lambda: names(browser) == ["2026/", "index.html"])
+    press(browser, "2026/")
+    until(browser, lambda: len(names(browser)) == 2 and "red.png" in names(browser))
+    assert browser.current_url.endswith("#/photos/2026/")
+    assert text(browser, "#crumbs").split("\n") == ["All files", "photos", "2026"]
+    browser.refresh()
+    until(browser, lambda: "red.png" in names(browser))
+
+    press(browser, "red.png")
+    until(
+        browser,
+        lambda: browser.execute_script("return document.querySelector('#preview img')?.naturalWidth") == 1,
+    )
+    assert "image/png" in details(browser) and f"{len(png())} B" in details(browser)
+    browser.switch_to.active_element.send_keys(Keys.ESCAPE)
+    until(browser, lambda: not details(browser))
+
+    press(browser, "naïve & <b>?#.txt")
+    until(browser, lambda: "Grüße <script>alert(1)</script>" in details(browser))
+    url = browser.find_element(By.ID, "url").get_attribute("value")
+    assert (
+        ask(server.port, request("GET", url.removeprefix(server.url))).body
+        == FILES["photos/2026/naïve & <b>?#.txt"]
+    )
+    press(browser, "Close")
+    press(browser, "photos")
+    until(browser, lambda: "index.html" in names(browser))
+    press(browser, "index.html")  # it is shown, and not run
+    until(browser, lambda: "<script>alert(1)</script>" in details(browser))
+    press(browser, "Close")
+    browser.back()
+    until(browser, lambda: "red.png" in names(browser))
+    assert errors(browser) == []
+    assert "page.json" not in server.printed()
+
+
+def test_a_file_is_found_by_its_path_or_by_how_it_begins(browser, server):
+    browser.get(server.url + "/")
+    until(browser, lambda: names(browser))
+    find(browser, "/photos/2026/red.png")
+    until(browser, lambda: "image/png" in details(browser))
+    press(browser, "Close")
+    find(browser, "photos/2026/re")
+    until(browser, lambda: names(browser) == ["photos/2026/red.png"])
+    assert text(browser, "#browse-state") == "There is no file photos/2026/re. Files that begin like that: 1."
+    find(browser, "photos/")
+    until(browser, lambda: names(browser) == ["2026/", "index.html"])
+    assert [error for error in errors(browser) if "404" not in error] == []
+
+
+def test_a_file_is_deleted_when_that_is_meant(browser, server):
+    browser.get(server.url + "/")
+    until(browser, lambda: names(browser))
+    press(browser, "a.bin")
+    until(browser, lambda: details(browser))
+    press(browser, "Delete…")
+    assert browser.switch_to.active_element.text == "Keep it"
+    press(browser, "Keep it")
+    press(browser, "Delete…")
+    put(server, "a.bin", b"another one")  # somebody else is quicker
+    press(browser, "Delete it")
+    until(browser, lambda: "it has changed since" in details(browser))
+    press(browser, "Close")
+    browser.get_log("browser")  # it complains of the 412
+    press(browser, "a.bin")
+    until(browser, lambda: "11 B" in details(browser))
+    press(browser, "Delete…")
+    press(browser, "Delete it")
+    until(browser, lambda: names(browser) == ["photos/"])
+    assert text(browser, "#browse-state") == "a.bin is deleted."
+    assert browser.switch_to.active_element.text == "photos/"
+    assert ask(server.port, request("GET", "/file?path=a.bin")).status == 404
+    assert errors(browser) == []
+
+
+def test_uploads_go_into_the_folder_one_is_in(browser, server, tmp_path):
+    browser.get(server.url + "/#/photos/")
+    until(browser, lambda: "index.html" in names(browser))
+    file = tmp_path / "new.txt"
+    file.write_bytes(b"new")
+    browser.find_element(By.ID, "files").send_keys(str(file))
+    until(browser, lambda: names(browser) == ["2026/", "index.html", "new.txt"])
+    assert ask(server.port, request("GET", "/file/photos/new.txt")).body == b"new"
+    assert errors(browser) == []
+
+
+def test_a_folder_of_a_hundred_thousand(browser, tmp_path):
+    async def fill() -> None:
+        store = SqliteStore(tmp_path / "data", request_timeout=60.0)
+        await store.start()
+        for thousand in range(100):
+            await asyncio.gather(*(store.put(f"many/{thousand:02}-{n:03}", b"x") for n in range(1000)))
+        await store.close()
+
+    asyncio.run(fill())
+    server = Sfss("--data", tmp_path / "data")
+    browser.get(server.url + "/#/many/")
+    until(browser, lambda: len(names(browser)) == 200)
+    press(browser, "Show more")
+    until(browser, lambda: len(names(browser)) == 400)
+    assert names(browser)[-1] == "00-399"
+    assert text(browser, "#browse-state") == "Files and folders: 400, and there are more."
+    find(browser, "many/99-99")
+    until(browser, lambda: names(browser) == [f"many/99-99{n}" for n in range(10)])
+    server.stop()
+
+
+def test_tokens_are_asked_for(browser, tmp_path):
+    flags = ("--write-token", "w-r-i-t-e", "--read-token", "reader")
+    server = Sfss("--data", tmp_path / "data", *flags)
+    for path, content in FILES.items():
+        sent = request(
+            "PUT", f"/file?path={quoted(path)}", content, headers={"Authorization": "Bearer w-r-i-t-e"}
+        )
+        assert ask(server.port, sent).status == 200
+    browser.get(server.url + "/#/photos/2026/")
+    until(browser, lambda: text(browser, "#state") == "Token needed")
+    browser.find_element(By.ID, "token").send_keys("reader" + Keys.ENTER)
+    until(browser, lambda: "red.png" in names(browser))
+    press(browser, "red.png")  # a picture cannot bring the token along
+    until(
+        browser,
+        lambda: browser.execute_script("return document.querySelector('#preview img')?.naturalWidth") == 1,
+    )
+    press(browser, "Delete…")
+    press(browser, "Delete it")
+    until(browser, lambda: "not valid for writing" in text(browser, "#token-error"))
+    assert not details(browser)
+    browser.find_element(By.ID, "token").send_keys("w-r-i-t-e" + Keys.ENTER)
+    until(browser, lambda: "red.png" not in names(browser))
+    browser.execute_script("sessionStorage.clear()")
+    server.stop()
+
+
+def test_where_the_store_cannot_list(browser, tmp_path):
+    need("memcached")
+    memcached, port = start_memcached()
+    server = Sfss(*proxy_flags([port]))
+    put(server, "photos/a.txt", b"text")
+    browser.get(server.url + "/")
+    until(browser, lambda: "Find one by its path." in text(browser, "#browse-state"))
+    find(browser, "photos/a.txt")
+    until(browser, lambda: "text/plain" in details(browser))
+    press(browser, "Delete…")
+    press(browser, "Delete it")
+    until(browser, lambda: text(browser, "#browse-state") == "photos/a.txt is deleted.")
+    assert errors(browser) == []
+    server.stop()
+    memcached.stop()
+    server = Sfss("--data", tmp_path / "data", "--no-listing", "--no-page-uploads")
+    put(server, "a.txt", b"text")
+    browser.get(server.url + "/")
+    until(browser, lambda: "Find one by its path." in text(browser, "#browse-state"))
+    find(browser, "a.txt")
+    until(browser, lambda: "text/plain" in details(browser))
+    assert "Delete" not in details(browser)
+    server.stop()
+
+
+def test_a_node_has_it_too(browser, tmp_path):
+    node = SfssNode(tmp_path, "--names", "exact")
+    for path, content in FILES.items():
+        assert ask(node.port, request("PUT", f"/{quoted(path)}", content)).status == 201
+    browser.get(node.url + "/")
+    until(browser, lambda: names(browser) == ["photos/", "a.bin"])
+    press(browser, "photos/")
+    until(browser, lambda: "index.html" in names(browser))
+    file = tmp_path / "new.txt"
+    file.write_bytes(b"new")
+    browser.find_element(By.ID, "files").send_keys(str(file))
+    until(browser, lambda: "new.txt" in names(browser))
+    assert ask(node.port, request("GET", "/photos/new.txt")).body == b"new"
+    press(browser, "new.txt")
+    until(browser, lambda: "text/plain" in details(browser))
+    press(browser, "Delete…")
+    press(browser, "Delete it")
+    until(browser, lambda: "new.txt" not in names(browser))
+    assert ask(node.port, request("GET", "/photos/new.txt")).status == 404
+    metrics = browser.find_element(By.ID, "to-metrics").get_attribute("href")
+    assert metrics == f"{node.url}/metrics"
+    assert errors(browser) == []
+    assert "page.json" not in node.printed()
+    node.stop()
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [1280, 390])
+def test_it_is_for_everybody(browser, server, scheme, width, tmp_path):
+    """No violation for axe-core; nothing has to be scrolled sideways."""
+    try:
+        look(browser, scheme, width)
+        browser.get(server.url + "/#/photos/2026/")
+        until(browser, lambda: text(browser, "#state") == "Serving" and "red.png" in names(browser)[1])
+        assert violations(browser) == []
+        wide = browser.execute_script("return document.documentElement.scrollWidth")
+        assert wide <= width
+        inner = browser.execute_script(
+            "return [...document.querySelectorAll('.scroll')].map((box) => box.scrollWidth - box.clientWidth)"
+        )
+        assert max(inner) <= 0
+        press(browser, "red.png")
+        until(browser, lambda: "image/png" in details(browser))
+        press(browser, "Delete…")
+        assert violations(browser) == []
+        browser.save_screenshot(str(Path(tmp_path) / "page.png"))
+    finally:
+        look(browser)
