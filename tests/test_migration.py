@@ -1,6 +1,7 @@
 """A store that moves into another one while it is served: the contract, and what a kill leaves."""
 
 import asyncio
+import os
 import random
 import re
 import signal
@@ -12,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from sfss.cli.gateway import make_store
+from sfss.cli.gateway import _see_that_they_are_two, _wait_until_alone, make_store
 from sfss.config.sources import load
 from sfss.disk.path_locks import PathLocks
 from sfss.errors import (
@@ -23,11 +24,12 @@ from sfss.errors import (
     SfssError,
     StoreFull,
     StoreRefused,
+    StoreUnusable,
 )
 from sfss.models import Precondition
 from sfss.stores.base import Lists, Store
 from sfss.stores.migrating import MigratingStore
-from sfss.stores.sqlite import SqliteStore
+from sfss.stores.sqlite import FILE_NAME, SqliteStore
 from tests.beansdb import Nodes, plain_route, store_over, trusted
 from tests.conftest import need
 from tests.contract import StoreContract
@@ -54,7 +56,7 @@ class FromTheOldOne(MigratingStore):
 async def migrating(
     tmp_path, new: Store, old: Store, kind=MigratingStore, *, moves: bool = False
 ) -> MigratingStore:
-    store = kind(new, old, PathLocks(tmp_path / "locks", 10.0))
+    store = kind(new, old, PathLocks(tmp_path / "locks", 10.0), largest=3_000_000)
     if not moves:
         store._mover.start = lambda: None
     await store.start()
@@ -122,6 +124,17 @@ async def test_a_write_leaves_nothing_old_behind(store):
     assert (await store.get("in both")).content == b"new"
     await store.delete("in both")
     assert (await names(store._old), await names(store)) == ([], ["put"])
+
+
+async def test_what_is_in_both_is_the_new_one(store):
+    await store._old.put("a", b"old")
+    await store._new.put("a", b"new")
+    assert (await store.get("a")).content == b"new"
+    assert [file.etag for file in (await store.list_files()).files] == [(await store.stat("a")).etag]
+    await store._move_one("a")
+    assert (await store.get("a")).content == b"new" and await names(store._old) == []
+    await store._move_one("a")  # once more, of what has gone meanwhile
+    assert (await store.get("a")).content == b"new"
 
 
 async def test_conditions_are_about_what_is_seen(store):
@@ -207,6 +220,32 @@ async def test_a_file_that_cannot_be_read_does_not_keep_the_others(tmp_path, cap
     await store.close()
 
 
+async def test_what_many_ask_for_is_looked_for_once(store):
+    asked = 0
+    get = store._old.get
+
+    async def slow_get(path):
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0.05)
+        return await get(path)
+
+    store._old.get = slow_get
+    outcomes = await asyncio.gather(*(store.get("missing") for _ in range(300)), return_exceptions=True)
+    assert {type(outcome) for outcome in outcomes} == {NotFound} and asked == 1
+    await store._old.put("there", b"content")
+    files = await asyncio.gather(*(store.get("there") for _ in range(300)))
+    assert {bytes(file.content) for file in files} == {b"content"} and asked == 2
+    assert not store._getting
+    # Who comes after a write never joins those who came before it.
+    reading = asyncio.create_task(store.get("missing"))
+    await asyncio.sleep(0.01)
+    await store.put("missing", b"new")
+    assert (await store.get("missing")).content == b"new"
+    with pytest.raises(NotFound):
+        await reading
+
+
 async def test_an_old_store_that_is_away_is_not_an_empty_one(store):
     async def away(*arguments):
         raise NoStoreAvailable("It is away.")
@@ -248,7 +287,7 @@ async def test_listings_while_files_move_leave_none_out(tmp_path):
         ("nothing", "it must be embedded:FOLDER"),
         ("embedded:HERE/new", "that is the store itself"),
         ("embedded:HERE/absent", "nothing to migrate"),
-        ("directory:HERE/absent", "nothing to migrate"),
+        ("directory:HERE/absent", "it must be embedded:FOLDER"),
         ("beansdb:nowhere", "is not an address"),
     ],
 )
@@ -257,6 +296,104 @@ def test_settings_that_make_no_sense_are_refused(tmp_path, value, reason):
     with pytest.raises(SfssError, match=re.escape(reason)):
         make_store(load({"data": str(tmp_path / "new"), "migrate_from": value}, {}))
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("new", [{"store": "directory:files"}, {"proxy": ("127.0.0.1:1",)}])
+def test_files_move_where_it_is_known_what_has_come_of_a_write(new):
+    with pytest.raises(SettingsError, match="files move into an embedded store"):
+        load({**new, "migrate_from": "beansdb:127.0.0.1:2"}, {})
+
+
+async def test_two_names_of_one_store_are_one(tmp_path):
+    """A volume that is mounted twice: moving a file would delete it."""
+    for name in ("old", "new"):
+        store = embedded(tmp_path / name)
+        await store.start()
+        await store.close()
+    _see_that_they_are_two(tmp_path / "old", tmp_path / "new")
+    (tmp_path / "new" / FILE_NAME).unlink()
+    os.link(tmp_path / "old" / FILE_NAME, tmp_path / "new" / FILE_NAME)
+    with pytest.raises(StoreUnusable, match="the same folder"):
+        _see_that_they_are_two(tmp_path / "old", tmp_path / "new")
+
+
+def test_it_does_not_begin_beside_a_server_that_still_uses_the_old_store(tmp_path, monkeypatch):
+    server = Sfss("--data", tmp_path / "old")
+    settings = load({"data": str(tmp_path / "new"), "migrate_from": f"embedded:{tmp_path / 'old'}"}, {})
+    monkeypatch.setattr("sfss.cli.gateway._PATIENCE", 0.2)
+    with pytest.raises(StoreUnusable, match="that has to end first"):
+        _wait_until_alone(settings)
+    server.stop()
+    _wait_until_alone(settings)
+
+
+async def test_what_is_too_large_stays_and_can_be_read(tmp_path):
+    old = embedded(tmp_path / "old")
+    await old.start()
+    large = bytes(3_000_001)
+    for path, content in (("large", large), ("small", b"x")):
+        await old.put(path, content)
+    await old.close()
+    store = await migrating(tmp_path, embedded(tmp_path / "new"), old, moves=True)
+    while not store._mover._failed:
+        await asyncio.sleep(0.01)
+    assert (await names(store._new), await names(old)) == (["small"], ["large"])
+    assert (await store.get("large")).content == large
+    await store.delete("large")
+    with pytest.raises(NotFound):
+        await store.get("large")
+    await store.close()
+
+
+async def test_one_file_does_not_stop_the_others_whatever_its_trouble(tmp_path, monkeypatch, caplog):
+    monkeypatch.setattr("sfss.stores.mover._FIRST_PAUSE", 0.05)
+    old, new = embedded(tmp_path / "old"), embedded(tmp_path / "new")
+    await old.start()
+    for n in range(100):
+        await old.put(f"{n:02}", b"x")
+    await old.close()
+    put, get = new.put, old.get
+
+    async def bad_put(path, content, precondition=None):
+        if path == "07":
+            raise ValueError("embedded null byte")
+        return await put(path, content, precondition)
+
+    async def bad_get(path):
+        if path == "03":
+            raise NoStoreAvailable("The disk did not answer.")
+        if path == "05":  # it is listed all the same
+            raise NotFound.of(path)
+        return await get(path)
+
+    new.put, old.get = bad_put, bad_get
+    lists = 0
+    list_files = old.list_files
+
+    async def counted(*arguments):
+        nonlocal lists
+        lists += 1
+        return await list_files(*arguments)
+
+    old.list_files = counted
+    store = await migrating(tmp_path, new, old, moves=True)
+    while len(await names(new)) < 97:
+        await asyncio.sleep(0.01)
+    await asyncio.sleep(0.5)
+    assert lists < 12  # it does not spin
+    old.list_files = list_files
+    assert await names(old) == ["03", "05", "07"] and not store._mover.is_over
+    assert any("ValueError" in (record.exc_text or "") for record in caplog.records)
+    await store.close()
+
+
+async def test_a_lock_file_that_is_replaced_is_none(store, tmp_path):
+    await store.put("a", b"1")
+    (tmp_path / "locks").unlink()
+    (tmp_path / "locks").touch()
+    with pytest.raises(StoreRefused, match="start the gateway again"):
+        await store.put("a", b"2")
+    assert (await store.get("a")).content == b"1"
 
 
 def test_between_two_clusters_nobody_could_agree():
@@ -378,7 +515,7 @@ def test_how_far_it_is_can_be_seen(tmp_path):
     for n in range(20):
         urllib.request.urlopen(urllib.request.Request(f"{server.url}/file?path={n}", b"xy", method="PUT"))
     server.stop()
-    flags = ("--store", f"directory:{tmp_path / 'new'}", "--migrate-from", f"embedded:{tmp_path / 'old'}")
+    flags = ("--data", tmp_path / "new", "--migrate-from", f"embedded:{tmp_path / 'old'}")
     server = Sfss("--workers", 2, *flags)
     server.wait_for_line("the old store is empty and can go.*moved=20 ")
     deadline = time.monotonic() + 20
@@ -397,7 +534,4 @@ def test_how_far_it_is_can_be_seen(tmp_path):
     }
     status = urllib.request.urlopen(f"{server.url}/status").read().decode()
     assert '"sfss_migration": ' in status and '"curr_items": "0"' in status
-    assert sorted(p.name for p in (tmp_path / "new").iterdir() if p.name != ".sfss") == sorted(
-        map(str, range(20))
-    )
     server.stop()

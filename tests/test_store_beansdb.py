@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 
+import aiomcache
 import pytest
 
 from sfss.beansdb.route import read_route
@@ -23,3 +24,27 @@ class TestBeansdbStore(StoreContract):
         await trusted(store)
         yield store
         await store.close()
+
+
+async def test_keys_of_other_programs_are_no_paths(beansdb_nodes):
+    """What looks like base64 names a file only if the file has that key."""
+    store = store_over(plain_route(beansdb_nodes))
+    await store.start()
+    await trusted(store)
+    foreign = {b"AAAA": "\0\0\0", b"Zm9=": "fo", b"Li4v": "../"}
+    clients = [aiomcache.Client("127.0.0.1", port) for port in beansdb_nodes]
+    for client in clients:
+        for key in foreign:
+            await client.set(key, b"x")
+    cursor, paths, unnamed = "", set(), 0
+    while cursor is not None:
+        listing = await store.list_files("", cursor)
+        paths |= {file.path for file in listing.files}
+        unnamed += listing.unnamed
+        cursor = listing.cursor
+    assert unnamed >= len(foreign) and paths.isdisjoint(foreign.values())
+    for client in clients:
+        for key in foreign:
+            await client.delete(key)
+        await client.close()
+    await store.close()

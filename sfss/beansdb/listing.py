@@ -15,6 +15,8 @@ from sfss.beansdb.route import RESERVED
 from sfss.beansdb.tree import entries, leaves
 from sfss.beansdb.versions import Seen, is_tombstone
 from sfss.memcache.errors import ProxyRefused
+from sfss.memcache.keys import memcache_key
+from sfss.paths import is_valid_path
 
 #: Seconds for one record; how many are read at once.
 _PATIENCE = 10.0
@@ -25,7 +27,7 @@ class Found(NamedTuple):
     """A file, or something that a path cannot be given for."""
 
     hashed: bytes  #: 16 hex digits
-    path: str | None  #: None: its path is too long to be in its key
+    path: str | None  #: None: its path is too long to be in its key, or nobody can read it
     content: bytes | None  #: None: the node keeps it compressed
 
 
@@ -40,20 +42,23 @@ async def files(replicas: Replicas, after: bytes = b"") -> AsyncIterator[list[Fo
         raise replicas.unavailable()
     connections = [connection for _, connection in trusted]
     async for leaf in leaves(connections, replicas.part.prefix, after):
-        newest: dict[bytes, tuple[Seen, NodeConnection]] = {}
+        newest: dict[bytes, tuple[Seen, list[NodeConnection]]] = {}
         for connection, content in zip(connections, leaf.lines):
             for hashed, seen in entries(content):
-                if hashed > after and (hashed not in newest or seen.age > newest[hashed][0].age):
-                    newest[hashed] = seen, connection
+                if hashed <= after:
+                    continue
+                if hashed not in newest or seen.age > newest[hashed][0].age:
+                    newest[hashed] = seen, [connection]
+                elif seen.age == newest[hashed][0].age:
+                    newest[hashed][1].append(connection)
         wanted = [
-            (hashed, place) for hashed, (seen, place) in sorted(newest.items(), key=_hash) if seen.version > 0
+            (hashed, places)
+            for hashed, (seen, places) in sorted(newest.items(), key=_hash)
+            if seen.version > 0
         ]
         for start in range(0, len(wanted), _AT_ONCE):
             batch = wanted[start : start + _AT_ONCE]
-            records = await asyncio.gather(*(_record(place, hashed) for hashed, place in batch))
-            found = [
-                _found(hashed, record) for (hashed, _), record in zip(batch, records) if record is not None
-            ]
+            found = await asyncio.gather(*(_file(places, hashed) for hashed, places in batch))
             yield [each for each in found if each is not None]
 
 
@@ -61,13 +66,16 @@ def _hash(item: tuple[bytes, object]) -> bytes:
     return item[0]
 
 
-async def _record(connection: NodeConnection, hashed: bytes) -> Record | None:
-    deadline = asyncio.get_running_loop().time() + _PATIENCE
-    try:
-        record: Record | None = await connection.record(hashed, deadline)
-    except ProxyRefused:
-        return None  # it cannot be read there; a repair tells of it
-    return record
+async def _file(places: list[NodeConnection], hashed: bytes) -> Found | None:
+    """The file, from the first of *places* that can read it; None: there is none any more."""
+    for connection in places:
+        deadline = asyncio.get_running_loop().time() + _PATIENCE
+        try:
+            record: Record | None = await connection.record(hashed, deadline)
+        except ProxyRefused:
+            continue  # it cannot be read there; a repair tells of it
+        return None if record is None else _found(hashed, record)
+    return Found(hashed, None, None)  # it is there, and nobody can say what it is
 
 
 def _found(hashed: bytes, record: Record) -> Found | None:
@@ -79,8 +87,9 @@ def _found(hashed: bytes, record: Record) -> Found | None:
 
 
 def _path_of(key: bytes) -> str | None:
-    """None: the key is a digest of it, or is not ours."""
+    """None: the key is a digest of it, or is not ours. (Other programs have keys that look like ours.)"""
     try:
-        return base64.b64decode(key, validate=True).decode()
+        path = base64.b64decode(key, validate=True).decode()
     except (binascii.Error, UnicodeDecodeError):
         return None
+    return path if is_valid_path(path) and memcache_key(path) == key else None

@@ -1,12 +1,16 @@
 """A gateway: chooses its store, and serves it from as many processes as are wanted."""
 
 import logging
+import os
+import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from sfss.cli import beansdb
 from sfss.config.credentials import Credentials
 from sfss.config.gateway import Settings, split_address
+from sfss.disk.database import hold
 from sfss.disk.path_locks import PathLocks
 from sfss.errors import SettingsError, StoreUnusable
 from sfss.metrics.aggregate import Aggregate
@@ -28,6 +32,8 @@ log = logging.getLogger("sfss")
 
 #: In the folder of one of the two stores; what is in it does not matter.
 _LOCKS = "migration.lock"
+#: How long a migration waits for those who serve from its folders, in seconds.
+_PATIENCE = 5.0
 
 
 def make_store(settings: Settings) -> Store:
@@ -38,22 +44,43 @@ def make_store(settings: Settings) -> Store:
     old = settings.old_store
     if old is None:
         return _store_of(settings)
-    _see_that_it_is_there(old)
+    if old.lock_folder is not None and not (old.lock_folder / FILE_NAME).is_file():
+        # It would be made, and be empty.
+        raise StoreUnusable(f"There is no embedded store in {old.lock_folder}: nothing to migrate.")
     folder = old.lock_folder or settings.lock_folder
     assert folder is not None  # the settings were checked
-    locks = PathLocks(folder / _LOCKS, settings.request_timeout)
-    return MigratingStore(_store_of(settings), _store_of(old), locks)
+    return MigratingStore(
+        _store_of(settings),
+        _store_of(old),
+        PathLocks(folder / _LOCKS, settings.request_timeout),
+        largest=settings.max_file_size,
+        check=partial(_see_that_they_are_two, old.lock_folder, settings.lock_folder),
+    )
 
 
-def _see_that_it_is_there(old: Settings) -> None:
-    """A store that would be made, and be empty, is not the one that was meant. :raises StoreUnusable:"""
-    folder = old.lock_folder
-    if folder is None:
-        return
-    if not (folder.parent.is_dir() if old.store else (folder / FILE_NAME).is_file()):
-        raise StoreUnusable(
-            f"There is no store in {folder.parent if old.store else folder}: nothing to migrate."
-        )
+def _see_that_they_are_two(old: Path | None, new: Path | None) -> None:
+    """A folder may have two names (a volume that is mounted twice): moving a file would delete it.
+
+    :raises StoreUnusable:
+    """
+    if old is not None and new is not None and os.path.samefile(old / FILE_NAME, new / FILE_NAME):
+        raise StoreUnusable(f"{old} and {new} are the same folder: there is nothing to migrate.")
+
+
+def _wait_until_alone(settings: Settings) -> None:
+    """Return when nobody else serves from the folders of a migration that begins. :raises StoreUnusable:"""
+    old = settings.old_store
+    for store in (settings, old) if old is not None else ():
+        folder = store.lock_folder
+        deadline = time.monotonic() + _PATIENCE
+        while folder is not None and folder.is_dir():
+            try:
+                os.close(hold(folder, alone=True))
+                break
+            except StoreUnusable:
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.1)  # workers of a server that was killed are about to end
 
 
 def _store_of(settings: Settings) -> Store:
@@ -86,11 +113,11 @@ def serve(load_settings: Callable[[], Settings]) -> int:
     settings = load_settings()
     logs.set_up(settings.log_level)
     keep_large_blocks()
-    first = settings
+    first = _places(settings)
+    _wait_until_alone(settings)
 
     def check(settings: Settings) -> str:
-        is_migrating = first.migrate_from or settings.migrate_from
-        if is_migrating and (first.migrate_from, first.place) != (settings.migrate_from, settings.place):
+        if first != _places(settings) and (first[1] or settings.migrate_from):
             raise SettingsError(
                 "a migration begins, changes and ends at a restart only: workers with the old settings and with the "
                 "new ones would not agree where a file is"
@@ -98,6 +125,12 @@ def serve(load_settings: Callable[[], Settings]) -> int:
         return _check(settings)
 
     return master.run(settings, load_settings, check, _make_server, _listens)
+
+
+def _places(settings: Settings) -> tuple[object, object]:
+    """Where its files are, and where they come from."""
+    old = settings.old_store
+    return settings.place, old and old.place
 
 
 def _listens(settings: Settings, url: str, store: str) -> None:

@@ -13,7 +13,7 @@ _ADDRESS = re.compile(
     r"(?:(?P<name>[A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*\.?)|\[(?P<ipv6>[0-9A-Fa-f:.]+)\])"
     r":(?P<port>[0-9]{1,5})"
 )
-_OLD_STORE = re.compile("(?:embedded|directory|beansdb|beansdb-route):.+")
+_OLD_STORE = re.compile("(?:embedded|beansdb|beansdb-route):.+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Settings(ServerSettings):
     )
     migrate_from: str = setting(
         "",
-        "store whose files move into this one while it is served: embedded:FOLDER, directory:FOLDER, "
+        "store whose files move into this one while it is served: embedded:FOLDER, "
         "beansdb:HOST:PORT[,HOST:PORT...] or beansdb-route:FILE",
         unit="STORE",
     )
@@ -105,7 +105,7 @@ class Settings(ServerSettings):
             raise SettingsError(f"store is {self.store!r}; it must be directory:FOLDER")
         if self.migrate_from and not _OLD_STORE.fullmatch(self.migrate_from):
             raise SettingsError(
-                f"migrate_from is {self.migrate_from!r}; it must be embedded:FOLDER, directory:FOLDER, "
+                f"migrate_from is {self.migrate_from!r}; it must be embedded:FOLDER, "
                 f"beansdb:HOST:PORT[,HOST:PORT...] or beansdb-route:FILE"
             )
 
@@ -134,10 +134,15 @@ class Settings(ServerSettings):
             return
         if self.place == old.place:
             raise SettingsError(f"migrate_from is {self.migrate_from!r}: that is the store itself")
+        if self.store or self.proxy:
+            raise SettingsError(
+                "migrate_from: files move into an embedded store (--data), or into Beansdb nodes (--beansdb). For a "
+                "folder there is sfss sync; for a cluster behind proxies name its nodes until all have moved"
+            )
         if self.lock_folder is None and old.lock_folder is None:
             raise SettingsError(
-                "migrate_from needs a store in a folder of this machine, as the old one or as the new one: there "
-                "the processes agree on who does what. Between two clusters, use sfss mirror"
+                "migrate_from needs an embedded store, as the old one or as the new one: in its folder the processes "
+                "agree on who does what. Between two clusters, use sfss mirror"
             )
 
     @property
@@ -150,8 +155,6 @@ class Settings(ServerSettings):
         values |= {"beansdb": (), "beansdb_route": ""}
         if kind == "embedded":
             values["data"] = place
-        elif kind == "directory":
-            values["store"] = self.migrate_from
         elif kind == "beansdb":
             values["beansdb"] = tuple(place.split(","))
         else:
@@ -174,12 +177,9 @@ class Settings(ServerSettings):
 
     @property
     def lock_folder(self) -> Path | None:
-        """Where processes over a store of this machine may agree on something; None: it is not of this machine."""
-        if self.store:
-            return Path(self.store.removeprefix("directory:")) / ".sfss"
-        if self.beansdb or self.beansdb_route or self.proxy:
-            return None
-        return Path(self.data)
+        """Where processes over an embedded store may agree on something; None: it is another kind."""
+        is_another = self.store or self.beansdb or self.beansdb_route or self.proxy
+        return None if is_another else Path(self.data)
 
     @property
     def worker_count(self) -> int:

@@ -14,7 +14,7 @@ from hashlib import blake2b
 from pathlib import Path
 from weakref import WeakValueDictionary
 
-from sfss.errors import NoStoreAvailable, StoreUnusable
+from sfss.errors import Overloaded, StoreRefused, StoreUnusable
 
 #: How long one waits before one looks again whether another process has let go, at first and at most. Seconds.
 _FIRST_LOOK, _LONGEST_LOOK = 0.001, 0.05
@@ -24,12 +24,16 @@ _IS_HELD = (errno.EACCES, errno.EAGAIN)
 
 
 class PathLocks:
-    """*file* is made if it is not there; nothing is ever written into it. *timeout*: seconds to wait for a lock."""
+    """*file* is made if it is not there; nothing is ever written into it. *timeout*: seconds to wait for a lock.
+
+    Once it is open, the file must stay: processes that have opened two different ones would not keep each other out.
+    """
 
     def __init__(self, file: Path, timeout: float):
         self._file = file
         self._timeout = timeout
         self._descriptor = -1
+        self._identity: os.stat_result
         self._in_here: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
 
     def open(self) -> None:
@@ -39,14 +43,21 @@ class PathLocks:
             self._descriptor = os.open(self._file, flags, 0o600)
         except OSError as error:
             raise StoreUnusable(f"Cannot use {self._file}: {error.strerror}.") from error
+        self._identity = os.fstat(self._descriptor)
 
     def close(self) -> None:
         """Let go of all locks of this process."""
-        os.close(self._descriptor)
+        if self._descriptor >= 0:
+            os.close(self._descriptor)
+        self._descriptor = -1
 
     @asynccontextmanager
     async def held(self, path: str) -> AsyncIterator[None]:
-        """The lock on *path*. :raises NoStoreAvailable: if somebody else keeps it for too long."""
+        """The lock on *path*.
+
+        :raises Overloaded: if somebody else keeps it for too long.
+        :raises StoreRefused: if the file is another one now.
+        """
         # (Two paths may share a byte: then one waits for the other without need.)
         byte = int.from_bytes(blake2b(path.encode(), digest_size=7).digest())
         try:
@@ -65,7 +76,7 @@ class PathLocks:
                     in_here.release()
                     raise
         except TimeoutError:
-            raise NoStoreAvailable(f"Something else is done with {path!r}, and takes long.") from None
+            raise Overloaded(f"Something else is done with {path!r}, and takes long. Try again.") from None
         try:
             yield
         finally:
@@ -77,6 +88,7 @@ class PathLocks:
         return self._take(_OFFICE)
 
     def _take(self, byte: int) -> bool:
+        self._check()
         try:
             fcntl.lockf(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, byte)
         except OSError as error:
@@ -84,3 +96,14 @@ class PathLocks:
                 return False
             raise StoreUnusable(f"Cannot lock in {self._file}: {error.strerror}.") from error
         return True
+
+    def _check(self) -> None:
+        """:raises StoreRefused: if the file is another one now."""
+        try:
+            same = os.path.samestat(os.stat(self._file, follow_symlinks=False), self._identity)
+        except FileNotFoundError:
+            same = False
+        if not same:
+            raise StoreRefused(
+                f"{self._file} was removed or replaced while it was in use: start the gateway again."
+            )

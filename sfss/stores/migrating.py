@@ -16,10 +16,10 @@ all the same (:meth:`_alone`).
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from sfss.disk.path_locks import PathLocks
-from sfss.errors import CannotList, NotFound, SfssError
+from sfss.errors import CannotList, FileTooLarge, NotFound, SfssError
 from sfss.metrics.events import StateChange
 from sfss.metrics.families import Family, counter, merged
 from sfss.models import FileInfo, Precondition, StoredFile
@@ -35,13 +35,26 @@ T = TypeVar("T")
 class MigratingStore(Store):
     """*new* and *old*: not yet started; *old* is a :class:`Lists`, too. Nothing but such stores, with the same *locks*,
     may write into either meanwhile.
+
+    *largest*: bytes of a file that *new* may be given. *check* is called when both have started, and before anything
+    is moved.
     """
 
-    def __init__(self, new: Store, old: Store, locks: PathLocks):
+    def __init__(
+        self,
+        new: Store,
+        old: Store,
+        locks: PathLocks,
+        *,
+        largest: int,
+        check: Callable[[], None] = lambda: None,
+    ):
         assert isinstance(old, Lists)
         self.description = f"{new.description}, moving in from {old.description}"
         self._new, self._old, self._locks = new, old, locks
-        self._under_way: set[asyncio.Task[object]] = set()
+        self._largest, self._check = largest, check
+        self._under_way: set[asyncio.Task[Any]] = set()
+        self._getting: dict[str, asyncio.Task[StoredFile]] = {}
         self._counts = {"moved_files": 0, "moved_bytes": 0, "read_failures": 0}
         self._mover = Mover(old, self._move_one, locks)
 
@@ -52,6 +65,7 @@ class MigratingStore(Store):
     async def start(self) -> None:
         await self._old.start()
         await self._new.start()
+        self._check()
         self._locks.open()
         self._mover.start()
 
@@ -59,9 +73,9 @@ class MigratingStore(Store):
         await self._mover.stop()
         if self._under_way:
             await asyncio.wait(self._under_way)
-        self._locks.close()
         await self._new.close()
         await self._old.close()
+        self._locks.close()
 
     # Reads.
 
@@ -69,19 +83,32 @@ class MigratingStore(Store):
         try:
             return await self._new.get(path)
         except NotFound:
-            return await self._alone(path, lambda: self._get(path))
+            # What many ask for at once, and is not there, would be looked for by one after the other.
+            getting = self._getting.get(path)
+            if getting is None:
+                getting = self._getting[path] = self._begin(path, lambda: self._get(path))
+                getting.add_done_callback(lambda task: self._forget_getting(path, task))
+            return await asyncio.shield(getting)
 
     async def _get(self, path: str) -> StoredFile:
         try:
             return await self._new.get(path)
         except NotFound:
             file = await self._old.get(path)
+        finally:
+            # Who comes now is told what holds after the next write: the lock is still ours.
+            self._getting.pop(path, None)
         try:
             await self._move(path, file)
         except SfssError as error:  # it can still be read where it is
             self._counts["read_failures"] += 1
-            log.warning("a file that was read could not be moved", extra={"path": path, "reason": str(error)})
+            log.debug("a file that was read could not be moved", extra={"path": path, "reason": str(error)})
         return file
+
+    def _forget_getting(self, path: str, task: asyncio.Task[StoredFile]) -> None:
+        """It has ended, perhaps without ever having had the lock."""
+        if self._getting.get(path) is task:
+            del self._getting[path]
 
     async def stat(self, path: str) -> FileInfo:
         try:
@@ -148,6 +175,9 @@ class MigratingStore(Store):
         half the way, and let go of the lock, would meet the next one.
         """
 
+        return await asyncio.shield(self._begin(path, do))
+
+    def _begin(self, path: str, do: Callable[[], Awaitable[T]]) -> asyncio.Task[T]:
         async def with_the_lock() -> T:
             async with self._locks.held(path):
                 return await do()
@@ -155,31 +185,33 @@ class MigratingStore(Store):
         task = asyncio.create_task(with_the_lock())
         self._under_way.add(task)
         task.add_done_callback(self._done)
-        return await asyncio.shield(task)
+        return task
 
-    def _done(self, task: asyncio.Task[object]) -> None:
+    def _done(self, task: asyncio.Task[Any]) -> None:
         self._under_way.discard(task)
         if not task.cancelled():
             task.exception()  # seen: its client may have gone
 
-    async def _move_one(self, path: str) -> None:
-        """For the mover. :raises SfssError:"""
+    async def _move_one(self, path: str) -> bool:
+        """For the mover: whether the old store had it until now. :raises SfssError:"""
 
-        async def move() -> None:
+        async def move() -> bool:
             try:
                 await self._new.stat(path)
             except NotFound:
                 try:
                     file = await self._old.get(path)
                 except NotFound:
-                    return  # it was deleted, or moved, meanwhile
+                    return False  # it was deleted, or moved, meanwhile
                 await self._move(path, file)
-            else:
-                await self._forget(path)
+                return True
+            return await self._forget(path)
 
-        await self._alone(path, move)
+        return await self._alone(path, move)
 
     async def _move(self, path: str, file: StoredFile) -> None:
+        if len(file.content) > self._largest:  # a Beansdb node would read its end as commands
+            raise FileTooLarge.over(self._largest)
         await self._new.put(path, file.content)
         self._counts["moved_files"] += 1
         self._counts["moved_bytes"] += len(file.content)
@@ -225,7 +257,7 @@ class MigratingStore(Store):
         return self._of_both(await _asked(olds), await news())
 
     def _of_both(self, old: Stats, new: Stats) -> Stats:
-        moving = {"sfss_migration": "finished" if self._mover.is_over else "moving out"}
+        moving = {"sfss_migration": "moving out"}
         return {address: {**figures, **moving} for address, figures in old.items()} | new
 
     def families(self) -> Iterable[Family]:

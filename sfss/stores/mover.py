@@ -14,6 +14,8 @@ log = logging.getLogger("sfss.store")
 
 #: So many files are moved at once: clients shall not wait for them.
 _AT_ONCE = 8
+#: When so many fail one after the other, it is not about the files.
+_IN_A_ROW = 2 * _AT_ONCE
 _LISTED_AT_ONCE = 1000
 #: How often a process looks whether the one that moves files has ended, in seconds.
 _LOOK = 1.0
@@ -32,13 +34,16 @@ class _Pass:
         self.unnamed = 0  #: files whose paths the old store does not know
         self.failed = 0
         self.reason = ""  #: of the first failure
-        self.is_cut = False  #: it has ended early: a store is away, or full
+        self.in_a_row = 0  #: the last ones that failed since a store is away, or full
+        self.is_cut = False  #: it has ended early, since it is
 
 
 class Mover:
-    """Calls *move* with the path of each file of *old*, in one process of those that share *locks*."""
+    """Calls *move* with the path of each file of *old*, in one process of those that share *locks*. It says whether
+    *old* has one file less now.
+    """
 
-    def __init__(self, old: Lists, move: Callable[[str], Awaitable[None]], locks: PathLocks):
+    def __init__(self, old: Lists, move: Callable[[str], Awaitable[bool]], locks: PathLocks):
         self._old, self._move, self._locks = old, move, locks
         self._task: asyncio.Task[None] | None = None
         self._failed = 0  # of the last pass
@@ -97,10 +102,15 @@ class Mover:
                         extra={"moved": total, "others": done.unnamed},
                     )
                 pause = _LONGEST_PAUSE
-            elif done.is_cut or done.failed:
+            elif done.is_cut or done.failed or not done.moved:
                 log.warning(
                     "not all files could be moved; trying again",
-                    extra={"moved": total, "failed": done.failed, "reason": done.reason, "in_s": pause},
+                    extra={
+                        "moved": total,
+                        "failed": done.failed,
+                        "reason": done.reason or "files are listed that are not there",
+                        "in_s": pause,
+                    },
                 )
             else:
                 pause = _FIRST_PAUSE
@@ -133,11 +143,19 @@ class Mover:
                 return
             done.seen += 1
             try:
-                await self._move(path)
+                was_moved = await self._move(path)
+                done.moved += was_moved  # (not in one line: others count meanwhile)
+                done.in_a_row = 0
             except SfssError as error:
                 done.failed += 1
                 done.reason = done.reason or f"{path}: {error}"
                 # What is of one file alone is no reason not to try the next one.
-                done.is_cut = isinstance(error, (NoStoreAvailable, StoreFull))
-            else:
-                done.moved += 1
+                if isinstance(error, (NoStoreAvailable, StoreFull)):
+                    done.in_a_row += 1
+                    done.is_cut |= done.in_a_row >= _IN_A_ROW
+                else:
+                    done.in_a_row = 0
+            except Exception as error:  # one file's own trouble is not that of all behind it
+                log.exception("a file could not be moved", extra={"path": path})
+                done.failed += 1
+                done.reason = done.reason or f"{path}: {error}"
