@@ -132,8 +132,8 @@ class MigratingStore(Store):
     async def _put(
         self, path: str, content: bytes | bytearray, precondition: Precondition | None
     ) -> FileInfo:
-        if precondition is not None:
-            await self._check_old(path, precondition)
+        if precondition is not None and not await self._is_new(path):
+            await self._bring(path)
         info = await self._new.put(path, content, precondition)
         try:
             await self._forget(path)
@@ -148,8 +148,8 @@ class MigratingStore(Store):
         await self._alone(path, lambda: self._delete(path, precondition))
 
     async def _delete(self, path: str, precondition: Precondition | None) -> None:
-        if precondition is not None:
-            await self._check_old(path, precondition)
+        if precondition is not None and not await self._is_new(path):
+            await self._bring(path)
         was_there = await self._forget(path)
         try:
             await self._new.delete(path, precondition)
@@ -157,16 +157,21 @@ class MigratingStore(Store):
             if not was_there:
                 raise
 
-    async def _check_old(self, path: str, precondition: Precondition) -> None:
-        """Move the file, if the old store has it and the new one does not: there its *precondition* can be checked."""
+    async def _is_new(self, path: str) -> bool:
         try:
             await self._new.stat(path)
         except NotFound:
-            try:
-                file = await self._old.get(path)
-            except NotFound:
-                return
-            await self._move(path, file)
+            return False
+        return True
+
+    async def _bring(self, path: str) -> bool:
+        """Move the file, which the new store does not have; whether the old one has it."""
+        try:
+            file = await self._old.get(path)
+        except NotFound:
+            return False  # it was deleted, or moved, meanwhile
+        await self._move(path, file)
+        return True
 
     # What is done with the lock of a path.
 
@@ -196,16 +201,7 @@ class MigratingStore(Store):
         """For the mover: whether the old store had it until now. :raises SfssError:"""
 
         async def move() -> bool:
-            try:
-                await self._new.stat(path)
-            except NotFound:
-                try:
-                    file = await self._old.get(path)
-                except NotFound:
-                    return False  # it was deleted, or moved, meanwhile
-                await self._move(path, file)
-                return True
-            return await self._forget(path)
+            return await (self._forget(path) if await self._is_new(path) else self._bring(path))
 
         return await self._alone(path, move)
 
