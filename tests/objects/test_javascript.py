@@ -10,10 +10,10 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 
+from tests.browser import FLAGS
 from tests.conftest import cannot, need
 from tests.objects.test_clients import SCRIPTS
 from tests.programs import INSTALL, ROOT, SfssObjects, find
-from tests.test_page import FLAGS
 
 MODULES = ROOT / ".node-clients" / "node_modules"
 
