@@ -184,7 +184,7 @@ def test_what_is_enough_is_the_sites_to_say(servers, database, options, raises):
 def test_an_answer_that_does_not_come_is_waited_out_and_then_looked_at(each_database):
     """A late write must not come over a newer one."""
     late, good = LateServer(), LateServer()
-    storage = storage_over([good.host, late.host], timeout=0.3, quarantine=5.0, write_quorum=1)
+    storage = storage_over([good.host, late.host], timeout=1.0, quarantine=5.0, write_quorum=1)
     try:
         late.is_late = True
         storage.save("l", ContentFile(b"old"))
@@ -498,7 +498,7 @@ def test_inside_a_transaction(servers, each_database):
 def test_a_dead_server_is_waited_for_once(database):
     late, good = LateServer(), LateServer()
     late.is_late = True
-    storage = storage_over([good.host, late.host], timeout=0.3, write_quorum=1)
+    storage = storage_over([good.host, late.host], timeout=1.0, write_quorum=1)
     try:
         asked = []
         ask = storage.transport._get_url
