@@ -479,7 +479,9 @@ async def test_kills_in_the_middle_lose_and_revive_nothing(tmp_path, direction):
             server = Sfss(*flags)
             using = asyncio.gather(*(site.use(session, server.url) for site in sites))
             before = sum(site.acknowledged for site in sites)
+            deadline = time.monotonic() + 60
             while sum(site.acknowledged for site in sites) < before + 150:
+                assert time.monotonic() < deadline, server.printed()
                 assert not using.done() or await using
                 await asyncio.sleep(0.02)
             server.kill()
