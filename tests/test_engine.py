@@ -23,6 +23,7 @@ from sfss.http.exchange import Exchange
 from sfss.http.handler import Handler
 from sfss.http.messages import Response
 from sfss.http.server import Limits, Server
+from sfss.runtime.sockets import refuse_newcomers
 from sfss.web.bridge import Bridge
 from sfss.web.request_ids import RequestIds
 from tests.http import RawClient, ask, form, request
@@ -225,6 +226,29 @@ def test_what_was_not_invited_is_no_request(tmp_path):
         assert (answer.status, answer.headers["connection"]) == (417, "close")
         assert client.closed_by_server()
     server.stop()
+
+
+@pytest.mark.parametrize("family, host", [(socket.AF_INET, "127.0.0.1"), (socket.AF_INET6, "::1")])
+def test_newcomers_are_refused_and_nobody_else(family, host):
+    with socket.socket(family) as listener:
+        listener.bind((host, 0))
+        listener.listen()
+        place = listener.getsockname()
+        early = socket.create_connection(place[:2], timeout=5)  # and nobody has accepted it yet
+        assert refuse_newcomers([listener])
+        with socket.socket(family) as late, pytest.raises(TimeoutError):
+            late.settimeout(0.3)
+            late.connect(place)
+        early.sendall(b"asked")
+        accepted, _ = listener.accept()
+        assert accepted.recv(10) == b"asked"
+        accepted.sendall(b"answered")
+        assert early.recv(10) == b"answered"
+        accepted.close()
+        early.close()
+    with socket.socket(family) as later, pytest.raises(ConnectionRefusedError):
+        later.settimeout(5)
+        later.connect(place)
 
 
 def test_a_stop_loses_nobody_who_has_connected(tmp_path):

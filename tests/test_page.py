@@ -130,6 +130,7 @@ def test_a_proxy_goes_down_and_comes_back(browser, tmp_path):
     for n in range(20):
         assert ask(server.port, request("PUT", f"/file?path=f{n}", b"x")).status == 200
     until(browser, lambda: text(browser, "#state") == "Serving, 1 of 2 proxies down")
+    assert browser.find_element(By.ID, "state").get_attribute("class") == "badge warn"  # it is no outage
     assert f"127.0.0.1:{proxies[0][1]} down" in text(browser, "#events")
     proxies[0][0].send(signal.SIGCONT)
     until(browser, lambda: text(browser, "#state") == "Serving")
@@ -137,6 +138,7 @@ def test_a_proxy_goes_down_and_comes_back(browser, tmp_path):
     assert errors(browser) == []
     server.stop()
     until(browser, lambda: text(browser, "#state") == "No answer")
+    assert browser.find_element(By.ID, "state").get_attribute("class") == "badge bad"
     for program, _ in proxies:
         program.stop()
     memcached.stop()

@@ -266,6 +266,7 @@ def test_a_node_has_it_too(browser, tmp_path):
     assert metrics == f"{node.url}/metrics"
     assert errors(browser) == []
     assert "page.json" not in node.printed()
+    until(browser, lambda: text(browser, "#cards").startswith("Requests/s\n0\n"))  # its own are no traffic
     node.stop()
 
 
@@ -284,6 +285,8 @@ def test_it_is_for_everybody(browser, server, scheme, width, tmp_path):
             "return [...document.querySelectorAll('.scroll')].map((box) => box.scrollWidth - box.clientWidth)"
         )
         assert max(inner) <= 0
+        label = "getComputedStyle(document.querySelector('#file-rows td:last-child'), '::before').content"
+        assert browser.execute_script(f"return {label}") == ('"Size"' if width == 390 else "none")
         press(browser, "red.png")
         until(browser, lambda: "image/png" in details(browser))
         press(browser, "Delete…")

@@ -23,7 +23,7 @@ def metrics() -> RequestMetrics:
 def test_points_are_of_what_has_come_since(metrics):
     aggregate = Aggregate()
     aggregate.add_source(metrics.families)
-    history = History(aggregate)
+    history = History(aggregate, ["/file"])
     metrics.record("/file", "GET", 200, 0, 10, 9.0)  # before anybody looked
     history.take(aggregate.figures(), 100.0)
     assert history.points() == []
@@ -43,7 +43,7 @@ def test_points_are_of_what_has_come_since(metrics):
 def test_figures_that_go_back_leave_a_gap(metrics):
     aggregate = Aggregate()
     aggregate.add_source(metrics.families)
-    history = History(aggregate)
+    history = History(aggregate, ["/file"])
     metrics.record("/file", "GET", 200, 0, 10, 0.001)
     whole = aggregate.figures()
     history.take(whole, 100.0)
@@ -54,7 +54,7 @@ def test_figures_that_go_back_leave_a_gap(metrics):
 
 
 def test_no_more_than_ten_minutes_are_kept(metrics):
-    history = History(Aggregate())
+    history = History(Aggregate(), ["/file"])
     for n in range(1000):
         history.take({}, n * STEP)
     points = history.points()

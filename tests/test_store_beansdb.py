@@ -5,7 +5,11 @@ from collections.abc import AsyncIterator
 import aiomcache
 import pytest
 
+from sfss.beansdb import listing
+from sfss.beansdb.connection import Record
 from sfss.beansdb.route import read_route
+from sfss.memcache.errors import ProxyRefused
+from sfss.memcache.keys import memcache_key
 from sfss.stores.beansdb import BeansdbStore
 from tests import programs
 from tests.beansdb import plain_route, store_over, trusted
@@ -38,13 +42,31 @@ async def test_keys_of_other_programs_are_no_paths(beansdb_nodes):
             await client.set(key, b"x")
     cursor, paths, unnamed = "", set(), 0
     while cursor is not None:
-        listing = await store.list_files("", cursor)
-        paths |= {file.path for file in listing.files}
-        unnamed += listing.unnamed
-        cursor = listing.cursor
+        page = await store.list_files("", cursor)
+        paths |= {file.path for file in page.files}
+        unnamed += page.unnamed
+        cursor = page.cursor
     assert unnamed >= len(foreign) and paths.isdisjoint(foreign.values())
     for client in clients:
         for key in foreign:
             await client.delete(key)
         await client.close()
     await store.close()
+
+
+async def test_what_one_node_cannot_read_another_may():
+    class Node:
+        def __init__(self, record):
+            self.answer = record
+
+        async def record(self, hashed, deadline):
+            if isinstance(self.answer, Exception):
+                raise self.answer
+            return self.answer
+
+    damaged, empty = Node(ProxyRefused("SERVER_ERROR")), Node(None)
+    whole = Node(Record(memcache_key("a"), 0, 1, b"x"))
+    assert (await listing._file([damaged, whole], b"0" * 16)).path == "a"
+    assert await listing._file([damaged, empty], b"0" * 16) is None
+    lost = await listing._file([damaged, damaged], b"0" * 16)  # it is there, and counted
+    assert lost is not None and lost.path is None

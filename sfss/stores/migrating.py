@@ -9,8 +9,8 @@ one, and whoever writes, holds the lock of the path meanwhile, in whichever proc
   a kill between any two steps leaves the file as it was, or as it was to become.
 
 So the two stores are all there is to know about how far it has come: it is over when the old one is empty, and goes on
-after a kill where it was. What a client has begun and does not wait for any more is finished
-all the same (:meth:`_alone`).
+after a kill where it was. What a client has begun and does not wait for any more is finished all the same
+(:meth:`MigratingStore._alone`).
 """
 
 import asyncio
@@ -179,7 +179,6 @@ class MigratingStore(Store):
         """What *do* returns, with the lock of *path*; to its end, even if nobody waits for it any more: what had gone
         half the way, and let go of the lock, would meet the next one.
         """
-
         return await asyncio.shield(self._begin(path, do))
 
     def _begin(self, path: str, do: Callable[[], Awaitable[T]]) -> asyncio.Task[T]:

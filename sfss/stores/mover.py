@@ -47,7 +47,6 @@ class Mover:
         self._old, self._move, self._locks = old, move, locks
         self._task: asyncio.Task[None] | None = None
         self._failed = 0  # of the last pass
-        self._has_office = False
         self.is_over = False  #: the old store was seen to be empty
 
     def start(self) -> None:
@@ -69,12 +68,12 @@ class Mover:
         pause = _FIRST_PAUSE
         begun = time.monotonic()
         total = 0
-        has_told_of_unnamed = False
+        has_office = has_told_of_unnamed = False
         while True:
             try:
-                while not self._has_office:
-                    self._has_office = self._locks.take_office()
-                    if not self._has_office:
+                while not has_office:
+                    has_office = self._locks.take_office()
+                    if not has_office:
                         await asyncio.sleep(_LOOK)
                 done = await self._pass(total)
             except SfssError as error:

@@ -10,8 +10,9 @@ from sfss.web.request_metrics import RequestMetrics
 
 log = logging.getLogger("sfss.access")
 
-#: What the page of a gateway, or of a node, asks for, and then each second.
-_POLLED = tuple(f"{page}/page.json{query}" for page in ("", "/_page") for query in ("", "?history=1"))
+#: What the page of a gateway, or of a node, asks for each second: that is no traffic.
+OF_THE_PAGE = ("/page.json", "/_page/page.json")
+_POLLED = tuple(path + query for path in OF_THE_PAGE for query in ("", "?history=1"))
 #: The arguments of signed URLs, in lower case: ours, those of S3 (version 2 has ours), that of Swift.
 _SIGNATURES = frozenset(("signature", "x-amz-signature", "x-amz-security-token", "temp_url_sig"))
 

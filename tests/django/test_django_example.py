@@ -10,14 +10,11 @@ import urllib.request
 
 import pytest
 from PIL import Image
-from selenium import webdriver
 from selenium.common.exceptions import TimeoutException
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.support.wait import WebDriverWait
 
-from tests.conftest import need
-from tests.programs import ROOT, Program, find
+from tests.programs import ROOT, Program
 
 
 @pytest.fixture
@@ -28,18 +25,6 @@ def site(tmp_path):
     program.wait_for_line("Ready")
     yield program
     program.stop()
-
-
-@pytest.fixture
-def browser(tmp_path):
-    need("chromium", "chromedriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = find("chromium")
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    driver = webdriver.Chrome(options, Service(find("chromedriver")))
-    yield driver
-    driver.quit()
 
 
 def urls(site: Program, what: str) -> list[str]:

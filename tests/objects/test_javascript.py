@@ -7,11 +7,8 @@ import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 
-from tests.browser import FLAGS
-from tests.conftest import cannot, need
+from tests.conftest import cannot
 from tests.objects.test_clients import SCRIPTS
 from tests.programs import INSTALL, ROOT, SfssObjects, find
 
@@ -29,18 +26,6 @@ def origin(tmp_path):
     yield f"http://127.0.0.1:{server.server_address[1]}/"
     server.shutdown()
     server.server_close()
-
-
-@pytest.fixture
-def browser(tmp_path):
-    need("chromium", "chromedriver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = find("chromium")
-    for flag in (*FLAGS, f"--user-data-dir={tmp_path / 'browser'}"):
-        options.add_argument(flag)
-    driver = webdriver.Chrome(options, Service(find("chromedriver")))
-    yield driver
-    driver.quit()
 
 
 FETCH = """

@@ -47,6 +47,7 @@ def make_server(
             aggregate,
             uploads=settings.page_uploads,
             lists=settings.listing,
+            of_files=_OF_FILES,
             warnings=lambda: auth.warnings,
         )
         others += page.routes()

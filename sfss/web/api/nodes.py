@@ -58,6 +58,7 @@ _SHA1 = re.compile("[0-9a-f]{40}")
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 #: Of files, in the metrics.
 _ROUTE = "/{path}"
+_OF_FILES = tuple((_ROUTE, method) for method in ("GET", "PUT", "DELETE"))
 #: URLs that are no files, and that the application answers.
 _OTHERS = frozenset(
     ("/", "/metrics", "/healthz", "/readyz", "/_status", "/_verify", "/_files", "/_archive", "/_page")
@@ -248,7 +249,12 @@ def make_node_server(
         # (Of a file that was uploaded here the page would not know the generated name.)
         uploads = settings.page_uploads and not node.settings.immutable
         page = Page(
-            service, aggregate, uploads=uploads, lists=settings.listing, warnings=lambda: auth.warnings
+            service,
+            aggregate,
+            uploads=uploads,
+            lists=settings.listing,
+            of_files=_OF_FILES,
+            warnings=lambda: auth.warnings,
         )
         others += page.routes(_PAGE)
         others.append(web.get("/", _to_the_page))
@@ -258,7 +264,7 @@ def make_node_server(
         find=lambda request: archives.find(request) or files.find(request),
         file_routes=files.routes(),
         other_routes=others,
-        of_files=tuple((_ROUTE, method) for method in ("GET", "PUT", "DELETE")),
+        of_files=_OF_FILES,
         upload_timeout=settings.upload_timeout,
         nodes_path=RESOURCE,
     )

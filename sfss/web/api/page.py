@@ -7,7 +7,7 @@ Its files lie in ``static/``. They tell nothing by themselves; the figures come 
 import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -36,7 +36,7 @@ _FILES = {
 
 class Page:
     """*uploads*: whether the page offers them, and to delete files. *lists*: whether it may name
-    files. *warnings*: what the operator should know.
+    files. *of_files*: their routes, each with its method. *warnings*: what the operator should know.
     """
 
     def __init__(
@@ -46,6 +46,7 @@ class Page:
         *,
         uploads: bool,
         lists: bool,
+        of_files: Iterable[tuple[str, str]],
         warnings: Callable[[], list[str]] = list,
     ):
         self._service = service
@@ -53,7 +54,8 @@ class Page:
         self._uploads = uploads
         self._lists = lists and service.lists
         self._warnings = warnings
-        self.history = History(aggregate)
+        self._routes = sorted({route for route, _ in of_files})
+        self.history = History(aggregate, self._routes)
 
     def routes(self, prefix: str = "") -> list[web.RouteDef]:
         """*prefix*: of its URLs, such as ``/_page``."""
@@ -84,6 +86,7 @@ class Page:
             "time": time.time(),
             "uploads": self._uploads,
             "lists": self._lists,
+            "file_routes": self._routes,
             "warnings": self._warnings(),
             "max_file_size": self._service.max_file_size,
             "figures": {

@@ -4,22 +4,20 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import NamedTuple
 
 from aiohttp import web
 
 from sfss.metrics.aggregate import Aggregate
 from sfss.metrics.families import Figures, Histogram
+from sfss.web.access_log import OF_THE_PAGE
 from sfss.web.request_metrics import DURATION, REQUESTS
 
 log = logging.getLogger("sfss.web")
 
 #: How often a point is taken, and how far back they go. Seconds.
 STEP, SPAN = 5.0, 600.0
-#: What the page itself asks for is no traffic.
-_OF_THE_PAGE = ("/page.json", "/_page/page.json")
-_OF_FILES = ("/file", "/files", "/{path}")
 
 
 class Point(NamedTuple):
@@ -32,10 +30,14 @@ class Point(NamedTuple):
 
 
 class History:
-    """Of all processes of *aggregate*. Each worker keeps its own: it begins with the worker."""
+    """Of all processes of *aggregate*. Each worker keeps its own: it begins with the worker.
 
-    def __init__(self, aggregate: Aggregate):
+    *of_files*: the routes whose latencies are those of files.
+    """
+
+    def __init__(self, aggregate: Aggregate, of_files: Collection[str]):
         self._aggregate = aggregate
+        self._of_files = of_files
         self._points: deque[Point] = deque(maxlen=int(SPAN / STEP))
         self._before: tuple[float, float, Histogram] | None = None  # time, requests, latencies
 
@@ -56,7 +58,7 @@ class History:
 
     def take(self, figures: Figures, now: float) -> None:
         """One more point, of what has come since the last one."""
-        requests, latencies = _requests(figures), _latencies(figures)
+        requests, latencies = _requests(figures), _latencies(figures, self._of_files)
         before, self._before = self._before, (now, requests, latencies)
         if before is None:
             return
@@ -77,18 +79,16 @@ def _requests(figures: Figures) -> float:
     if family is None:
         return 0.0
     route = family.labels.index("route")
-    return sum(
-        float(number) for labels, number in family.samples.items() if labels[route] not in _OF_THE_PAGE
-    )
+    return sum(float(number) for labels, number in family.samples.items() if labels[route] not in OF_THE_PAGE)
 
 
-def _latencies(figures: Figures) -> Histogram:
+def _latencies(figures: Figures, routes: Collection[str]) -> Histogram:
     whole = Histogram()
     family = figures.get(DURATION)
     if family is not None:
         route = family.labels.index("route")
         for labels, histogram in family.samples.items():
-            if labels[route] in _OF_FILES:
+            if labels[route] in routes:
                 whole += histogram
     return whole
 

@@ -47,8 +47,7 @@ async function browse(prefix, { whole = false, more = false } = {}) {
     const answer = await fetch(`${LISTING}?${query}`, { headers: headers(), cache: "no-store" });
     if (turn !== place.asked) return; // somebody has gone on meanwhile
     if (answer.status === 401) {
-      waiting.push(() => browse(prefix, { whole, more }));
-      askForToken(token ? "The token is not valid for reading." : "");
+      waitForToken(() => browse(prefix, { whole, more }), "The token is not valid for reading.");
       return;
     }
     if (!answer.ok) throw new Error(await detailOf(answer));
@@ -172,8 +171,7 @@ async function openFile(path) {
     return true; // nobody knows
   }
   if (answer.status === 401) {
-    waiting.push(() => openFile(path));
-    askForToken(token ? "The token is not valid for reading." : "");
+    waitForToken(() => openFile(path), "The token is not valid for reading.");
     return true;
   }
   if (answer.status === 404) {
@@ -232,6 +230,7 @@ async function preview(file, type, size) {
 
 async function blobUrl(url) {
   const answer = await fetch(url, { headers: headers() });
+  if (!answer.ok) throw new Error(await detailOf(answer));
   const made = URL.createObjectURL(await answer.blob());
   $("details").addEventListener("close", () => URL.revokeObjectURL(made), { once: true });
   return made;
@@ -244,26 +243,28 @@ function askToDelete(asking) {
 }
 
 async function remove({ path, url, etag }) {
+  // (When it waited for a token, the dialog is closed.)
+  const say = (text) => ($("details").open ? $("details-state") : $("browse-state")).replaceChildren(text);
   let answer;
   try {
     // What was put there since it was shown is another file.
     answer = await fetch(url, { method: "DELETE", headers: { ...headers(), ...(etag ? { "If-Match": etag } : {}) } });
   } catch {
-    $("details-state").textContent = "The server gives no answer. The file may be deleted all the same.";
+    say("The server gives no answer. The file may be deleted all the same.");
     return;
   }
   if (answer.status === 401) {
     $("details").close(); // the form is behind it
-    waiting.push(() => remove({ path, url, etag }));
-    askForToken(token ? "The token is not valid for writing." : "To delete a file takes a token.");
+    const missing = "To delete a file takes a token.";
+    waitForToken(() => remove({ path, url, etag }), "The token is not valid for writing.", missing);
     return;
   }
   if (answer.status === 412) {
-    $("details-state").textContent = "It was not deleted: it has changed since. Open it again.";
+    say("It was not deleted: it has changed since. Open it again.");
     return;
   }
   if (!answer.ok && answer.status !== 404) {
-    $("details-state").textContent = `It was not deleted: ${await detailOf(answer)}`;
+    say(`It was not deleted: ${await detailOf(answer)}`);
     return;
   }
   $("details").close();

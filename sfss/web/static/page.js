@@ -12,7 +12,7 @@ const $ = (id) => document.getElementById(id);
 let token = sessionStorage.getItem("sfss-token") || "";
 let before = null;
 let paused = false; // until there is a token to read with
-let waiting = []; // uploads that need a token
+let waiting = []; // what needs a token
 let maxFileSize = Infinity;
 let changes = false; // whether the page offers to change files
 let points = []; // [time, requests/s, p50 and p99 in s or null], the oldest first
@@ -57,9 +57,9 @@ function show(now, last) {
   const old = last ? last.figures : {};
   const rate = (name, where) =>
     seconds > 0 ? Math.max(total(figures[name], where) - total(old[name], where), 0) / seconds : 0;
-  const files = (labels) => ["/file", "/files", "/{path}"].includes(labels.route);
+  const files = (labels) => now.file_routes.includes(labels.route);
 
-  const notOurs = (labels) => labels.route !== "/page.json";
+  const notOurs = (labels) => !labels.route.endsWith("/page.json");
   const requests = rate("sfss_requests_total", notOurs);
   const took = difference(sum(figures.sfss_request_duration_seconds, files), last && sum(old.sfss_request_duration_seconds, files));
   const half = percentile(took, 0.5) * 1000;
@@ -463,6 +463,12 @@ function duration(seconds) {
 
 // The token.
 
+// *again* is called when there is one. *refused*: what to say of the one that there is; *missing*: if there is none.
+function waitForToken(again, refused, missing = "") {
+  waiting.push(again);
+  askForToken(token ? refused : missing);
+}
+
 function askForToken(message) {
   const form = $("token-form");
   const was = form.hidden;
@@ -484,7 +490,7 @@ $("token-form").addEventListener("submit", (event) => {
   $("token-form").hidden = true;
   const again = waiting;
   waiting = [];
-  again.forEach((upload) => upload());
+  again.forEach((begin) => begin());
   if (paused) {
     paused = false;
     look();
@@ -564,8 +570,7 @@ function begin(upload) {
       setTimeout(begin, pause * 1000 * (0.5 + Math.random()), upload);
     } else if (request.status === 401) {
       fail(upload, "waits for a token.", "");
-      waiting.push(() => again(upload));
-      askForToken(token ? "The token is not valid for writing." : "Uploads need a token.");
+      waitForToken(() => again(upload), "The token is not valid for writing.", "Uploads need a token.");
     } else if (request.status === 412) {
       fail(upload, "there is such a file already.", "Replace it");
     } else {
