@@ -35,12 +35,13 @@ setup(
         "PyYAML>=6.0.2",  # route.yaml
         "shtab>=1.7",  # completion of the command line in shells, made of argparse's own parser: no dependencies
         "tqdm>=4.66.3",
+        # HTTP for threads (SyncClient, the Django storages): pure Python, which every site has anyway; faster than requests.
+        "urllib3>=2.7",
         "uvloop>=0.19; platform_system != 'Windows' and platform_python_implementation == 'CPython'",
         "xxhash>=3.0",
     ],
     extras_require={
-        # urllib3: HTTP for threads, which every site has anyway by way of something else; faster than requests.
-        "django": ["Django>=5.2.19", "urllib3>=2.7"],
+        "django": ["Django>=5.2.19"],
         # awscrt: CRC32C and CRC64NVME, which clients of S3 send; AWS's own, in C. Without it these two are refused.
         "objects": ["awscrt>=0.30"],
         # asyncpg: PostgreSQL for asyncio, one wheel in C without dependencies, and one query of a GET costs little.

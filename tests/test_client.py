@@ -1,17 +1,27 @@
-"""The client library against the real server, and against one that fails."""
+"""Both clients, by one contract, against the real server, and against one that fails."""
 
 import asyncio
+import inspect
+import io
+import os
+import socket
+import tarfile
+import tempfile
+import threading
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
 from aiohttp import web
 
-from sfss.client import Client, ServerUnreachable, UnexpectedAnswer
+from sfss.client import Client, ServerUnreachable, SyncClient, UnexpectedAnswer
+from sfss.client.contents import Content
 from sfss.errors import (
     FileTooLarge,
     InvalidRequest,
     NoStoreAvailable,
     NotFound,
+    Overloaded,
     PreconditionFailed,
     StoreFull,
 )
@@ -27,9 +37,66 @@ def server(tmp_path_factory):
     server.stop()
 
 
+class InThreads:
+    """A SyncClient as one for asyncio: each of its calls in a thread, and what it gives in pieces, one after the other."""
+
+    def __init__(self, *arguments: Any, **settings: Any):
+        self._client = SyncClient(*arguments, **settings)
+
+    async def __aenter__(self) -> "InThreads":
+        self._client.__enter__()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        self._client.close()
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._client, name)
+        if name in ("url_of", "signed_url"):
+            return method
+
+        async def called(*arguments: Any, **settings: Any) -> Any:
+            return await asyncio.to_thread(method, *arguments, **settings)
+
+        return called
+
+    async def list_pages(self, *arguments: Any, **settings: Any) -> Any:
+        for page in await asyncio.to_thread(lambda: list(self._client.list_pages(*arguments, **settings))):
+            yield page
+
+    @asynccontextmanager
+    async def _streamed(self, opened: Any) -> Any:
+        stream = await asyncio.to_thread(opened.__enter__)
+        try:
+            yield Stream(stream)
+        finally:
+            opened.__exit__(None, None, None)
+
+    def stream(self, path: str) -> Any:
+        return self._streamed(self._client.stream(path))
+
+    def archive(self, prefix: str = "") -> Any:
+        return self._streamed(self._client.archive(prefix))
+
+
+class Stream:
+    def __init__(self, stream: Any):
+        self.size, self.headers, self._stream = stream.size, stream.headers, stream
+
+    async def __aiter__(self) -> Any:
+        pieces = iter(self._stream)
+        while piece := await asyncio.to_thread(next, pieces, b""):
+            yield piece
+
+
+@pytest.fixture(params=[Client, InThreads], ids=["asyncio", "threads"])
+def make(request):
+    return request.param
+
+
 @pytest.fixture
-async def client(server):
-    async with Client(server.url) as client:
+async def client(server, make):
+    async with make(server.url) as client:
         yield client
 
 
@@ -72,22 +139,22 @@ async def test_status(client):
     assert (await client.status(full=True))["webserver"]["pid"]
 
 
-async def test_nobody_there():
-    async with Client(f"http://127.0.0.1:{free_port()}", retries=1) as client:
+async def test_nobody_there(make):
+    async with make(f"http://127.0.0.1:{free_port()}", retries=1) as client:
         with pytest.raises(ServerUnreachable):
             await client.get("a")
     with pytest.raises(InvalidRequest):
-        Client("ftp://x")
+        make("ftp://x")
 
 
-async def test_urls():
+async def test_urls(make):
     for url in ("x", "http://", "http://127.0.0.1:99999", "http://[::1"):
         with pytest.raises(InvalidRequest):
-            Client(url)
+            make(url)
 
 
 @pytest.fixture
-async def failing():
+async def failing(make):
     """A server that gives the ``answers``, one after the other: each a status, or that with a text and headers."""
     answers: list[Any] = []
     seen: list[str] = []
@@ -102,7 +169,7 @@ async def failing():
     await runner.setup()
     site = web.TCPSite(runner, "127.0.0.1", 0)
     await site.start()
-    async with Client("http://{}:{}".format(*runner.addresses[0])) as client:
+    async with make("http://{}:{}".format(*runner.addresses[0])) as client:
         yield client, answers, seen
     await runner.cleanup()
 
@@ -163,9 +230,9 @@ def node(request, tmp_path_factory):
 
 
 @pytest.mark.parametrize("said", [None, "node"])
-async def test_it_finds_out_that_it_speaks_to_a_node(node, said):
+async def test_it_finds_out_that_it_speaks_to_a_node(make, node, said):
     path, content = f"a/b c+d%20é-{said}.txt", b"content"
-    async with Client(node.url, server=said) as client:
+    async with make(node.url, server=said) as client:
         kept = await client.put(path, content)
         assert kept[:2] == (7, etag_of(content))
         assert (kept.path == path) == (node.names == "exact")
@@ -179,41 +246,42 @@ async def test_it_finds_out_that_it_speaks_to_a_node(node, said):
                 await ask(kept.path)
     for path in ("file", "files"):  # nothing was kept under the name of a gateway's URL
         with pytest.raises(NotFound):
-            async with Client(node.url, server="node") as client:
+            async with make(node.url, server="node") as client:
                 await client.get(path)
 
 
 @pytest.mark.parametrize("first", ["get", "stat", "delete"])
-async def test_whatever_it_asks_first(node, first):
-    async with Client(node.url) as client:
+async def test_whatever_it_asks_first(make, node, first):
+    async with make(node.url) as client:
         with pytest.raises(NotFound):
             await getattr(client, first)("missing")
         assert (await client.put("x", b"1")).size == 1
 
 
-async def test_many_at_once_find_it_out_together(node):
+async def test_many_at_once_find_it_out_together(make, node):
     """All go out in a gateway's form at first."""
-    async with Client(node.url) as client:
+    async with make(node.url) as client:
         kept = await asyncio.gather(*(client.put(f"many/{n}", b"%d" % n) for n in range(12)))
-    async with Client(node.url) as client:
+    async with make(node.url) as client:
         contents = await asyncio.gather(*(client.get(stored.path) for stored in kept))
     assert contents == [b"%d" % n for n in range(12)]
 
 
-async def test_a_file_named_status_is_not_taken_for_the_figures(node):
-    async with Client(node.url) as client:
+async def test_a_file_named_status_is_not_taken_for_the_figures(make, node):
+    async with make(node.url) as client:
         await client.put("status", b'{"version": "none"}')
-    async with Client(node.url) as client:
+    async with make(node.url) as client:
         assert "queues" in await client.status()
 
 
-async def test_conditions_at_a_node(node):
+async def test_conditions_at_a_node(make, node):
     if node.names != "exact":
         return
-    async with Client(node.url) as client:
-        await client.put("guarded", b"1", only_if_new=True)
+    async with make(node.url) as client:
+        name = f"guarded-{make.__name__}"
+        await client.put(name, b"1", only_if_new=True)
         with pytest.raises(PreconditionFailed):
-            await client.put("guarded", b"2", only_if_new=True)
+            await client.put(name, b"2", only_if_new=True)
 
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "POST", "GET", "HEAD"])
@@ -243,19 +311,19 @@ def test_healthz_says_what_it_is(node, server):
 # Words for what goes wrong.
 
 
-async def test_why_there_is_no_answer():
+async def test_why_there_is_no_answer(make):
     url = f"http://127.0.0.1:{free_port()}"
-    async with Client(url, retries=0) as client:
+    async with make(url, retries=0) as client:
         with pytest.raises(ServerUnreachable, match="cannot connect: Connection refused$"):
             await client.get("a")
-    async with Client("http://no-such-host.invalid", retries=0) as client:
+    async with make("http://no-such-host.invalid", retries=0) as client:
         with pytest.raises(ServerUnreachable, match="there is no host 'no-such-host.invalid'"):
             await client.get("a")
     with pytest.raises(InvalidRequest, match="/nowhere.pem cannot be used: No such file"):
-        async with Client(url, ca_file="/nowhere.pem"):
+        async with make(url, ca_file="/nowhere.pem"):
             pass
     with pytest.raises(InvalidRequest, match="gateway or node"):
-        Client(url, server="other")
+        make(url, server="other")
 
 
 # Many at once.
@@ -263,7 +331,6 @@ async def test_why_there_is_no_answer():
 
 async def test_when_a_server_fails_nothing_more_is_deleted(failing):
     client, answers, seen = failing
-    client._retries = 0
     answers += [204] * 5 + [507] + [204] * 1000
     with pytest.raises(StoreFull):
         await client.delete_many(map(str, range(1000)))
@@ -282,14 +349,14 @@ async def test_a_listing_without_end(failing):
 
 
 @pytest.mark.parametrize("kind", ["gateway", "node"])
-async def test_many_files_in_one_request(kind, server, node, tmp_path):
+async def test_many_files_in_one_request(make, kind, server, node, tmp_path):
     if kind == "node" and node.names == "generated":
-        async with Client(node.url) as client:
+        async with make(node.url) as client:
             outcomes = await client.put_many({"g/a": b"1"})
             assert outcomes["g/a"].path != "g/a" and await client.get(outcomes["g/a"].path) == b"1"
         return
     files = {f"batch/{n}/ä +#%": b"%d" % n * n for n in range(300)} | {"batch/" + "long/" * 50 + "x": b"long"}
-    async with Client((server if kind == "gateway" else node).url) as client:
+    async with make((server if kind == "gateway" else node).url) as client:
         large = {"large": bytes(2_500_000)} if kind == "gateway" else {}
         outcomes = await client.put_many({**files, "../out": b"x", **large})
         assert isinstance(outcomes.pop("../out"), InvalidRequest)
@@ -343,3 +410,235 @@ async def test_what_was_not_taken_is_sent_again(failing):
     answers[:] = [(200, "no report", lines)]
     with pytest.raises(UnexpectedAnswer):
         await client.put_many({"a": b"1"})
+
+
+# In pieces.
+
+
+async def test_a_file_in_pieces(client):
+    content = os.urandom(1_500_000)
+    await client.put("pieces/large", content)
+    await client.put("pieces/empty", b"")
+    for path, expected in [("pieces/large", content), ("pieces/empty", b"")]:
+        async with client.stream(path) as stream:
+            assert stream.size == len(expected) and stream.headers["ETag"] == f'"{etag_of(expected)}"'
+            assert b"".join([piece async for piece in stream]) == expected
+    async with client.stream("pieces/large") as stream:
+        async for _ in stream:
+            break  # the rest is of no interest
+    with pytest.raises(NotFound):
+        async with client.stream("pieces/none"):
+            pass
+    assert await client.get("pieces/large") == content
+
+
+@pytest.mark.parametrize("where", ["gateway", "node"])
+async def test_an_archive_in_pieces(make, server, node, where):
+    async with make((server if where == "gateway" else node).url) as client:
+        kept = [await client.put(f"archived/{n}/é.txt", b"%d" % n) for n in range(3)]
+        prefix = "archived/" if where == "gateway" or node.names == "exact" else ""
+        async with client.archive(prefix) as stream:
+            archive = b"".join([piece async for piece in stream])
+    with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
+        assert {stored.path for stored in kept} <= set(opened.getnames())
+
+
+def _sources(content: bytes, folder: Any) -> dict[str, Any]:
+    (folder / "file").write_bytes(b"before" + content)
+    file = (folder / "file").open("rb")
+    file.seek(6)
+    spooled = tempfile.SpooledTemporaryFile()
+    spooled.write(content)
+    spooled.seek(0)
+    reading, writing = os.pipe()
+
+    def write() -> None:
+        with os.fdopen(writing, "wb") as pipe:
+            pipe.write(content)
+
+    threading.Thread(target=write).start()
+    halves = [content[:700_000], content[700_000:]]
+    return {
+        "bytes": content,
+        "bytearray": bytearray(content),
+        "memoryview": memoryview(content),
+        "wide": memoryview(content).cast("I"),
+        "file": file,
+        "spooled": spooled,
+        "pipe": os.fdopen(reading, "rb"),
+        "list": halves,
+        "iterator": (half for half in halves),
+    }
+
+
+@pytest.mark.parametrize("where", ["gateway", "node"])
+async def test_whatever_can_be_read_can_be_sent(make, server, node, where, tmp_path):
+    content = os.urandom(1_400_000)
+    async with make((server if where == "gateway" else node).url) as client:
+        for name, source in _sources(content, tmp_path).items():
+            kept = await client.put(f"sources/{name}", source)
+            assert kept[:2] == (len(content), etag_of(content)), name
+            assert await client.get(kept.path) == content, name
+            if hasattr(source, "close"):
+                source.close()
+
+
+async def test_only_asyncio_has_asynchronous_iterables(make, server):
+    async def pieces():
+        yield b"1"
+        yield b"2"
+
+    async with make(server.url) as client:
+        if make is Client:
+            assert (await client.put("awaited", pieces())).size == 2
+            assert await client.get("awaited") == b"12"
+        else:
+            with pytest.raises(InvalidRequest, match="asynchronous"):
+                await client.put("awaited", pieces())
+
+
+async def test_what_fails_in_the_content_is_said_as_it_is(client, tmp_path):
+    def pieces():
+        yield b"1"
+        raise ZeroDivisionError("of the site's own")
+
+    def failing_disk():
+        yield b"1"
+        raise OSError(5, "Input/output error")
+
+    shrunk = tmp_path / "shrunk"
+    shrunk.write_bytes(bytes(400_000))
+    for source, error, words in [
+        (pieces(), ZeroDivisionError, "own"),
+        (failing_disk(), OSError, "Input/output"),
+        (iter([b"1", "text"]), InvalidRequest, "is str; it must be bytes"),
+        ("text", InvalidRequest, "encode it"),
+        (io.StringIO("text"), InvalidRequest, "mode 'rb'"),
+    ]:
+        with pytest.raises(error, match=words):
+            await client.put("broken", source)
+        with pytest.raises(NotFound):
+            await client.get("broken")
+    with shrunk.open("rb") as file:
+        content = Content(file)
+        os.truncate(shrunk, 1000)
+        with pytest.raises(InvalidRequest, match="had 400000 bytes, and ended after 1000"):
+            list(content)
+
+
+async def test_a_file_is_sent_again_and_an_iterator_is_not(failing):
+    client, answers, seen = failing
+    etag = {"ETag": f'"{etag_of(b"12")}"'}
+    await client_knows(client, answers)
+    answers += [503, (200, "", etag)]
+    assert (await client.put("a", io.BytesIO(b"12"))).size == 2
+    answers += [503]
+    with pytest.raises(Overloaded):
+        await client.put("a", iter([b"1", b"2"]))
+    assert not answers
+
+
+async def client_knows(client: Any, answers: list[Any]) -> None:
+    """What it speaks to."""
+    answers += [(200, "{}", {})] * 2
+    await client.status()
+    answers.clear()
+
+
+@pytest.mark.parametrize("said", [4, 100])
+async def test_a_stream_that_is_not_what_was_said(make, said):
+    """Of another content than its ETag says, or cut off."""
+
+    def serve(listening: socket.socket) -> None:
+        connection, _ = listening.accept()
+        with connection:
+            connection.recv(65536)
+            connection.sendall(b'HTTP/1.1 200 OK\r\nETag: "x"\r\nContent-Length: %d\r\n\r\nbody' % said)
+
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        threading.Thread(target=serve, args=(listening,)).start()
+        async with make(f"http://127.0.0.1:{listening.getsockname()[1]}") as client:
+            async with client.stream("a") as stream:
+                with pytest.raises(UnexpectedAnswer if said == 4 else ServerUnreachable):
+                    async for _ in stream:
+                        pass
+
+
+# Who one is, and where.
+
+
+async def test_a_password_in_the_url(make):
+    heads: list[Any] = []
+
+    async def handle(request: web.Request) -> web.Response:
+        heads.append(request)
+        return web.Response(body=b"1", headers={"ETag": f'"{etag_of(b"1")}"'})
+
+    runner = web.ServerRunner(web.Server(handle))
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    _, port = runner.addresses[0]
+    async with make(f"http://ann:p%40ss@127.0.0.1:{port}/below/") as client:
+        assert await client.get("a b") == b"1"
+        assert client.url_of("x") == f"http://127.0.0.1:{port}/below/file?path=x"
+    (request,) = heads
+    assert request.headers["Authorization"] == "Basic YW5uOnBAc3M="
+    assert request.raw_path == "/below/file?path=a%20b"
+    await runner.cleanup()
+    with pytest.raises(InvalidRequest, match="only one"):
+        make("http://ann:x@localhost", token="t")
+    with pytest.raises(InvalidRequest, match="query"):
+        make("http://localhost/?a=1")
+
+
+def test_both_have_the_same_operations():
+    def public(kind: type) -> dict[str, Any]:
+        return {
+            name: inspect.signature(value) for name, value in inspect.getmembers(kind, inspect.isfunction)
+        }
+
+    def shape(signature: inspect.Signature) -> list[tuple[str, Any]]:
+        return [(one.name, one.default) for one in signature.parameters.values()]
+
+    one, other = ({n: s for n, s in public(kind).items() if n[0] != "_"} for kind in (Client, SyncClient))
+    assert one.keys() == other.keys() - {"close"} and "put" in one
+    assert all(shape(one[name]) == shape(other[name]) for name in one)
+    assert one["put"].return_annotation.__name__ == "Stored"
+    assert inspect.iscoroutinefunction(Client.put) and "Keep *content*" in (SyncClient.put.__doc__ or "")
+
+
+def test_threads_share_a_client(server):
+    failures = []
+    with SyncClient(server.url, connections=4) as client:
+
+        def work(number: int) -> None:
+            try:
+                for n in range(20):
+                    path, content = f"threads/{number}/{n}", b"%d %d" % (number, n)
+                    client.put(path, content)
+                    assert client.get(path) == content
+            except Exception as error:
+                failures.append(error)
+
+        threads = [threading.Thread(target=work, args=(number,)) for number in range(12)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert not failures
+    assert client.get("threads/0/0") == b"0 0"  # closed, and used again
+    client.close()
+
+
+def test_a_client_on_both_sides_of_a_fork(server):
+    with SyncClient(server.url) as client:
+        client.put("forked", b"parent")
+        child = os.fork()
+        if child == 0:
+            status = 1
+            try:
+                status = 0 if all(client.get("forked") == b"parent" for _ in range(200)) else 2
+            finally:
+                os._exit(status)
+        assert all(client.get("forked") == b"parent" for _ in range(200))
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0

@@ -605,21 +605,12 @@ def test_what_is_there(server, tmp_path):
     assert "no files" in said("du", "nothing", status=1)
 
 
-async def test_pauses(monkeypatch):
-    pauses = []
-
-    async def sleep(seconds: float) -> None:
-        pauses.append(seconds)
-
-    monkeypatch.setattr(asyncio, "sleep", sleep)
+def test_pauses():
     retries = Retries(3, None)
-    assert [await retries.wait() for _ in range(4)] == [True, True, True, False] and len(pauses) == 3
-    assert 0.05 <= pauses[0] <= 0.15 and 0.2 <= pauses[2] <= 0.6
-    pauses.clear()
+    first, _, third, none = [retries.next_pause() for _ in range(4)]
+    assert 0.05 <= first <= 0.15 and 0.2 <= third <= 0.6 and none is None
     retries = Retries(0, 60.0)
-    assert await retries.wait({"Retry-After": "7"}) and await retries.wait({"Retry-After": "a while"})
-    assert pauses[0] == 7.0 and pauses[1] < 1.0
-    assert (
-        await Retries(0, 3.0).wait({"Retry-After": "3600"}) and pauses[-1] <= 3.0
-    )  # but not longer than is said
-    assert not await Retries(0, 0.0).wait()
+    assert retries.next_pause({"Retry-After": "7"}) == 7.0
+    assert retries.next_pause({"Retry-After": "a while"}) < 1.0
+    assert Retries(0, 3.0).next_pause({"Retry-After": "3600"}) <= 3.0  # but not longer than is said
+    assert Retries(0, 0.0).next_pause() is None

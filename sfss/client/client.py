@@ -1,99 +1,53 @@
-"""The operations of a server, for asyncio."""
+"""The client for asyncio."""
 
 import asyncio
-import io
-import json
-import ssl
-from collections.abc import AsyncGenerator, Callable, Iterable, Mapping
-from typing import Any
-from urllib.parse import quote, urlencode
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterable
+from contextlib import asynccontextmanager
+from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 
 import aiohttp
 from yarl import URL
 
-from sfss.client.archives import packed, report_in, unpacked
-from sfss.client.retries import WORTH_A_RETRY, Retries
+from sfss.client.base import BaseClient, like
+from sfss.client.exchanges import AT_ONCE, Answer, NoAnswer, Request, Steps, check_size
+from sfss.client.operations import Operations
+from sfss.client.streams import Stream
 from sfss.client.tasks import each
-from sfss.client.values import (
-    Page,
-    ServerUnreachable,
-    Stored,
-    UnexpectedAnswer,
-    document_in,
-    error_of,
-    page_in,
-)
-from sfss.errors import InvalidRequest, NotFound, SfssError
-from sfss.models import DEFAULT_URL, SERVER_HEADER, SERVERS, FileInfo, etag_of
+from sfss.client.values import Page, ServerUnreachable
+from sfss.errors import SfssError
 from sfss.network_errors import reason_of
-from sfss.paths import PLAIN_IN_A_URL, check_path
-from sfss.signing import signed_query
 
-_EXPECTED: dict[str, dict[str, tuple[int, ...]]] = {
-    "gateway": {"GET": (200,), "HEAD": (200,), "PUT": (200,), "POST": (200,), "DELETE": (204,)},
-    # 302: a file of this name and content is there already.
-    "node": {"GET": (200,), "HEAD": (200,), "PUT": (201, 204, 302), "POST": (200,), "DELETE": (200, 204)},
-}
-#: No answer has more. Bytes.
-_MOST_BYTES = 1 << 30
-_AT_ONCE = 256 * 1024
+P = ParamSpec("P")
+T = TypeVar("T")
 
 
-class Client:
-    """A client of the server at *url*, a gateway or a node (one that is spoken to as a gateway changes nothing and says
-    what it is, ``X-SFSS-Server``). Files are small, so it streams nothing. What may go well the next time (a connection
-    that fails, 502, 503, 504, 408) is tried again, with growing, jittered pauses: every operation of the service is
-    idempotent. One client may be used by many tasks at once.
+def _awaited(
+    steps: Callable[Concatenate[Operations, P], Steps[T]],
+) -> "Callable[Concatenate[Client, P], Coroutine[Any, Any, T]]":
+    """The operation as a method that carries it out."""
 
-    *token*: what the server wants to have as ``Authorization: Bearer``, if anything. *timeout*:
-    seconds for one try. *retries*: how often an operation is tried again; *retry_for*: in place of that, for how
-    many seconds from its first failure, once the server has answered anything.
-    *connections*: how many are open at once, at most. *server*: ``gateway`` or ``node``; without, that is
-    found out. *ca_file*: the certificates (PEM) by which the server's is trusted, in place of the system's.
+    @like(steps)
+    async def operation(self: "Client", /, *args: P.args, **keywords: P.kwargs) -> T:
+        return await self._run(steps(self._operations, *args, **keywords))
+
+    return operation
+
+
+class Client(BaseClient):
+    __doc__ = f"""{BaseClient.__doc__}
+    *timeout* is for one try, whole; of a stream, for each piece. One client may be used by many tasks at once. It is
+    open between ``async with`` and its end.
     """
 
-    def __init__(
-        self,
-        url: str = DEFAULT_URL,
-        *,
-        token: str | None = None,
-        timeout: float = 60.0,
-        retries: int = 3,
-        retry_for: float | None = None,
-        connections: int = 100,
-        server: str | None = None,
-        ca_file: str | None = None,
-    ):
-        if server not in (None, *SERVERS):
-            raise InvalidRequest(f"server is {server!r}; it must be {' or '.join(SERVERS)}.")
-        try:
-            if URL(url).scheme not in ("http", "https") or not URL(url).host:
-                raise ValueError("it must begin with http:// or https:// and a host")
-        except ValueError as error:
-            raise InvalidRequest(f"{url!r} is not the URL of a server: {error}.") from None
-        self._url = url.rstrip("/")
-        self._headers = {"Authorization": f"Bearer {token}"} if token else {}
-        self._retries = retries
-        self._retry_for = retry_for
-        self._has_answered = False
-        self._timeout = aiohttp.ClientTimeout(total=timeout)
-        self._connections = connections
-        self._server = server
-        self._finds_out = server is None
-        self._ca_file = ca_file
+    def _prepare(self) -> None:
+        self._of_others = aiohttp.ClientTimeout(total=self._timeout)
+        # How long a stream takes is its reader's affair.
+        self._of_streams = aiohttp.ClientTimeout(total=None, connect=self._timeout, sock_read=self._timeout)
 
-    async def __aenter__(self) -> "Client":
+    async def __aenter__(self) -> Self:
         """:raises InvalidRequest: if the *ca_file* cannot be used."""
-        trusted: ssl.SSLContext | bool = True
-        if self._ca_file is not None:
-            try:
-                trusted = ssl.create_default_context(cafile=self._ca_file)
-            except OSError as error:
-                reason = error.strerror or error
-                raise InvalidRequest(f"The CA file {self._ca_file} cannot be used: {reason}.") from error
         self._session = aiohttp.ClientSession(
-            timeout=self._timeout,
-            connector=aiohttp.TCPConnector(limit=self._connections, ssl=trusted),
+            connector=aiohttp.TCPConnector(limit=self._connections, ssl=self._trusted() or True),
             headers=self._headers,
             auto_decompress=False,
         )
@@ -102,82 +56,16 @@ class Client:
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
 
-    # All operations raise ServerUnreachable when there is no answer after the last try, and the
-    # SfssError of the status (NotFound, NoStoreAvailable, ...) when the server says no.
-
-    async def put(
-        self,
-        path: str,
-        content: bytes,
-        *,
-        if_match: str | None = None,
-        only_if_new: bool = False,
-    ) -> Stored:
-        """Keep *content* under *path*.
-
-        *if_match*: only if the file's ETag is this one. *only_if_new*: only if there is no file.
-
-        :raises PreconditionFailed: if that does not hold. After a retry it may be the first
-            try's own success that is in the way.
-        """
-        headers = {"Content-Type": "application/octet-stream"}
-        if if_match is not None:
-            headers["If-Match"] = f'"{if_match}"'
-        if only_if_new:
-            headers["If-None-Match"] = "*"
-        body, answer = await self._request("PUT", path, content, headers)
-        etag = etag_of(content)
-        # The server says what it keeps; if that is not what was sent, it must not pass for it.
-        if answer.get("ETag") != f'"{etag}"':
-            raise UnexpectedAnswer(f"ETag mismatch after the upload of {path!r}.")
-        name = document_in(body).get("path") if body else path
-        return Stored(len(content), etag, name if isinstance(name, str) else path)
-
-    async def get(self, path: str) -> bytes:
-        """:raises NotFound:"""
-        body, headers = await self._request("GET", path)
-        if headers.get("ETag") != f'"{etag_of(body)}"':
-            raise UnexpectedAnswer(f"What came for {path!r} is not what its ETag says.")
-        return body
-
-    async def head(self, path: str) -> Mapping[str, str]:
-        """What the server says of it. :raises NotFound:"""
-        try:
-            _, headers = await self._request("HEAD", path)
-        except NotFound:  # (its answer has no body that could say so)
-            raise NotFound.of(path) from None
-        found: Mapping[str, str] = headers
-        return found
-
-    async def stat(self, path: str) -> FileInfo:
-        """:raises NotFound:"""
-        headers = await self.head(path)
-        try:
-            return FileInfo(int(headers["Content-Length"]), headers["ETag"].strip('"'))
-        except (KeyError, ValueError):
-            raise UnexpectedAnswer(f"The answer for {path!r} is not one of sfss.") from None
-
-    async def delete(self, path: str) -> None:
-        """:raises NotFound: if there was no file (not when a retry finds it gone)."""
-        await self._request("DELETE", path)
-
-    # Many at once.
-
-    async def list_page(
-        self, prefix: str = "", *, delimiter: str = "", after: str = "", limit: int = 1000
-    ) -> Page:
-        """Which files there are whose paths begin with *prefix*. *after*: what the page before had as ``next``.
-
-        :raises CannotList: if the store does not say that. :raises Forbidden: if the server does not.
-        """
-        query = {"prefix": prefix, "delimiter": delimiter, "after": after, "limit": str(limit)}
-        resource = await self._resource("files")
-        url = f"{self._url}/{resource}?{urlencode({name: value for name, value in query.items() if value})}"
-        body, _ = await self._exchange("GET", lambda: url)
-        page = page_in(document_in(body))
-        if page.next is not None and page.next == after:
-            raise UnexpectedAnswer("The listing of the server does not go on.")
-        return page
+    put = _awaited(Operations.put)
+    get = _awaited(Operations.get)
+    head = _awaited(Operations.head)
+    stat = _awaited(Operations.stat)
+    delete = _awaited(Operations.delete)
+    list_page = _awaited(Operations.list_page)
+    get_many = _awaited(Operations.get_many)
+    put_many = _awaited(Operations.put_many)
+    kind = _awaited(Operations.kind)
+    status = _awaited(Operations.status)
 
     async def list_pages(self, prefix: str = "", *, delimiter: str = "") -> AsyncGenerator[Page, None]:
         """All pages of a listing; each is asked for while the one before is looked at."""
@@ -191,56 +79,6 @@ class Client:
                 coming.cancel()
         yield page
 
-    async def get_many(self, paths: Iterable[str]) -> dict[str, bytes]:
-        """The contents of those that are there, by their paths. They are in memory together, and are few enough for
-        that. It is tried once: one that the store cannot read ends all of them, and then :meth:`get` tells which.
-        """
-        url = f"{self._url}/{await self._resource('archive')}"
-        wanted = set(paths)
-        body, _ = await self._exchange(
-            "POST",
-            lambda: url,
-            json.dumps(sorted(wanted)).encode(),
-            {"Content-Type": "application/json"},
-            retries=Retries(0, None),
-        )
-        return unpacked(body, wanted)
-
-    async def put_many(self, files: Mapping[str, bytes]) -> dict[str, Stored | SfssError]:
-        """Keep *files*, contents by paths; what has become of each, by its path. (How many: see :meth:`get_many`.)
-
-        :raises SfssError: what is wrong with the server or its store; a part of them may be kept.
-        """
-        url = f"{self._url}/{await self._resource('archive')}"
-        outcomes: dict[str, Stored | SfssError] = {}
-        waiting = dict(files)
-        retries = self._new_retries()
-        while waiting:
-            body, headers = await self._exchange(
-                "POST",
-                lambda: url,
-                packed(waiting),
-                {"Content-Type": "application/x-tar"},
-                is_answer=_is_report,
-            )
-            said, last = report_in(body)
-            for path in list(waiting.keys() & said.keys()):
-                line = said[path]
-                if line.get("etag") == etag_of(waiting[path]):
-                    content = waiting.pop(path)
-                    outcomes[path] = Stored(len(content), line["etag"], line.get("name", path))
-                elif line.get("status") not in WORTH_A_RETRY:
-                    del waiting[path]
-                    detail = line.get("error") or f"ETag mismatch after the upload of {path!r}."
-                    outcomes[path] = error_of(line.get("status", 0), detail)
-            status = last.get("status", 0)  # of what has ended it before it was all taken
-            if waiting and not status:
-                raise UnexpectedAnswer("The server has not taken all of an archive, and does not say why.")
-            if status and not (status in WORTH_A_RETRY and (not waiting or await retries.wait(headers))):
-                details = [line["error"] for line in said.values() if line.get("status") == status]
-                raise error_of(status, (details or [last.get("error", "")])[0])
-        return outcomes
-
     async def delete_many(self, paths: Iterable[str]) -> dict[str, SfssError]:
         """Delete them; what failed, by its path. What is not there has not failed.
 
@@ -250,119 +88,101 @@ class Client:
         await each(paths, self.delete, failures.__setitem__)
         return failures
 
-    # The server itself.
+    @asynccontextmanager
+    async def stream(self, path: str) -> AsyncIterator["AsyncStream"]:
+        """The file, in pieces (``async for``), for contents that shall not be in memory whole::
 
-    async def kind(self) -> str:
-        """``gateway`` or ``node``."""
-        if self._server is None:  # (a node may have a file of any name that a gateway has for something else)
-            _, headers = await self._exchange("GET", lambda: f"{self._url}/healthz")
-            self._server = "node" if headers.get(SERVER_HEADER) == "node" else "gateway"
-        return self._server
+            async with client.stream("film.mp4") as film:
+                async for piece in film:
+                    ...
 
-    async def _resource(self, name: str) -> str:
-        """What the server calls it: nodes have files at all other URLs."""
-        return f"_{name}" if await self.kind() == "node" else name
+        Begun, it is not tried again.
 
-    async def status(self, *, full: bool = False) -> dict[str, Any]:
-        """The figures of ``GET /status``, or of a node's ``GET /_status``."""
-        is_node = await self.kind() == "node"
-        resource = "_status" if is_node else f"status?full={int(full)}"
-        body, _ = await self._exchange("GET", lambda: f"{self._url}/{resource}")
-        return document_in(body)
-
-    def url_of(self, path: str) -> str:
-        """The URL of the file, as far as it is known what kind the server is. :raises InvalidPath:"""
-        # Encoded here, all of it: nothing on the way shall decode or normalize it.
-        check_path(path)
-        if self._server == "node":
-            return f"{self._url}/{quote(path, safe=PLAIN_IN_A_URL)}"
-        return f"{self._url}/file?path={quote(path, safe='/')}"
-
-    def signed_url(
-        self,
-        method: str,
-        path: str,
-        key: str,
-        *,
-        lifetime: float = 3600.0,
-        limit: int | None = None,
-    ) -> str:
-        """A URL with which its bearer may GET, or PUT, the file for *lifetime* seconds.
-
-        *key*: the server's signing key. *limit*: bytes, the most that may be put.
-
-        :raises InvalidPath, InvalidRequest: if that cannot be signed.
+        :raises NotFound: when it is entered.
         """
-        query = signed_query(key, method, check_path(path), lifetime=lifetime, limit=limit)
-        return f"{self._url}/file?{query}"
+        async with self._opened(self._operations.opened(path), path) as stream:
+            yield stream
 
-    async def _request(
-        self, method: str, path: str, content: bytes | None = None, headers: dict[str, Any] | None = None
-    ) -> tuple[bytes, Any]:
-        return await self._exchange(method, lambda: self.url_of(path), content, headers)
+    @asynccontextmanager
+    async def archive(self, prefix: str = "") -> AsyncIterator["AsyncStream"]:
+        """A tar archive of all files whose paths begin with *prefix*, in pieces.
 
-    def _new_retries(self) -> Retries:
-        """(A server that has never answered may be none.)"""
-        return Retries(self._retries, self._retry_for if self._has_answered else None)
+        :raises CannotList, Forbidden: when it is entered, if the store, or the server, does not say which these are.
+        """
+        async with self._opened(self._operations.archive_opened(prefix)) as stream:
+            yield stream
 
-    async def _exchange(
-        self,
-        method: str,
-        url: Callable[[], str],
-        content: bytes | None = None,
-        headers: dict[str, Any] | None = None,
-        is_answer: Callable[[int, Mapping[str, str]], bool] = lambda status, headers: False,
-        retries: Retries | None = None,
-    ) -> tuple[bytes, Any]:
-        """The body and the headers of the answer. *is_answer*: which others are answers, beside those of success."""
-        retries = retries or self._new_retries()
-        while True:
-            kind = self._server or "gateway"  # others may find out meanwhile
-            try:
-                # In a BytesIO, large content does not go out in one piece that blocks the loop.
-                data = None if content is None else io.BytesIO(content)
-                async with self._session.request(
-                    method,
-                    URL(url(), encoded=True),
-                    data=data,
-                    headers=headers,
-                    allow_redirects=False,  # nobody is sent to another server
-                ) as response:
-                    body = await _whole(response)
-            except (aiohttp.ClientError, TimeoutError, OSError) as error:
-                if not await retries.wait():
-                    raise ServerUnreachable(f"{self._url}: {reason_of(error)}") from error
-                continue
-            self._has_answered = True
-            status = response.status
-            if status in _EXPECTED[kind][method] or is_answer(status, response.headers):
-                return body, response.headers
-            if method == "DELETE" and status == 404 and retries.tries:
-                return body, response.headers
-            if self._finds_out and kind != "node" and response.headers.get(SERVER_HEADER) == "node":
-                self._server = "node"  # it has refused what only a gateway knows
-                continue
-            if status not in WORTH_A_RETRY or not await retries.wait(response.headers):
-                raise error_of(status, _detail(body) or f"{method} was answered with status {status}.")
+    @asynccontextmanager
+    async def _opened(self, steps: Steps[Answer], path: str | None = None) -> AsyncIterator["AsyncStream"]:
+        answer = await self._run(steps)
+        try:
+            yield AsyncStream(self._url, answer, path)
+        finally:
+            answer.stream.close()
+
+    async def _run(self, steps: Steps[T]) -> T:
+        try:
+            request = next(steps)
+            while True:
+                if request.pause:
+                    await asyncio.sleep(request.pause)
+                try:
+                    answer = await self._ask(request)
+                except NoAnswer as error:
+                    request = steps.throw(error)
+                else:
+                    request = steps.send(answer)
+        except StopIteration as end:
+            result: T = end.value
+            return result
+
+    async def _ask(self, request: Request) -> Answer:
+        """:raises NoAnswer:"""
+        content, headers = request.content, dict(request.headers)
+        data: Any = None
+        if content is not None:
+            data = content.whole
+            if data is None:
+                data = aiter(content)
+                if content.size is not None:
+                    headers["Content-Length"] = str(content.size)
+        try:
+            response = await self._session.request(
+                request.method,
+                URL(self._url + request.target, encoded=True),
+                data=data,
+                headers=headers,
+                allow_redirects=False,  # nobody is sent to another server
+                timeout=self._of_streams if request.is_streamed else self._of_others,
+            )
+            if request.is_streamed and response.status == 200:
+                return Answer(response.status, response.headers, stream=response)
+            async with response:
+                return Answer(response.status, response.headers, await _whole(response))
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            if content is not None and content.error is not None:
+                raise content.error from None  # it would fail again
+            raise NoAnswer(reason_of(error)) from error
+
+
+class AsyncStream(Stream):
+    """What :meth:`Client.stream` and :meth:`Client.archive` give: pieces, once."""
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """:raises ServerUnreachable: if it ends early. :raises UnexpectedAnswer: if it is not what its ETag says."""
+        response: aiohttp.ClientResponse = self._answer.stream
+        try:
+            async for piece in response.content.iter_chunked(AT_ONCE):
+                yield self._counted(piece)
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise ServerUnreachable(f"{self._url}: {reason_of(error)}") from error
+        self._check_end()
 
 
 async def _whole(response: aiohttp.ClientResponse) -> bytes:
-    """Its body. :raises UnexpectedAnswer: if it has no end."""
+    """Its body. :raises NoAnswer: if it has no end."""
     body = bytearray()
-    async for data in response.content.iter_chunked(_AT_ONCE):
+    async for data in response.content.iter_chunked(AT_ONCE):
         body += data
-        if len(body) > _MOST_BYTES:
-            raise UnexpectedAnswer(f"The answer has over {_MOST_BYTES} bytes.")
+        check_size(len(body))
     return bytes(body)
-
-
-def _is_report(status: int, headers: Mapping[str, str]) -> bool:
-    return headers.get("Content-Type", "").startswith("application/x-ndjson")
-
-
-def _detail(body: bytes) -> str:
-    """What a problem document says."""
-    try:
-        return str(document_in(body)["detail"])
-    except (UnexpectedAnswer, KeyError):
-        return ""

@@ -1,6 +1,5 @@
 """When, and for how long, something is tried again."""
 
-import asyncio
 import random
 import time
 from collections.abc import Mapping
@@ -19,24 +18,23 @@ class Retries:
         self._until: float | None = None
         self.tries = 0  #: that have failed, and were followed by another one
 
-    async def wait(self, headers: Mapping[str, str] | None = None) -> bool:
-        """Return True when it is time for the next try; False: there is none. *headers*: of the answer that was no
+    def next_pause(self, headers: Mapping[str, str] | None = None) -> float | None:
+        """After a failure: the seconds until the next try; None: there is none. *headers*: of the answer that was no
         success, if there was one; its ``Retry-After`` counts.
         """
-        pause = min(_FIRST_PAUSE * 2**self.tries, _LONGEST_PAUSE) * random.uniform(0.5, 1.5)
+        pause: float = min(_FIRST_PAUSE * 2**self.tries, _LONGEST_PAUSE) * random.uniform(0.5, 1.5)
         pause = max(pause, _retry_after(headers or {}))
         if self._seconds is None:
             if self.tries >= self._count:
-                return False
+                return None
         else:
             now = time.monotonic()
             self._until = self._until or now + self._seconds
             if now >= self._until:
-                return False
+                return None
             pause = min(pause, self._until - now)
         self.tries += 1
-        await asyncio.sleep(pause)
-        return True
+        return pause
 
 
 def _retry_after(headers: Mapping[str, str]) -> float:
