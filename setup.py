@@ -21,9 +21,25 @@ setup(
         "sfss.web": ["media_types.txt", "static/*"],
     },
     python_requires=">=3.11",
-    license="BSD-3-Clause",
+    license_expression="BSD-3-Clause",
     license_files=["LICENSE"],
-    classifiers=[f"Programming Language :: Python :: 3.{minor}" for minor in range(11, 15)],
+    keywords=["storage", "small files", "beansdb", "memcache", "http", "swift", "s3", "django"],
+    classifiers=[
+        "Development Status :: 4 - Beta",
+        "Environment :: Web Environment",
+        "Framework :: AsyncIO",
+        "Framework :: Django :: 5.2",
+        "Framework :: Django :: 6.0",
+        "Framework :: aiohttp",
+        "Intended Audience :: Developers",
+        "Intended Audience :: System Administrators",
+        "Operating System :: POSIX :: Linux",
+        *(f"Programming Language :: Python :: 3.{minor}" for minor in range(11, 15)),
+        "Programming Language :: Python :: Implementation :: CPython",
+        "Topic :: Internet :: WWW/HTTP :: HTTP Servers",
+        "Topic :: System :: Archiving",
+        "Typing :: Typed",
+    ],
     install_requires=[
         "aiohttp>=3.14.5",
         "aiomcache>=0.8.2",
@@ -35,7 +51,7 @@ setup(
         "PyYAML>=6.0.2",  # route.yaml
         "shtab>=1.7",  # completion of the command line in shells, made of argparse's own parser: no dependencies
         "tqdm>=4.66.3",
-        # HTTP for threads (SyncClient, the Django storages): pure Python, which every site has anyway; faster than requests.
+        # HTTP for threads (SyncClient, the Django storages): pure Python, every site has it; faster than requests.
         "urllib3>=2.7",
         "uvloop>=0.19; platform_system != 'Windows' and platform_python_implementation == 'CPython'",
         "xxhash>=3.0",
@@ -54,8 +70,10 @@ setup(
             "asyncpg>=0.30",
             "awscrt>=0.30",
             "boto3>=1.40",
+            "build>=1.3",  # makes the packages, as pip does; of the PyPA
             "coverage>=7.6",
             "Django>=5.2.19",
+            "furo>=2025.9",  # the look of the documentation, as pip's has it: light, dark, no assets of others
             "mypy>=2.4",
             "pillow>=12.0",  # pictures of the example site; sorl-thumbnail makes their thumbnails
             "psycopg[binary]>=3.2",  # PostgreSQL, for the delivery queue
@@ -63,6 +81,7 @@ setup(
             "schemathesis>=4",
             "selenium>=4.30",
             "sorl-thumbnail>=13.0",
+            "Sphinx>=8.2",
             "types-PyYAML>=6.0.12",
             "types-tqdm>=4.67",
         ],

@@ -2,6 +2,7 @@
 
 import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 import pytest
 from selenium import webdriver
@@ -23,6 +24,13 @@ def chromium() -> Iterator[WebDriver]:
     from tests.conftest import need  # which has this fixture
 
     need("chromium", "chromedriver")
+    with started(1200, 1000) as driver:
+        yield driver
+
+
+@contextmanager
+def started(width: int, height: int) -> Iterator[WebDriver]:
+    """A browser with a window of this size (pixels)."""
     with tempfile.TemporaryDirectory(prefix="sfss-chromium-", ignore_cleanup_errors=True) as home:
         options = webdriver.ChromeOptions()
         options.binary_location = find("chromium")
@@ -30,9 +38,11 @@ def chromium() -> Iterator[WebDriver]:
             options.add_argument(flag)
         options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
         driver = webdriver.Chrome(options, Service(find("chromedriver")))
-        driver.set_window_size(1200, 1000)
-        yield driver
-        driver.quit()
+        driver.set_window_size(width, height)
+        try:
+            yield driver
+        finally:
+            driver.quit()
 
 
 @pytest.fixture

@@ -15,6 +15,11 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, **options: Any):
         super().__init__(allow_abbrev=False, formatter_class=_Formatter, **options)
+        self.commands: Any = None  #: those below this one: ``choices`` has them by their names
+
+    def add_subparsers(self, **options: Any) -> Any:
+        self.commands = super().add_subparsers(**options)
+        return self.commands
 
     def error(self, message: str) -> NoReturn:
         message = message.replace("unrecognized arguments:", "this is not known here:")

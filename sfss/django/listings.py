@@ -1,4 +1,4 @@
-"""Which files a gateway or a node has, as ``GET /files`` and ``GET /_files`` tell (README.rst, "Listings")."""
+"""Which files a gateway or a node has, as ``GET /files`` and ``GET /_files`` tell (docs/api.rst, "Listings")."""
 
 from collections.abc import Callable, Iterator
 from typing import Any

@@ -42,7 +42,7 @@ _PAGE = "/_page"
 #: A generated name never changes its content: caches may keep it for a year, and need not ask again. (Not
 #: ``public``: that would let shared caches keep what needs a token. For the rest it is so without saying.)
 IMMUTABLE = "max-age=31536000, immutable"
-#: The headers of this API (docs in README.rst, "Nodes").
+#: The headers of this API (docs/nodes.rst).
 HEADERS = ApiHeaders(
     request=frozenset(
         ("Authorization", "Content-Type", "If-Match", "If-None-Match", "If-Range", "Range")
