@@ -254,6 +254,50 @@ def test_signed_urls(signing):
     assert status(signing, "GET", get + "x", bearer("reader")) == 403
 
 
+def test_the_server_signs_for_who_could_do_it_himself(signing, guarded, tmp_path):
+    def sign(query: str, headers: dict[str, str] = {}) -> Answer:
+        return ask(signing.port, request("POST", f"/sign?{query}", headers=headers))
+
+    put = signed(signing, "PUT", "signed/ä b.txt")
+    assert status(signing, "PUT", put, body=b"content") == 200
+    path = "path=signed/%C3%A4%20b.txt"
+    answer = sign(path, bearer("reader"))
+    assert answer.status == 200 and answer.headers["cache-control"] == "no-store"
+    said = json.loads(answer.body)
+    assert said["method"] == "GET" and 3590 < said["expires"] - time.time() < 3610
+    got = ask(signing.port, request("GET", said["url"]))
+    assert (got.status, got.body) == (200, b"content")
+    # Nobody gets by it what he could not do himself.
+    for query, headers, expected in [
+        (path, {}, 401),
+        (path, bearer("nobody"), 401),
+        (f"{path}&method=PUT", {}, 403),  # not from this address
+        (f"{path}&method=PUT", bearer("reader"), 403),
+        (f"{path}&method=DELETE", bearer("writer"), 403),
+        ("method=GET", bearer("reader"), 400),
+        (f"{path}&{path}", bearer("reader"), 400),
+        (f"{path}&method=get", bearer("writer"), 403),
+        ("path=../x", bearer("reader"), 400),
+        (f"{path}&lifetime=0", bearer("reader"), 400),
+        (f"{path}&lifetime=604801", bearer("reader"), 400),
+        (f"{path}&lifetime=1e3", bearer("reader"), 400),
+        (f"{path}&limit=5", bearer("reader"), 400),
+    ]:
+        assert sign(query, headers).status == expected, query
+    assert sign(said["url"].partition("?")[2]).status == 401  # a signature signs nothing
+    assert status(guarded, "POST", f"/sign?{path}", bearer("writer")) == 403  # it has no key
+    server = Sfss("--data", tmp_path / "data", "--write-token", "writer", "--signing-key", KEY)
+    assert status(server, "POST", f"/sign?{path}") == 200  # all may read
+    assert status(server, "POST", f"/sign?{path}&method=PUT") == 401
+    answer = ask(server.port, request("POST", f"/sign?{path}&method=PUT&limit=3", headers=bearer("writer")))
+    url = json.loads(answer.body)["url"]
+    assert status(server, "PUT", url, body=b"1234") == 413
+    assert status(server, "PUT", url, body=b"123") == 200
+    crossing = {"Origin": "https://evil.example"}
+    assert status(server, "POST", f"/sign?{path}", crossing) == 403
+    server.stop()
+
+
 def test_a_signed_limit_is_never_above_the_servers_own(signing):
     put = signed(signing, "PUT", "large", limit=50_000_000)
     assert status(signing, "PUT", put, body=bytes(2 * 1024 * 1024 + 1)) == 413
@@ -537,6 +581,7 @@ def test_the_openapi_document_is_for_all(guarded):
         "/file",
         "/files",
         "/archive",
+        "/sign",
         "/status",
         "/metrics",
         "/healthz",

@@ -21,7 +21,7 @@ def test_no_500_and_nothing_that_the_document_does_not_tell(flags, tmp_path):
         command += ["-H", "Authorization: Bearer writer"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=240)
     assert done.returncode == 0, done.stdout[-8000:]
-    assert "Tested: 12" in done.stdout
+    assert "Tested: 13" in done.stdout
     assert ask(server.port, request("GET", "/healthz")).status == 200
     server.stop()
     assert "Traceback" not in server.printed()

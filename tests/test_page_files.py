@@ -218,6 +218,31 @@ def test_tokens_are_asked_for(browser, tmp_path):
     server.stop()
 
 
+def test_a_signed_url(browser, tmp_path):
+    flags = ("--read-token", "reader", "--write-token", "w-r-i-t-e", "--signing-key", "0123456789abcdef")
+    server = Sfss("--data", tmp_path / "data", *flags)
+    path = "photos/naïve & <b>?#.txt"
+    sent = request(
+        "PUT", f"/file?path={quoted(path)}", b"text", headers={"Authorization": "Bearer w-r-i-t-e"}
+    )
+    assert ask(server.port, sent).status == 200
+    browser.get(server.url + "/#/photos/")
+    until(browser, lambda: text(browser, "#state") == "Token needed")
+    browser.find_element(By.ID, "token").send_keys("reader" + Keys.ENTER)
+    until(browser, lambda: names(browser) == ["naïve & <b>?#.txt"])
+    press(browser, "naïve & <b>?#.txt")
+    until(browser, lambda: details(browser))
+    assert violations(browser) == []
+    press(browser, "Make a signed URL")
+    until(browser, lambda: "without a token" in details(browser))
+    url = browser.find_element(By.ID, "url").get_property("value")
+    assert url.startswith(server.url + "/file?")
+    answer = ask(server.port, request("GET", url.removeprefix(server.url)))
+    assert (answer.status, answer.body) == (200, b"text")
+    browser.execute_script("sessionStorage.clear()")
+    server.stop()
+
+
 def test_where_the_store_cannot_list(browser, tmp_path):
     need("memcached")
     memcached, port = start_memcached()

@@ -2,6 +2,7 @@
 
 from sfss.config.credentials import Credentials
 from sfss.config.gateway import Settings
+from sfss.http.messages import Request
 from sfss.metrics.aggregate import Aggregate
 from sfss.service import FileService
 from sfss.web.api.archives import Archives
@@ -10,6 +11,7 @@ from sfss.web.api.files import Files
 from sfss.web.api.listings import Listings
 from sfss.web.api.openapi import documented_headers
 from sfss.web.api.page import Page
+from sfss.web.api.signing import Signing
 from sfss.web.api.status import Status
 from sfss.web.auth import OPEN, Auth
 from sfss.web.content_headers import FileHeaders
@@ -32,7 +34,12 @@ def make_server(
     aggregate = aggregate or Aggregate()
     cors = Cors(settings.cors_origin, ApiHeaders(*documented_headers()))
     archives = Archives(service, settings, "/archive")
-    auth = Auth(settings, credentials, cors=cors, open_paths=OPEN, is_reading=archives.is_reading)
+    signing = Signing(credentials.signing_keys)
+
+    def is_reading(request: Request) -> bool:
+        return archives.is_reading(request) or signing.is_reading(request)
+
+    auth = Auth(settings, credentials, cors=cors, open_paths=OPEN, is_reading=is_reading)
     headers = FileHeaders(
         inline_active=settings.inline_active,
         gzip_texts=settings.gzip_texts,
@@ -40,13 +47,18 @@ def make_server(
         reads_open=lambda: auth.reads_open,
     )
     files = Files(service, headers, upload_timeout=settings.upload_timeout)
-    others = [*Status(service, aggregate).routes(), *Listings(service, settings).routes("/files")]
+    others = [
+        *Status(service, aggregate).routes(),
+        *Listings(service, settings).routes("/files"),
+        *signing.routes(),
+    ]
     if settings.page:
         page = Page(
             service,
             aggregate,
             uploads=settings.page_uploads,
             lists=settings.listing,
+            signs=signing.is_open,
             of_files=_OF_FILES,
             warnings=lambda: auth.warnings,
         )

@@ -207,6 +207,26 @@ def document(max_file_size: int) -> dict[str, Any]:
                     },
                 },
             },
+            "/sign": {
+                "post": {
+                    "operationId": "sign",
+                    "summary": "A signed URL for a file",
+                    "description": "Who may read may sign a GET; who may write, a PUT. For a server that has a signing "
+                    "key; others answer 403.",
+                    "parameters": [_PATH, *_TO_SIGN],
+                    "responses": _responses(
+                        {
+                            "200": {
+                                "description": "the URL, relative to the server's, and when it expires (Unix seconds)",
+                                "content": {
+                                    "application/json": {"schema": {"$ref": "#/components/schemas/Signed"}}
+                                },
+                            }
+                        },
+                        *_ALWAYS,
+                    ),
+                }
+            },
             "/status": {
                 "get": {
                     "operationId": "status",
@@ -290,6 +310,15 @@ def document(max_file_size: int) -> dict[str, Any]:
                         "sha256": {"type": "string"},
                     },
                 },
+                "Signed": {
+                    "type": "object",
+                    "required": ["url", "method", "expires"],
+                    "properties": {
+                        "url": {"type": "string"},
+                        "method": {"type": "string"},
+                        "expires": {"type": "integer"},
+                    },
+                },
                 "Problem": {
                     "description": "RFC 9457",
                     "type": "object",
@@ -320,6 +349,14 @@ _LISTING = [
         ("delimiter", "files that have it behind the prefix are folded into folders", {}),
         ("after", "what the last answer had as 'next'", {}),
         ("limit", "so many files and folders at most", {"type": "integer", "minimum": 1, "maximum": 1000}),
+    )
+]
+_TO_SIGN = [
+    {"name": name, "in": "query", "description": what, "schema": schema}
+    for name, what, schema in (
+        ("method", "for what it is: GET (which is also for HEAD) or PUT", {"enum": ["GET", "PUT"]}),
+        ("lifetime", "seconds (3600)", {"type": "integer", "minimum": 1, "maximum": 7 * 24 * 3600}),
+        ("limit", "of a PUT: the most bytes", {"type": "integer", "minimum": 0, "maximum": 10**15}),
     )
 ]
 _SIGNATURE = [

@@ -36,7 +36,8 @@ _FILES = {
 
 class Page:
     """*uploads*: whether the page offers them, and to delete files. *lists*: whether it may name
-    files. *of_files*: their routes, each with its method. *warnings*: what the operator should know.
+    files. *signs*: whether the server signs URLs. *of_files*: their routes, each with its method.
+    *warnings*: what the operator should know.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Page:
         *,
         uploads: bool,
         lists: bool,
+        signs: bool = False,
         of_files: Iterable[tuple[str, str]],
         warnings: Callable[[], list[str]] = list,
     ):
@@ -53,6 +55,7 @@ class Page:
         self._aggregate = aggregate
         self._uploads = uploads
         self._lists = lists and service.lists
+        self._signs = signs
         self._warnings = warnings
         self._routes = sorted({route for route, _ in of_files})
         self.history = History(aggregate, self._routes)
@@ -86,6 +89,7 @@ class Page:
             "time": time.time(),
             "uploads": self._uploads,
             "lists": self._lists,
+            "signs": self._signs,
             "file_routes": self._routes,
             "warnings": self._warnings(),
             "max_file_size": self._service.max_file_size,

@@ -6,6 +6,7 @@ const NODE = location.pathname.endsWith("/_page/");
 const LISTING = NODE ? "../_files" : "files";
 const AGAIN = 5000; // ms until a listing that has failed is tried again
 const LISTED = 200; // files and folders that are fetched at once
+const SIGNED_SECONDS = 24 * 3600;
 const TEXT_BYTES = 64 * 1024; // of a text that is previewed
 const TEXTS = /^(text\/|application\/(json|xml|javascript|x-ndjson)|.*\+(json|xml)$)/;
 const DOTS = /(^|\/)\.{1,2}(\/|$)/; // what a browser takes for steps in a path
@@ -13,6 +14,8 @@ const DOTS = /(^|\/)\.{1,2}(\/|$)/; // what a browser takes for steps in a path
 const place = { prefix: "", whole: false, cursor: null, folders: new Set(), asked: 0, lists: null };
 let opened = null; // the file in the dialog
 
+// What has become of a file; when that waited for a token, its dialog is closed.
+const say = (text) => ($("details").open ? $("details-state") : $("browse-state")).replaceChildren(text);
 const encoded = (path) => encodeURIComponent(path).replace(/%2F/g, "/");
 const nameOf = (path) => path.slice(path.lastIndexOf("/", path.length - 2) + 1);
 
@@ -236,6 +239,31 @@ async function blobUrl(url) {
   return made;
 }
 
+// A URL that opens the file without a token.
+async function sign(file) {
+  let answer;
+  try {
+    const query = new URLSearchParams({ path: file.path, lifetime: SIGNED_SECONDS });
+    answer = await fetch(`sign?${query}`, { method: "POST", headers: headers() });
+  } catch {
+    say("The server gives no answer.");
+    return;
+  }
+  if (answer.status === 401) {
+    $("details").close(); // the form is behind it
+    waitForToken(() => openFile(file.path), "The token is not valid for reading.", "To sign a URL takes a token.");
+    return;
+  }
+  if (!answer.ok) {
+    say(`There is no signed URL: ${await detailOf(answer)}`);
+    return;
+  }
+  const { url, expires } = await answer.json();
+  if (file !== opened) return;
+  $("url").value = new URL(url.replace(/^\//, ""), location.href.replace(/[?#].*/, "")).href;
+  say(`This URL opens the file without a token, until ${new Date(expires * 1000).toLocaleString()}.`);
+}
+
 function askToDelete(asking) {
   $("delete").hidden = asking || !changes;
   $("really").hidden = !asking;
@@ -243,8 +271,6 @@ function askToDelete(asking) {
 }
 
 async function remove({ path, url, etag }) {
-  // (When it waited for a token, the dialog is closed.)
-  const say = (text) => ($("details").open ? $("details-state") : $("browse-state")).replaceChildren(text);
   let answer;
   try {
     // What was put there since it was shown is another file.
@@ -289,6 +315,7 @@ $("copy").addEventListener("click", async () => {
     $("details-state").textContent = "The URL is marked: copy it.";
   }
 });
+$("sign").addEventListener("click", () => sign(opened));
 $("delete").addEventListener("click", () => askToDelete(true));
 $("keep").addEventListener("click", () => {
   askToDelete(false);

@@ -103,6 +103,7 @@ function show(now, last) {
 
   maxFileSize = now.max_file_size;
   changes = now.uploads;
+  $("sign").hidden = !now.signs;
   beginToBrowse(now.lists);
   $("upload").hidden = !changes;
   $("limit").textContent = `Each ${bytes(maxFileSize)} at the most.`;
