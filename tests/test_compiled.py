@@ -23,6 +23,7 @@ def test_where_there_is_a_compiler_they_are_compiled():
     if shutil.which("cc") is None or not Path(sysconfig.get_path("include"), "Python.h").exists():
         cannot("a C compiler and Python's headers are needed")
     assert compiled.folder().is_dir(), "run scripts/compile"
+    assert compiled.folder().stat().st_mode & 0o777 == 0o755  # root compiles, and another user serves
     environment = {name: value for name, value in os.environ.items() if name != compiled.PURE_VARIABLE}
     code = "import sfss.cli.main; from sfss import compiled; print(compiled.kind())"
     for more, expected in (({}, "compiled"), ({compiled.PURE_VARIABLE: "1"}, "pure Python")):

@@ -1,5 +1,7 @@
 """The packages: that nothing is missing in them, and that they work without the clone."""
 
+import json
+import re
 import subprocess
 import sys
 import tarfile
@@ -8,6 +10,9 @@ import zipfile
 
 import pytest
 
+from sfss import compiled
+from tests.conftest import need
+from tests.http import ask, request
 from tests.programs import ROOT, Program, free_port
 
 
@@ -121,3 +126,36 @@ def test_the_wheel_runs_by_itself(packages, tmp_path):
         done = subprocess.run([sfss, *command, "--url", url], cwd=tmp_path, check=True, capture_output=True)
     assert done.stdout == b"content"
     server.stop()
+
+
+def test_the_debian_package(tmp_path):
+    """Unpacked, not installed: it runs from where it lies, with nothing but what is in it."""
+    need("dpkg-deb")
+    made = subprocess.run([ROOT / "scripts/make-deb", tmp_path], capture_output=True, text=True)
+    assert made.returncode == 0, made.stdout + made.stderr
+    (package,) = tmp_path.glob("sfss_*.deb")
+    listed = subprocess.run(["dpkg-deb", "-c", package], check=True, capture_output=True, text=True).stdout
+    for line in listed.splitlines():
+        rights, owner, _ = line.split(maxsplit=2)
+        assert (owner == "root/root" and rights[7] == "r" and rights[8] != "w") or rights[0] == "l", line
+    root = tmp_path / "root"
+    subprocess.run(["dpkg-deb", "-x", package, root], check=True)
+    subprocess.run(["dpkg-deb", "-e", package, tmp_path / "control"], check=True)
+    assert "Package: sfss\n" in (tmp_path / "control/control").read_text()
+    for script in ("postinst", "prerm", "postrm"):
+        subprocess.run(["sh", "-n", tmp_path / "control" / script], check=True)
+    for unit in ("sfss.service", "sfss-node.service"):
+        (command,) = re.findall(r"^ExecStart=(/\S+)", (root / "lib/systemd/system" / unit).read_text(), re.M)
+        assert (root / command[1:]).exists()
+    # -S: nothing of this environment; what it lacks is missing there, too.
+    program = [sys.executable, "-S", root / "opt/sfss/bin/sfss"]
+    port = free_port()
+    config = root / "etc/sfss/sfss.toml"
+    server = Program(
+        [*program, "--config", config, "--data", tmp_path / "data", "--port", port, "--workers", 1],
+        cwd=tmp_path,
+    )
+    server.wait_for_port(port)
+    said = json.loads(ask(port, request("GET", "/status?full=1")).body)
+    assert said["webserver"]["modules"] == compiled.kind()
+    assert server.stop() == 0
