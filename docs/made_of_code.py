@@ -15,13 +15,15 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.util.docutils import SphinxDirective
 
-from sfss.cli.parser import GROUPS, make_parser
+from sfss.cli.parser import GROUPS, NOT_OF_OBJECTS, make_parser
 from sfss.config.gateway import Settings
 from sfss.config.node import NodeSettings
 from sfss.config.objects import ObjectSettings
 from sfss.config.server import ServerSettings, fields_of
 from sfss.web.api.openapi import document
 
+#: What is said once for all of them (api.rst).
+OF_ALL = ("400", "401", "403", "408", "502", "503", "504")
 METHODS = ("get", "head", "put", "post", "delete")
 
 
@@ -60,7 +62,9 @@ class HttpApi(Made):
                 for parameter in [*shared, *operation.get("parameters", [])]:
                     yield from self._parameter(parameter)
                 yield ""
-                for status, said in operation["responses"].items():
+                for status, said in sorted(operation["responses"].items()):
+                    if status in OF_ALL:
+                        continue
                     response = self._resolved(said, described)
                     yield f":{status}: {_escaped(response['description'])}"
                 yield ""
@@ -84,7 +88,7 @@ class HttpApi(Made):
 
 class Commands(Made):
     def lines(self) -> Iterator[str]:
-        os.environ["COLUMNS"] = "100"  # argparse cuts its lines by it
+        os.environ["COLUMNS"] = "88"  # argparse cuts its lines by it; so many the page is wide
         yield from self._below(make_parser(), "sfss")
 
     def _below(self, parser: Any, name: str) -> Iterator[str]:
@@ -97,43 +101,46 @@ class Commands(Made):
 
 class SettingsTables(Made):
     def lines(self) -> Iterator[str]:
-        kinds: list[tuple[str, type[ServerSettings]]] = [
-            ("sfss", Settings),
-            ("sfss node", NodeSettings),
-            ("sfss objects", ObjectSettings),
+        every = fields_of(Settings)
+        yield from _heading("The gateway (sfss)")
+        grouped = {name for names in GROUPS.values() for name in names}
+        for title, names in {**GROUPS, "others": [name for name in every if name not in grouped]}.items():
+            yield from self._table(title, {name: every[name] for name in names if name in every})
+        others: list[tuple[str, type[ServerSettings], frozenset[str]]] = [
+            ("A node (sfss node)", NodeSettings, frozenset()),
+            ("Objects (sfss objects)", ObjectSettings, NOT_OF_OBJECTS),
         ]
-        said: dict[str, dataclasses.Field[Any]] = {}
-        for command, kind in kinds:
-            fields = fields_of(kind)
-            # Of the others only what is not the same.
-            new = {name: part for name, part in fields.items() if not _is_same(said.get(name), part)}
-            yield from _heading(
-                f"Of {command}" if command == "sfss" else f"Of {command}, beside those of sfss"
-            )
-            if command == "sfss":
-                for title, names in GROUPS.items():
-                    yield from self._table(title, {name: new[name] for name in names if name in new})
-                left = {
-                    name: part for name, part in new.items() if not any(name in g for g in GROUPS.values())
-                }
-                if left:
-                    yield from self._table("others", left)
-            else:
-                yield from self._table("", new)
-            said |= fields
+        for title, kind, hidden in others:
+            fields = {name: part for name, part in fields_of(kind).items() if name not in hidden}
+            same = {name for name, part in fields.items() if _is_same(every.get(name), part)}
+            yield from _heading(title)
+            yield "Its own, and those that are not what they are for the gateway:"
+            yield from self._table("", {name: part for name, part in fields.items() if name not in same})
+            yield f"As for the gateway: {', '.join(_flag(name, fields[name]) for name in fields if name in same)}."
 
     def _table(self, title: str, fields: dict[str, dataclasses.Field[Any]]) -> Iterator[str]:
-        yield from ("", f".. list-table:: {title}", "   :header-rows: 1", "   :widths: 30 50 20", "")
+        if not fields:
+            return
+        if title:
+            title = title[0].upper() + title[1:]
+            yield from ("", title, "~" * len(title))
+        yield from ("", ".. list-table::", "   :header-rows: 1", "   :widths: 30 50 20", "")
         yield from ("   * - Flag", "     - What it is", "     - Default")
         for name, part in fields.items():
-            flag = "--" + name.replace("_", "-")
-            if part.type is bool and part.default:
-                flag = f"--no-{flag[2:]}"
-            unit = f" {part.metadata['unit']}" if part.metadata["unit"] else ""
-            yield f"   * - ``{flag}{unit}``"
+            yield f"   * - {_flag(name, part)}"
             yield f"     - {_escaped(part.metadata['help'])}"
             yield f"     - {_default(part)}"
         yield ""
+
+
+def _flag(name: str, part: dataclasses.Field[Any]) -> str:
+    """As ``--help`` has it."""
+    flag = name.replace("_", "-")
+    if part.type is bool:
+        return f"``--{flag}``, ``--no-{flag}``"
+    short = f"``{part.metadata['short']}``, " if part.metadata["short"] else ""
+    unit = f" {part.metadata['unit']}" if part.metadata["unit"] else ""
+    return f"{short}``--{flag}{unit}``"
 
 
 def _is_same(one: dataclasses.Field[Any] | None, other: dataclasses.Field[Any]) -> bool:

@@ -30,7 +30,7 @@ def _of_system(error: OSError) -> str:
         return _of_system(inner[0])
     text = error.strerror or str(error) or type(error).__name__
     # asyncio puts its own words around the system's, which then stand behind the number only.
-    if error.errno is not None and "Connect call failed" in text:
+    if error.errno is not None and ("Connect call failed" in text or "Can not write request body" in text):
         return os.strerror(error.errno)
     return text
 

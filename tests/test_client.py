@@ -8,6 +8,7 @@ import socket
 import tarfile
 import tempfile
 import threading
+import time
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -15,7 +16,7 @@ import pytest
 from aiohttp import web
 
 from sfss.client import Client, ServerUnreachable, SyncClient, UnexpectedAnswer
-from sfss.client.contents import Content
+from sfss.client.contents import Content, SourceFailed
 from sfss.errors import (
     FileTooLarge,
     InvalidRequest,
@@ -522,8 +523,9 @@ async def test_what_fails_in_the_content_is_said_as_it_is(client, tmp_path):
     with shrunk.open("rb") as file:
         content = Content(file)
         os.truncate(shrunk, 1000)
-        with pytest.raises(InvalidRequest, match="had 400000 bytes, and ended after 1000"):
+        with pytest.raises(SourceFailed):
             list(content)
+        assert "had 400000 bytes, and ended after 1000" in str(content.error)
 
 
 async def test_a_file_is_sent_again_and_an_iterator_is_not(failing):
@@ -543,6 +545,108 @@ async def client_knows(client: Any, answers: list[Any]) -> None:
     answers += [(200, "{}", {})] * 2
     await client.status()
     answers.clear()
+
+
+async def test_pieces_of_wider_items_are_counted_in_bytes(client):
+    """Counted in items, what is behind them would be read as another request."""
+    pieces = [memoryview(b"ABCDEFGH").cast("I"), b"", bytearray(b"ij"), memoryview(b"")]
+    assert (await client.put("wide-pieces", pieces)).size == 10
+    assert await client.get("wide-pieces") == b"ABCDEFGHij"
+
+
+async def test_what_cannot_be_sent_is_refused(client):
+    class NotYet(io.RawIOBase):
+        def read(self, size=-1):
+            return None
+
+    class OnlyRead:
+        left = [b"1", b"2", b""]
+
+        def read(self, size):
+            return self.left.pop(0)
+
+    for source in (None, 5, memoryview(b"abcdef")[::2], NotYet()):
+        with pytest.raises(InvalidRequest, match="content"):
+            await client.put("never", source)
+    with pytest.raises(NotFound):
+        await client.get("never")
+    assert (await client.put("only-read", OnlyRead())).size == 2
+    behind = io.BytesIO(b"123")
+    behind.seek(10)
+    assert (await client.put("behind-its-end", behind)).size == 0
+
+
+async def test_an_iterator_is_not_sent_twice_when_the_server_is_another_one(failing):
+    """It was a gateway, and is a node now: what is sent again would be empty."""
+    client, answers, seen = failing
+    await client_knows(client, answers)
+    answers += [(400, "", {"X-SFSS-Server": "node"})] + [(201, "", {"ETag": f'"{etag_of(b"")}"'})] * 3
+    with pytest.raises(InvalidRequest):
+        await client.put("a", iter([b"1", b"2"]))
+    assert len(answers) == 3
+
+
+async def test_a_file_that_is_still_read_for_a_try_that_was_given_up(server):
+    """Two tries must not read one file at the same time."""
+    content = os.urandom(1_000_000)
+
+    class Slow(io.BytesIO):
+        waits = [0.7]
+
+        def read(self, size=-1):
+            if self.waits and self.tell():
+                time.sleep(self.waits.pop())
+            return super().read(size)
+
+    async with Client(server.url, timeout=0.4, retries=5) as client:
+        assert (await client.put("slowly", Slow(content))).etag == etag_of(content)
+        assert await client.get("slowly") == content
+
+
+async def test_no_path_in_an_archive_is_that_of_another_file(client):
+    await client.put("victim", b"precious")
+    bad = ["victim\0x", "/victim", "./victim", "a/../victim", "\ud800", ""]
+    outcomes = await client.put_many(dict.fromkeys(bad, b"evil") | {"beside": b"good"})
+    assert outcomes.pop("beside").size == 4
+    assert outcomes.keys() == set(bad) and all(isinstance(one, InvalidRequest) for one in outcomes.values())
+    assert await client.get("victim") == b"precious"
+
+
+async def test_one_path_is_not_taken_for_many(client):
+    for ask in (client.get_many, client.delete_many):
+        with pytest.raises(InvalidRequest, match="paths is a str"):
+            await ask("abc")
+    await client.put("kept", b"1")
+    with pytest.raises((TypeError, InvalidRequest, AttributeError)):
+        await client.delete_many([None] * 20 + ["kept"])
+
+
+@pytest.mark.parametrize(
+    "failure", [BrokenPipeError(32, "of the source"), ConnectionResetError(104, "of the source")]
+)
+async def test_an_error_of_the_source_is_not_one_of_the_connection(client, failure):
+    def pieces():
+        yield b"1"
+        raise failure
+
+    with pytest.raises(type(failure), match="of the source"):
+        await asyncio.wait_for(client.put("broken", pieces()), 10)
+
+
+async def test_a_server_that_wants_to_be_left_alone_for_a_day(failing):
+    client, answers, _ = failing
+    answers += [(503, "", {"Retry-After": "86400"})]
+    with pytest.raises(Overloaded):
+        await asyncio.wait_for(client.get("a"), 10)
+
+
+def test_whoever_waits_for_a_connection_does_not_wait_for_ever(server):
+    with SyncClient(server.url, connections=1, timeout=0.3, retries=0) as client:
+        client.put("streamed", bytes(1_000_000))
+        with client.stream("streamed"):
+            with pytest.raises(ServerUnreachable, match="connections are in use"):
+                client.get("streamed")
+        assert len(client.get("streamed")) == 1_000_000
 
 
 @pytest.mark.parametrize("said", [4, 100])
@@ -589,6 +693,32 @@ async def test_a_password_in_the_url(make):
         make("http://ann:x@localhost", token="t")
     with pytest.raises(InvalidRequest, match="query"):
         make("http://localhost/?a=1")
+
+
+def test_what_makes_no_client(make):
+    for url in (
+        "http://[::1]x:80",
+        "http://exa mple.com",
+        f"http://{'a' * 70}.example",
+        "http://[1.2.3.4]",
+        "http://h/\r\n",
+    ):
+        try:
+            assert "\r" not in make(url).url_of("a")
+        except InvalidRequest:
+            continue
+        assert url.endswith("\n")  # (which urlsplit takes out)
+    for settings in ({"token": "a b"}, {"token": "é"}, {"token": "a\r\nX: y"}, {"timeout": 0}, {"timeout": -1.0},
+                     {"timeout": float("inf")}, {"connections": 0}):  # fmt: skip
+        with pytest.raises(InvalidRequest):
+            make("http://localhost", **settings)
+    assert make("http://localhost/a folder/é").url_of("x") == "http://localhost/a%20folder/%C3%A9/file?path=x"
+    assert make("http://[::1]:80").url_of("x") == "http://[::1]:80/file?path=x"
+
+
+async def test_an_etag_that_is_none(client):
+    with pytest.raises(InvalidRequest, match="no ETag"):
+        await client.put("guarded", b"1", if_match='x"\r\nX: y')
 
 
 def test_both_have_the_same_operations():

@@ -79,9 +79,13 @@ def add_file_commands(commands: Any) -> None:
         (
             "sync",
             "make a folder or a server like another one",
-            "a folder, http://HOST:PORT/FOLDER, or :FOLDER at --url",
+            "a folder, http://HOST:PORT/FOLDER, :FOLDER at --url, or s3://BUCKET/FOLDER",
         ),
-        ("mirror", "make a server like another one", "http://HOST:PORT/FOLDER, or :FOLDER at --url"),
+        (
+            "mirror",
+            "make a server like another one",
+            "http://HOST:PORT/FOLDER, :FOLDER at --url, or s3://BUCKET/FOLDER",
+        ),
     ):
         sync = commands.add_parser(
             name,

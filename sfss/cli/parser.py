@@ -229,9 +229,11 @@ def _add_objects(commands: Any) -> None:
         title: [name for name in names if name not in NOT_OF_OBJECTS] for title, names in GROUPS.items()
     }
     add_settings(objects, fields, own | others)
-    whats = objects.add_subparsers(dest="what", metavar="COMMAND", parser_class=Parser)
+    whats = objects.add_subparsers(dest="what", metavar="COMMAND", parser_class=Parser, prog="sfss objects")
     user = whats.add_parser("user", help="who may come in")
-    hows = user.add_subparsers(dest="how", required=True, metavar="COMMAND", parser_class=Parser)
+    hows = user.add_subparsers(
+        dest="how", required=True, metavar="COMMAND", parser_class=Parser, prog="sfss objects user"
+    )
     for how, help in (
         ("add", "a new user, and an account if it is not there"),
         ("list", "all users, without their keys"),

@@ -1,17 +1,22 @@
 """What both clients have: the server's URL, who one is there, and how long is waited."""
 
 import inspect
+import ipaddress
+import re
 import ssl
 from base64 import b64encode
 from collections.abc import Callable
 from typing import Any, TypeVar, get_args
-from urllib.parse import unquote, urlsplit
+from urllib.parse import quote, unquote, urlsplit
 
-from sfss.client.operations import Operations
+from sfss.client.operations import Operations, is_plain
 from sfss.errors import InvalidRequest
 from sfss.models import DEFAULT_URL, SERVERS
 from sfss.paths import check_path
 from sfss.signing import signed_query
+
+#: Seconds: more than anybody waits, and less than what a socket cannot take.
+_LONGEST = 1e6
 
 Method = TypeVar("Method", bound=Callable[..., Any])
 
@@ -26,6 +31,7 @@ def like(steps: Callable[..., Any]) -> Callable[[Method], Method]:
         _, _, result = get_args(signature.return_annotation)
         method.__name__, method.__doc__ = steps.__name__, steps.__doc__
         method.__qualname__ = steps.__name__
+        method.__annotations__ = {**steps.__annotations__, "return": result}
         vars(method)["__signature__"] = signature.replace(return_annotation=result)
         return method
 
@@ -33,17 +39,17 @@ def like(steps: Callable[..., Any]) -> Callable[[Method], Method]:
 
 
 class BaseClient:
-    """A client of the server at *url*, a gateway or a node (one that is spoken to as a gateway changes nothing and says
-    what it is, ``X-SFSS-Server``). What may go well the next time (a connection that fails, 502, 503, 504, 408) is
-    tried again, with growing, jittered pauses: every operation of the service is idempotent.
+    """A client of the server at *url*, a gateway or a node. (A node refuses what only a gateway knows, and names itself
+    in ``X-SFSS-Server``; the client then speaks to it as to a node.) What may go well the next time (a connection that
+    fails, 502, 503, 504, 408) is tried again, with growing, jittered pauses: all operations are idempotent.
 
-    *token*: what the server wants to have as ``Authorization: Bearer``, if anything. *timeout*:
-    seconds (see the two clients for of what). *retries*: how often an operation is tried again; *retry_for*: in place
+    *token*: what the server wants to have as ``Authorization: Bearer``, if anything. *timeout*: in seconds; what it
+    limits differs, see below. *retries*: how often an operation is tried again; *retry_for*: in place
     of that, for how many seconds from its first failure, once the server has answered anything.
     *connections*: how many are open at once, at most. *server*: ``gateway`` or ``node``; without, that is
     found out. *ca_file*: the certificates (PEM) by which the server's is trusted, in place of the system's.
 
-    :raises InvalidRequest: if *url* or *server* cannot be meant.
+    :raises InvalidRequest: if one of these is invalid.
     """
 
     def __init__(
@@ -60,6 +66,12 @@ class BaseClient:
     ):
         if server not in (None, *SERVERS):
             raise InvalidRequest(f"server is {server!r}; it must be {' or '.join(SERVERS)}.")
+        if token and not is_plain(token):
+            raise InvalidRequest("The token has characters that no token has.")
+        if connections < 1 or not 0 < timeout < _LONGEST:
+            raise InvalidRequest(
+                f"connections is {connections} and timeout {timeout}; both must be more than 0."
+            )
         self._url, basic = _server_in(url)
         if token and basic:
             raise InvalidRequest(
@@ -78,7 +90,10 @@ class BaseClient:
         """What a client has besides."""
 
     def url_of(self, path: str) -> str:
-        """The URL of the file, as far as it is known what kind the server is. :raises InvalidPath:"""
+        """The URL of the file: of a gateway, until it is known that the server is a node.
+
+        :raises InvalidPath:
+        """
         return self._url + self._operations.target_of(path)
 
     def signed_url(
@@ -94,8 +109,10 @@ class BaseClient:
 
         *key*: the server's signing key. *limit*: bytes, the most that may be put.
 
-        :raises InvalidPath, InvalidRequest: if that cannot be signed.
+        :raises InvalidPath, InvalidRequest: if that cannot be signed, or the server is known to be a node.
         """
+        if self._operations.server == "node":
+            raise InvalidRequest("A node has no signed URLs.")
         query = signed_query(key, method, check_path(path), lifetime=lifetime, limit=limit)
         return f"{self._url}/file?{query}"
 
@@ -121,8 +138,20 @@ def _server_in(url: str) -> tuple[str, str]:
             raise ValueError("it must begin with http:// or https:// and a host")
         if parts.query or parts.fragment:
             raise ValueError("it has a query or a fragment")
+        _check_host(parts.netloc.rpartition("@")[2], parts.hostname)
     except ValueError as error:
         raise InvalidRequest(f"{url!r} is not the URL of a server: {error}.") from None
     login, _, host = parts.netloc.rpartition("@")
     basic = b64encode(unquote(login if ":" in login else f"{login}:").encode()).decode() if login else ""
-    return f"{parts.scheme}://{host}{parts.path}".rstrip("/"), basic
+    return f"{parts.scheme}://{host}{quote(parts.path, safe='/%')}".rstrip("/"), basic
+
+
+def _check_host(host: str, name: str) -> None:
+    """That *host*, which may have a port, is *name*, and that is one. :raises ValueError:"""
+    if host.startswith("["):
+        ipaddress.IPv6Address(name.partition("%")[0])
+        is_one = re.fullmatch(r"\[[^\[\]]+\](:[0-9]*)?", host)
+    else:
+        is_one = re.fullmatch(r"[a-z0-9._-]+", name.encode("idna").decode().lower())
+    if not is_one:
+        raise ValueError(f"{host} is no host")

@@ -10,7 +10,7 @@ from yarl import URL
 
 from sfss.client.base import BaseClient, like
 from sfss.client.exchanges import AT_ONCE, Answer, NoAnswer, Request, Steps, check_size
-from sfss.client.operations import Operations
+from sfss.client.operations import Operations, several
 from sfss.client.streams import Stream
 from sfss.client.tasks import each
 from sfss.client.values import Page, ServerUnreachable
@@ -35,7 +35,8 @@ def _awaited(
 
 class Client(BaseClient):
     __doc__ = f"""{BaseClient.__doc__}
-    *timeout* is for one try, whole; of a stream, for each piece. One client may be used by many tasks at once. It is
+    *timeout* is for one try, whole; of a stream, for each piece. Files are read in a thread, and iterables where the
+    client runs: one that blocks blocks the event loop. One client may be used by many tasks at once. It is
     open between ``async with`` and its end.
     """
 
@@ -85,7 +86,7 @@ class Client(BaseClient):
         :raises SfssError: what is wrong with the server or its store; a part of them may be deleted.
         """
         failures: dict[str, SfssError] = {}
-        await each(paths, self.delete, failures.__setitem__)
+        await each(several(paths), self.delete, failures.__setitem__)
         return failures
 
     @asynccontextmanager
@@ -138,20 +139,16 @@ class Client(BaseClient):
 
     async def _ask(self, request: Request) -> Answer:
         """:raises NoAnswer:"""
-        content, headers = request.content, dict(request.headers)
-        data: Any = None
-        if content is not None:
-            data = content.whole
-            if data is None:
-                data = aiter(content)
-                if content.size is not None:
-                    headers["Content-Length"] = str(content.size)
+        content = request.content
+        data: Any = None if content is None else content.whole
+        if data is None and content is not None:
+            data = aiter(content)
         try:
             response = await self._session.request(
                 request.method,
                 URL(self._url + request.target, encoded=True),
                 data=data,
-                headers=headers,
+                headers=request.head(),
                 allow_redirects=False,  # nobody is sent to another server
                 timeout=self._of_streams if request.is_streamed else self._of_others,
             )

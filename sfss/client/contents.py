@@ -17,28 +17,39 @@ PIECE = 256 * 1024
 Source = bytes | bytearray | memoryview | IO[bytes] | Iterable[bytes] | AsyncIterable[bytes]
 
 
+class SourceFailed(Exception):
+    """The source has raised something while it was read: :attr:`Content.error`. (No OSError, whatever that was: HTTP
+    libraries take those for errors of the connection.)
+    """
+
+
 class Content:
-    """One content on its way. :raises InvalidRequest: if *source* is text."""
+    """One content on its way. :raises InvalidRequest: if *source* is nothing that can be sent."""
 
     def __init__(self, source: Source):
         if isinstance(source, str | io.TextIOBase):
             raise InvalidRequest("The content is text; a file has bytes: encode it, or open it in mode 'rb'.")
         kept: Any = source
-        self._source = kept
+        self._is_awaited = isinstance(source, AsyncIterable)
         self._is_bytes = isinstance(source, bytes | bytearray | memoryview)
-        self._is_file = hasattr(source, "read")
+        self._is_file = not self._is_awaited and hasattr(source, "read")
+        if not (self._is_awaited or self._is_file or isinstance(source, Iterable)):
+            raise InvalidRequest(f"The content is {_kind(source)}; it must be bytes, a file or an iterable.")
+        self._source: Any = _plain(kept) if self._is_bytes else kept
         self._is_begun = False
         self._start = self._sent = 0
         self._hash = xxhash.xxh3_128()
+        self._reading: asyncio.Task[Any] | None = None
         #: Bytes, where that is known before; None: it is sent in chunks.
         self.size: int | None = None
         #: What the source has raised while it was read.
         self.error: Exception | None = None
         if self._is_bytes:
-            self.size = memoryview(kept).nbytes
-        elif self._is_file and kept.seekable():
+            self.size = len(self._source)
+        elif self._is_file and hasattr(kept, "seekable") and kept.seekable():
             self._start = kept.tell()
-            self.size = kept.seek(0, io.SEEK_END) - self._start
+            kept.seek(0, io.SEEK_END)
+            self.size = max(0, kept.tell() - self._start)
 
     @property
     def is_repeatable(self) -> bool:
@@ -59,9 +70,9 @@ class Content:
         return self._sent, self._hash.hexdigest()
 
     def __iter__(self) -> Iterator[bytes | memoryview]:
-        """Its pieces, anew. What the source raises is kept in *error*, too, since a library may wrap it."""
+        """Its pieces, anew. :raises SourceFailed:"""
         try:
-            if isinstance(self._source, AsyncIterable):
+            if self._is_awaited:
                 raise InvalidRequest("The content is an asynchronous iterable; only Client can send one.")
             self._begin()
             for piece in self._pieces():
@@ -69,18 +80,20 @@ class Content:
             self._check_end()
         except Exception as error:
             self.error = error
-            raise
+            raise SourceFailed from error
 
     async def __aiter__(self) -> AsyncIterator[bytes | memoryview]:
-        """The same, for asyncio: a file is read in a thread."""
+        """The same, for asyncio: a file is read in a thread, an iterable in the event loop."""
         try:
+            if self._reading is not None:  # of a try that was given up: it would read what this one has to
+                await asyncio.wait([self._reading])
             self._begin()
-            if isinstance(self._source, AsyncIterable):
+            if self._is_awaited:
                 async for piece in self._source:
                     yield self._counted(piece)
             elif self._is_file:
                 pieces = self._pieces()
-                while piece := await asyncio.to_thread(next, pieces, b""):
+                while piece := await self._read(pieces):
                     yield self._counted(piece)
             else:
                 for piece in self._pieces():
@@ -88,37 +101,66 @@ class Content:
             self._check_end()
         except Exception as error:
             self.error = error
-            raise
+            raise SourceFailed from error
+
+    async def _read(self, pieces: Iterator[Any]) -> Any:
+        """The next piece. A thread does not end when nobody waits for it any more: so it is kept in mind."""
+        self._reading = asyncio.create_task(asyncio.to_thread(next, pieces, b""))
+        self._reading.add_done_callback(lambda task: task.cancelled() or task.exception())
+        return await asyncio.shield(self._reading)
 
     def _begin(self) -> None:
+        if not self.is_repeatable:
+            raise InvalidRequest("The content is an iterable: it was sent once, and cannot be sent again.")
         self._is_begun = True
         self._sent = 0
         self._hash.reset()
 
-    def _pieces(self) -> Iterator[bytes | memoryview]:
+    def _pieces(self) -> Iterator[Any]:
         if self._is_bytes:
-            view = memoryview(self._source).cast("B")
-            for start in range(0, len(view), PIECE):
-                yield view[start : start + PIECE]
+            for start in range(0, len(self._source), PIECE):
+                yield self._source[start : start + PIECE]
         elif self._is_file:
-            if self.size is not None:
-                self._source.seek(self._start)
-            # What is added to a file meanwhile does not belong to it.
-            while piece := self._source.read(
-                PIECE if self.size is None else min(PIECE, self.size - self._sent)
-            ):
-                yield piece
+            yield from self._read_from_file()
         else:
             yield from self._source
 
-    def _counted(self, piece: bytes | memoryview) -> bytes | memoryview:
-        """:raises InvalidRequest: if it is no piece of a file."""
+    def _read_from_file(self) -> Iterator[Any]:
+        """Up to its size as it was: what is added to it meanwhile does not belong to it."""
+        if self.size is not None:
+            self._source.seek(self._start)
+        left = self.size
+        while left is None or left:
+            piece = self._source.read(PIECE if left is None else min(PIECE, left))
+            if piece is None:
+                raise InvalidRequest("The content is a file that does not block; only one that does is sent.")
+            if not piece:
+                return
+            yield piece
+            if left is not None:
+                left -= len(piece)
+
+    def _counted(self, piece: Any) -> bytes | memoryview:
+        """It, as bytes. :raises InvalidRequest: if it is no piece of a file."""
         if not isinstance(piece, bytes | bytearray | memoryview):
-            raise InvalidRequest(f"The content has a piece that is {type(piece).__name__}; it must be bytes.")
-        self._hash.update(piece)
-        self._sent += memoryview(piece).nbytes
-        return piece
+            raise InvalidRequest(f"The content has a piece that is {_kind(piece)}; it must be bytes.")
+        counted = piece if isinstance(piece, bytes) else _plain(piece)
+        self._hash.update(counted)
+        self._sent += len(counted)
+        return counted
 
     def _check_end(self) -> None:
         if self.size is not None and self._sent != self.size:
             raise InvalidRequest(f"The content had {self.size} bytes, and ended after {self._sent}.")
+
+
+def _plain(data: bytes | bytearray | memoryview) -> memoryview:
+    """A view of its single bytes: of one of wider items, ``len`` would be their number."""
+    view = memoryview(data)
+    if not view.c_contiguous:
+        raise InvalidRequest("The content is a memoryview with gaps; make bytes of it.")
+    return view.cast("B")
+
+
+def _kind(value: object) -> str:
+    return type(value).__name__

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any, NamedTuple, TypeVar
 
 from sfss.client.contents import Content
+from sfss.client.values import UnexpectedAnswer
 from sfss.errors import SfssError
 
 T = TypeVar("T")
@@ -28,6 +29,12 @@ class Request:
     pause: float = 0.0  #: seconds to wait before it is sent
     is_streamed: bool = False  #: whether the body of a success (200) is left to be read
 
+    def head(self) -> dict[str, str]:
+        """Its headers, with the length of the content, if that is known."""
+        if self.content is None or self.content.size is None:
+            return dict(self.headers)
+        return {**self.headers, "Content-Length": str(self.content.size)}
+
 
 class Answer(NamedTuple):
     status: int
@@ -45,6 +52,6 @@ Steps = Generator[Request, Answer, T]
 
 
 def check_size(size: int) -> None:
-    """:raises NoAnswer: if an answer of *size* bytes is none that is read whole."""
+    """:raises UnexpectedAnswer: if an answer of *size* bytes is none that is read whole."""
     if size > MOST_BYTES:
-        raise NoAnswer(f"the answer has over {MOST_BYTES} bytes")
+        raise UnexpectedAnswer(f"The answer has over {MOST_BYTES} bytes.")

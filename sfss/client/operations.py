@@ -23,7 +23,7 @@ from sfss.client.values import (
     error_of,
     page_in,
 )
-from sfss.errors import NotFound, SfssError
+from sfss.errors import InvalidRequest, NotFound, SfssError
 from sfss.models import SERVER_HEADER, FileInfo, etag_of
 from sfss.paths import PLAIN_IN_A_URL, check_path
 
@@ -63,6 +63,8 @@ class Operations:
         """
         headers = {"Content-Type": "application/octet-stream"}
         if if_match is not None:
+            if not is_plain(if_match):
+                raise InvalidRequest(f"if_match is {if_match!r}; that is no ETag.")
             headers["If-Match"] = f'"{if_match}"'
         if only_if_new:
             headers["If-None-Match"] = "*"
@@ -136,7 +138,7 @@ class Operations:
         that. It is tried once: one that the store cannot read ends all of them, and then ``get`` tells which.
         """
         target = f"/{(yield from self._resource('archive'))}"
-        wanted = set(paths)
+        wanted = set(several(paths))
         answer = yield from self._exchange(
             "POST",
             lambda: target,
@@ -154,6 +156,12 @@ class Operations:
         target = f"/{(yield from self._resource('archive'))}"
         outcomes: dict[str, Stored | SfssError] = {}
         waiting = dict(files)
+        for path in files:
+            try:
+                check_path(path)
+            except InvalidRequest as error:  # in an archive it might be the name of another file
+                outcomes[path] = error
+                del waiting[path]
         retries = self._new_retries()
         pause: float | None = 0.0
         while waiting:
@@ -251,8 +259,9 @@ class Operations:
                 return answer
             if self._finds_out and kind != "node" and answer.headers.get(SERVER_HEADER) == "node":
                 self.server = "node"  # it has refused what only a gateway knows
-                pause = 0.0
-                continue
+                if content is None or content.is_repeatable:
+                    pause = 0.0
+                    continue
             again = self._next_pause(retries, content, answer.headers) if status in WORTH_A_RETRY else None
             if again is None:
                 raise error_of(status, _detail(answer.body) or f"{method} was answered with status {status}.")
@@ -265,6 +274,18 @@ class Operations:
         if content is not None and not content.is_repeatable:
             return None
         return retries.next_pause(headers)
+
+
+def is_plain(text: str) -> bool:
+    """Whether it may stand in a header as it is (RFC 9110 5.5; without spaces)."""
+    return bool(text) and text.isascii() and text.isprintable() and not set(text) & {" ", '"'}
+
+
+def several(paths: Iterable[str]) -> Iterable[str]:
+    """:raises InvalidRequest: if it is one, whose letters would be taken for paths."""
+    if isinstance(paths, str):
+        raise InvalidRequest("paths is a str; it must be a list, or another iterable, of paths.")
+    return paths
 
 
 def info_in(path: str, headers: Mapping[str, str]) -> FileInfo:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 #: Answers that may be others the next time.
 WORTH_A_RETRY = frozenset({408, 502, 503, 504})
 _FIRST_PAUSE, _LONGEST_PAUSE = 0.1, 5.0  # seconds; doubled each time
+#: Seconds: for a server that asks for more there is no next try, if nobody has said how long to go on.
+_LONGEST_WISH = 60.0
 
 
 class Retries:
@@ -23,9 +25,10 @@ class Retries:
         success, if there was one; its ``Retry-After`` counts.
         """
         pause: float = min(_FIRST_PAUSE * 2**self.tries, _LONGEST_PAUSE) * random.uniform(0.5, 1.5)
-        pause = max(pause, _retry_after(headers or {}))
+        wish = _retry_after(headers or {})
+        pause = max(pause, wish)
         if self._seconds is None:
-            if self.tries >= self._count:
+            if self.tries >= self._count or wish > _LONGEST_WISH:
                 return None
         else:
             now = time.monotonic()

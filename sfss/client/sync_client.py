@@ -5,8 +5,10 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from http.client import HTTPException, IncompleteRead
+from math import ceil
 from typing import Any, Concatenate, ParamSpec, Self, TypeVar
 from urllib.parse import urlsplit
 
@@ -14,8 +16,9 @@ import urllib3
 from urllib3 import exceptions as failures
 
 from sfss.client.base import BaseClient, like
+from sfss.client.contents import SourceFailed
 from sfss.client.exchanges import AT_ONCE, Answer, NoAnswer, Request, Steps, check_size
-from sfss.client.operations import Operations
+from sfss.client.operations import Operations, several
 from sfss.client.streams import Stream
 from sfss.client.values import OF_THE_SERVER, Page, ServerUnreachable
 from sfss.errors import NotFound, SfssError
@@ -25,6 +28,10 @@ T = TypeVar("T")
 
 #: How many files of :meth:`SyncClient.delete_many` are under way at once.
 _THREADS = 16
+
+
+class _Stopped(Exception):
+    """Another thread has found that there is no use."""
 
 
 def _carried_out(
@@ -41,15 +48,14 @@ def _carried_out(
 
 class SyncClient(BaseClient):
     __doc__ = f"""{BaseClient.__doc__}
-    *timeout* is for a connection, and for each piece of an answer. One client may be used by many threads at once, and
-    on both sides of a fork. It connects when it is first asked something; :meth:`close`, or the end of ``with``,
-    closes its connections.
+    *timeout* is for a connection (a free one, too), and for each piece of an answer. One client may be used by many
+    threads at once, and on both sides of a fork. It connects when it is first asked something; :meth:`close`, or the
+    end of ``with``, closes its connections.
     """
 
     def _prepare(self) -> None:
-        self._lock = threading.Lock()
-        self._pool: urllib3.HTTPConnectionPool | None = None
-        self._owner = 0
+        #: By process: what a fork has copied belongs to the parent. (No lock: who forks while it is held keeps it so.)
+        self._pools: dict[int, urllib3.HTTPConnectionPool] = {}
         self._folder = urlsplit(self._url).path
 
     def __enter__(self) -> Self:
@@ -62,8 +68,7 @@ class SyncClient(BaseClient):
 
     def close(self) -> None:
         """Close the connections. (Who asks something afterwards gets new ones.)"""
-        with self._lock:
-            pool, self._pool = self._pool, None
+        pool = self._pools.pop(os.getpid(), None)
         if pool is not None:
             pool.close()
 
@@ -91,35 +96,43 @@ class SyncClient(BaseClient):
 
         :raises SfssError: what is wrong with the server or its store; a part of them may be deleted.
         """
-        failures: dict[str, SfssError] = {}
-        left = iter(paths)
+        failed: dict[str, SfssError] = {}
+        left = iter(several(paths))
         lock = threading.Lock()
         is_over = threading.Event()
+        reasons: list[Exception] = []
+
+        def stop(reason: Exception) -> None:
+            reasons.append(reason)
+            is_over.set()
 
         def work() -> None:
+            path = ""
             while not is_over.is_set():
-                with lock:
-                    path = next(left, None)
-                if path is None:
-                    return
                 try:
-                    self.delete(path)
-                except NotFound:
+                    with lock:
+                        path = next(left)
+                    self._run(self._operations.delete(path), is_over)
+                except StopIteration:
+                    return
+                except (NotFound, _Stopped):
                     continue
-                except OF_THE_SERVER:
-                    is_over.set()
-                    raise
+                except OF_THE_SERVER as error:
+                    stop(error)
                 except SfssError as error:
-                    failures[path] = error
+                    failed[path] = error
+                except Exception as error:
+                    stop(error)
 
         with ThreadPoolExecutor(min(_THREADS, self._connections)) as threads:
             workers = [threads.submit(work) for _ in range(_THREADS)]
             try:
-                for worker in workers:
-                    worker.result()
+                wait(workers)
             finally:
                 is_over.set()
-        return failures
+        if reasons:
+            raise reasons[0]
+        return failed
 
     @contextmanager
     def stream(self, path: str) -> Iterator["SyncStream"]:
@@ -153,12 +166,14 @@ class SyncClient(BaseClient):
         finally:
             _let_go(answer.stream)
 
-    def _run(self, steps: Steps[T]) -> T:
+    def _run(self, steps: Steps[T], is_over: threading.Event | None = None) -> T:
+        """*is_over*: set by another thread when no more tries are to be made. :raises _Stopped: then."""
+        pause = is_over.wait if is_over is not None else time.sleep
         try:
             request = next(steps)
             while True:
-                if request.pause:
-                    time.sleep(request.pause)
+                if request.pause and pause(request.pause):
+                    raise _Stopped
                 try:
                     answer = self._ask(request)
                 except NoAnswer as error:
@@ -171,41 +186,42 @@ class SyncClient(BaseClient):
 
     def _ask(self, request: Request) -> Answer:
         """:raises NoAnswer:"""
-        content, headers = request.content, self._headers | dict(request.headers)
-        body: Any = None
-        if content is not None:
-            body = content.whole
-            if body is None:
-                body = iter(content)
-                if content.size is not None:
-                    headers["Content-Length"] = str(content.size)
+        content = request.content
+        body: Any = None if content is None else content.whole
+        if body is None and content is not None:
+            body = iter(content)
         try:
             response = self._connected().urlopen(
                 request.method,
                 self._folder + request.target,
                 body=body,
-                headers=headers,
+                headers=self._headers | request.head(),
                 retries=False,
                 redirect=False,  # nobody is sent to another server
                 chunked=content is not None and content.size is None,
+                pool_timeout=ceil(self._timeout),
                 preload_content=False,
                 decode_content=False,
             )
+            if content is not None and content.error is not None:
+                _let_go(response)  # it is of a part of the content
+                raise SourceFailed
             if request.is_streamed and response.status == 200:
                 return Answer(response.status, response.headers, stream=response)
             return Answer(response.status, response.headers, _whole(response))
+        except SourceFailed:
+            assert content is not None and content.error is not None
+            raise content.error from None
         except (failures.HTTPError, OSError) as error:
-            if content is not None and content.error is not None:
-                raise content.error from None  # it would fail again
             raise NoAnswer(_reason_of(error, urlsplit(self._url).hostname)) from error
 
     def _connected(self) -> urllib3.HTTPConnectionPool:
         """The connections of this process. :raises InvalidRequest: if the CA file cannot be used."""
-        with self._lock:
-            if self._pool is None or self._owner != os.getpid():
-                self._pool = _pool_of(self._url, self._connections, self._timeout, self._trusted())
-                self._owner = os.getpid()
-            return self._pool
+        pool = self._pools.get(os.getpid())
+        if pool is None:
+            made = _pool_of(self._url, self._connections, self._timeout, self._trusted())
+            pool = self._pools.setdefault(os.getpid(), made)  # of several threads one wins
+        return pool
 
 
 class SyncStream(Stream):
@@ -258,9 +274,15 @@ def _reason_of(error: Exception, host: str | None) -> str:
     if isinstance(error, failures.NameResolutionError):
         return f"there is no host {host!r}"
     is_new = isinstance(error, failures.NewConnectionError)  # (which urllib3 has among the time-outs)
-    if isinstance(error, TimeoutError | failures.TimeoutError) and not is_new:
+    if isinstance(error, failures.EmptyPoolError):
+        return "all its connections are in use"
+    causes = [error, error.__cause__, *error.args]
+    if any(isinstance(one, TimeoutError | failures.TimeoutError) for one in causes) and not is_new:
         return "no answer in time"
-    causes = [error.__cause__, *error.args]
+    if any(isinstance(one, IncompleteRead) for one in causes):
+        return "it closed the connection in the middle of an answer"
+    if any(isinstance(one, HTTPException) and not isinstance(one, OSError) for one in causes):
+        return "its answer is not HTTP"
     cause = next((one for one in causes if isinstance(one, OSError)), None)
     if isinstance(cause, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {cause.verify_message}"

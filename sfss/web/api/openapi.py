@@ -176,9 +176,9 @@ def document(max_file_size: int) -> dict[str, Any]:
                 },
             },
             "/archive": {
-                "parameters": [_LISTING[0]],
                 "get": {
                     "operationId": "getArchive",
+                    "parameters": [_LISTING[0]],
                     "summary": "All files whose paths begin with the prefix, as a tar archive",
                     "responses": _responses(
                         {"200": {"description": "the archive", "content": _TAR}}, *_ALWAYS, "501"
@@ -186,6 +186,9 @@ def document(max_file_size: int) -> dict[str, Any]:
                 },
                 "post": {
                     "operationId": "postArchive",
+                    "parameters": [
+                        _LISTING[0] | {"description": "what stands before each name in the archive"}
+                    ],
                     "summary": "Keep the files of a tar archive (it may be compressed by gzip or bzip2); or, "
                     "with a list of paths, get these files as one",
                     "requestBody": {
