@@ -177,7 +177,7 @@ class AsyncStream(Stream):
 
 
 async def _whole(response: aiohttp.ClientResponse) -> bytes:
-    """Its body. :raises NoAnswer: if it has no end."""
+    """Its body. :raises UnexpectedAnswer: if it has no end."""
     body = bytearray()
     async for data in response.content.iter_chunked(AT_ONCE):
         body += data

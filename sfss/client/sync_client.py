@@ -251,7 +251,7 @@ def _pool_of(
 
 
 def _whole(response: urllib3.BaseHTTPResponse) -> bytes:
-    """Its body. :raises NoAnswer: if it has no end."""
+    """Its body. :raises UnexpectedAnswer: if it has no end."""
     body = bytearray()
     try:
         for piece in response.stream(AT_ONCE, decode_content=False):
