@@ -76,7 +76,8 @@ def test_a_file_that_is_dropped(browser, server):
         const data = new DataTransfer();
         data.items.add(new File(["dropped"], "one.txt"));
         data.items.add(new File([new Uint8Array(3 * 1024 * 1024)], "huge.bin"));
-        document.getElementById("drop").dispatchEvent(new DragEvent("drop", {dataTransfer: data}));
+        document.getElementById("find-path").dispatchEvent(
+            new DragEvent("drop", {dataTransfer: data, bubbles: true}));
         """
     )
     until(browser, lambda: browser.find_elements(By.CSS_SELECTOR, "#uploads a"))
@@ -99,7 +100,8 @@ def test_many_files_and_hardly_any_room(browser, tmp_path):
         for (let n = 0; n < 12; n += 1) data.items.add(new File([new Uint8Array(900000)], `large-${n}`));
         data.items.add(new File(["x"], "\\ud800"));
         for (let n = 0; n < 50; n += 1) data.items.add(new File([new Uint8Array(1000001)], `huge-${n}`));
-        document.getElementById("drop").dispatchEvent(new DragEvent("drop", {dataTransfer: data}));
+        document.getElementById("drop").dispatchEvent(
+            new DragEvent("drop", {dataTransfer: data, bubbles: true}));
         """
     )
     until(browser, lambda: text(browser, "#summary").startswith("313 of 363 uploaded, 50 not"), 60)

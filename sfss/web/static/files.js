@@ -103,14 +103,16 @@ function rowOfEntry(named, size, changed) {
   const name = element("th");
   name.scope = "row";
   name.append(named);
-  row.append(name, element("td", changed), element("td", size));
+  const when = element("td", changed || "–");
+  when.classList.toggle("unknown", !changed);
+  row.append(name, when, element("td", size));
   return row;
 }
 
 function rowOfFolder(prefix) {
   const link = element("a", nameOf(prefix));
   link.href = `#/${encoded(prefix)}`;
-  return rowOfEntry(link, "folder", "–");
+  return rowOfEntry(link, "folder", "");
 }
 
 function rowOfFile(file) {
@@ -118,7 +120,7 @@ function rowOfFile(file) {
   button.type = "button";
   button.className = "link";
   button.addEventListener("click", () => openFile(file.path));
-  const changed = file.modified ? new Date(file.modified).toLocaleString() : "–";
+  const changed = file.modified ? new Date(file.modified).toLocaleString() : "";
   const row = rowOfEntry(button, file.size === undefined ? "–" : bytes(file.size), changed);
   row.dataset.path = file.path;
   return row;

@@ -647,17 +647,15 @@ $("files").addEventListener("change", (event) => {
   uploadAll(event.target.files);
   event.target.value = "";
 });
+// Onto the box, or anywhere among the files: they go into the folder one is in.
 for (const kind of ["dragenter", "dragover"])
-  $("drop").addEventListener(kind, (event) => {
-    event.preventDefault();
-    $("drop").classList.add("over");
-  });
+  $("browse").addEventListener(kind, () => $("drop").classList.add("over"));
 for (const kind of ["dragleave", "drop"])
-  $("drop").addEventListener(kind, (event) => {
-    event.preventDefault();
-    $("drop").classList.remove("over");
+  $("browse").addEventListener(kind, (event) => {
+    if (!$("browse").contains(event.relatedTarget)) $("drop").classList.remove("over");
   });
-$("drop").addEventListener("drop", (event) => {
+$("browse").addEventListener("drop", (event) => {
+  if (!changes) return;
   const folders = [...event.dataTransfer.items].filter((item) => item.webkitGetAsEntry?.()?.isDirectory);
   const names = new Set(folders.map((item) => item.getAsFile()?.name));
   uploadAll([...event.dataTransfer.files].filter((file) => !names.has(file.name)));
@@ -667,7 +665,7 @@ $("drop").addEventListener("drop", (event) => {
     $("uploads").prepend(item);
   }
 });
-// A file that is dropped beside the box must not replace the page.
+// A file that is dropped must not replace the page.
 for (const kind of ["dragover", "drop"]) window.addEventListener(kind, (event) => event.preventDefault());
 
 look();
