@@ -1,6 +1,7 @@
 """sfss backup and restore: one consistent copy, whole or not there, while a server is written to."""
 
 import errno
+import json
 import os
 import random
 import sqlite3
@@ -209,6 +210,29 @@ def test_a_store_that_somebody_reads_is_not_put_aside(store):
         reader.execute("COMMIT")
     server = Sfss("--data", store / "data")
     assert content_of(server, "acknowledged") == b"1"
+    server.stop()
+
+
+def test_the_age_of_the_last_backup_is_known(store, tmp_path):
+    server = Sfss("--data", store / "data")
+    name = "sfss_store_last_backup_timestamp_seconds"
+
+    def known() -> float:
+        metrics = ask(server.port, request("GET", "/metrics")).body.decode()
+        (line,) = [line for line in metrics.splitlines() if line.startswith(name + "{")]
+        (figures,) = json.loads(ask(server.port, request("GET", "/status")).body).values()
+        assert abs(float(line.split()[-1]) - float(figures["last_backup"])) < 1
+        return float(figures["last_backup"])
+
+    assert time.time() - 60 < known() <= time.time()
+    os.utime(store / "data" / "last-backup", (1, 1))
+    assert sfss("backup", "--data", store / "data", store / "copy").returncode != 0  # it is there already
+    assert (store / "data" / "last-backup").stat().st_mtime == 1
+    assert sfss("backup", "--data", store / "data", store / "newer").returncode == 0
+    assert (store / "data" / "last-backup").stat().st_mtime > time.time() - 60
+    server.stop()
+    server = Sfss("--data", tmp_path / "new")
+    assert name not in ask(server.port, request("GET", "/metrics")).body.decode()
     server.stop()
 
 

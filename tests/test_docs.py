@@ -18,6 +18,7 @@ from sfss.cli.parser import make_parser
 from sfss.config.gateway import FIELDS
 from sfss.config.node import NodeSettings
 from sfss.config.server import fields_of
+from sfss.stores.sqlite_backup import back_up
 from tests.beansdb import Nodes
 from tests.conftest import need
 from tests.http import ask, request
@@ -146,7 +147,9 @@ def prometheus(tmp_path_factory):
     beans = Nodes(tmp_path_factory.mktemp("beans"))
     over_beans = Sfss(*beans.flags())
     gateway = Sfss(*proxy_flags([port, free_port()]), "--connect-timeout", 0.2)
-    embedded = Sfss("--data", tmp_path_factory.mktemp("data"))
+    data = tmp_path_factory.mktemp("data")
+    embedded = Sfss("--data", data)
+    back_up(data, data / "copy.sqlite3")
     directory = Sfss("--store", f"directory:{tmp_path_factory.mktemp('files')}")
     ports = [free_port(), free_port()]
     nodes = [

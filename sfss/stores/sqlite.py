@@ -18,6 +18,9 @@ from sfss.stores.listing import in_order, in_pieces
 log = logging.getLogger("sfss.store")
 
 FILE_NAME = "files.sqlite3"
+#: Beside it: an empty file that is as old as the last backup.
+BACKED_UP = "last-backup"
+BACKUP_TIME = "sfss_store_last_backup_timestamp_seconds"
 #: Pages of the database that are kept in memory, unless it is said otherwise.
 CACHE_BYTES = 64 * 1024 * 1024
 #: The totals are kept by the database itself, so that they are true whichever process writes,
@@ -177,10 +180,12 @@ class SqliteStore(Store):
 
     async def stats(self) -> Stats:
         files, size = self._totals()
+        backed_up = last_backup(self._folder)
         figures = {
             "curr_items": files,
             "bytes": size,
             "disk_bytes": self._database.size_on_disk(),
+            **({} if backed_up is None else {"last_backup": backed_up}),
             **self._events(),
         }
         return {self._address: {name: str(value) for name, value in figures.items()}}
@@ -214,7 +219,10 @@ class SqliteStore(Store):
             ("sfss_store_files", "Files in the embedded store", files),
             ("sfss_store_bytes", "Bytes of its files", size),
             ("sfss_store_disk_bytes", "Bytes that it takes on disk", self._database.size_on_disk()),
+            (BACKUP_TIME, "When the last sfss backup of it began (Unix time)", last_backup(self._folder)),
         ):
+            if value is None:
+                continue
             family = gauge(name, help, "store", join="max")  # all processes see the same store
             family.add((self._address,), value)
             families.append(family)
@@ -232,6 +240,14 @@ class SqliteStore(Store):
         row = self._database.read_row("SELECT files, bytes FROM totals")
         assert row is not None  # it is there from the beginning
         return row[0], row[1]
+
+
+def last_backup(folder: Path) -> int | None:
+    """When the last backup of the store in *folder* began, Unix seconds; None: there was none, as far as is known."""
+    try:
+        return int((folder / BACKED_UP).stat().st_mtime)
+    except OSError:
+        return None
 
 
 def _intact(row: tuple[bytes, str], path: str) -> StoredFile:

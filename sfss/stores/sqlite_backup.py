@@ -7,6 +7,7 @@ each write of somebody else: under load it never ends.)
 
 import contextlib
 import errno
+import logging
 import os
 import secrets
 import sqlite3
@@ -19,7 +20,9 @@ from sfss.disk.database import hold
 from sfss.disk.folder import make_folders, sync_folder
 from sfss.errors import StoreUnusable
 from sfss.models import etag_of
-from sfss.stores.sqlite import FILE_NAME, SCHEMA
+from sfss.stores.sqlite import BACKED_UP, FILE_NAME, SCHEMA
+
+log = logging.getLogger("sfss.stores")
 
 #: Called now and then with how many of how many files have been read again.
 Progress = Callable[[int, int], None]
@@ -50,6 +53,7 @@ def back_up(folder: Path, target: Path, progress: Progress = lambda done, of: No
     if target.exists():
         raise StoreUnusable(f"{target} is there already; a backup replaces nothing.")
     claimed = hold(folder, alone=False)  # nobody restores meanwhile
+    began = time.time()
     try:
         with _made(source, target.parent, progress) as (temporary, copy):
             try:
@@ -57,9 +61,19 @@ def back_up(folder: Path, target: Path, progress: Progress = lambda done, of: No
             except FileExistsError:
                 raise StoreUnusable(f"{target} is there already; a backup replaces nothing.") from None
             sync_folder(target.parent)
+            _remember(Path(folder) / BACKED_UP, began)
     finally:
         os.close(claimed)
     return copy
+
+
+def _remember(mark: Path, began: float) -> None:
+    """That there is a backup of then, for those who look after the server."""
+    try:
+        mark.touch(mode=0o644)
+        os.utime(mark, (began, began))
+    except OSError as error:  # the disk is full, perhaps: the copy is there all the same
+        log.warning("the time of the backup is not kept", extra={"file": str(mark), "reason": error.strerror})
 
 
 def _name(temporary: Path, target: Path) -> None:

@@ -250,12 +250,14 @@ function showStore(figures) {
   const files = figures.sfss_store_files;
   $("store").hidden = !files;
   if (!files) return;
+  const backup = total(figures.sfss_store_last_backup_timestamp_seconds);
   const flushed = sum(figures.sfss_store_flush_writes);
   const took = sum(figures.sfss_store_flush_duration_seconds);
   cards($("store-cards"), [
     ["Files", number(total(files))],
     ["Their size", bytes(total(figures.sfss_store_bytes))],
     ["On disk", bytes(total(figures.sfss_store_disk_bytes))],
+    ["Last backup", backup ? `${duration(Date.now() / 1000 - backup)} ago` : "none known"],
     ["Writes to an fsync", flushed.count ? number(flushed.sum / flushed.count) : "–"],
     ["p99 of a commit", took.count ? `${number(percentile(took, 0.99) * 1000)} ms` : "–"],
   ]);
