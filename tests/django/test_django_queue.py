@@ -255,7 +255,7 @@ def test_who_is_killed_after_any_step_leaves_what_can_be_finished(
     storage, servers, monkeypatch, each_database
 ):
     """Nothing was sent, or only to some: the queue knows."""
-    monkeypatch.setattr(queue_module.Queue, "_lease_time", lambda self: timedelta(seconds=0.2))
+    monkeypatch.setattr(queue_module.Queue, "_lease_time", lambda self: timedelta(seconds=2.0))
     sender, name = storage.sender, f"k1-{each_database}"
     content = b"of a process that is killed"
     options = {"sha256": hashlib.sha256(content).hexdigest(), "size": len(content)}
@@ -263,7 +263,7 @@ def test_who_is_killed_after_any_step_leaves_what_can_be_finished(
     assert sender.send_all() == (0, 0)  # its lease holds
     with pytest.raises(NameTaken):
         sender.queue.change(name, overwrite=False, **options)
-    time.sleep(0.3)
+    time.sleep(2.2)
     assert sender.send_all() == (0, 3)  # nobody has the content
     sender.transport.create(servers.hosts[0], storage.url_path(name), content)  # or after one has it
     due_now()
