@@ -2,7 +2,6 @@
 
 import json
 import re
-import time
 from collections.abc import Sequence
 
 from aiohttp import web
@@ -53,7 +52,11 @@ class Signing:
         limit = _number(query, "limit", least=0, most=10**15)
         lifetime = LIFETIME if lifetime is None else lifetime
         signed = signed_query(self._keys[0], method, check_path(path), lifetime=lifetime, limit=limit)
-        answer = {"url": f"/file?{signed}", "method": method, "expires": int(time.time() + lifetime)}
+        answer = {
+            "url": f"/file?{signed}",
+            "method": method,
+            "expires": int(argument(signed, "expires") or 0),
+        }
         return fresh(json.dumps(answer) + "\n", "application/json")
 
 
