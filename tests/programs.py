@@ -378,3 +378,18 @@ class KilledNode(SfssNode):
     def __init__(self, home: Path, step: str, number: int, *flags: object, port: int = 0):
         self.command = (sys.executable, "-m", "tests.killed_node", step, number)
         super().__init__(home, "--host", "127.0.0.1", *flags, port=port)
+
+
+def bash(script: str, cwd: Path | None = None, **variables: object) -> subprocess.CompletedProcess[str]:
+    """Run the commands of a document as they stand, in *cwd*; ``sfss`` is the one of here. *variables*: of the
+    environment, beside those that there are.
+    """
+    environment = {**os.environ, "PATH": f"{ROOT / 'bin'}:{os.environ['PATH']}"}
+    return subprocess.run(
+        ["bash", "-euo", "pipefail", "-c", script],
+        cwd=cwd,
+        env=environment | {name: str(value) for name, value in variables.items()},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )

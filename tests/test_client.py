@@ -583,7 +583,12 @@ async def test_an_iterator_is_not_sent_twice_when_the_server_is_another_one(fail
     answers += [(400, "", {"X-SFSS-Server": "node"})] + [(201, "", {"ETag": f'"{etag_of(b"")}"'})] * 3
     with pytest.raises(InvalidRequest):
         await client.put("a", iter([b"1", b"2"]))
+    await asyncio.sleep(0.3)  # what was sent all the same would arrive
     assert len(answers) == 3
+    content = Content(iter([b"1", b"2"]))
+    assert list(content) == [b"1", b"2"]
+    with pytest.raises(SourceFailed):
+        list(content)
 
 
 async def test_a_file_that_is_still_read_for_a_try_that_was_given_up(server):
@@ -591,14 +596,13 @@ async def test_a_file_that_is_still_read_for_a_try_that_was_given_up(server):
     content = os.urandom(1_000_000)
 
     class Slow(io.BytesIO):
-        waits = [0.7]
+        waits = [2.0, 0.1]  # once beyond the time-out, into the middle of the next try
 
         def read(self, size=-1):
-            if self.waits and self.tell():
-                time.sleep(self.waits.pop())
+            time.sleep(self.waits.pop() if self.waits else 0.15)
             return super().read(size)
 
-    async with Client(server.url, timeout=0.4, retries=5) as client:
+    async with Client(server.url, timeout=1.5, retries=5) as client:
         assert (await client.put("slowly", Slow(content))).etag == etag_of(content)
         assert await client.get("slowly") == content
 
@@ -761,13 +765,15 @@ def test_threads_share_a_client(server):
 
 
 def test_a_client_on_both_sides_of_a_fork(server):
-    with SyncClient(server.url) as client:
+    """Each has its own connections: on one, an answer would go to whoever reads first."""
+    with SyncClient(server.url, retries=0) as client:
         client.put("forked", b"parent")
+        client.put("forked-child", b"child")
         child = os.fork()
         if child == 0:
             status = 1
             try:
-                status = 0 if all(client.get("forked") == b"parent" for _ in range(200)) else 2
+                status = 0 if all(client.get("forked-child") == b"child" for _ in range(200)) else 2
             finally:
                 os._exit(status)
         assert all(client.get("forked") == b"parent" for _ in range(200))

@@ -1,6 +1,5 @@
 """What is offered for production is tried here, as far as this machine can."""
 
-import argparse
 import json
 import re
 import runpy
@@ -14,6 +13,7 @@ from urllib.parse import quote
 import pytest
 import yaml
 
+from sfss.cli.arguments import Parser
 from sfss.cli.parser import make_parser
 from sfss.config.gateway import FIELDS
 from sfss.config.node import NodeSettings
@@ -359,12 +359,11 @@ def test_what_is_named_is_there():
         assert all((ROOT / name).exists() for name in line.split())
 
 
-def flags_of(parser: argparse.ArgumentParser) -> set[str]:
+def flags_of(parser: Parser) -> set[str]:
     """Those of its commands, too."""
     found = set(parser._option_string_actions)
-    for action in parser._actions:
-        if isinstance(action, argparse._SubParsersAction):
-            found = found.union(*(flags_of(each) for each in action.choices.values()))
+    if parser.commands:
+        found = found.union(*(flags_of(each) for each in parser.commands.choices.values()))
     return found
 
 

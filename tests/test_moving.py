@@ -11,20 +11,8 @@ from sfss.cli.parser import make_parser
 from tests.beansdb import Nodes
 from tests.conftest import need
 from tests.objects.swift import Swift
-from tests.programs import ROOT, Sfss, SfssObjects
+from tests.programs import ROOT, Sfss, SfssObjects, bash
 from tests.trees import files_in, make
-
-
-def bash(script: str, **options) -> subprocess.CompletedProcess:
-    environment = {**os.environ, "PATH": f"{ROOT / 'bin'}:{os.environ['PATH']}"}
-    return subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        **options,
-    )
 
 
 def test_every_command_of_the_page_does_what_it_says(tmp_path):

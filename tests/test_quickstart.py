@@ -12,7 +12,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from tests.browser import text, until
-from tests.programs import ROOT, Program, free_port
+from tests.programs import ROOT, Program, bash, free_port
 
 PAGE = (ROOT / "docs/quickstart.rst").read_text()
 
@@ -29,15 +29,8 @@ def blocks(port: int) -> list[str]:
     return [re.sub("^ {4}", "", block, flags=re.MULTILINE).replace("8255", str(port)) for block in found]
 
 
-def bash(script: str, home: Path, port: int) -> str:
-    done = subprocess.run(
-        ["bash", "-euo", "pipefail", "-c", script],
-        cwd=home,
-        env={**os.environ, "SFSS_URL": f"http://127.0.0.1:{port}"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-    )
+def run(script: str, home: Path, port: int) -> str:
+    done = bash(script, home, SFSS_URL=f"http://127.0.0.1:{port}")
     assert done.returncode == 0, (script, done.stdout, done.stderr)
     return done.stdout
 
@@ -50,7 +43,7 @@ def test_ten_minutes(home, browser):
 
     server = Program(serve.replace("8255", str(port)).split(), cwd=home)
     server.wait_for_port(port)
-    bash(by_curl, home, port)
+    run(by_curl, home, port)
 
     upload = home / "by-page.txt"
     upload.write_text("by the page")
@@ -60,24 +53,24 @@ def test_ten_minutes(home, browser):
     until(browser, lambda: "by-page.txt" in text(browser, "#file-rows"))
     browser.find_element(By.ID, "find-path").send_keys("photos/by-page.txt" + Keys.ENTER)
     until(browser, lambda: "by the page" in text(browser, "#details"))
-    got = bash(f"curl -sf http://127.0.0.1:{port}/file/photos/by-page.txt", home, port)
+    got = run(f"curl -sf http://127.0.0.1:{port}/file/photos/by-page.txt", home, port)
     assert got == "by the page"
 
-    said = bash(by_commands, home, port)
+    said = run(by_commands, home, port)
     assert "photos/photo.gif" in said and "photos/by-page.txt" in said
     assert (home / "everything/photos/by-page.txt").read_text() == "by the page"
 
-    bash(backup, home, port)
-    bash(f"curl -sf -X DELETE http://127.0.0.1:{port}/file/photos/1.gif", home, port)
+    run(backup, home, port)
+    run(f"curl -sf -X DELETE http://127.0.0.1:{port}/file/photos/1.gif", home, port)
     assert server.stop() == 0
-    bash(restore, home, port)
+    run(restore, home, port)
 
     server = Program(
         ["bash", "-euo", "pipefail", "-c", close.replace("./bin/sfss", "exec ./bin/sfss")], cwd=home
     )
     server.wait_for_port(port)
-    assert bash(write, home, port).splitlines()[0] == "401"
-    listed = bash("./bin/sfss ls -r", home, port).split()
+    assert run(write, home, port).splitlines()[0] == "401"
+    listed = run("./bin/sfss ls -r", home, port).split()
     assert listed == ["photos/1.gif", "photos/2.gif", "photos/by-page.txt", "photos/photo.gif"]
     assert server.stop() == 0
 

@@ -84,7 +84,7 @@ def add_file_commands(commands: Any) -> None:
         (
             "mirror",
             "make a server like another one",
-            "http://HOST:PORT/FOLDER, :FOLDER at --url, or s3://BUCKET/FOLDER",
+            "http://HOST:PORT/FOLDER, or :FOLDER at --url",
         ),
     ):
         sync = commands.add_parser(

@@ -110,7 +110,7 @@ class Content:
         return await asyncio.shield(self._reading)
 
     def _begin(self) -> None:
-        if not self.is_repeatable:
+        if not self.is_repeatable:  # an HTTP library may begin again by itself
             raise InvalidRequest("The content is an iterable: it was sent once, and cannot be sent again.")
         self._is_begun = True
         self._sent = 0

@@ -109,7 +109,10 @@ class Operations:
     def stat(self, path: str) -> Steps[FileInfo]:
         """The file's size and ETag. :raises NotFound:"""
         headers = yield from self.head(path)
-        return info_in(path, headers)
+        try:
+            return FileInfo(int(headers["Content-Length"]), headers["ETag"].strip('"'))
+        except (KeyError, ValueError):
+            raise UnexpectedAnswer(f"The answer for {path!r} is not one of sfss.") from None
 
     def delete(self, path: str) -> Steps[None]:
         """Delete the file. :raises NotFound: if there was no file (not when a retry finds it gone)."""
@@ -286,14 +289,6 @@ def several(paths: Iterable[str]) -> Iterable[str]:
     if isinstance(paths, str):
         raise InvalidRequest("paths is a str; it must be a list, or another iterable, of paths.")
     return paths
-
-
-def info_in(path: str, headers: Mapping[str, str]) -> FileInfo:
-    """What the head of an answer says of the file *path*. :raises UnexpectedAnswer:"""
-    try:
-        return FileInfo(int(headers["Content-Length"]), headers["ETag"].strip('"'))
-    except (KeyError, ValueError):
-        raise UnexpectedAnswer(f"The answer for {path!r} is not one of sfss.") from None
 
 
 def check_etag(path: str, headers: Mapping[str, str], etag: str) -> None:

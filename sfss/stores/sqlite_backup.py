@@ -22,7 +22,7 @@ from sfss.errors import StoreUnusable
 from sfss.models import etag_of
 from sfss.stores.sqlite import BACKED_UP, FILE_NAME, SCHEMA
 
-log = logging.getLogger("sfss.stores")
+log = logging.getLogger("sfss.store")
 
 #: Called now and then with how many of how many files have been read again.
 Progress = Callable[[int, int], None]

@@ -16,7 +16,6 @@ from sfss.web.query import argument
 #: So many files are in an answer, if it is not said, and at the most.
 MOST = 1000
 _MOST_CHARACTERS = 1024
-_NUMBER = re.compile("[0-9]{1,4}")
 
 
 class Listings:
@@ -35,7 +34,9 @@ class Listings:
             raise Forbidden("Listings are closed on this server (--no-listing).")
         query = request.rel_url.raw_query_string
         prefix, delimiter, after = (text_argument(query, name) for name in ("prefix", "delimiter", "after"))
-        listing = await self._service.list_files(prefix, after, _limit(query), delimiter)
+        limit = number_argument(query, "limit", least=1, most=MOST)
+        limit = MOST if limit is None else limit
+        listing = await self._service.list_files(prefix, after, limit, delimiter)
         answer: dict[str, Any] = {"files": [_document(file) for file in listing.files]}
         if delimiter:
             answer["folders"] = list(listing.folders)
@@ -55,13 +56,14 @@ def text_argument(query: str, name: str) -> str:
     return value
 
 
-def _limit(query: str) -> int:
-    """:raises InvalidRequest:"""
-    text = argument(query, "limit")
+def number_argument(query: str, name: str, *, least: int, most: int) -> int | None:
+    """It, None if it is not there. :raises InvalidRequest:"""
+    text = argument(query, name)
     if text is None:
-        return MOST
-    if not (_NUMBER.fullmatch(text) and 1 <= int(text) <= MOST):
-        raise InvalidRequest(f"The argument 'limit' is a number from 1 to {MOST}.")
+        return None
+    is_number = re.fullmatch("[0-9]+", text) and len(text) <= len(str(most))
+    if not (is_number and least <= int(text) <= most):
+        raise InvalidRequest(f"The argument {name!r} is a number from {least} to {most}.")
     return int(text)
 
 

@@ -359,7 +359,7 @@ _TO_SIGN = [
     for name, what, schema in (
         ("method", "for what it is: GET (which is also for HEAD) or PUT", {"enum": ["GET", "PUT"]}),
         ("lifetime", "seconds (3600)", {"type": "integer", "minimum": 1, "maximum": 7 * 24 * 3600}),
-        ("limit", "of a PUT: the most bytes", {"type": "integer", "minimum": 0, "maximum": 10**15}),
+        ("limit", "of a PUT: the most bytes", {"type": "integer", "minimum": 0, "maximum": 10**15 - 1}),
     )
 ]
 _SIGNATURE = [

@@ -1,7 +1,6 @@
 """``POST /sign``: a signed URL for whoever could do himself what it lets its bearer do. The key stays here."""
 
 import json
-import re
 from collections.abc import Sequence
 
 from aiohttp import web
@@ -10,13 +9,15 @@ from sfss.errors import Forbidden, InvalidRequest
 from sfss.http.messages import Request
 from sfss.paths import check_path
 from sfss.signing import METHODS, signed_query
+from sfss.web.api.listings import number_argument
 from sfss.web.api.status import fresh
 from sfss.web.query import argument
 
 PATH = "/sign"
 #: Seconds: of a URL, if it is not said, and at the most. (To withdraw one, the key has to be changed.)
 LIFETIME, LONGEST = 3600, 7 * 24 * 3600
-_NUMBER = re.compile("[0-9]{1,15}")
+#: The largest limit that a signature can have (sfss/signing.py).
+MOST_BYTES = 10**15 - 1
 
 
 class Signing:
@@ -48,8 +49,8 @@ class Signing:
         method = argument(query, "method") or "GET"
         if method not in METHODS:
             raise InvalidRequest(f"The argument 'method' is {' or '.join(METHODS)}.")
-        lifetime = _number(query, "lifetime", least=1, most=LONGEST)
-        limit = _number(query, "limit", least=0, most=10**15)
+        lifetime = number_argument(query, "lifetime", least=1, most=LONGEST)
+        limit = number_argument(query, "limit", least=0, most=MOST_BYTES)
         lifetime = LIFETIME if lifetime is None else lifetime
         signed = signed_query(self._keys[0], method, check_path(path), lifetime=lifetime, limit=limit)
         answer = {
@@ -58,13 +59,3 @@ class Signing:
             "expires": int(argument(signed, "expires") or 0),
         }
         return fresh(json.dumps(answer) + "\n", "application/json")
-
-
-def _number(query: str, name: str, *, least: int, most: int) -> int | None:
-    """:raises InvalidRequest:"""
-    text = argument(query, name)
-    if text is None:
-        return None
-    if not (_NUMBER.fullmatch(text) and least <= int(text) <= most):
-        raise InvalidRequest(f"The argument {name!r} is a number from {least} to {most}.")
-    return int(text)

@@ -262,7 +262,7 @@ async function sign(file) {
   }
   const { url, expires } = await answer.json();
   if (file !== opened) return;
-  $("url").value = new URL(url.replace(/^\//, ""), location.href.replace(/[?#].*/, "")).href;
+  $("url").value = new URL(`.${url}`, location.href).href;
   say(`This URL opens the file without a token, until ${new Date(expires * 1000).toLocaleString()}.`);
 }
 
