@@ -27,6 +27,8 @@ def objects(folder: Path, options) -> None:
         swift = Swift(service)
         swift.ask("PUT", "bucket")
         contents = [os.urandom(SIZE) for _ in range(_PATHS)]
+        # Each time another content than the name had: to write the same bytes once more costs SQLite nothing.
+        changed = [*enumerate(contents), *enumerate(reversed(contents))]
         token = {"X-Auth-Token": swift.token}
         kinds = {
             "GET of a file": (files, _gets("/file?path=", contents, files)),
@@ -35,27 +37,32 @@ def objects(folder: Path, options) -> None:
                 service,
                 [signed_request(service.key, "GET", f"/bucket/{n}") for n in range(_PATHS)],
             ),
-            "PUT of a file": (files, [_put(f"/file?path={n}", c) for n, c in enumerate(contents)]),
+            "PUT of a file": (files, [_put(f"/file?path={n}", c) for n, c in changed]),
             "PUT by Swift, with a token": (
                 service,
-                [_put(f"/v1/AUTH_main/bucket/{n}", c, token) for n, c in enumerate(contents)],
+                [_put(f"/v1/AUTH_main/bucket/{n}", c, token) for n, c in changed],
             ),
             "PUT by S3, signed": (
                 service,
-                [signed_request(service.key, "PUT", f"/bucket/{n}", c) for n, c in enumerate(contents)],
+                [signed_request(service.key, "PUT", f"/bucket/{n}", c) for n, c in changed],
             ),
         }
-        rates: dict[str, list[float]] = {name: [] for name in kinds}
-        for _ in range(options.rounds):
+        new = {  # what is put for the first time
+            "PUT of a new file": (files, {"prefix": "/file?path=new/"}),
+            "PUT of a new object": (service, {"prefix": "/v1/AUTH_main/bucket/new/", "headers": token}),
+        }
+        rates: dict[str, list[float]] = {name: [] for name in (*kinds, *new)}
+        how = {"seconds": options.seconds, "connections": 32, "cpu": 1}
+        for turn in range(options.rounds):
             for name, (server, requests) in kinds.items():
-                load = wrk.raw(
-                    server.port, requests, folder, "2xx", seconds=options.seconds, connections=32, cpu=1
-                )
+                rates[name].append(wrk.raw(server.port, requests, folder, "2xx", **how).rate)
+            for name, (server, where) in new.items():
+                load = wrk.put_new(server.port, SIZE, folder, first=turn * 10**6, **where, **how)
                 rates[name].append(load.rate)
         print("\nObjects of 10 KB beside files, embedded store, 32 connections, one core")
         medians = {name: statistics.median(values) for name, values in rates.items()}
         for name, rate in medians.items():
-            of = medians[f"{name[:3]} of a file"]
+            of = medians["PUT of a new file" if name in new else f"{name[:3]} of a file"]
             print(f"  {name:30}{rate:9.0f}/s  {rate / of:5.2f} of the file's", flush=True)
         _large(files, swift, service)
     finally:

@@ -30,7 +30,7 @@ local body = string.rep("x", %(size)d)
 local n = %(first)d - 2  -- wrk asks for one request that it does not send
 request = function()
   n = n + 1
-  return wrk.format("PUT", "%(prefix)s" .. n, {["Host"] = "bench"}, body)
+  return wrk.format("PUT", "%(prefix)s" .. n, {["Host"] = "bench"%(more)s}, body)
 end
 """
 _GET_RANDOM_SCRIPT = """
@@ -73,11 +73,19 @@ def put(port: int, size: int, folder: Path, prefix: str = "/file?path=bench/put/
 
 
 def put_new(
-    port: int, size: int, folder: Path, *, first: int, prefix: str = "/file?path=million/", **options
+    port: int,
+    size: int,
+    folder: Path,
+    *,
+    first: int,
+    prefix: str = "/file?path=million/",
+    headers: dict[str, str] | None = None,
+    **options,
 ) -> Load:
     """Each file under a path of its own, counted from *first*."""
     script = folder / "put-new.lua"
-    script.write_text(_PUT_NEW_SCRIPT % {"size": size, "first": first, "prefix": prefix})
+    more = "".join(f', ["{name}"] = "{value}"' for name, value in (headers or {}).items())
+    script.write_text(_PUT_NEW_SCRIPT % {"size": size, "first": first, "prefix": prefix, "more": more})
     return _run(["-s", script, f"http://127.0.0.1:{port}/"], **options)
 
 
