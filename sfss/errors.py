@@ -96,6 +96,10 @@ class FileTooLarge(SfssError):
     def over(cls, limit: int) -> "FileTooLarge":
         return cls(f"A file may have at most {limit} bytes.")
 
+    @classmethod
+    def object_over(cls, limit: int) -> "FileTooLarge":
+        return cls(f"An object may have at most {limit} bytes.")
+
 
 class AlreadyDeleted(SfssError):
     """The name was used for a file that is deleted, and is not used again."""

@@ -2,8 +2,8 @@
 # Installs the stores that the tests run against. As root on Debian it asks nothing.
 #
 #   sh tests/install-stores.sh            memcached and nutcracker (twemproxy), nginx, HAProxy, PostgreSQL,
-#                                         promtool, Chromium, rclone, s3cmd and restic, Debian
-#                                         packages; gobeansdb, and
+#                                         promtool, Chromium, rclone, s3cmd, restic and AWS's SDK
+#                                         for Ruby, Debian packages; gobeansdb, and
 #                                         gobeansproxy where it can be had, Go modules, into
 #                                         stores-bin/; a C compiler, for the modules that are
 #                                         compiled; and clients of the object service, into
@@ -42,6 +42,7 @@ done
 [ -e /usr/include/stdio.h ] || packages="$packages libc6-dev"
 [ -e "$(python3 -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ] ||
     packages="$packages python3-dev"
+ruby -e 'require "aws-sdk-s3"' 2> /dev/null || packages="$packages ruby-aws-sdk-s3"
 # It stays off the path: only the tests start it.
 ls /usr/lib/postgresql/*/bin/initdb > /dev/null 2>&1 || packages="$packages postgresql"
 if [ -n "$packages" ]; then
@@ -77,13 +78,16 @@ fi
 # Clients of the object service, apart: they bring much, and one of them is old.
 clients="$here/.venv-clients"
 pins=$(sed -n 's/^#: client \(.*\) = \(.*\)$/\1==\2/p' "$here/buildout.cfg")
-if [ "$(cat "$clients/ready" 2> /dev/null)" != "$pins" ]; then
-    echo "Installing" $pins
+newer=$(sed -n 's/^#: beside \(.*\) = \(.*\)$/\1==\2/p' "$here/buildout.cfg")
+if [ "$(cat "$clients/ready" 2> /dev/null)" != "$pins $newer" ]; then
+    echo "Installing" $pins $newer
     rm -rf "$clients"
     python3 -m venv "$clients"
     # shellcheck disable=SC2086
     "$clients/bin/pip" install --quiet --disable-pip-version-check $pins
-    echo "$pins" > "$clients/ready"
+    # (Beside an old one of the same name.)
+    "$clients/bin/pip" install --quiet --disable-pip-version-check --target "$clients/newer" $newer
+    echo "$pins $newer" > "$clients/ready"
 fi
 # And AWS's SDK for JavaScript, and what looks whether pages are for everybody (axe-core).
 sdk=$(sed -n 's/^#: node \(.*\) = \(.*\)$/\1@\2/p' "$here/buildout.cfg")

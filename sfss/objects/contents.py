@@ -22,12 +22,39 @@ from sfss.service import FileService
 #: What the paths of all pieces begin with.
 PREFIX = "objects/"
 _CONTENT = re.compile("[0-9a-f]{16}/[0-9a-f]{46}")
+#: So many are kept in memory.
+_RANDOM_BYTES = 4096
 TIME_DIGITS = 14  #: of a time in the name of a content, hex
 
 
 def new_content(catalog: str) -> str:
     """A name for a content that begins now. *catalog*: the id of the one that is to know it."""
-    return f"{catalog}/{now_us():0{TIME_DIGITS}x}{os.urandom(16).hex()}"
+    return f"{catalog}/{now_us():0{TIME_DIGITS}x}{_random.take(16).hex()}"
+
+
+class _Random:
+    """Bytes of the kernel's, many at a time: each call of os.urandom lets other threads have the interpreter, and
+    waits until it has it back. None is given out twice, in a process or in one that it forks.
+    """
+
+    def __init__(self) -> None:
+        self._bytes = b""
+        self._next = 0
+
+    def take(self, size: int) -> bytes:
+        begin, self._next = self._next, self._next + size
+        if self._next > len(self._bytes):
+            self._bytes = os.urandom(_RANDOM_BYTES)
+            begin, self._next = 0, size
+        return self._bytes[begin : self._next]
+
+    def forget(self) -> None:
+        self._bytes = b""
+        self._next = 0
+
+
+_random = _Random()
+os.register_at_fork(after_in_child=_random.forget)
 
 
 def begun_at(content: str) -> int | None:

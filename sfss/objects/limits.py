@@ -1,9 +1,10 @@
-"""How much metadata a thing may have (as Swift allows by default)."""
+"""How large an object may be, and how much metadata a thing may have (as Swift allows by default)."""
 
 from collections.abc import Mapping
 
 from sfss.errors import InvalidRequest
 
+MAX_OBJECT_SIZE = 5 * 1024**3  # bytes
 #: How many, of a name, of a value, together. Bytes. (A name has its prefix, X-Container-Meta-, which is not counted.)
 MOST, MOST_NAME, MOST_VALUE, MOST_TOGETHER = 90, 128, 256, 4096
 #: Of what is no metadata of the client's own: Content-Type, Content-Disposition …
@@ -16,6 +17,8 @@ _MARK = "-Meta-"
 
 def check_metadata(metadata: Mapping[str, str | None]) -> None:
     """:raises InvalidRequest: if it is too much."""
+    if not metadata:
+        return
     own = {name.partition(_MARK)[2]: value or "" for name, value in metadata.items() if _MARK in name}
     sizes = [(len(name.encode()), len(value.encode())) for name, value in own.items()]
     if len(sizes) > MOST or sum(name + value for name, value in sizes) > MOST_TOGETHER:

@@ -55,6 +55,12 @@ def test_the_tutorial_with_libcloud(service, tmp_path):
     run("libcloud_tutorial.py", service, tmp_path)
 
 
+@pytest.mark.parametrize("script", ["libcloud_tutorial.py", "libcloud_s3.py"])
+def test_the_newest_libcloud(embedded, tmp_path, monkeypatch, script):
+    monkeypatch.setenv("PYTHONPATH", str(CLIENTS.parent / "newer"))
+    run(script, embedded, tmp_path)
+
+
 def test_openstacksdk(service, tmp_path):
     run("openstacksdk_objects.py", service, tmp_path)
 
@@ -192,6 +198,12 @@ def test_restic(embedded, tree, tmp_path):
     command("restic", "restore", "latest", "--target", tmp_path / "restored", **environment)
     (restored,) = (tmp_path / "restored").rglob("tree")
     assert are_same(tree, restored)
+
+
+def test_the_sdk_for_ruby(embedded, tmp_path):
+    need("ruby")
+    arguments = [embedded.url, "main", "admin", embedded.key, tmp_path]
+    assert command("ruby", SCRIPTS / "aws_sdk.rb", *arguments) == "all steps\n"
 
 
 @pytest.mark.parametrize("is_static", [True, False], ids=["SLO", "DLO"])

@@ -2,12 +2,20 @@
 
 import asyncio
 import hashlib
+import os
 import random
 
 import pytest
 
-from sfss.errors import ContentMismatch, InvalidRequest, NoStoreAvailable, NotFound, StoreRefused
-from sfss.objects import service as service_module
+from sfss.errors import (
+    ContentMismatch,
+    FileTooLarge,
+    InvalidRequest,
+    NoStoreAvailable,
+    NotFound,
+    StoreRefused,
+)
+from sfss.objects import writing
 from sfss.objects.cleaning import Cleaner
 from sfss.objects.contents import new_content, piece_path
 from sfss.objects.service import Objects
@@ -202,10 +210,36 @@ async def test_a_piece_that_is_missing_or_damaged(objects, account, store):
 
 
 async def test_an_object_that_is_too_large(objects, account, store, catalog, monkeypatch):
-    monkeypatch.setattr(service_module, "MAX_OBJECT_SIZE", 30)
-    with pytest.raises(service_module.FileTooLarge):
+    monkeypatch.setattr(writing, "MAX_OBJECT_SIZE", 30)
+    with pytest.raises(FileTooLarge):
         await put(objects, account, "o", bytes(31))
-    with pytest.raises(service_module.FileTooLarge):
+    with pytest.raises(FileTooLarge):
         await put(objects, account, "o", b"", length=31)
     await Cleaner(objects.service, catalog).clean(grace=0.0)
     assert await left_in(store) == 0
+
+
+async def test_a_small_one_that_is_not_what_it_says_is_not_stored(objects, account, store):
+    with pytest.raises(ContentMismatch):
+        await put(objects, account, "o", b"abc", etag=hashlib.md5(b"abd").hexdigest(), length=3)
+    for length in (2, 4):
+        with pytest.raises(InvalidRequest):
+            await put(objects, account, "o", b"abc", length=length)
+    assert await left_in(store) == 0
+    with pytest.raises(NotFound):
+        await objects.find(account, "c", "o")
+
+
+def test_a_fork_gets_other_names_for_its_contents():
+    """Their random bytes are fetched many at a time."""
+    new_content("c")
+    read, write = os.pipe()
+    child = os.fork()
+    if not child:
+        os.write(write, new_content("c").encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    names = [new_content("c"), new_content("c"), os.read(read, 1000).decode()]
+    assert len({name[-32:] for name in names}) == 3
+    os.close(read)
+    os.close(write)

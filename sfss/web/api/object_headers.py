@@ -13,8 +13,11 @@ from sfss.objects.models import Metadata, ObjectInfo
 from sfss.objects.service import Conditions, Found
 from sfss.web.content_headers import http_date
 
-#: What is kept of an object beside its metadata, and given back as it is.
-KEPT = ("Content-Encoding", "Content-Disposition", "Content-Language", "Cache-Control", "Expires")
+#: What is kept of an object beside its metadata, and given back as it is; with the keys of these headers.
+_KEPT = {
+    name: name.lower()
+    for name in ("Content-Encoding", "Content-Disposition", "Content-Language", "Cache-Control", "Expires")
+}
 #: What the names of an object's metadata begin with, as they are kept.
 OF_OBJECTS = "X-Object-Meta-"
 #: The property of an object that says who may read it, and what it says.
@@ -45,6 +48,11 @@ def text_of(headers: Headers, name: str) -> str:
     except UnicodeError:
         raise InvalidRequest(f"The header {name} is not valid UTF-8.") from None
     return value
+
+
+def kept_in(headers: Headers) -> list[str]:
+    """What of a request is kept of its object beside its metadata: the names of headers that are not empty."""
+    return [name for name, key in _KEPT.items() if key in headers and headers.get(key).strip()]
 
 
 def is_true(text: str) -> bool:

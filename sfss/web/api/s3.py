@@ -212,8 +212,8 @@ class S3:
             if handler := self._of_part(method, what):
                 return handler
             raise NotSupported(f"{method} of {what} is not supported here.")
-        if "partNumber" in query:
-            raise NotSupported("Single parts of an object are not supported here.")
+        if "partNumber" in query and method not in _READING:
+            raise NotSupported(f"{method} of a single part is not supported here.")
         return None
 
     def _of_part(self, method: str, what: str) -> Handler | None:

@@ -1,7 +1,6 @@
-"""Bodies of S3: in chunks that are signed or not, with trailers, and checked by what the client says of them.
+"""Bodies of S3, checked by what the client says of them.
 
-Source: https://docs.aws.amazon.com/AmazonS3/latest/API/sigv4-streaming.html and
-https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html.
+Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity.html.
 """
 
 import base64
@@ -14,14 +13,11 @@ from typing import Any, Protocol
 
 from sfss.errors import LengthRequired
 from sfss.http.messages import Headers
+from sfss.web.api.s3_chunks import Chunks
 from sfss.web.api.s3_errors import S3Error
 from sfss.web.api.s3_request import S3Request
 from sfss.web.api.s3_signature import SIGNED_CHUNKS, UNSIGNED, UNSIGNED_CHUNKS, Signed
 
-#: The line before a chunk, and all trailers, are no longer. Bytes.
-_MOST_LINE, _MOST_TRAILERS = 1024, 16 * 1024
-#: A chunk that is signed is kept until its signature is checked.
-_MOST_SIGNED_CHUNK = 4 * 1024 * 1024
 _MOST_DOCUMENT = 2 * 1024 * 1024
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -64,6 +60,8 @@ CHECKSUMS: dict[str, Callable[[], Digest]] = {
     "x-amz-checksum-sha1": lambda: hashlib.sha1(usedforsecurity=False),
     "x-amz-checksum-sha256": hashlib.sha256,
 }
+#: What a request may say of its body.
+_SAID = CHECKSUMS | {"content-md5": lambda: hashlib.md5(usedforsecurity=False)}
 
 
 class Body:
@@ -84,7 +82,8 @@ class Body:
         is_chunked = payload in SIGNED_CHUNKS or payload == UNSIGNED_CHUNKS
         if payload in SIGNED_CHUNKS and (signed is None or signed.chunks is None):
             raise S3Error("InvalidRequest", "Chunks are signed where the request is signed in a header.")
-        self._raw = _Chunks(raw, signed.chunks if signed else None) if is_chunked else raw
+        self._chunks = Chunks(raw, signed.chunks if signed else None) if is_chunked else None
+        self._raw = raw if self._chunks is None else aiter(self._chunks)
         self._expected: dict[str, str] = {}  # by the name of the header
         self._digests: dict[str, Digest] = {}
         self.checksums: dict[str, str] = {}  #: those that were checked, by the name of their header
@@ -98,11 +97,9 @@ class Body:
             self._payload = hashlib.sha256()
             self._digests["payload"] = self._payload
             self._expected["payload"] = base64.b64encode(bytes.fromhex(payload)).decode()
-        if md5 := headers.get("content-md5").strip():
-            self._expect("content-md5", md5, lambda: hashlib.md5(usedforsecurity=False))
-        for name, make in CHECKSUMS.items():
+        for name in _SAID.keys() & headers.raw.keys():
             if value := headers.get(name).strip():
-                self._expect(name, value, make)
+                self._expect(name, value, _SAID[name])
         self._trailer = headers.get("x-amz-trailer").strip().lower()
         if self._trailer:
             if self._trailer not in CHECKSUMS or not is_chunked:
@@ -121,14 +118,23 @@ class Body:
             raise S3Error("InvalidDigest", f"{name} is none.")
         self._expected[name] = value
 
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        digests = list(self._digests.values())
-        async for data in self._raw:
-            for digest in digests:
-                digest.update(data)
-            yield data
+    def __aiter__(self) -> "Body":
+        return self
+
+    async def __anext__(self) -> bytes:
+        """:raises S3Error: behind the last of them, if they are not what the client says they are."""
+        try:
+            data = await anext(self._raw)
+        except StopAsyncIteration:
+            self._check()
+            raise
+        for digest in self._digests.values():
+            digest.update(data)
+        return data
+
+    def _check(self) -> None:
         if self._trailer:
-            trailers = self._raw.trailers if isinstance(self._raw, _Chunks) else {}
+            trailers = self._chunks.trailers if self._chunks is not None else {}
             if self._trailer not in trailers:
                 raise S3Error("MalformedTrailerError", f"The trailer {self._trailer} is missing.")
             self._expected[self._trailer] = trailers[self._trailer]
@@ -141,90 +147,6 @@ class Body:
                 self.checksums[name] = value
         if self._metadata is not None:
             self._metadata |= self.checksums
-
-
-class _Chunks:
-    """What is in the chunks of ``aws-chunked``. *signer* checks each, if they are signed."""
-
-    def __init__(self, raw: AsyncIterator[bytes], signer: Any):
-        self._raw = raw
-        self._signer = signer
-        self._buffer = bytearray()
-        self.trailers: dict[str, str] = {}  #: by name in lower case, when all has come
-
-    async def __aiter__(self) -> AsyncIterator[bytes]:
-        while True:
-            size, signature = _chunk_head(await self._line())
-            if self._signer is not None and size > _MOST_SIGNED_CHUNK:
-                raise S3Error("InvalidRequest", f"A signed chunk has at most {_MOST_SIGNED_CHUNK} bytes.")
-            sha256 = hashlib.sha256()
-            left = size
-            signed: list[bytes] = []  # it is believed when its signature holds
-            while left:
-                if not self._buffer:
-                    await self._more()
-                data = bytes(self._buffer[:left])
-                del self._buffer[: len(data)]
-                left -= len(data)
-                if self._signer is not None:
-                    sha256.update(data)
-                    signed.append(data)
-                else:
-                    yield data
-            if self._signer is not None:
-                self._signer.check(signature, sha256.hexdigest())
-                for data in signed:
-                    yield data
-            if not size:
-                break
-            if await self._line() != b"":
-                raise S3Error("IncompleteBody", "A chunk is longer than it says.")
-        await self._read_trailers()
-
-    async def _read_trailers(self) -> None:
-        total, signature = b"", ""
-        while self._buffer or await self._has_more():
-            line = await self._line()
-            if not line:
-                break
-            name, _, value = line.partition(b":")
-            key, text = name.strip().lower().decode("latin-1"), value.strip().decode("latin-1")
-            if key == "x-amz-trailer-signature":
-                signature = text
-                continue
-            total += name.strip().lower() + b":" + value.strip() + b"\n"
-            if len(total) > _MOST_TRAILERS:
-                raise S3Error("MalformedTrailerError", "The trailers are too long.")
-            self.trailers[key] = text
-        if self._signer is not None and self.trailers:
-            self._signer.check_trailer(signature, total)
-
-    async def _line(self) -> bytes:
-        while (end := self._buffer.find(b"\n")) < 0:
-            if len(self._buffer) > _MOST_LINE:
-                raise S3Error("InvalidRequest", "The body is not framed as aws-chunked.")
-            await self._more()
-        line = bytes(self._buffer[:end]).rstrip(b"\r")
-        del self._buffer[: end + 1]
-        return line
-
-    async def _more(self) -> None:
-        if not await self._has_more():
-            raise S3Error("IncompleteBody", "The body ends in the middle of a chunk.")
-
-    async def _has_more(self) -> bool:
-        data = await anext(self._raw, b"")
-        self._buffer += data
-        return bool(data)
-
-
-def _chunk_head(line: bytes) -> tuple[int, str]:
-    size, _, extension = line.partition(b";")
-    text = size.strip()
-    if not re.fullmatch(rb"[0-9a-fA-F]{1,10}", text):
-        raise S3Error("InvalidRequest", "The body is not framed as aws-chunked.")
-    _, _, signature = extension.strip().partition(b"chunk-signature=")
-    return int(text, 16), signature.strip().decode("latin-1")
 
 
 def _decoded_length(headers: Headers) -> int:

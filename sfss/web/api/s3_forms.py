@@ -17,7 +17,8 @@ from urllib.parse import quote
 from sfss.errors import FileTooLarge, Forbidden, InvalidRequest
 from sfss.http.exchange import Exchange
 from sfss.http.messages import Headers, Request, Response
-from sfss.objects.service import MAX_OBJECT_SIZE, Objects
+from sfss.objects.limits import MAX_OBJECT_SIZE
+from sfss.objects.service import Objects
 from sfss.objects.users import Users
 from sfss.web.api.s3_errors import S3Error
 from sfss.web.api.s3_objects import check_supported, content_type_in, metadata_in, properties_in

@@ -21,11 +21,10 @@ from sfss.web.api.s3_objects import (
     properties_in,
     source_in,
 )
-from sfss.web.api.s3_request import S3Request, answer, xml_answer
+from sfss.web.api.s3_request import MOST_PARTS, S3Request, answer, xml_answer
 from sfss.web.api.s3_versions import headers_of
 from sfss.web.api.s3_xml import Element, children, document, read, text_in, time_text
 
-_MOST_PARTS = 10_000
 #: Of each part but the last, bytes.
 _LEAST = 5 * 1024 * 1024
 _MOST_LISTED = 1000
@@ -51,9 +50,9 @@ class MultipartHandlers:
         return xml_answer(document("InitiateMultipartUploadResult", elements))
 
     async def put_part(self, asked: S3Request) -> Response:
-        number = asked.number("partNumber", _MOST_PARTS + 1, 0)
-        if not 1 <= number <= _MOST_PARTS:
-            raise S3Error("InvalidArgument", f"partNumber is 1 to {_MOST_PARTS}.")
+        number = asked.number("partNumber", MOST_PARTS + 1, 0)
+        if not 1 <= number <= MOST_PARTS:
+            raise S3Error("InvalidArgument", f"partNumber is 1 to {MOST_PARTS}.")
         upload = await self._upload(asked)
         if "x-amz-copy-source" in asked.headers:
             return await self._copy_part(asked, upload, number)
@@ -73,7 +72,7 @@ class MultipartHandlers:
 
     async def list_parts(self, asked: S3Request) -> Response:
         upload = await self._upload(asked)
-        after = asked.number("part-number-marker", _MOST_PARTS, 0)
+        after = asked.number("part-number-marker", MOST_PARTS, 0)
         limit = asked.number("max-parts", _MOST_LISTED, _MOST_LISTED)
         parts = [part for part in await self._catalog.parts(upload.id) if part.number > after]
         shown = parts[:limit]
@@ -186,8 +185,8 @@ class MultipartHandlers:
 
 def _chosen(named: Sequence[tuple[str, str]], there: dict[str, UploadedPart]) -> list[UploadedPart]:
     """The parts that the object is to be made of. :raises S3Error:"""
-    if not 0 < len(named) <= _MOST_PARTS:
-        raise S3Error("MalformedXML", f"There are 1 to {_MOST_PARTS} parts.")
+    if not 0 < len(named) <= MOST_PARTS:
+        raise S3Error("MalformedXML", f"There are 1 to {MOST_PARTS} parts.")
     chosen: list[UploadedPart] = []
     for number, etag in named:
         part = there.get(number.strip())

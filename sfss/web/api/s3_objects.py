@@ -12,13 +12,13 @@ from sfss.objects.service import Found, Objects, check_object_name
 from sfss.objects.versions import Deleted
 from sfss.web.api.object_headers import (
     ACL,
-    KEPT,
     OF_OBJECTS,
     Described,
     Descriptions,
     conditions_in,
     described,
     info_for_conditions,
+    kept_in,
     last_modified,
     text_of,
     titled,
@@ -27,7 +27,7 @@ from sfss.web.api.s3_acl import acl_document, acl_in, acl_in_body, object_acl, p
 from sfss.web.api.s3_body import CHECKSUMS, body_of, document_of
 from sfss.web.api.s3_buckets import etag_of
 from sfss.web.api.s3_errors import S3Error
-from sfss.web.api.s3_request import NULL, S3Request, answer, xml_answer
+from sfss.web.api.s3_request import MOST_PARTS, NULL, S3Request, answer, xml_answer
 from sfss.web.api.s3_tags import TAGS, count_of, tags_document, tags_in, tags_in_header
 from sfss.web.api.s3_versions import delete, headers_of, headers_of_deleted
 from sfss.web.api.s3_xml import Element, children, document, read, text_in, time_text
@@ -124,16 +124,20 @@ class ObjectHandlers:
     async def get(self, asked: S3Request) -> Response | None:
         found = await self._objects.find(asked.account, asked.bucket, asked.key, asked.version)
         headers = asked.headers
-        with_checksums = headers.get("x-amz-checksum-mode").upper() == "ENABLED" and "range" not in headers
+        one_part, more = None, headers_of(found.info, asked)
+        if "partNumber" in asked.query:
+            one_part = _part_in(asked, found)
+            if found.info.manifest == IN_PARTS:
+                more = {**more, "x-amz-mp-parts-count": str(len(found.parts))}
+        is_whole = "range" not in headers and one_part is None
+        with_checksums = is_whole and headers.get("x-amz-checksum-mode").upper() == "ENABLED"
         if asked.query and (
             overrides := {name: asked.query[key] for key, name in _OVERRIDES.items() if asked.query.get(key)}
         ):
             said = _described(found, with_checksums, overrides)
         else:
             said = (self._with_checksums if with_checksums else self._without).of(found)
-        return await answer_with(
-            asked.exchange, headers, self._objects, found, said, headers_of(found.info, asked)
-        )
+        return await answer_with(asked.exchange, headers, self._objects, found, said, more, one_part=one_part)
 
     async def delete(self, asked: S3Request) -> Response:
         must_have = asked.headers.get("if-match").strip().strip('"') or None
@@ -215,6 +219,25 @@ class ObjectHandlers:
         await self._catalog.set_properties(asked.account, asked.bucket, asked.key, changes)
 
 
+def _part_in(asked: S3Request, found: Found) -> tuple[int, int] | None:
+    """The bytes of the part that ``partNumber`` asks for, counted from 1; None: all, of an object without bytes.
+
+    (What has not come in parts is one part.) :raises S3Error:
+    """
+    if "range" in asked.headers:
+        raise S3Error("InvalidRequest", "Cannot specify both Range header and partNumber query parameter.")
+    number = asked.number("partNumber", MOST_PARTS + 1, 0)
+    if not 1 <= number <= MOST_PARTS:
+        raise S3Error("InvalidArgument", f"partNumber is 1 to {MOST_PARTS}.")
+    sizes = [found.size]
+    if found.info.manifest == IN_PARTS:
+        sizes = [part.stop - part.start for part in found.parts]
+    if number > len(sizes):
+        raise S3Error("InvalidPartNumber", f"The object has {len(sizes)} parts.", 416)
+    start = sum(sizes[: number - 1])
+    return (start, start + sizes[number - 1]) if found.size else None
+
+
 def _deleted(key: str, given: str, deleted: Deleted) -> list[Element]:
     elements: list[Element] = [("Key", key)]
     if given:
@@ -249,7 +272,7 @@ def metadata_in(headers: Headers) -> dict[str, str]:
         > _MOST_METADATA
     ):
         raise S3Error("MetadataTooLarge", f"There are at most {_MOST_METADATA} bytes of metadata.")
-    for name in KEPT:
+    for name in kept_in(headers):
         value = text_of(headers, name)
         if name == "Content-Encoding":  # of the way here, and not of the object
             value = ", ".join(part for each in value.split(",") if (part := each.strip()) != "aws-chunked")

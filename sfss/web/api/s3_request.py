@@ -13,6 +13,8 @@ from sfss.web.streams import Incoming
 
 #: What the version of an object is called that has none.
 NULL = "null"
+#: Of an upload.
+MOST_PARTS = 10_000
 
 
 class S3Request(NamedTuple):

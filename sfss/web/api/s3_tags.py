@@ -19,6 +19,8 @@ _OF_OBJECTS, _OF_BUCKETS = 10, 50
 
 def tags_in_header(headers: Headers) -> dict[str, str]:
     """The properties that ``x-amz-tagging`` asks for. :raises S3Error:"""
+    if "x-amz-tagging" not in headers:
+        return {}
     text = text_of(headers, "x-amz-tagging")
     try:
         pairs = parse_qsl(text, keep_blank_values=True, strict_parsing=bool(text), errors="strict")

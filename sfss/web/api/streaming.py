@@ -19,13 +19,16 @@ async def answer_with(
     found: Found,
     said: Described,
     more: Mapping[str, str] = NONE,
+    *,
+    one_part: tuple[int, int] | None = None,
 ) -> Response | None:
     """The object *found*, or the part of it that *headers* ask for, or that it has not changed. *said*: what the
-    answer says of it, and *more*. None: it is given already.
+    answer says of it, and *more*. *one_part*: the first byte, and the one behind the last, if that is asked for
+    otherwise. None: it is given already.
     """
     if not CONDITIONS.isdisjoint(headers.raw) and is_unchanged(headers, said.info):
         return Response(304, said.unchanged)
-    part = requested_range(headers, said.info)
+    part = one_part or requested_range(headers, said.info)
     start, stop = part or (0, found.size)
     status, text = 200, said.lines + lines_of(more) if more else said.lines
     if part:

@@ -9,13 +9,13 @@ from collections.abc import Awaitable, Callable
 from sfss.errors import Forbidden, MethodNotAllowed, NotFound, SwiftUnauthorized
 from sfss.http.exchange import Exchange
 from sfss.http.messages import Headers, Request, Response
+from sfss.objects.limits import MAX_OBJECT_SIZE
 from sfss.objects.listings import Page
 from sfss.objects.manifests import MOST_STATIC
 from sfss.objects.models import ObjectInfo, Query, User
 from sfss.objects.service import (
     MAX_CONTAINER_NAME,
     MAX_OBJECT_NAME,
-    MAX_OBJECT_SIZE,
     Objects,
     check_container_name,
     check_object_name,

@@ -13,7 +13,7 @@ from sfss.http.messages import Headers
 from sfss.objects.limits import OWN, check_metadata
 from sfss.objects.manifests import dynamic, is_of_others, is_static, target_of
 from sfss.objects.models import IN_PARTS, Metadata, ObjectInfo
-from sfss.web.api.object_headers import KEPT, decoded, last_modified, text_of, titled
+from sfss.web.api.object_headers import decoded, kept_in, last_modified, text_of, titled
 
 #: What would change a thing, and is not done here: it must not look as if it were.
 _NOT_DONE = frozenset(
@@ -28,7 +28,7 @@ _READ_RIGHTS = frozenset((".r:*", ".rlistings", ""))
 
 def check_supported(headers: Headers) -> None:
     """:raises NotSupported: if what would change something is not done here. (An empty value asks for nothing.)"""
-    for name in _NOT_DONE:
+    for name in _NOT_DONE.intersection(headers.raw):
         if headers.get(name).strip():
             raise NotSupported(f"{name} is not supported here.")
 
@@ -65,7 +65,7 @@ def container_changes(headers: Headers) -> dict[str, str | None]:
 def object_metadata(headers: Headers) -> dict[str, str]:
     """All that an object is to have."""
     found = {name: value for name, value in metadata_changes(headers, "object").items() if value}
-    found |= {name: text_of(headers, name) for name in KEPT if headers.get(name.lower()).strip()}
+    found |= {name: text_of(headers, name) for name in kept_in(headers)}
     check_metadata(found)
     return found
 

@@ -1,4 +1,4 @@
-"""The steps of seeds/making-it-durable.rst, in their order, with apache-libcloud 1.5.0.
+"""The steps of seeds/making-it-durable.rst, in their order, with apache-libcloud 1.5.0 or 3.9.0.
 
 libcloud_tutorial.py URL ACCOUNT USER KEY FOLDER
 """
@@ -8,9 +8,11 @@ import os
 import sys
 import urllib.request
 
+import libcloud
 from libcloud.storage.providers import get_driver
-from libcloud.storage.types import ContainerIsNotEmptyError, Provider
+from libcloud.storage.types import ContainerIsNotEmptyError, ObjectHashMismatchError, Provider
 
+is_new = libcloud.__version__ >= "3"
 url, account, user, key, folder = sys.argv[1:]
 
 swift = get_driver(Provider.OPENSTACK_SWIFT)(
@@ -48,7 +50,10 @@ container = swift.get_container(container_name="fractals")
 for number in range(5):
     picture = os.urandom(60_000 + number)
     pieces = (picture[start : start + 1000] for start in range(0, len(picture), 1000))
-    container.upload_object_via_stream(pieces, object_name=f"picture-{number}")
+    try:
+        container.upload_object_via_stream(pieces, object_name=f"picture-{number}")
+    except ObjectHashMismatchError:
+        assert is_new  # (3.9 sends all of an iterator, and then compares with the MD5 of what is left of it.)
     assert swift.get_object("fractals", f"picture-{number}").hash == hashlib.md5(picture).hexdigest()
 assert len(container.list_objects()) == 5
 
@@ -76,10 +81,14 @@ assert found.meta_data == description and found.hash == hashlib.md5(goat).hexdig
 large = os.urandom(3_500_000)
 with open(photo, "wb") as file:
     file.write(large)
-swift.ex_multipart_upload_object(photo, container, "large", chunk_size=1_000_000)
+# (3.9 compares with the same wrong MD5 here.)
+swift.ex_multipart_upload_object(photo, container, "large", chunk_size=1_000_000, verify_hash=not is_new)
 found = swift.get_object("fractals", "large")
 assert found.size == len(large)
-# (libcloud's own streams end with an error since Python 3.7.)
+if is_new:
+    assert b"".join(found.as_stream()) == large
+    assert b"".join(found.range_as_stream(10, 1_000_010)) == large[10:1_000_010]
+# (The streams of 1.5.0 end with an error since Python 3.7.)
 request = urllib.request.Request(
     f"{url}/v1/AUTH_{account}/fractals/large", headers={"X-Auth-Token": swift.connection.auth_token}
 )
