@@ -324,6 +324,16 @@ class Sfss(Program):
     def workers(self) -> list[int]:
         return self.family()[1:]
 
+    def wait_until_ready(self) -> None:
+        def is_ready() -> bool:
+            try:
+                with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as answer:
+                    return answer.status == 200
+            except urllib.error.HTTPError:
+                return False
+
+        self._wait(is_ready, "to get ready")
+
 
 class SfssNode(Sfss):
     """A node with its folders in *home*, on loopback."""
@@ -345,16 +355,6 @@ class SfssObjects(Sfss):
         super().__init__("--data", home, *flags, cpu=cpu)
         self.home = home
         self.key = key or self.wait_for_line(r"User main:admin, key ([0-9a-f]+)")[1]
-
-    def wait_until_ready(self) -> None:
-        def is_ready() -> bool:
-            try:
-                with urllib.request.urlopen(f"{self.url}/readyz", timeout=5) as answer:
-                    return answer.status == 200
-            except urllib.error.HTTPError:
-                return False
-
-        self._wait(is_ready, "to get ready")
 
 
 #: Begins a command that root runs with the rights of an ordinary user over what others own: root may

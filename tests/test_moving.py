@@ -1,4 +1,4 @@
-"""The commands of docs/moving.rst, as they stand there; completion in a real shell; the manual page."""
+"""The commands of docs/moving/, as they stand there; completion in a real shell; the manual page."""
 
 import base64
 import os
@@ -9,25 +9,35 @@ import pytest
 
 from sfss.cli.parser import make_parser
 from tests.beansdb import Nodes
-from tests.conftest import need
+from tests.http import ask, request
 from tests.objects.swift import Swift
 from tests.programs import ROOT, Sfss, SfssObjects, bash
 from tests.trees import files_in, make
 
 
-def test_every_command_of_the_page_does_what_it_says(tmp_path):
+def commands_of(page: str) -> str:
+    """All that a page has one type, in one script."""
+    text = (ROOT / "docs" / "moving" / f"{page}.rst").read_text()
+    blocks = re.findall(r"::\n\n((?: {4}.*\n|\n)+)", text)
+    assert blocks, page
+    return re.sub("^ {4}", "", "\n".join(blocks), flags=re.MULTILINE)
+
+
+def test_every_page_is_run_here():
+    pages = {page.stem for page in (ROOT / "docs" / "moving").glob("*.rst")}
+    # (SeaweedFS takes minutes to build.)
+    assert pages == {"index", "folder", "server", "s3", "stores", "beansdb", "seaweedfs"}
+
+
+def test_folders_servers_and_s3(tmp_path):
     servers = [Sfss("--data", tmp_path / name) for name in ("one", "two")]
     photos = {f"{n % 3}/{n}.jpeg": os.urandom(n * 100) for n in range(40)}
     make(tmp_path / "photos", photos)
-    text = (ROOT / "docs" / "moving.rst").read_text()
-    blocks = re.findall(r"::\n\n((?: {4}.*\n|\n)+)", text)
-    assert len(blocks) == 7
-    # (Those start servers, with the stores that they name: below.)
-    blocks = [block for block in blocks if "--migrate-from" not in block]
-    script = re.sub("^ {4}", "", "\n".join(blocks), flags=re.MULTILINE)
     service = SfssObjects(tmp_path / "objects")
     keys = f"export AWS_ACCESS_KEY_ID=main:admin AWS_SECRET_ACCESS_KEY={service.key} AWS_REGION=us-east-1"
-    script = f"{keys} AWS_ENDPOINT_URL={service.url}\n{script}"
+    script = f"{keys} AWS_ENDPOINT_URL={service.url}\n" + "\n".join(
+        commands_of(page) for page in ("folder", "server", "s3")
+    )
     swift = Swift(service)
     swift.ask("PUT", "my-bucket")
     for path, content in photos.items():
@@ -47,28 +57,47 @@ def test_every_command_of_the_page_does_what_it_says(tmp_path):
         server.stop()
 
 
-def test_a_gateway_moves_its_files_as_the_page_says(tmp_path):
-    need("gobeansdb")
-    nodes = Nodes(tmp_path / "nodes")
-    text = (ROOT / "docs" / "moving.rst").read_text()
-    commands = re.findall("^    sfss (.* --migrate-from .*)", text, re.MULTILINE)
+def over(command: str, nodes: Nodes) -> list[str]:
+    """The words of a command behind ``sfss``, with the nodes that are there."""
+    for number, port in enumerate(nodes.ports, start=1):
+        command = command.replace(f"10.0.0.{number}:7900", f"127.0.0.1:{port}")
+    return command.split()[1:]
+
+
+def test_a_gateway_moves_its_files_as_the_page_says(tmp_path, nodes):
+    commands = re.findall("^sfss .* --migrate-from .*", commands_of("stores"), re.MULTILINE)
     assert len(commands) == 2
     server = Sfss("--data", tmp_path / "sfss-data")
     photo = os.urandom(1000)
-    for command in ("", *commands):
-        if command:
-            for number, port in enumerate(nodes.ports, start=1):
-                command = command.replace(f"10.0.0.{number}:7900", f"127.0.0.1:{port}")
-            server = Sfss(*command.replace("sfss-data", str(tmp_path / "sfss-data")).split())
-            server.wait_for_line("the old store is empty and can go.*moved=1 ")
-            got = bash(f"sfss cat --url {server.url} photo | base64")
-            assert base64.b64decode(got.stdout) == photo, got
-        else:
-            (tmp_path / "photo").write_bytes(photo)
-            assert bash(f"sfss put --url {server.url} photo", cwd=tmp_path).returncode == 0
+    (tmp_path / "photo").write_bytes(photo)
+    assert bash(f"sfss put --url {server.url} photo", cwd=tmp_path).returncode == 0
+    assert server.stop() == 0
+    for command in commands:
+        server = Sfss(*over(command.replace("sfss-data", str(tmp_path / "sfss-data")), nodes))
+        server.wait_for_line("the old store is empty and can go.*moved=1 ")
+        got = bash(f"sfss cat --url {server.url} photo | base64")
+        assert base64.b64decode(got.stdout) == photo, got
         assert server.stop() == 0
-    for node in nodes.running:
-        node.stop()
+
+
+def test_out_of_a_cluster_and_in_again(tmp_path, nodes):
+    start, *script = commands_of("beansdb").strip().splitlines()
+    gateway = Sfss(*[word for word in over(start, nodes) if word not in ("--port", "8257")])
+    gateway.wait_until_ready()
+    other = Sfss("--data", tmp_path / "other")
+    avatars = {f"{n % 3}/{n}.jpeg": os.urandom(n * 100) for n in range(20)}
+    for path, content in avatars.items():
+        assert ask(gateway.port, request("PUT", f"/file/avatars/{path}", content)).status == 200
+    text = "\n".join(script)
+    for port, server in (("8257", gateway), ("8255", other)):
+        text = text.replace(f"127.0.0.1:{port}", f"127.0.0.1:{server.port}")
+    done = bash(text, cwd=tmp_path)
+    assert done.returncode == 0 and done.stdout.count("sent 20, ") == 3, (done.stdout, done.stderr)
+    assert files_in(tmp_path / "avatars") == avatars
+    for url, folder in ((other.url, "avatars"), (gateway.url, "avatars-again")):
+        done = bash(f"sfss sync {url}/{folder} back-of-{folder}", cwd=tmp_path)
+        assert done.returncode == 0 and files_in(tmp_path / f"back-of-{folder}") == avatars
+    assert gateway.stop() == 0 and other.stop() == 0
 
 
 @pytest.mark.parametrize(

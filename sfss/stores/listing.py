@@ -6,18 +6,20 @@ from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from sfss.stores.base import Listed, Listing
 
-#: So many files are read at once, at first and at most.
+#: So many files are read at once, at first and at most; and at first where none is passed over.
 _FIRST, _MOST = 4, 1000
+_FIRST_OF_ALL = 64
 _SURROGATES = range(0xD800, 0xE000)
 
 
 class Position:
     """Where a walk through all files is. Who walks gives no file whose path is less than *start*, which whoever is
-    given files may put further on.
+    given files may put further on. *first*: how many are to be read at once at first.
     """
 
-    def __init__(self, start: str):
+    def __init__(self, start: str, first: int = _FIRST):
         self.start = start
+        self.first = first
 
 
 class HasPath(Protocol):
@@ -53,13 +55,19 @@ def page_of(walk: Walk[T], prefix: str, cursor: str, limit: int, delimiter: str)
         start = behind(cursor) if is_folder else max(prefix, just_after(cursor))
     if start is None:
         return Page(files, folders, None)
-    position = Position(start)
+    position = Position(start, _FIRST if delimiter else min(limit + 1, _FIRST_OF_ALL))
     last = ""
+    left = limit
     for file in walk(position):
         if not file.path.startswith(prefix):
             break
-        if len(files) + len(folders) == limit:
+        if not left:
             return Page(files, folders, last)
+        left -= 1
+        if not delimiter:
+            files.append(file)
+            last = file.path
+            continue
         folder = folder_of(file.path, prefix, delimiter)
         if folder is None:
             files.append(file)
@@ -78,7 +86,7 @@ def in_pieces(read: Callable[[str, int], list[T]]) -> Walk[T]:
     """A walk by *read*, which gives so many files from a path on: few at first, and whenever some were passed over."""
 
     def walk(position: Position) -> Iterator[T]:
-        count = _FIRST
+        count = position.first
         while True:
             files = read(position.start, count)
             for file in files:
@@ -87,7 +95,7 @@ def in_pieces(read: Callable[[str, int], list[T]]) -> Walk[T]:
             if len(files) < count:
                 return
             end = just_after(files[-1].path)
-            count = min(count * 4, _MOST) if end >= position.start else _FIRST
+            count = min(count * 16, _MOST) if end >= position.start else _FIRST
             position.start = max(end, position.start)
 
     return walk

@@ -52,7 +52,8 @@ ON CONFLICT (path) DO UPDATE SET etag = excluded.etag, size = excluded.size,
 """
 _GET = "SELECT content, etag FROM files WHERE path = ?"
 _STAT = "SELECT size, etag FROM files WHERE path = ?"
-_LIST = "SELECT path, size, etag FROM files WHERE path >= ? ORDER BY path LIMIT ?"
+#: The columns of :class:`Listed`.
+_LIST = "SELECT path, size, etag, NULL, NULL FROM files WHERE path >= ? ORDER BY path LIMIT ?"
 _DELETE = "DELETE FROM files WHERE path = ?"
 
 
@@ -173,7 +174,7 @@ class SqliteStore(Store):
     ) -> Listing:
         def read(database: sqlite3.Connection) -> Listing:
             # SQLite compares text as its bytes in UTF-8, which is the order of code points.
-            walk = in_pieces(lambda *begin: [Listed(*row) for row in database.execute(_LIST, begin)])
+            walk = in_pieces(lambda *begin: list(map(Listed._make, database.execute(_LIST, begin))))
             return in_order(walk, prefix, cursor, limit, delimiter)
 
         return await self._database.read_long(read)

@@ -16,6 +16,7 @@ from sfss.web.query import argument
 #: So many files are in an answer, if it is not said, and at the most.
 MOST = 1000
 _MOST_CHARACTERS = 1024
+_json = json.JSONEncoder(ensure_ascii=False).encode
 
 
 class Listings:
@@ -37,13 +38,13 @@ class Listings:
         limit = number_argument(query, "limit", least=1, most=MOST)
         limit = MOST if limit is None else limit
         listing = await self._service.list_files(prefix, after, limit, delimiter)
-        answer: dict[str, Any] = {"files": [_document(file) for file in listing.files]}
-        if delimiter:
-            answer["folders"] = list(listing.folders)
-        answer |= {"next": listing.cursor, "ordered": self._service.lists_in_order}
+        more: dict[str, Any] = {"folders": list(listing.folders)} if delimiter else {}
+        more |= {"next": listing.cursor, "ordered": self._service.lists_in_order}
         if listing.unnamed:
-            answer["unnamed"] = listing.unnamed
-        return fresh(json.dumps(answer, ensure_ascii=False) + "\n", "application/json; charset=utf-8")
+            more["unnamed"] = listing.unnamed
+        files = ", ".join([_document(file) for file in listing.files])
+        answer = f'{{"files": [{files}], {_json(more)[1:]}\n'
+        return fresh(answer, "application/json; charset=utf-8")
 
 
 def text_argument(query: str, name: str) -> str:
@@ -67,10 +68,17 @@ def number_argument(query: str, name: str, *, least: int, most: int) -> int | No
     return int(text)
 
 
-def _document(file: Listed) -> dict[str, Any]:
-    """What the store knows of it."""
-    found = {"path": file.path, "size": file.size, "etag": file.etag, "sha256": file.sha256}
-    if file.modified is not None:
-        when = datetime.fromtimestamp(file.modified, UTC)
-        found["modified"] = when.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    return {name: value for name, value in found.items() if value is not None}
+def _document(file: Listed) -> str:
+    """What the store knows of it, as JSON. (A thousand of them made of dictionaries take twice as long.)"""
+    path, size, etag, modified, sha256 = file
+    text = f'{{"path": {_json(path)}'
+    if size is not None:
+        text += f', "size": {size}'
+    if etag is not None:
+        text += f', "etag": {_json(etag)}'
+    if sha256 is not None:
+        text += f', "sha256": {_json(sha256)}'
+    if modified is not None:
+        when = datetime.fromtimestamp(modified, UTC)
+        text += f', "modified": "{when.isoformat(timespec="milliseconds").replace("+00:00", "Z")}"'
+    return text + "}"
