@@ -219,7 +219,7 @@ class NoStoreAvailable(SfssError):
 class StoreRefused(SfssError):
     """Stores were reached, and every one of them refused.
 
-    After a write the file may have changed all the same (stores.md: a Beansdb cluster that
+    After a write the file may have changed all the same (docs/stores.rst: a Beansdb cluster that
     misses its write quorum has already written to the nodes that live).
     """
 

@@ -218,7 +218,7 @@ def routes(main: Sequence[int], backup: int) -> str:
     """A route.yaml: every node of *main* has all 16 buckets.
 
     Without a node under ``backup`` gobeansproxy panics on every request, and answers nothing; the
-    one that is named may be down (stores.md).
+    one that is named may be down (docs/stores.rst).
     """
     buckets = ", ".join(f'"{bucket:x}"' for bucket in range(16))
     nodes = "".join(f"- addr: 127.0.0.1:{port}\n  buckets: [{buckets}]\n" for port in main)

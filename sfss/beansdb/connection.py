@@ -15,7 +15,7 @@ from sfss.memcache.connection import Connection, Operation, read_set, read_value
 from sfss.memcache.protocol import Figures, ProtocolError, Reply, Value, get_command, versioned_set_command
 
 NOTHING = Seen(0, 0)
-#: crc, time, flags, version, size of the key, size of the value: what stands before both (beansdb.md, 3).
+#: crc, time, flags, version, size of the key, size of the value: what stands before both (docs/stores.rst).
 _RECORD = struct.Struct("<IIIiII")
 #: A node has compressed the value of such a record.
 _COMPRESSED = 0x10000

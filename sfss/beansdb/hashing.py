@@ -1,4 +1,4 @@
-"""The hashes of Beansdb: of keys, which say where a key lies, and of values (beansdb.md, 2 and 3)."""
+"""The hashes of Beansdb: of keys, which say where a key lies, and of values (docs/stores.rst)."""
 
 import mmh3
 

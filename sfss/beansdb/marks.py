@@ -1,6 +1,6 @@
 """The mark by which a node shows that it has what it has acknowledged.
 
-A node loses at its end what it had not written to its files (beansdb.md, 4), and nothing in its answers tells. So
+A node loses at its end what it had not written to its files (docs/stores.rst), and nothing in its answers tells. So
 each part of a node has a *mark*, a value that names the node, the members of the part, the moment in which the node
 was started, and its process. While the mark tells the truth the node is trusted. It is written when the node has been
 compared with the others and repaired, over the connection by which that was done, so it holds for that process only.

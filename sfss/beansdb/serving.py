@@ -8,7 +8,7 @@ from sfss.beansdb.route import SERVES, Part
 
 
 async def serves(connection: NodeConnection, part: Part) -> bool:
-    """Whether a node keeps what it says that it has stored (beansdb.md, 3)."""
+    """Whether a node keeps what it says that it has stored (docs/stores.rst)."""
     deadline = float("inf")
     key = part.reserved_key(SERVES)
     _, found = await asyncio.gather(

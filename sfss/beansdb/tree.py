@@ -1,7 +1,7 @@
 """The hash tree of nodes: what several of them have, a leaf at a time, and where they differ.
 
 ``get @`` and the first hex digits of hashes gives a line ``KEYHASH VHASH VERSION`` for each key under them, deleted
-ones too, or, where there are many, 16 lines ``x/ HASH COUNT`` of what lies one digit further (beansdb.md, 3). Those
+ones too, or, where there are many, 16 lines ``x/ HASH COUNT`` of what lies one digit further (docs/stores.rst). Those
 sums are 16 bits wide, so leaves are compared and not sums.
 """
 

@@ -5,7 +5,7 @@ the same one. Units are minutes since 2026, or ahead of that where a key is writ
 version beside the value, and a native delete makes it negative.
 
 ``get`` tells a value's flags and not its version, so the flags are a *label*: the version's low 29 bits and
-whether the value is a tombstone. Two bits have a meaning to nodes (beansdb.md, 2): 0x10, with which they do not
+whether the value is a tombstone. Two bits have a meaning to nodes (docs/stores.rst): 0x10, with which they do not
 compress, is set in a label, and 0x10000 is not. Flags without 0x10 are no label: an earlier release or a proxy
 has written that value.
 """

@@ -1,7 +1,7 @@
 """One proxy: its address, its connections, and whether it can be relied on at the moment.
 
 The test of a proxy is a new connection on which it answers a ``get``. (It is a get because a
-gobeansproxy that panics on every get still answers ``version``: stores.md.) That test stands
+gobeansproxy that panics on every get still answers ``version``: docs/stores.rst.) That test stands
 before each use of a connection, so a proxy at its limit of connections goes on serving over those
 that it has.
 

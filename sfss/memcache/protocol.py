@@ -1,7 +1,7 @@
 """The memcache text protocol without any I/O: commands to bytes, bytes to replies.
 
 To a proxy only get (of one key), set and delete are spoken: with version and stats they are the
-commands that every store of the Beansdb family answers alike (stores.md). To a Beansdb node also
+commands that every store of the Beansdb family answers alike (docs/stores.rst). To a Beansdb node also
 stats, and set with flags and a version. Source of the formats: memcached's doc/protocol.txt,
 "Storage commands", "Retrieval command" and "General-purpose statistics".
 
@@ -70,7 +70,7 @@ def set_command(key: bytes, size: int) -> bytes:
 
 
 def versioned_set_command(key: bytes, flags: int, version: int, size: int) -> bytes:
-    """The same to a Beansdb node, which takes the expiry as the version (beansdb.md, 1)."""
+    """The same to a Beansdb node, which takes the expiry as the version (docs/stores.rst)."""
     return b"set %b %d %d %d\r\n" % (key, flags, version, size)
 
 

@@ -8,7 +8,7 @@ can say. A get that takes too long is hedged (:mod:`sfss.stores.hedging`).
 A write is tried again only while its client waits, and only if no newer write of the same file has
 begun here: the second try would undo what was acknowledged meanwhile.
 
-The Beansdb family has no compare-and-set that is safe everywhere (stores.md), so a
+The Beansdb family has no compare-and-set that is safe everywhere (docs/stores.rst), so a
 precondition is looked at before the write: atomic among the conditional writes of this
 process, best effort among several gateways.
 """

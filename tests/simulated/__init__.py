@@ -4,5 +4,5 @@
     .venv/bin/python -m tests.simulated --mutant no_fence       with a rule switched off: it must be caught
 
 ``world`` has the time and the event loops, ``network`` the connections, ``nodes`` what a gobeansdb answers and forgets
-(beansdb.md), ``histories`` what happens, ``linearizable`` the judge, and ``mutants`` the rules.
+(docs/stores.rst), ``histories`` what happens, ``linearizable`` the judge, and ``mutants`` the rules.
 """

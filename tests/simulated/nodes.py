@@ -1,4 +1,4 @@
-"""What a gobeansdb answers, and what it forgets (beansdb.md)."""
+"""What a gobeansdb answers, and what it forgets (docs/stores.rst)."""
 
 from typing import NamedTuple
 
