@@ -201,6 +201,14 @@ class IsDeleteMarker(NotFound):
         return cls(f"This version of {name!r} is a delete marker.")
 
 
+class WasDeleted(NotFound):
+    """There is no such object: its newest version, *version*, says that it was deleted."""
+
+    def __init__(self, name: str, version: str):
+        super().__init__(f"The object {name!r} was deleted.")
+        self.version = version
+
+
 class NoSuchUpload(NotFound):
     """There is no such upload in parts, or not any more."""
 

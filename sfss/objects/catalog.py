@@ -167,8 +167,13 @@ class Catalog(ABC):
         """Other *metadata* for it. :raises NoSuchContainer: :raises NotFound:"""
 
     @abstractmethod
-    async def set_properties(self, account: int, container: str, name: str, changes: Changes) -> None:
-        """:raises NoSuchContainer: :raises NotFound:"""
+    async def set_properties(
+        self, account: int, container: str, name: str, changes: Changes, *, version: str | None = None
+    ) -> None:
+        """*version*: of the object; None: the one that is there now.
+
+        :raises NoSuchContainer: :raises NotFound: :raises NoSuchVersion: :raises IsDeleteMarker:
+        """
 
     @abstractmethod
     async def expire(self, before: int, limit: int) -> int:

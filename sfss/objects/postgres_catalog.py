@@ -175,7 +175,9 @@ class PostgresCatalog(PostgresUsers):
             *(account, container, name, metadata_text(metadata), content_type, expires, now_us()),
         )
 
-    async def set_properties(self, account: int, container: str, name: str, changes: Changes) -> None:
+    async def set_properties(
+        self, account: int, container: str, name: str, changes: Changes, *, version: str | None = None
+    ) -> None:
         key = await self._key(account, container)
 
         async def change(connection: Any) -> None:
@@ -184,6 +186,17 @@ class PostgresCatalog(PostgresUsers):
                 f"SELECT {OBJECT_COLUMNS} FROM sfss.objects WHERE container = $1 AND name = $2 FOR NO KEY UPDATE",
                 *(key, name),
             )
+            if version is not None and (row is None or object_of(row).version != version):
+                row = await connection.fetchrow(
+                    f"SELECT {OBJECT_COLUMNS}, is_marker FROM sfss.versions"
+                    " WHERE container = $1 AND name = $2 AND version = $3 FOR NO KEY UPDATE",
+                    *(key, name, version),
+                )
+                await connection.execute(
+                    "UPDATE sfss.versions SET properties = $1 WHERE container = $2 AND name = $3 AND version = $4",
+                    *(changed_properties(kept_version(row, name), changes), key, name, version),
+                )
+                return
             if row is None or is_over(info := object_of(row)):
                 raise NotFound(f"There is no object {name!r}.")
             await connection.execute(

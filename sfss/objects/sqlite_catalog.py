@@ -198,9 +198,11 @@ class SqliteCatalog(Catalog):
             size=_METADATA,
         )
 
-    async def set_properties(self, account: int, container: str, name: str, changes: Changes) -> None:
+    async def set_properties(
+        self, account: int, container: str, name: str, changes: Changes, *, version: str | None = None
+    ) -> None:
         await self._change(
-            lambda database: statements.set_properties(database, account, container, name, changes),
+            lambda database: statements.set_properties(database, account, container, name, changes, version),
             size=_METADATA,
         )
 

@@ -30,6 +30,7 @@ from sfss.objects.rows import (
     changed_properties,
     columns_of,
     is_over,
+    kept_version,
     key_of,
     listed_versions,
     metadata_text,
@@ -258,14 +259,26 @@ def change_object(
 
 
 def set_properties(
-    database: sqlite3.Connection, account: int, container: str, name: str, changes: Changes
+    database: sqlite3.Connection,
+    account: int,
+    container: str,
+    name: str,
+    changes: Changes,
+    version: str | None,
 ) -> None:
-    number, _, old = _place_of(database, account, container, name)
-    if old is None or is_over(old):
+    number, _, info = _place_of(database, account, container, name)
+    if version is not None and (info is None or info.version != version):
+        info = kept_version(sqlite_versions.version(database, number, name, version), name)
+        database.execute(
+            "UPDATE versions SET properties = ? WHERE container = ? AND name = ? AND version = ?",
+            (changed_properties(info, changes), number, name, version),
+        )
+        return
+    if info is None or is_over(info):
         raise NotFound(f"There is no object {name!r}.")
     database.execute(
         "UPDATE objects SET properties = ? WHERE container = ? AND name = ?",
-        (changed_properties(old, changes), number, name),
+        (changed_properties(info, changes), number, name),
     )
 
 

@@ -424,7 +424,7 @@ def test_what_is_refused(service):
         (404, "NoSuchBucket", ask(service.port, b"GET /none/o HTTP/1.1\r\nHost: x\r\n\r\n")),
         (404, "NoSuchVersion", signed(service, "GET", "/bucket/o?versionId=3")),
         (501, "NotImplemented", signed(service, "PUT", "/bucket/o?versionId=3", b"y")),
-        (501, "NotImplemented", signed(service, "DELETE", "/bucket/o?tagging&versionId=3")),
+        (404, "NoSuchVersion", signed(service, "DELETE", "/bucket/o?tagging&versionId=3")),
         (412, "PreconditionFailed", signed(service, "DELETE", "/bucket/o", if_match="x")),
         (
             400,

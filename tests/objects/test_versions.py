@@ -299,3 +299,19 @@ def test_random_histories(make_catalog):
             checks()
         finally:
             runner.run(catalog.close())
+
+
+async def test_properties_of_versions(catalog, account):
+    await catalog.make_container(account, "c", {})
+    await catalog.set_versioning(account, "c", ENABLED)
+    old, new = [await catalog.put_object(account, "c", info("o", size)) for size in (1, 2)]
+    await catalog.set_properties(account, "c", "o", {"tags": "of=old"}, version=old)
+    await catalog.set_properties(account, "c", "o", {"tags": "of=new"}, version=new)
+    assert (await catalog.object(account, "c", "o")).properties == {"tags": "of=new"}
+    assert (await catalog.object_version(account, "c", "o", old)).properties == {"tags": "of=old"}
+    marker = (await catalog.delete_object(account, "c", "o")).version
+    await catalog.set_properties(account, "c", "o", {"tags": None}, version=new)
+    assert (await catalog.object_version(account, "c", "o", new)).properties == {}
+    for version, problem in ((marker, IsDeleteMarker), ("none", NoSuchVersion), (None, NotFound)):
+        with pytest.raises(problem):
+            await catalog.set_properties(account, "c", "o", {"tags": "a=b"}, version=version)

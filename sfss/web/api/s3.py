@@ -45,6 +45,8 @@ _OF_OBJECTS = frozenset(
     ("acl", "attributes", "legal-hold", "object-lock", "restore", "retention", "select", "tagging", "torrent")
     + ("renameObject", "encryption")
 )
+#: What of a version can be changed.
+_OF_VERSIONS = frozenset(("acl", "tagging"))
 
 _READING = frozenset(("GET", "HEAD"))
 
@@ -153,7 +155,7 @@ class S3:
     def _handler(self, asked: S3Request) -> Handler:
         """:raises S3Error: :raises NotSupported:"""
         method = asked.exchange.method
-        if asked.version is not None and method not in ("GET", "HEAD", "DELETE"):
+        if asked.version is not None and method == "PUT" and not _OF_VERSIONS.intersection(asked.query):
             raise NotSupported(f"{method} of a version is not supported here.")
         if asked.query.get("versionId") == "":
             raise S3Error("InvalidArgument", "A version has an id, or is 'null'.")

@@ -59,7 +59,9 @@ def s3_response(error: errors.SfssError, resource: str, request_id: str) -> Resp
     response = Response(status, "Content-Type: application/xml\r\n", body.encode("utf-8", "replace"))
     if isinstance(error, errors.RangeNotSatisfiable):
         response.add("Content-Range", f"bytes */{error.size}")
-    if isinstance(error, errors.IsDeleteMarker):
+    if isinstance(error, errors.IsDeleteMarker | errors.WasDeleted):
         response.add("x-amz-delete-marker", "true")
+    if isinstance(error, errors.WasDeleted):
+        response.add("x-amz-version-id", error.version)
     response.close = isinstance(error, errors.FileTooLarge | errors.UploadTimeout | errors.Overloaded)
     return response

@@ -2,7 +2,7 @@
 
 from urllib.parse import unquote
 
-from sfss.errors import NotSupported, PreconditionFailed, SfssError
+from sfss.errors import NotFound, NotSupported, PreconditionFailed, SfssError
 from sfss.http.messages import Headers, Response
 from sfss.models import FileInfo
 from sfss.objects.catalog import Changes
@@ -29,7 +29,7 @@ from sfss.web.api.s3_buckets import etag_of
 from sfss.web.api.s3_errors import S3Error
 from sfss.web.api.s3_request import MOST_PARTS, NULL, S3Request, answer, xml_answer
 from sfss.web.api.s3_tags import TAGS, count_of, tags_document, tags_in, tags_in_header
-from sfss.web.api.s3_versions import delete, headers_of, headers_of_deleted
+from sfss.web.api.s3_versions import check_not_deleted, delete, headers_of, headers_of_deleted
 from sfss.web.api.s3_xml import Element, children, document, read, text_in, time_text
 from sfss.web.api.streaming import answer_with
 from sfss.web.conditional import is_unchanged
@@ -122,7 +122,12 @@ class ObjectHandlers:
         return xml_answer(document("CopyObjectResult", elements), told)
 
     async def get(self, asked: S3Request) -> Response | None:
-        found = await self._objects.find(asked.account, asked.bucket, asked.key, asked.version)
+        try:
+            found = await self._objects.find(asked.account, asked.bucket, asked.key, asked.version)
+        except NotFound as error:
+            if type(error) is NotFound and asked.version is None:
+                await check_not_deleted(self._catalog, asked)
+            raise
         headers = asked.headers
         one_part, more = None, headers_of(found.info, asked)
         if "partNumber" in asked.query:
@@ -214,9 +219,9 @@ class ObjectHandlers:
         return answer(204)
 
     async def _set(self, asked: S3Request, changes: Changes) -> None:
-        if asked.version is not None:
-            raise NotSupported("The tags and the ACL of an older version stay as they are here.")
-        await self._catalog.set_properties(asked.account, asked.bucket, asked.key, changes)
+        await self._catalog.set_properties(
+            asked.account, asked.bucket, asked.key, changes, version=asked.version
+        )
 
 
 def _part_in(asked: S3Request, found: Found) -> tuple[int, int] | None:

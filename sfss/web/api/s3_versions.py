@@ -3,8 +3,9 @@
 Source: https://docs.aws.amazon.com/AmazonS3/latest/API/API_ListObjectVersions.html.
 """
 
-from sfss.errors import NotFound, NotSupported
+from sfss.errors import NotFound, NotSupported, WasDeleted
 from sfss.http.messages import Response
+from sfss.objects.catalog import Catalog
 from sfss.objects.models import ObjectInfo, Query
 from sfss.objects.service import Objects
 from sfss.objects.versions import ENABLED, OFF, SUSPENDED, Deleted, Version, behind_all, place_of
@@ -117,6 +118,16 @@ def _entry(each: Version, key: str, owner: Element) -> Element:
         owner,
     ]
     return "Version", elements
+
+
+async def check_not_deleted(catalog: Catalog, asked: S3Request) -> None:
+    """Of an object that is not there. :raises WasDeleted: if a marker says so."""
+    if (await catalog.container(asked.account, asked.bucket)).versioning == OFF:
+        return
+    newest = Query(1, asked.key, marker=place_of(asked.key, 2**62))
+    for each in (await catalog.versions(asked.account, asked.bucket, newest)).files:
+        if each.info.path == asked.key and each.is_marker:
+            raise WasDeleted(asked.key, each.info.version or NULL)
 
 
 async def delete(

@@ -41,13 +41,19 @@ assert s3.get_object(**OBJECT, VersionId="null")["Body"].read() == b"null"
 assert s3.get_object(**OBJECT, VersionId=two, Range="bytes=5-9")["Body"].read() == large[5:10]
 assert s3.get_object_tagging(**OBJECT, VersionId=one)["TagSet"] == [{"Key": "v", "Value": "1"}]
 assert s3.get_object_tagging(**OBJECT)["TagSet"] == []
+other = [{"Key": "v", "Value": "one"}]
+s3.put_object_tagging(**OBJECT, VersionId=one, Tagging={"TagSet": other})
+assert s3.get_object_tagging(**OBJECT, VersionId=one)["TagSet"] == other
+s3.delete_object_tagging(**OBJECT, VersionId=one)
+assert s3.get_object_tagging(**OBJECT, VersionId=one)["TagSet"] == []
 refused("NoSuchVersion", s3.get_object, **OBJECT, VersionId="0123")
 
 # A delete leaves a marker; a copy, or a delete of the marker, restores.
 deleted = s3.delete_object(**OBJECT)
 assert deleted["DeleteMarker"] is True
 marker = deleted["VersionId"]
-refused("NoSuchKey", s3.get_object, **OBJECT)
+headers = refused("NoSuchKey", s3.get_object, **OBJECT)
+assert headers["x-amz-delete-marker"] == "true" and headers["x-amz-version-id"] == marker
 headers = refused("MethodNotAllowed", s3.get_object, **OBJECT, VersionId=marker)
 assert headers["x-amz-delete-marker"] == "true"
 listed = s3.list_object_versions(**BUCKET)
