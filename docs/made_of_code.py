@@ -6,6 +6,7 @@
 """
 
 import dataclasses
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -67,7 +68,18 @@ class HttpApi(Made):
                         continue
                     response = self._resolved(said, described)
                     yield f":{status}: {_escaped(response['description'])}"
-                yield ""
+                yield from self._example(operation, described)
+
+    def _example(self, operation: dict[str, Any], described: dict[str, Any]) -> Iterator[str]:
+        """Of an answer that says yes, if the document has one."""
+        good = next((said for status, said in operation["responses"].items() if status.startswith("2")), {})
+        for media in good.get("content", {}).values():
+            schema = self._resolved(media.get("schema", {}), described)
+            for example in schema.get("examples", ()):
+                is_text = isinstance(example, str)
+                text = example if is_text else json.dumps(example, indent=2, ensure_ascii=False)
+                yield from ("", ".. code-block:: json", "", *(f"   {line}" for line in text.splitlines()))
+        yield ""
 
     def _parameter(self, parameter: dict[str, Any]) -> Iterator[str]:
         kind = "a header" if parameter["in"] == "header" else "in the query"

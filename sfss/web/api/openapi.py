@@ -37,9 +37,36 @@ _LINES = {
             "type": "string",
             "description": "a line of JSON for each file: path, size and etag, or path, status and error; the last one "
             "has how many files there were, their bytes, and how many have failed",
+            "examples": [
+                (
+                    '{"path": "avatars/2.png", "status": 413, "error": "A file may have at most 2097152 bytes."}\n'
+                    '{"path": "avatars/1.png", "size": 7, "etag": "917e1274274fc195b27a2d2388d9568c"}\n'
+                    '{"files": 1, "bytes": 7, "failed": 1}\n'
+                )
+            ],
         }
     }
 }
+_STATUS = {
+    "type": "object",
+    "examples": [
+        {
+            "sqlite:/srv/sfss-data/files.sqlite3": {
+                "curr_items": "2",
+                "bytes": "14",
+                "disk_bytes": "82096",
+                "cmd_get": "1",
+                "get_hits": "0",
+                "cmd_set": "2",
+                "cmd_delete": "0",
+                "get_misses": "1",
+                "flushes": "2",
+                "flushed_writes": "2",
+            }
+        }
+    ],
+}
+_FILE = {"path": "avatars/1.png", "size": 7, "etag": "917e1274274fc195b27a2d2388d9568c"}
 _ETAG = {"ETag": {"schema": {"type": "string"}, "description": "of the content"}}
 
 
@@ -245,7 +272,7 @@ def document(max_file_size: int) -> dict[str, Any]:
                         {
                             "200": {
                                 "description": "by address; with full=1, of everything",
-                                "content": {"application/json": {"schema": {"type": "object"}}},
+                                "content": {"application/json": {"schema": _STATUS}},
                             }
                         },
                         *_ALWAYS,
@@ -276,6 +303,7 @@ def document(max_file_size: int) -> dict[str, Any]:
                         "size": {"type": "integer", "minimum": 0},
                         "etag": {"type": "string"},
                     },
+                    "examples": [_FILE],
                 },
                 "Listing": {
                     "type": "object",
@@ -300,6 +328,14 @@ def document(max_file_size: int) -> dict[str, Any]:
                             "type": "integer",
                         },
                     },
+                    "examples": [
+                        {
+                            "files": [_FILE],
+                            "folders": ["avatars/small/"],
+                            "next": None,
+                            "ordered": True,
+                        }
+                    ],
                 },
                 "Listed": {
                     "description": "a file; what the store does not know without reading it is left out",
@@ -321,6 +357,13 @@ def document(max_file_size: int) -> dict[str, Any]:
                         "method": {"type": "string"},
                         "expires": {"type": "integer"},
                     },
+                    "examples": [
+                        {
+                            "url": "/file?path=avatars/1.png&expires=1795778842&signature=2BfhsDFozgzqFf0UCEN8QsWN…",
+                            "method": "GET",
+                            "expires": 1795778842,
+                        }
+                    ],
                 },
                 "Problem": {
                     "description": "RFC 9457",
@@ -332,6 +375,14 @@ def document(max_file_size: int) -> dict[str, Any]:
                         "status": {"type": "integer"},
                         "detail": {"type": "string"},
                     },
+                    "examples": [
+                        {
+                            "type": "about:blank",
+                            "title": "Not Found",
+                            "status": 404,
+                            "detail": "There is no file 'avatars/2.png'.",
+                        }
+                    ],
                 },
             },
         },
