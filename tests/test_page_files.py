@@ -319,3 +319,25 @@ def test_it_is_for_everybody(browser, server, scheme, width, tmp_path):
         browser.save_screenshot(str(Path(tmp_path) / "page.png"))
     finally:
         look(browser)
+
+
+#: Layout Instability (https://wicg.github.io/layout-instability/), of all since the page began.
+SHIFTS = """
+const [done] = arguments;
+let sum = 0;
+new PerformanceObserver((list) => list.getEntries().forEach((each) => (sum += each.value)))
+  .observe({ type: "layout-shift", buffered: true });
+setTimeout(() => done(sum), 500);
+"""
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_nothing_jumps_when_it_opens(browser, server, width):
+    try:
+        browser.get("about:blank")
+        look(browser, "light", width)
+        browser.get(server.url)
+        until(browser, lambda: text(browser, "#state") == "Serving" and len(names(browser)) > 0)
+        assert browser.execute_async_script(SHIFTS) == 0
+    finally:
+        look(browser)

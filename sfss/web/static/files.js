@@ -126,13 +126,13 @@ function rowOfFile(file) {
   return row;
 }
 
-// Called when the page's figures are there, each time.
+// Called when the page's figures are there, each time. When it begins it returns what shows the first listing.
 function beginToBrowse(lists) {
   if (lists === place.lists) return;
   place.lists = lists;
   $("crumbs").hidden = !lists;
-  if (lists) goWhereTheUrlSays();
-  else tell("This server does not list its files. Find one by its path.");
+  if (lists) return goWhereTheUrlSays();
+  tell("This server does not list its files. Find one by its path.");
 }
 
 function goWhereTheUrlSays() {
@@ -143,7 +143,7 @@ function goWhereTheUrlSays() {
   } catch {
     prefix = "";
   }
-  browse(prefix);
+  return browse(prefix);
 }
 
 // Something was uploaded.

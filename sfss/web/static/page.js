@@ -4,6 +4,7 @@ const INTERVAL = 1000; // ms
 const SPAN = 600; // s, of the charts
 const HOLE = 12; // s without a point: nobody has looked
 const START = "sfss_start_time_seconds";
+const LISTING_WAIT = 1000; // ms that the page waits for its first listing before it shows itself
 const AT_ONCE = 4; // uploads
 const TRIES = 20; // of an upload for which the server has no room
 const SVG = "http://www.w3.org/2000/svg";
@@ -45,12 +46,20 @@ async function look() {
   if (now) {
     // Another start is another server, or another gateway behind the same balancer.
     const same = before && total(before.figures[START]) === total(now.figures[START]);
-    show(now, same ? before : null);
+    const first = show(now, same ? before : null);
     before = now;
+    await Promise.race([first, new Promise((done) => setTimeout(done, LISTING_WAIT))]);
   }
+  reveal();
   if (!paused) setTimeout(look, INTERVAL);
 }
 
+// There is something to show, or to say.
+function reveal() {
+  document.body.removeAttribute("aria-busy");
+}
+
+// Whoever awaits what it returns has the first listing, too.
 function show(now, last) {
   const figures = now.figures;
   const seconds = last ? now.time - last.time : 0;
@@ -104,9 +113,10 @@ function show(now, last) {
   maxFileSize = now.max_file_size;
   changes = now.uploads;
   $("sign").hidden = !now.signs;
-  beginToBrowse(now.lists);
+  const browsing = beginToBrowse(now.lists);
   $("upload").hidden = !changes;
   $("limit").textContent = `Each ${bytes(maxFileSize)} at the most.`;
+  return browsing;
 }
 
 // What is wrong, in words, or nothing.
@@ -473,6 +483,7 @@ function waitForToken(again, refused, missing = "") {
 }
 
 function askForToken(message) {
+  reveal(); // what is hidden gets no focus
   const form = $("token-form");
   const was = form.hidden;
   form.hidden = false;
