@@ -53,6 +53,7 @@ def source_of(module: str) -> Path:
 def folder() -> Path:
     """Where the extension modules lie that are made of the sources as they are, for this Python."""
     digest = hashlib.blake2b(importlib.machinery.EXTENSION_SUFFIXES[0].encode(), digest_size=12)
+    digest.update(repr(GROUPS).encode())
     for module in MODULES:
         digest.update(source_of(module).read_bytes())
     return PACKAGE.parent / "build" / "compiled" / digest.hexdigest()

@@ -8,7 +8,8 @@ import pytest
 
 from sfss.models import etag_of
 from sfss.signing import signed_query
-from sfss.stores.listing import behind
+from sfss.stores.base import Listed
+from sfss.stores.listing import behind, in_pieces, page_of
 from tests.http import Answer, ask, request
 from tests.programs import Sfss, SfssNode
 from tests.trees import KINDS, put_all, start, target
@@ -141,3 +142,18 @@ def test_proxies_cannot_say(memcached):
         assert ask(server.port, request("GET", "/file?path=a")).body == b"a"
     finally:
         server.stop()
+
+
+@pytest.mark.parametrize("delimiter", ["", "/"])
+@pytest.mark.parametrize("limit", [1, 64, 100, 300, 1000])
+def test_a_page_reads_what_it_gives(limit, delimiter):
+    paths = [Listed(f"a/{number:05}") for number in range(3000)]
+    read = []
+
+    def ask(start: str, count: int) -> list[Listed]:
+        found = [file for file in paths if file.path >= start][:count]
+        read.extend(found)
+        return found
+
+    page = page_of(in_pieces(ask), "a/", "", limit, delimiter)
+    assert page.files == paths[:limit] and len(read) == limit + 1

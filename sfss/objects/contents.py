@@ -34,7 +34,8 @@ def new_content(catalog: str) -> str:
 
 class _Random:
     """Bytes of the kernel's, many at a time: each call of os.urandom lets other threads have the interpreter, and
-    waits until it has it back. None is given out twice, in a process or in one that it forks.
+    waits until it has it back. For one thread, that of the loop. None is given out twice, in a process or in one that
+    it forks.
     """
 
     def __init__(self) -> None:

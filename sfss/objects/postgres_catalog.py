@@ -37,16 +37,14 @@ from sfss.objects.postgres_statements import (
     VERSION,
     VERSIONS,
     refusal,
+    set_properties,
 )
 from sfss.objects.postgres_users import PostgresUsers
 from sfss.objects.rows import (
-    OBJECT_COLUMNS,
     account_of,
     changed,
-    changed_properties,
     columns_of,
     container_of,
-    is_over,
     kept_version,
     key_of,
     metadata_text,
@@ -179,32 +177,9 @@ class PostgresCatalog(PostgresUsers):
         self, account: int, container: str, name: str, changes: Changes, *, version: str | None = None
     ) -> None:
         key = await self._key(account, container)
-
-        async def change(connection: Any) -> None:
-            await connection.execute("SELECT sfss.lock_name($1, $2)", key, name)
-            row = await connection.fetchrow(
-                f"SELECT {OBJECT_COLUMNS} FROM sfss.objects WHERE container = $1 AND name = $2 FOR NO KEY UPDATE",
-                *(key, name),
-            )
-            if version is not None and (row is None or object_of(row).version != version):
-                row = await connection.fetchrow(
-                    f"SELECT {OBJECT_COLUMNS}, is_marker FROM sfss.versions"
-                    " WHERE container = $1 AND name = $2 AND version = $3 FOR NO KEY UPDATE",
-                    *(key, name, version),
-                )
-                await connection.execute(
-                    "UPDATE sfss.versions SET properties = $1 WHERE container = $2 AND name = $3 AND version = $4",
-                    *(changed_properties(kept_version(row, name), changes), key, name, version),
-                )
-                return
-            if row is None or is_over(info := object_of(row)):
-                raise NotFound(f"There is no object {name!r}.")
-            await connection.execute(
-                "UPDATE sfss.objects SET properties = $1 WHERE container = $2 AND name = $3",
-                *(changed_properties(info, changes), key, name),
-            )
-
-        await self._database.within(change)
+        await self._database.within(
+            lambda connection: set_properties(connection, key, name, changes, version)
+        )
 
     async def expire(self, before: int, limit: int) -> int:
         count: int = await self._database.change("SELECT sfss.expire($1, $2)", before, limit)

@@ -1,5 +1,7 @@
 """What the catalog asks PostgreSQL, and what the functions of postgres_schema.sql answer."""
 
+from typing import Any
+
 from sfss.errors import (
     ContainerNotEmpty,
     NoSuchContainer,
@@ -9,14 +11,18 @@ from sfss.errors import (
     PreconditionFailed,
     SfssError,
 )
-from sfss.objects.catalog import given_up
+from sfss.objects.catalog import Changes, given_up
 from sfss.objects.rows import (
     LISTED_COLUMNS,
     OBJECT_COLUMNS,
     PART_COLUMNS,
     UPLOAD_COLUMNS,
     USER_COLUMNS,
+    changed_properties,
+    is_over,
+    kept_version,
     listed_versions,
+    object_of,
 )
 
 USER = f"SELECT {USER_COLUMNS} FROM sfss.users JOIN sfss.accounts ON accounts.id = account"
@@ -93,3 +99,31 @@ def refusal(outcome: str, container: str, name: str) -> SfssError:
         "given up": given_up(),
     }
     return known[outcome]
+
+
+async def set_properties(
+    connection: Any, container: int, name: str, changes: Changes, version: str | None
+) -> None:
+    """In a transaction. :raises NotFound: :raises NoSuchVersion: :raises IsDeleteMarker:"""
+    await connection.execute("SELECT sfss.lock_name($1, $2)", container, name)
+    row = await connection.fetchrow(
+        f"SELECT {OBJECT_COLUMNS} FROM sfss.objects WHERE container = $1 AND name = $2 FOR NO KEY UPDATE",
+        *(container, name),
+    )
+    if version is not None and (row is None or object_of(row).version != version):
+        row = await connection.fetchrow(
+            f"SELECT {OBJECT_COLUMNS}, is_marker FROM sfss.versions"
+            " WHERE container = $1 AND name = $2 AND version = $3 FOR NO KEY UPDATE",
+            *(container, name, version),
+        )
+        await connection.execute(
+            "UPDATE sfss.versions SET properties = $1 WHERE container = $2 AND name = $3 AND version = $4",
+            *(changed_properties(kept_version(row, name), changes), container, name, version),
+        )
+        return
+    if row is None or is_over(info := object_of(row)):
+        raise NotFound(f"There is no object {name!r}.")
+    await connection.execute(
+        "UPDATE sfss.objects SET properties = $1 WHERE container = $2 AND name = $3",
+        *(changed_properties(info, changes), container, name),
+    )

@@ -95,7 +95,12 @@ class Objects:
         except BaseException as error:
             failure = error  # (mypyc 2.4 cannot await in here)
         await asyncio.shield(writing.give_up())
-        raise failure
+        try:
+            raise failure
+        finally:
+            del (
+                failure
+            )  # its traceback has this frame, which would keep all of it until somebody looks for cycles
 
     async def put_part(self, upload: Upload, number: int, body: Body, *, length: int | None) -> UploadedPart:
         """:raises NoSuchUpload: if it was completed or aborted meanwhile."""
@@ -108,7 +113,10 @@ class Objects:
         except BaseException as error:
             failure = error
         await asyncio.shield(writing.give_up())
-        raise failure
+        try:
+            raise failure
+        finally:
+            del failure
 
     async def find(self, account: int, container: str, name: str, version: str | None = None) -> Found:
         """*version*: of the object; None: the one that is there now. :raises NoSuchContainer: :raises NotFound:"""

@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 from sfss.disk.database import hold
 from sfss.disk.shared_database import SharedDatabase
 from sfss.errors import NoSuchUpload
-from sfss.objects import sqlite_contents
+from sfss.objects import sqlite_contents, sqlite_users
 from sfss.objects import sqlite_statements as statements
 from sfss.objects.catalog import Catalog, Changes
 from sfss.objects.listings import listed
@@ -38,7 +38,8 @@ from sfss.objects.rows import (
     version_of,
 )
 from sfss.objects.sqlite_lookups import Lookups
-from sfss.objects.sqlite_statements import CONTAINER, LISTED, SCHEMA, UPLOAD, USER
+from sfss.objects.sqlite_statements import CONTAINER, LISTED, SCHEMA, UPLOAD
+from sfss.objects.sqlite_users import USER
 from sfss.objects.versions import Deleted, Version, bound_in
 from sfss.stores.listing import HasPath, Page
 
@@ -70,7 +71,7 @@ class SqliteCatalog(Catalog):
 
     async def start(self) -> None:
         self._database.start()
-        self.id = await self._change(statements.identity)
+        self.id = await self._change(sqlite_users.identity)
 
     async def close(self) -> None:
         await self._database.close()
@@ -86,7 +87,7 @@ class SqliteCatalog(Catalog):
     # Who may come in.
 
     async def secret(self) -> bytes:
-        secret: bytes = await self._change(statements.secret)
+        secret: bytes = await self._change(sqlite_users.secret)
         return secret
 
     async def user(self, account: str, name: str) -> User | None:
@@ -103,7 +104,8 @@ class SqliteCatalog(Catalog):
 
     async def add_user(self, account: str, name: str, key: str, *, read_only: bool) -> User:
         user: User = await self._change(
-            lambda database: statements.add_user(database, account, name, key, read_only=read_only), size=1024
+            lambda database: sqlite_users.add_user(database, account, name, key, read_only=read_only),
+            size=1024,
         )
         return user
 
@@ -111,7 +113,7 @@ class SqliteCatalog(Catalog):
         self, account: str, name: str, *, key: str | None = None, disabled: bool | None = None
     ) -> None:
         await self._change(
-            lambda database: statements.change_user(database, account, name, key=key, disabled=disabled)
+            lambda database: sqlite_users.change_user(database, account, name, key=key, disabled=disabled)
         )
 
     async def account_named(self, name: str) -> int | None:

@@ -163,6 +163,7 @@ class Writing:
     async def give_up(self) -> None:
         """It will be no object's. What is in the store is garbage."""
         self._room.release()
+        self._buffer = bytearray()
         if self._storing is not None:
             self._storing.cancel()
             await asyncio.gather(self._storing, return_exceptions=True)

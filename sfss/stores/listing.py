@@ -14,12 +14,13 @@ _SURROGATES = range(0xD800, 0xE000)
 
 class Position:
     """Where a walk through all files is. Who walks gives no file whose path is less than *start*, which whoever is
-    given files may put further on. *first*: how many are to be read at once at first.
+    given files may put further on. *first*: so many are to be read at once at first; *left*: so many are still wanted.
     """
 
-    def __init__(self, start: str, first: int = _FIRST):
+    def __init__(self, start: str, first: int = _FIRST, left: int = _MOST):
         self.start = start
         self.first = first
+        self.left = left
 
 
 class HasPath(Protocol):
@@ -55,7 +56,7 @@ def page_of(walk: Walk[T], prefix: str, cursor: str, limit: int, delimiter: str)
         start = behind(cursor) if is_folder else max(prefix, just_after(cursor))
     if start is None:
         return Page(files, folders, None)
-    position = Position(start, _FIRST if delimiter else min(limit + 1, _FIRST_OF_ALL))
+    position = Position(start, _FIRST if delimiter else _FIRST_OF_ALL, limit + 1)
     last = ""
     left = limit
     for file in walk(position):
@@ -86,16 +87,18 @@ def in_pieces(read: Callable[[str, int], list[T]]) -> Walk[T]:
     """A walk by *read*, which gives so many files from a path on: few at first, and whenever some were passed over."""
 
     def walk(position: Position) -> Iterator[T]:
-        count = position.first
+        count = min(position.first, position.left)
         while True:
             files = read(position.start, count)
             for file in files:
                 if file.path >= position.start:
+                    position.left -= 1
                     yield file
             if len(files) < count:
                 return
             end = just_after(files[-1].path)
             count = min(count * 16, _MOST) if end >= position.start else _FIRST
+            count = min(count, max(position.left, 1))
             position.start = max(end, position.start)
 
     return walk

@@ -62,7 +62,11 @@ class Incoming:
                 self._exchange.connection.resume_reading()
             return b"".join(pieces) if len(pieces) > 1 else pieces[0]
         if self._error is not None:
-            raise self._error
+            error, self._error = self._error, InvalidRequest("The body was not whole.")
+            try:
+                raise error
+            finally:
+                del error  # (its traceback has this frame, and so all that is here)
         raise StopAsyncIteration
 
     def _ask(self) -> None:

@@ -1,6 +1,7 @@
 """Contents in pieces: nothing half visible, nothing in use removed, nothing left."""
 
 import asyncio
+import gc
 import hashlib
 import os
 import random
@@ -243,3 +244,21 @@ def test_a_fork_gets_other_names_for_its_contents():
     assert len({name[-32:] for name in names}) == 3
     os.close(read)
     os.close(write)
+
+
+async def test_what_has_failed_keeps_no_memory(objects, account):
+    """Not even until somebody looks for cycles."""
+
+    async def broken():
+        yield bytes(20)
+        raise InvalidRequest("the client has gone")
+
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(5):
+            with pytest.raises(InvalidRequest):
+                await objects.put(account, "c", "o", broken(), content_type="a/b", metadata={})
+        assert not [each for each in gc.get_objects() if isinstance(each, writing.Writing)]
+    finally:
+        gc.enable()

@@ -364,6 +364,10 @@ def test_single_parts_of_an_object(service):
             assert found.headers["content-length"] == str(len(content))
             assert found.body == (content if method == "GET" else b"")
         start += len(content)
+    # The last one may be empty.
+    put_in_parts(service, "/by-parts/empty", [parts[0], b""])
+    found = signed(service, "GET", "/by-parts/empty?partNumber=2")
+    assert (found.status, found.body) == (206, b"") and "content-range" not in found.headers
     # What was not put in parts is one.
     signed(service, "PUT", "/by-parts/plain", b"12345", x_amz_checksum_crc32="y/U6HA==")
     found = signed(service, "GET", "/by-parts/plain?partNumber=1", x_amz_checksum_mode="ENABLED")
@@ -424,6 +428,8 @@ def test_what_is_refused(service):
         (404, "NoSuchBucket", ask(service.port, b"GET /none/o HTTP/1.1\r\nHost: x\r\n\r\n")),
         (404, "NoSuchVersion", signed(service, "GET", "/bucket/o?versionId=3")),
         (501, "NotImplemented", signed(service, "PUT", "/bucket/o?versionId=3", b"y")),
+        (501, "NotImplemented", signed(service, "POST", "/bucket/o?uploads&versionId=3")),
+        (501, "NotImplemented", signed(service, "PUT", "/bucket?acl&versionId=3", x_amz_acl="private")),
         (404, "NoSuchVersion", signed(service, "DELETE", "/bucket/o?tagging&versionId=3")),
         (412, "PreconditionFailed", signed(service, "DELETE", "/bucket/o", if_match="x")),
         (

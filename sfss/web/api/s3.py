@@ -155,7 +155,8 @@ class S3:
     def _handler(self, asked: S3Request) -> Handler:
         """:raises S3Error: :raises NotSupported:"""
         method = asked.exchange.method
-        if asked.version is not None and method == "PUT" and not _OF_VERSIONS.intersection(asked.query):
+        is_of_version = method == "PUT" and asked.key and _OF_VERSIONS.intersection(asked.query)
+        if asked.version is not None and method not in ("GET", "HEAD", "DELETE") and not is_of_version:
             raise NotSupported(f"{method} of a version is not supported here.")
         if asked.query.get("versionId") == "":
             raise S3Error("InvalidArgument", "A version has an id, or is 'null'.")

@@ -97,9 +97,9 @@ class Body:
             self._payload = hashlib.sha256()
             self._digests["payload"] = self._payload
             self._expected["payload"] = base64.b64encode(bytes.fromhex(payload)).decode()
-        for name in _SAID.keys() & headers.raw.keys():
-            if value := headers.get(name).strip():
-                self._expect(name, value, _SAID[name])
+        for name, make in _SAID.items():
+            if name in headers and (value := headers.get(name).strip()):
+                self._expect(name, value, make)
         self._trailer = headers.get("x-amz-trailer").strip().lower()
         if self._trailer:
             if self._trailer not in CHECKSUMS or not is_chunked:

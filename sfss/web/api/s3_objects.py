@@ -29,7 +29,13 @@ from sfss.web.api.s3_buckets import etag_of
 from sfss.web.api.s3_errors import S3Error
 from sfss.web.api.s3_request import MOST_PARTS, NULL, S3Request, answer, xml_answer
 from sfss.web.api.s3_tags import TAGS, count_of, tags_document, tags_in, tags_in_header
-from sfss.web.api.s3_versions import check_not_deleted, delete, headers_of, headers_of_deleted
+from sfss.web.api.s3_versions import (
+    check_not_deleted,
+    delete,
+    headers_of,
+    headers_of_deleted,
+    headers_of_version,
+)
 from sfss.web.api.s3_xml import Element, children, document, read, text_in, time_text
 from sfss.web.api.streaming import answer_with
 from sfss.web.conditional import is_unchanged
@@ -208,15 +214,15 @@ class ObjectHandlers:
 
     async def get_tagging(self, asked: S3Request) -> Response:
         info = (await self._objects.find(asked.account, asked.bucket, asked.key, asked.version)).info
-        return xml_answer(tags_document(info.properties.get(TAGS, "")))
+        return xml_answer(tags_document(info.properties.get(TAGS, "")), headers_of(info, asked))
 
     async def put_tagging(self, asked: S3Request) -> Response:
         await self._set(asked, {TAGS: tags_in(await document_of(asked)) or None})
-        return answer(200)
+        return answer(200, headers_of_version(asked))
 
     async def delete_tagging(self, asked: S3Request) -> Response:
         await self._set(asked, {TAGS: None})
-        return answer(204)
+        return answer(204, headers_of_version(asked))
 
     async def _set(self, asked: S3Request, changes: Changes) -> None:
         await self._catalog.set_properties(

@@ -27,6 +27,11 @@ def headers_of(info: ObjectInfo, asked: S3Request) -> dict[str, str]:
     return {}
 
 
+def headers_of_version(asked: S3Request) -> dict[str, str]:
+    """The one that was asked for, if one was."""
+    return {} if asked.version is None else {"x-amz-version-id": asked.version or NULL}
+
+
 def headers_of_deleted(deleted: Deleted) -> dict[str, str]:
     marker = {"x-amz-delete-marker": "true"} if deleted.is_marker else {}
     if deleted.version or deleted.is_marker:

@@ -32,7 +32,9 @@ async def answer_with(
     start, stop = part or (0, found.size)
     status, text = 200, said.lines + lines_of(more) if more else said.lines
     if part:
-        status, text = 206, f"{text}Content-Range: bytes {start}-{stop - 1}/{found.size}\r\n"
+        status = 206
+        if start < stop:  # (the last part of an object may be empty, and RFC 9110 14.4 has no range for that)
+            text = f"{text}Content-Range: bytes {start}-{stop - 1}/{found.size}\r\n"
     if exchange.method == "HEAD":
         return Response(status, text, length=stop - start)
     room = exchange.room = objects.service.room_to_read()  # the engine gives it back when all is taken

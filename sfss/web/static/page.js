@@ -4,7 +4,7 @@ const INTERVAL = 1000; // ms
 const SPAN = 600; // s, of the charts
 const HOLE = 12; // s without a point: nobody has looked
 const START = "sfss_start_time_seconds";
-const LISTING_WAIT = 1000; // ms that the page waits for its first listing before it shows itself
+const LONGEST = 1000; // ms until the page shows itself, whatever it has
 const AT_ONCE = 4; // uploads
 const TRIES = 20; // of an upload for which the server has no room
 const SVG = "http://www.w3.org/2000/svg";
@@ -48,9 +48,8 @@ async function look() {
     const same = before && total(before.figures[START]) === total(now.figures[START]);
     const first = show(now, same ? before : null);
     before = now;
-    await Promise.race([first, new Promise((done) => setTimeout(done, LISTING_WAIT))]);
-  }
-  reveal();
+    Promise.resolve(first).finally(reveal);
+  } else reveal();
   if (!paused) setTimeout(look, INTERVAL);
 }
 
@@ -681,4 +680,5 @@ $("browse").addEventListener("drop", (event) => {
 // A file that is dropped must not replace the page.
 for (const kind of ["dragover", "drop"]) window.addEventListener(kind, (event) => event.preventDefault());
 
+setTimeout(reveal, LONGEST);
 look();

@@ -42,7 +42,8 @@ assert s3.get_object(**OBJECT, VersionId=two, Range="bytes=5-9")["Body"].read() 
 assert s3.get_object_tagging(**OBJECT, VersionId=one)["TagSet"] == [{"Key": "v", "Value": "1"}]
 assert s3.get_object_tagging(**OBJECT)["TagSet"] == []
 other = [{"Key": "v", "Value": "one"}]
-s3.put_object_tagging(**OBJECT, VersionId=one, Tagging={"TagSet": other})
+put = s3.put_object_tagging(**OBJECT, VersionId=one, Tagging={"TagSet": other})
+assert put["VersionId"] == one == s3.get_object_tagging(**OBJECT, VersionId=one)["VersionId"]
 assert s3.get_object_tagging(**OBJECT, VersionId=one)["TagSet"] == other
 s3.delete_object_tagging(**OBJECT, VersionId=one)
 assert s3.get_object_tagging(**OBJECT, VersionId=one)["TagSet"] == []
