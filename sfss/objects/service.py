@@ -1,6 +1,5 @@
 """The rules between HTTP and the catalog: how an object is put, read, joined and deleted."""
 
-import asyncio
 from typing import Any, NamedTuple, TypedDict
 
 from sfss.admission import Room
@@ -73,50 +72,32 @@ class Objects:
         ):  # (a smaller one is here before an answer would be there)
             await self.catalog.container(account, container)
         writing = Writing(self.service, self.catalog, self.piece_size)
-        try:
-            written = await writing.take(body, etag, length)
-            info = ObjectInfo(
-                name,
-                written.size,
-                written.md5,
-                content_type,
-                now_us(),
-                written.content,
-                self.piece_size,
-                metadata,
-                manifest,
-                properties,
-                expires,
-            )
-            version = await self.catalog.put_object(
-                account, container, info, must_be_new=must_be_new, must_have=must_have
-            )
-            return info._replace(version=version) if version else info
-        except BaseException as error:
-            failure = error  # (mypyc 2.4 cannot await in here)
-        await asyncio.shield(writing.give_up())
-        try:
-            raise failure
-        finally:
-            del (
-                failure
-            )  # its traceback has this frame, which would keep all of it until somebody looks for cycles
+        written = await writing.or_given_up(writing.take(body, etag, length))
+        info = ObjectInfo(
+            name,
+            written.size,
+            written.md5,
+            content_type,
+            now_us(),
+            written.content,
+            self.piece_size,
+            metadata,
+            manifest,
+            properties,
+            expires,
+        )
+        naming = self.catalog.put_object(
+            account, container, info, must_be_new=must_be_new, must_have=must_have
+        )
+        return info._replace(version=await writing.or_given_up(naming))
 
     async def put_part(self, upload: Upload, number: int, body: Body, *, length: int | None) -> UploadedPart:
         """:raises NoSuchUpload: if it was completed or aborted meanwhile."""
         writing = Writing(self.service, self.catalog, self.piece_size)
-        try:
-            written = await writing.take(body, None, length)
-            part = UploadedPart(number, written.size, written.md5, now_us(), written.content, self.piece_size)
-            await self.catalog.put_part(upload.id, part)
-            return part
-        except BaseException as error:
-            failure = error
-        await asyncio.shield(writing.give_up())
-        try:
-            raise failure
-        finally:
-            del failure
+        written = await writing.or_given_up(writing.take(body, None, length))
+        part = UploadedPart(number, written.size, written.md5, now_us(), written.content, self.piece_size)
+        await writing.or_given_up(self.catalog.put_part(upload.id, part))
+        return part
 
     async def find(self, account: int, container: str, name: str, version: str | None = None) -> Found:
         """*version*: of the object; None: the one that is there now. :raises NoSuchContainer: :raises NotFound:"""

@@ -4,8 +4,8 @@ import asyncio
 import hashlib
 import logging
 import time
-from collections.abc import AsyncIterable
-from typing import NamedTuple
+from collections.abc import AsyncIterable, Coroutine
+from typing import Any, NamedTuple, TypeVar
 
 from sfss.errors import ContentMismatch, FileTooLarge, InvalidRequest, SfssError
 from sfss.objects.catalog import Catalog
@@ -14,6 +14,8 @@ from sfss.objects.limits import MAX_OBJECT_SIZE
 from sfss.service import FileService
 
 log = logging.getLogger("sfss.objects")
+
+T = TypeVar("T")
 
 #: Of an object, as it comes.
 Body = AsyncIterable[bytes | memoryview]
@@ -39,7 +41,7 @@ class Written(NamedTuple):
 class Writing:
     """A content on its way into the store: one piece is stored while the next one comes.
 
-    Who does not name it in the catalog gives it up.
+    Each step of it goes through :meth:`or_given_up`, up to the one that names it in the catalog.
     """
 
     def __init__(self, service: FileService, catalog: Catalog, piece_size: int):
@@ -75,8 +77,7 @@ class Writing:
 
     async def _take_small(self, body: Body, etag: str | None, length: int) -> None:
         """One that has room for all of it before it comes. It is not stored before it is known to be right."""
-        if not self._room.try_grow(length):
-            await self._room.grow(length)
+        await self._room.grow(length)
         found: list[bytes | memoryview] = []
         async for data in body:
             self._size += len(data)
@@ -160,7 +161,19 @@ class Writing:
         if storing is not None:
             await storing
 
-    async def give_up(self) -> None:
+    async def or_given_up(self, step: Coroutine[Any, Any, T]) -> T:
+        """What *step* returns, which takes a body, or names what was taken: if it fails, that is garbage."""
+        try:
+            return await step
+        except BaseException as error:
+            failure = error  # (mypyc 2.4 cannot await in here)
+        await asyncio.shield(self._give_up())
+        try:
+            raise failure
+        finally:
+            del failure  # its traceback has this frame, and so all that is here
+
+    async def _give_up(self) -> None:
         """It will be no object's. What is in the store is garbage."""
         self._room.release()
         self._buffer = bytearray()

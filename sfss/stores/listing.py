@@ -17,7 +17,7 @@ class Position:
     given files may put further on. *first*: so many are to be read at once at first; *left*: so many are still wanted.
     """
 
-    def __init__(self, start: str, first: int = _FIRST, left: int = _MOST):
+    def __init__(self, start: str, first: int, left: int):
         self.start = start
         self.first = first
         self.left = left
@@ -65,11 +65,7 @@ def page_of(walk: Walk[T], prefix: str, cursor: str, limit: int, delimiter: str)
         if not left:
             return Page(files, folders, last)
         left -= 1
-        if not delimiter:
-            files.append(file)
-            last = file.path
-            continue
-        folder = folder_of(file.path, prefix, delimiter)
+        folder = folder_of(file.path, prefix, delimiter) if delimiter else None
         if folder is None:
             files.append(file)
             last = file.path

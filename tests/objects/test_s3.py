@@ -321,11 +321,7 @@ def test_both_apis_see_the_same(service):
     swift.ask("PUT", "bucket/joined", X_Object_Manifest="bucket/of")
     found = signed(service, "GET", "/bucket/joined")
     assert found.body == b"12345" and found.headers["etag"].endswith('-1"')
-    upload = ET.fromstring(signed(service, "POST", "/bucket/parts?uploads").body)
-    id = upload.findtext(f"{{{s3_xml.NAMESPACE}}}UploadId")
-    part = signed(service, "PUT", f"/bucket/parts?partNumber=1&uploadId={id}", content)
-    document = f"<CompleteMultipartUpload><Part><PartNumber>1</PartNumber><ETag>{part.headers['etag']}</ETag></Part></CompleteMultipartUpload>"
-    assert signed(service, "POST", f"/bucket/parts?uploadId={id}", document.encode()).status == 200
+    put_in_parts(service, "/bucket/parts", [content])
     found = swift.ask("GET", "bucket/parts")
     assert found.body == content and found.headers["x-static-large-object"] == "True"
     assert (
