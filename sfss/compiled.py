@@ -11,7 +11,6 @@ import importlib.util
 import os
 import sys
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from pathlib import Path
 
@@ -59,7 +58,7 @@ def folder() -> Path:
     return PACKAGE.parent / "build" / "compiled" / digest.hexdigest()
 
 
-class _Finder(MetaPathFinder):
+class _Finder:
     """Finds the extension modules in *place*, and nothing else."""
 
     def __init__(self, place: Path):

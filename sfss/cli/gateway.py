@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from sfss.cli import beansdb
 from sfss.config.credentials import Credentials
 from sfss.config.gateway import Settings, split_address
 from sfss.disk.database import hold
@@ -21,7 +20,6 @@ from sfss.service import FileService
 from sfss.stores.base import Store
 from sfss.stores.directory import DirectoryStore
 from sfss.stores.migrating import MigratingStore
-from sfss.stores.pool import ProxyStore
 from sfss.stores.sqlite import FILE_NAME, SqliteStore
 from sfss.web.api.gateway import make_server
 from sfss.web.exposure import exposures, warn_of
@@ -84,6 +82,7 @@ def _wait_until_alone(settings: Settings) -> None:
 
 
 def _store_of(settings: Settings) -> Store:
+    """(What only one kind of store needs is imported for that one: a start with the embedded store is quicker.)"""
     if settings.store:
         folder = settings.store.removeprefix("directory:")
         return DirectoryStore(
@@ -92,16 +91,21 @@ def _store_of(settings: Settings) -> Store:
             request_timeout=settings.request_timeout,
         )
     if settings.beansdb or settings.beansdb_route:
-        return beansdb.make_store(settings)
+        from sfss.cli.beansdb import make_store as make_beansdb_store
+
+        return make_beansdb_store(settings)
     if not settings.proxy:
         return SqliteStore(
             Path(settings.data),
             request_timeout=settings.request_timeout,
             cache_bytes=settings.data_cache,
         )
+    from sfss.cli.beansdb import limits
+    from sfss.stores.pool import ProxyStore
+
     return ProxyStore(
         [split_address(address) for address in settings.proxy],
-        limits=beansdb.limits(settings),
+        limits=limits(settings),
         request_timeout=settings.request_timeout,
         nodes=[split_address(address) for address in settings.node],
         hedge_share=settings.hedge_share,

@@ -4,7 +4,6 @@ import asyncio
 import errno
 import logging
 import os
-import queue
 import sqlite3
 import threading
 import time
@@ -16,7 +15,7 @@ from sfss.completion import Completion, tell
 from sfss.disk.database import DatabaseFiles, Turn
 from sfss.disk.deadlines import Deadlines
 from sfss.disk.errors import full, refusal
-from sfss.disk.group_commit import MOST_BYTES, gathered
+from sfss.disk.group_commit import MOST_BYTES, Changes
 from sfss.disk.reserve import Reserve
 from sfss.errors import NoStoreAvailable, SfssError, StoreRefused
 from sfss.metrics.families import Histogram
@@ -61,7 +60,7 @@ class Writer:
         self._turn = Turn(file)
         self._loop = loop
         self._timeout = timeout
-        self._waiting: queue.SimpleQueue[_Write | None] = queue.SimpleQueue()
+        self._writes: Changes[_Write] = Changes(loop)
         self._deadlines = Deadlines(loop, timeout, self._late)
         self._thread = threading.Thread(target=self._run, name="sqlite-writer", daemon=True)
         self._thread.start()
@@ -69,14 +68,14 @@ class Writer:
     def write(self, action: Action, size: int, completion: Completion) -> None:
         """Do *action* in the next group; *completion* gets what it returns when that is on disk."""
         self._deadlines.add(completion)
-        self._waiting.put(_Write(action, size, completion))
+        self._writes.add(_Write(action, size, completion))
 
     def _late(self) -> NoStoreAvailable:
         return NoStoreAvailable(f"The write was not on disk within {self._timeout:g} s. It may still happen.")
 
     async def close(self) -> None:
         """Commit what waits, then end."""
-        self._waiting.put(None)
+        self._writes.end()
         await self._loop.run_in_executor(None, self._thread.join)
         self._deadlines.close()
         self._database.close()
@@ -85,11 +84,11 @@ class Writer:
     def _run(self) -> None:
         going_on = True
         while going_on:
-            first = self._waiting.get()
+            first = self._writes.wait()
             if first is None:
                 return
             with self._turn:
-                group, going_on = gathered(self._waiting, first)
+                group, going_on = self._writes.group(first)
                 # Nobody waits for these any more, and nobody was told that they happened.
                 group = [write for write in group if not write.completion.done()]
                 outcomes = self._commit(group) if group else []

@@ -4,7 +4,6 @@ then shares the next wait: that is what makes durable changes fast.
 
 import asyncio
 import logging
-import queue
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 
 from sfss.completion import Completion, tell
 from sfss.disk.deadlines import Deadlines
-from sfss.disk.group_commit import gathered
+from sfss.disk.group_commit import Changes
 from sfss.errors import NoStoreAvailable, SfssError
 from sfss.metrics.families import Histogram
 from sfss.replication.operations import Learn, Operation, Outcome
@@ -52,13 +51,13 @@ class Engine:
         self._changed = changed
         self._timeout = timeout
         self._deadlines = Deadlines(loop, timeout, self._late)
-        self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._jobs: Changes[_Job] = Changes(loop)
         self._worker = threading.Thread(target=self._run, name="replica", daemon=True)
         self._worker.start()
 
     def submit(self, prepare: Prepare, size: int, completion: Completion) -> None:
         """Do what *prepare* says, of about *size* bytes, together with what others want."""
-        self._waiting.put(_Job(prepare, size, completion))
+        self._jobs.add(_Job(prepare, size, completion))
 
     async def change(self, operation: Operation, size: int = 0) -> Outcome:
         """:raises SfssError: see :meth:`Replica.apply`."""
@@ -100,7 +99,7 @@ class Engine:
 
     async def close(self) -> None:
         """Do what waits, then end."""
-        self._waiting.put(None)
+        self._jobs.end()
         await asyncio.to_thread(self._worker.join)
         self._deadlines.close()
 
@@ -110,10 +109,10 @@ class Engine:
     def _run(self) -> None:
         going_on = True
         while going_on:
-            job = self._waiting.get()
+            job = self._jobs.wait()
             if job is None:
                 return
-            jobs, going_on = gathered(self._waiting, job)
+            jobs, going_on = self._jobs.group(job)
             self._loop.call_soon_threadsafe(self._settle, *self._do(jobs))
 
     def _do(self, jobs: list[_Job]) -> tuple[list[tuple[Completion, Any]], bool]:
