@@ -21,6 +21,10 @@ class InvalidRequest(SfssError):
     """An argument is missing, repeated or malformed."""
 
 
+class NameTooLong(InvalidRequest):
+    """The name of an object has too many bytes."""
+
+
 class InvalidPath(InvalidRequest):
     """The path cannot name a file."""
 

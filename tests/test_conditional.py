@@ -94,7 +94,8 @@ def test_reads():
         ("bytes=a-b", None),
         ("bytes=٣-٤", None),
         ("items=0-1", None),
-        ("bytes=" + "9" * 30 + "-", None),
+        ("bytes=" + "9" * 41 + "-", None),
+        ("bytes=2-" + "9" * 40, (2, 10)),
         ("", None),
     ],
 )

@@ -5,7 +5,7 @@ import fcntl
 import os
 import sqlite3
 import struct
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,8 @@ class Schema(NamedTuple):
     page_size: int  #: bytes
     script: str  #: the statements that make it
     what: str  #: it is, for messages
+    #: Of earlier versions: the statements that make the one of today of each.
+    upgrades: Mapping[int, str] = {}
 
     def is_in(self, database: sqlite3.Connection) -> bool:
         """Whether it is there, in this version. It waits for no writer."""
@@ -37,7 +39,9 @@ def claim(
 ) -> None:
     """Make *schema* in the *database* that *file* is, and *fill* it, if it is empty.
 
-    :raises StoreUnusable: if it is another program's, or of another version; it stays untouched.
+    An earlier version is made the one of today.
+
+    :raises StoreUnusable: if it is another program's, or of a version that is not known; it stays untouched.
     """
     database.execute(f"PRAGMA page_size = {schema.page_size}")
     database.execute("BEGIN IMMEDIATE")
@@ -54,6 +58,10 @@ def claim(
             database.execute(f"PRAGMA user_version = {schema.version}")
         elif owner != schema.application_id:
             raise StoreUnusable(f"{file} is a database, but not {schema.what} of sfss; it stays untouched.")
+        elif version in schema.upgrades:
+            for statement in _statements(schema.upgrades[version]):
+                database.execute(statement)
+            database.execute(f"PRAGMA user_version = {schema.version}")
         elif version != schema.version:
             raise StoreUnusable(f"{file} has version {version}; this sfss reads version {schema.version}.")
     except BaseException:

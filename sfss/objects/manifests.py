@@ -82,7 +82,10 @@ def static_etag(segments: Iterable[Segment]) -> str:
 
 
 async def requested(catalog: Catalog, account: int, document: Any) -> list[Segment]:
-    """The segments that the body of a PUT asks for. :raises InvalidRequest: with all that is wrong."""
+    """The segments that the body of a PUT asks for. :raises InvalidRequest: with all that is wrong.
+
+    :raises NotSupported:
+    """
     if not isinstance(document, list) or not 0 < len(document) <= MOST_STATIC:
         raise InvalidRequest(f"The manifest is a list of 1 to {MOST_STATIC} objects.")
     segments: list[Segment] = []
@@ -98,6 +101,8 @@ async def requested(catalog: Catalog, account: int, document: Any) -> list[Segme
 
 
 async def _requested(catalog: Catalog, account: int, entry: Any) -> Segment:
+    if isinstance(entry, dict) and "data" in entry:
+        raise NotSupported("Data in a manifest are not supported here: put them as an object.")
     if not isinstance(entry, dict) or not isinstance(entry.get("path"), str):
         raise InvalidRequest("each entry has a path")
     path: str = entry["path"]
@@ -109,7 +114,9 @@ async def _requested(catalog: Catalog, account: int, entry: Any) -> Segment:
     except NotFound:
         raise InvalidRequest(f"{path}, 404 Not Found") from None
     if is_of_others(info):
-        raise InvalidRequest(f"{path}, is itself a manifest")
+        raise NotSupported(
+            f"A manifest among the objects that a static one joins is not supported here: {path}."
+        )
     etag, size = entry.get("etag"), entry.get("size_bytes")
     if etag not in (None, "") and str(etag).strip('"').lower() != info.etag:
         raise InvalidRequest(f"{path}, Etag Mismatch")
@@ -147,7 +154,9 @@ async def parts(catalog: Catalog, account: int, info: ObjectInfo) -> tuple[list[
         there = [await _still_there(catalog, account, each) for each in segments]
         return [part for parts in there for part in parts], info.etag
     found = await _with_prefix(catalog, account, target_of(info.manifest))
-    joined = [part for each in found for part in (await parts(catalog, account, each))[0]]
+    # (A dynamic manifest among them, which may be this one, has the bytes that it has itself: with Swift, too.)
+    own = [each._replace(manifest="") if each.manifest.startswith(DYNAMIC) else each for each in found]
+    joined = [part for each in own for part in (await parts(catalog, account, each))[0]]
     return joined, _md5("".join(each.etag for each in found))
 
 
@@ -177,8 +186,10 @@ async def _with_prefix(catalog: Catalog, account: int, target: str) -> Sequence[
         except NotFound:
             break
         found += page.files
-        if any(is_of_others(each) for each in page.files):
-            raise NotSupported("A manifest among the objects that a dynamic one joins is not supported here.")
+        if any(is_static(each.manifest) for each in page.files):
+            raise NotSupported(
+                "A static manifest among the objects that a dynamic one joins is not supported here."
+            )
         if len(found) > MOST_SEGMENTS:
             raise InvalidRequest(f"A manifest joins at most {MOST_SEGMENTS} objects.")
         marker = page.cursor

@@ -93,6 +93,7 @@ class UploadedPart(NamedTuple):
     modified: int
     content: str
     piece_size: int
+    checksum: str = ""  #: the one that the upload was begun with (S3's), in base64; "": none
 
 
 class Query(NamedTuple):

@@ -34,7 +34,9 @@ log = logging.getLogger("sfss.objects")
 _MOST = 8
 _NAME = "sfss objects"
 #: Which tables these are.
-_VERSION = "1"
+_VERSION = "2"
+#: Earlier ones, and what makes the next one of each.
+_UPGRADES = {"1": ("2", "postgres_upgrade_1.sql")}
 #: Of the lock under which the tables are made.
 _LOCK = 0x5346534F
 #: What it raises. (TimeoutError is an OSError; ValueError: of a URL that is none.)
@@ -50,6 +52,10 @@ if asyncpg is not None:
 _ON_DISK = (
     "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
 )
+
+
+def _script(name: str) -> str:
+    return files("sfss.objects").joinpath(name).read_text("utf-8")
 
 
 class Postgres:
@@ -90,10 +96,13 @@ class Postgres:
             await connection.execute(f"SELECT pg_advisory_xact_lock({_LOCK})")
             if await connection.fetchval("SELECT to_regclass('sfss.state')") is None:
                 await connection.execute("CREATE SCHEMA IF NOT EXISTS sfss")
-                script = files("sfss.objects").joinpath("postgres_schema.sql").read_text("utf-8")
-                await connection.execute(script)
+                await connection.execute(_script("postgres_schema.sql"))
                 await connection.execute("INSERT INTO sfss.state VALUES ('version', $1)", _VERSION)
             version = await connection.fetchval("SELECT value FROM sfss.state WHERE name = 'version'")
+            while version in _UPGRADES:
+                version, script = _UPGRADES[version]
+                await connection.execute(_script(script))
+                await connection.execute("UPDATE sfss.state SET value = $1 WHERE name = 'version'", version)
         if version != _VERSION:
             raise StoreUnusable(
                 f"{self.description} has the tables of another release of sfss (version {version})."

@@ -18,7 +18,7 @@ OBJECT_COLUMNS = f"{_COMMON}, metadata, manifest, properties, expires, version"
 #: The same for listings, without what may be long: of the manifest only what kind it is.
 LISTED_COLUMNS = f"{_COMMON}, '{{}}', substr(manifest, 1, 8), properties, expires, version"
 UPLOAD_COLUMNS = "id, name, content_type, metadata, started, properties"
-PART_COLUMNS = "number, size, etag, modified, content, piece_size"
+PART_COLUMNS = "number, size, etag, modified, content, piece_size, checksum"
 
 
 def user_of(row: Sequence[Any]) -> User:

@@ -1,9 +1,10 @@
 """The rules between HTTP and the catalog: how an object is put, read, joined and deleted."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple, TypedDict
 
 from sfss.admission import Room
-from sfss.errors import ContentMismatch, FileTooLarge, InvalidRequest
+from sfss.errors import ContentMismatch, FileTooLarge, InvalidRequest, NameTooLong
 from sfss.objects import manifests
 from sfss.objects.catalog import Catalog
 from sfss.objects.clock import now_us
@@ -91,11 +92,17 @@ class Objects:
         )
         return info._replace(version=await writing.or_given_up(naming))
 
-    async def put_part(self, upload: Upload, number: int, body: Body, *, length: int | None) -> UploadedPart:
-        """:raises NoSuchUpload: if it was completed or aborted meanwhile."""
+    async def put_part(
+        self, upload: Upload, number: int, body: Body, *, length: int | None, checksum: Callable[[], str]
+    ) -> UploadedPart:
+        """*checksum*: gives that of the body, when it has come. :raises NoSuchUpload: if it was completed or aborted
+        meanwhile.
+        """
         writing = Writing(self.service, self.catalog, self.piece_size)
         written = await writing.or_given_up(writing.take(body, None, length))
-        part = UploadedPart(number, written.size, written.md5, now_us(), written.content, self.piece_size)
+        part = UploadedPart(
+            number, written.size, written.md5, now_us(), written.content, self.piece_size, checksum()
+        )
         await writing.or_given_up(self.catalog.put_part(upload.id, part))
         return part
 
@@ -185,8 +192,10 @@ def check_names(container: str, name: str) -> None:
 
 def check_object_name(name: str) -> None:
     """:raises InvalidRequest: if no object can have it."""
-    if not name or "\0" in name or len(name.encode()) > MAX_OBJECT_NAME:
+    if not name or "\0" in name:
         raise InvalidRequest(f"The name of an object has 1 to {MAX_OBJECT_NAME} bytes, none of them null.")
+    if len(name.encode()) > MAX_OBJECT_NAME:
+        raise NameTooLong(f"The name of an object has at most {MAX_OBJECT_NAME} bytes.")
 
 
 def check_container_name(name: str) -> None:

@@ -41,7 +41,8 @@ from sfss.objects.sqlite_versions import discard_null, keep, newest, version_wit
 from sfss.objects.versions import ENABLED, OFF, Deleted, new_version
 
 _SCRIPT = files("sfss.objects").joinpath("sqlite_schema.sql").read_text("utf-8")
-SCHEMA = Schema(0x5346534F, 2, 4096, _SCRIPT, "a catalog of objects")  # "SFSO"
+_UPGRADES = {2: "ALTER TABLE parts ADD COLUMN checksum TEXT NOT NULL DEFAULT '';"}
+SCHEMA = Schema(0x5346534F, 3, 4096, _SCRIPT, "a catalog of objects", _UPGRADES)  # "SFSO"
 
 #: The key of a container, by its account and its name.
 CONTAINER_KEY = "SELECT id FROM containers WHERE account = ? AND name = ?"
@@ -316,7 +317,7 @@ def put_part(database: sqlite3.Connection, upload: str, part: UploadedPart) -> N
     if old is not None and UploadedPart(*old).content != part.content:
         discard_parts(database, upload, [part.number])
     row = (upload, *part)
-    database.execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?, ?, ?)", row)
+    database.execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
     database.execute("DELETE FROM writing WHERE content = ?", (part.content,))
 
 

@@ -14,7 +14,8 @@ CONDITIONS = frozenset(("if-match", "if-none-match", "if-modified-since", "if-un
 # whole list would let a hostile header take exponential time.
 _MEMBER = re.compile(r'[ \t]*(?:(W/)?"([\x21\x23-\x7e\x80-\xff]*)"[ \t]*)?(?:,|\Z)')
 # RFC 9110 14.1.2. A list of ranges does not match: it is answered with the whole file.
-_RANGE = re.compile(r"bytes=\s*(\d{0,18})-(\d{0,18})\s*", re.IGNORECASE | re.ASCII)
+# (Some clients write the greatest number that they know for "to the end".)
+_RANGE = re.compile(r"bytes=\s*(\d{0,40})-(\d{0,40})\s*", re.IGNORECASE | re.ASCII)
 
 
 def write_precondition(headers: Headers) -> Precondition | None:

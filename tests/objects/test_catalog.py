@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import random
+import sqlite3
 import time
 
 import pytest
@@ -23,6 +24,8 @@ from sfss.errors import (
 from sfss.objects.clock import now_us
 from sfss.objects.contents import new_content
 from sfss.objects.models import IN_PARTS, Garbage, ObjectInfo, Query, Upload, UploadedPart
+from sfss.objects.postgres_catalog import PostgresCatalog
+from sfss.objects.sqlite_catalog import FILE_NAME, SqliteCatalog
 
 CATALOG = "c" * 16
 
@@ -194,7 +197,7 @@ async def test_uploads_in_parts(catalog, account):
     await catalog.begin_upload(account, "c", upload)
     assert await catalog.upload(account, "c", "o", "id") == upload
     assert (await catalog.uploads(account, "c", Query(10))).files == [upload]
-    parts = [UploadedPart(n, 25, "e" * 32, now_us(), new_content(CATALOG), 10) for n in (1, 2, 3, 2)]
+    parts = [UploadedPart(n, 25, "e" * 32, now_us(), new_content(CATALOG), 10, f"s{n}") for n in (1, 2, 3, 2)]
     for part in parts:
         await catalog.put_part("id", part)
     await catalog.put_part("id", parts[0])  # the same once more
@@ -229,6 +232,52 @@ async def test_uploads_in_parts(catalog, account):
     await catalog.delete_object(account, "c", "o")
     await catalog.delete_container(account, "c")
     assert last.content in {each.content for each in await catalog.garbage(now_us() + 1, 10)}
+
+
+async def test_tables_of_an_earlier_release(make_catalog, tmp_path):
+    """Parts of uploads had no checksums."""
+    catalog = make_catalog()
+    await catalog.start()
+    account = (await catalog.add_user("a", "u", "key", read_only=False)).account
+    await catalog.make_container(account, "c", {})
+    await catalog.begin_upload(account, "c", Upload("id", "o", "a/b", {}, now_us()))
+    first = UploadedPart(1, 25, "e" * 32, now_us(), new_content(CATALOG), 10)
+    await catalog.put_part("id", first)
+    await catalog.close()
+    older = "ALTER TABLE {}parts DROP COLUMN checksum"
+    if isinstance(catalog, SqliteCatalog):
+        database = sqlite3.connect(tmp_path / "catalog" / FILE_NAME)
+        database.execute(older.format(""))
+        database.execute("PRAGMA user_version = 2")
+        database.close()
+    else:
+        types = "text, integer, bigint, text, bigint, text, integer"
+        await in_postgres(
+            catalog,
+            older.format("sfss."),
+            f"DROP FUNCTION sfss.put_part({types}, text)",
+            f"CREATE FUNCTION sfss.put_part({types}) RETURNS text LANGUAGE sql AS $$ SELECT 'older' $$",
+            "UPDATE sfss.state SET value = '1' WHERE name = 'version'",
+        )
+    catalog = make_catalog()
+    await catalog.start()
+    second = first._replace(number=2, content=new_content(CATALOG), checksum="c")
+    await catalog.put_part("id", second)
+    assert await catalog.parts("id") == [first, second]
+    if not isinstance(catalog, SqliteCatalog):
+        # A gateway of the earlier release goes on working until it is replaced.
+        await in_postgres(catalog, f"SELECT sfss.put_part('id', 3, 5, 'e', 1, '{new_content(CATALOG)}', 10)")
+        assert [part.number for part in await catalog.parts("id")] == [1, 2, 3]
+    await catalog.close()
+
+
+async def in_postgres(catalog: PostgresCatalog, *statements: str) -> None:
+    import asyncpg  # which the environments of other releases of Django have not
+
+    connection = await asyncpg.connect(catalog._database._url)
+    for statement in statements:
+        await connection.execute(statement)
+    await connection.close()
 
 
 async def test_what_is_begun_and_not_finished(catalog):

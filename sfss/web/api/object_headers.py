@@ -83,7 +83,7 @@ def conditions_in(headers: Headers, refusal: type[SfssError]) -> Conditions:
 
 def info_for_conditions(info: ObjectInfo, size: int, etag: str) -> FileInfo:
     """What the conditions of a GET are held against."""
-    return FileInfo(size, etag, float(_second(info.modified)))
+    return FileInfo(size, etag, float(second_of(info.modified)))
 
 
 class Described(NamedTuple):
@@ -123,7 +123,7 @@ class Descriptions:
 
 def last_modified(us: int) -> str:
     """The next whole second: nothing has changed since."""
-    return _date(_second(us))
+    return _date(second_of(us))
 
 
 @lru_cache(maxsize=4096)
@@ -131,7 +131,8 @@ def _date(second: int) -> str:
     return http_date(second)
 
 
-def _second(us: int) -> int:
+def second_of(us: int) -> int:
+    """Since the epoch: the first whole one in which nothing has changed."""
     return -(-us // 1_000_000)
 
 

@@ -8,6 +8,7 @@ from sfss.metrics.aggregate import Aggregate
 from sfss.objects.service import Objects
 from sfss.objects.users import Users
 from sfss.web.api.description import Api
+from sfss.web.api.own_url import OwnUrl
 from sfss.web.api.s3 import S3
 from sfss.web.api.status import Status
 from sfss.web.api.swift import Swift
@@ -35,11 +36,10 @@ def make_objects_server(objects: Objects, settings: ObjectSettings, aggregate: A
     # Pages of other sites need what no browser adds by itself, too.
     auth = Auth(settings, cors=cors, check_origins=False)
     users = Users(objects.catalog)
-    identity = Identity(
-        objects.catalog, users, url=settings.url, lifetime=settings.token_lifetime, is_tls=settings.ssl
-    )
+    url = OwnUrl(settings.url, settings.ssl)
+    identity = Identity(objects.catalog, users, url, lifetime=settings.token_lifetime)
     swift = Swift(objects, users, identity, auth, body_timeout=settings.upload_timeout)
-    s3 = S3(objects, users, cors, domain=settings.s3_domain, body_timeout=settings.upload_timeout)
+    s3 = S3(objects, users, cors, url, domain=settings.s3_domain, body_timeout=settings.upload_timeout)
     status = Status(objects.service, aggregate, "objects")
 
     def find(request: Request) -> tuple[MakeOperation, str] | None:

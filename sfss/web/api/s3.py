@@ -15,6 +15,7 @@ from sfss.objects.service import Objects, check_object_name
 from sfss.objects.users import Users
 from sfss.web.api import s3_cors
 from sfss.web.api.object_headers import lines_of
+from sfss.web.api.own_url import OwnUrl
 from sfss.web.api.s3_anonymous import anybody
 from sfss.web.api.s3_buckets import BucketHandlers
 from sfss.web.api.s3_configurations import ConfigurationHandlers
@@ -22,7 +23,7 @@ from sfss.web.api.s3_errors import S3Error, s3_response
 from sfss.web.api.s3_forms import Forms, is_form
 from sfss.web.api.s3_multipart import MultipartHandlers
 from sfss.web.api.s3_objects import ObjectHandlers
-from sfss.web.api.s3_request import S3Request
+from sfss.web.api.s3_request import OF_BUCKETS, OF_OBJECTS, S3Request
 from sfss.web.api.s3_signature import check, is_signed
 from sfss.web.api.s3_versions import VersionHandlers
 from sfss.web.cors import Cors
@@ -34,27 +35,20 @@ log = logging.getLogger("sfss.objects")
 
 Handler = Callable[[S3Request], Awaitable[Response | None]]
 
-#: What a query may ask for beside the thing itself.
-_OF_BUCKETS = frozenset(
-    ("accelerate", "acl", "analytics", "cors", "encryption", "intelligent-tiering", "inventory", "lifecycle")
-    + ("location", "logging", "metrics", "notification", "object-lock", "ownershipControls", "policy")
-    + ("policyStatus", "publicAccessBlock", "replication", "requestPayment", "tagging", "versioning")
-    + ("versions", "website", "session", "metadataTable", "metadataConfiguration")
-)
-_OF_OBJECTS = frozenset(
-    ("acl", "attributes", "legal-hold", "object-lock", "restore", "retention", "select", "tagging", "torrent")
-    + ("renameObject", "encryption")
-)
 #: What of a version can be changed.
 _OF_VERSIONS = frozenset(("acl", "tagging"))
 
+#: Who asks may say whose buckets these are.
+_OWNERS = ("x-amz-expected-bucket-owner", "x-amz-source-expected-bucket-owner")
 _READING = frozenset(("GET", "HEAD"))
 
 
 class S3:
     """*objects*. *domain*: buckets may be names under it, in the Host header; "" for none."""
 
-    def __init__(self, objects: Objects, users: Users, cors: Cors, *, domain: str, body_timeout: float):
+    def __init__(
+        self, objects: Objects, users: Users, cors: Cors, url: OwnUrl, *, domain: str, body_timeout: float
+    ):
         self._users = users
         self._reads_at_once = objects.reads_at_once
         self._cors_of_server = cors
@@ -63,10 +57,10 @@ class S3:
         self._body_timeout = body_timeout
         self._buckets = BucketHandlers(objects)
         self._objects = ObjectHandlers(objects)
-        self._multipart = MultipartHandlers(objects)
+        self._multipart = MultipartHandlers(objects, url)
         self._configurations = ConfigurationHandlers(objects)
         self._versions = VersionHandlers(objects)
-        self._forms = Forms(objects, users)
+        self._forms = Forms(objects, users, url)
         self._of_objects: dict[str, Handler] = {
             "GET": self._objects.get,
             "HEAD": self._objects.get,
@@ -120,6 +114,9 @@ class S3:
             signed = await anybody(self._catalog, method, bucket, key, frozenset(query))
         body = Incoming(exchange, self._body_timeout)
         asked = S3Request(exchange, headers, query, signed, bucket, key, body)
+        for name in _OWNERS:
+            if name in headers and headers[name].strip() != signed.user.account_name:
+                raise S3Error("AccessDenied", f"The bucket is not of the account that {name} names.", 403)
         if signed.user.read_only and method not in _READING:
             raise Forbidden("This user may only read.")
         handler = self._handler(asked)
@@ -180,7 +177,7 @@ class S3:
             return self._versions.list
         if "versioning" in query and method in ("GET", "PUT"):
             return self._versions.get_state if method == "GET" else self._versions.put_state
-        for what in _OF_BUCKETS.intersection(query):
+        for what in OF_BUCKETS.intersection(query):
             kinds = {
                 "GET": self._configurations.get,
                 "PUT": self._configurations.put,
@@ -211,7 +208,7 @@ class S3:
             if handler := self._of_uploads.get(method):
                 return handler
             raise S3Error("MethodNotAllowed", f"{method} is not for this.", 405)
-        for what in _OF_OBJECTS.intersection(query):
+        for what in OF_OBJECTS.intersection(query):
             if handler := self._of_part(method, what):
                 return handler
             raise NotSupported(f"{method} of {what} is not supported here.")

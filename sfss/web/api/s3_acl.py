@@ -38,6 +38,8 @@ def acl_in_body(body: bytes, owner: str) -> str:
     """What a document asks for. :raises NotSupported: if that is something else."""
     root = read(body, "AccessControlPolicy")
     acl = PRIVATE
+    if not list(children(root, "AccessControlList")):
+        raise S3Error("MalformedACLError", "There is no AccessControlList.")
     for grants in children(root, "AccessControlList"):
         for grant in children(grants, "Grant"):
             right = text_in(grant, "Permission")

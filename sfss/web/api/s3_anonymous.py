@@ -10,28 +10,27 @@ from sfss.objects.models import ContainerInfo, ObjectInfo, User
 from sfss.web.api.object_headers import PUBLIC, is_private, is_public
 from sfss.web.api.s3_acl import bucket_acl, check_public, object_acl
 from sfss.web.api.s3_errors import S3Error
+from sfss.web.api.s3_request import PARTS_OF_BUCKETS, PARTS_OF_OBJECTS
 from sfss.web.api.s3_signature import UNSIGNED, Signed
-
-#: What a query may say then.
-_LISTING = frozenset(
-    ("list-type", "prefix", "delimiter", "marker", "start-after", "continuation-token", "max-keys")
-    + ("encoding-type", "fetch-owner")
-)
 
 
 async def anybody(catalog: Catalog, method: str, bucket: str, key: str, arguments: frozenset[str]) -> Signed:
-    """Whose bucket it is, if everybody may do this with it. :raises S3Error: :raises NoSuchContainer:"""
+    """Whose bucket it is, if everybody may do this with it. (What nobody knows of *arguments* is for caches.)
+
+    :raises S3Error: :raises NoSuchContainer:
+    """
     check_public(method in ("GET", "HEAD") and bool(bucket))
     found = await catalog.containers_named(bucket)
     if not found:
         raise NoSuchContainer.of(bucket)
     account, account_name, info = found[0]
     if key:
-        if arguments - {"x-id"}:  # (by which SDKs say what they ask for)
-            raise S3Error("InvalidRequest", "Arguments are for requests that are signed.")
+        if any(name.startswith("response-") for name in arguments):
+            raise S3Error("InvalidRequest", "What an answer says is for requests that are signed.")
+        check_public(PARTS_OF_OBJECTS.isdisjoint(arguments) and "versionId" not in arguments)
         check_public(await _is_readable(catalog, account, info, key))
     else:
-        check_public(_LISTING.issuperset(arguments - {"x-id"}) and bucket_acl(info.metadata) == PUBLIC)
+        check_public(PARTS_OF_BUCKETS.isdisjoint(arguments) and bucket_acl(info.metadata) == PUBLIC)
     return Signed(User(account, account_name, "", "", "", read_only=True), UNSIGNED)
 
 

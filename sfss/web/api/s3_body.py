@@ -7,12 +7,11 @@ import base64
 import binascii
 import hashlib
 import re
-import zlib
 from collections.abc import AsyncIterator, Callable
-from typing import Any, Protocol
 
 from sfss.errors import LengthRequired
 from sfss.http.messages import Headers
+from sfss.web.api.s3_checksums import CHECKSUMS, Digest, check_known, encoded, others_than_checksums
 from sfss.web.api.s3_chunks import Chunks
 from sfss.web.api.s3_errors import S3Error
 from sfss.web.api.s3_request import S3Request
@@ -22,44 +21,6 @@ _MOST_DOCUMENT = 2 * 1024 * 1024
 _SHA256 = re.compile("[0-9a-f]{64}")
 
 
-class Digest(Protocol):
-    def update(self, data: bytes, /) -> Any: ...
-
-    def digest(self) -> bytes: ...
-
-
-class _Crc:
-    """*step* gives the next value from data and the one before. *size* of it in bytes."""
-
-    def __init__(self, step: Callable[[bytes, int], int], size: int):
-        self._step = step
-        self._size = size
-        self._value = 0
-
-    def update(self, data: bytes) -> None:
-        self._value = self._step(data, self._value)
-
-    def digest(self) -> bytes:
-        return self._value.to_bytes(self._size)
-
-
-def _of_awscrt(name: str, size: int) -> _Crc:
-    """:raises S3Error: if the library is not installed (``pip install sfss[objects]``)."""
-    try:
-        from awscrt import checksums  # type: ignore[import-untyped]
-    except ImportError:
-        raise S3Error("NotImplemented", f"This server does not know {name}.", 501) from None
-    return _Crc(getattr(checksums, name), size)
-
-
-#: By the name of the header that has it.
-CHECKSUMS: dict[str, Callable[[], Digest]] = {
-    "x-amz-checksum-crc32": lambda: _Crc(zlib.crc32, 4),
-    "x-amz-checksum-crc32c": lambda: _of_awscrt("crc32c", 4),
-    "x-amz-checksum-crc64nvme": lambda: _of_awscrt("crc64nvme", 8),
-    "x-amz-checksum-sha1": lambda: hashlib.sha1(usedforsecurity=False),
-    "x-amz-checksum-sha256": hashlib.sha256,
-}
 #: What a request may say of its body.
 _SAID = CHECKSUMS | {"content-md5": lambda: hashlib.md5(usedforsecurity=False)}
 
@@ -67,7 +28,7 @@ _SAID = CHECKSUMS | {"content-md5": lambda: hashlib.md5(usedforsecurity=False)}
 class Body:
     """What comes of a body, decoded, and checked at its end. *raw*: as it comes; *length*: of it, if known.
 
-    *metadata*: gets the checksums.
+    *metadata*: gets the checksums. *also*: one that is made though nobody says what it is.
     """
 
     def __init__(
@@ -77,6 +38,7 @@ class Body:
         raw: AsyncIterator[bytes],
         length: int | None,
         metadata: dict[str, str] | None = None,
+        also: str = "",
     ):
         payload = signed.payload if signed is not None else UNSIGNED
         is_chunked = payload in SIGNED_CHUNKS or payload == UNSIGNED_CHUNKS
@@ -100,6 +62,7 @@ class Body:
         for name, make in _SAID.items():
             if name in headers and (value := headers.get(name).strip()):
                 self._expect(name, value, make)
+        check_known(headers)
         self._trailer = headers.get("x-amz-trailer").strip().lower()
         if self._trailer:
             if self._trailer not in CHECKSUMS or not is_chunked:
@@ -107,6 +70,11 @@ class Body:
                     "InvalidRequest", f"x-amz-trailer is {self._trailer[:80]!r}: nobody knows that."
                 )
             self._digests[self._trailer] = CHECKSUMS[self._trailer]()
+        elif "x-amz-sdk-checksum-algorithm" in headers and not CHECKSUMS.keys() & self._expected.keys():
+            raise S3Error("InvalidRequest", "x-amz-sdk-checksum-algorithm is there, but no checksum.")
+        self._also = also
+        if also and also not in self._digests:
+            self._digests[also] = CHECKSUMS[also]()
 
     def _expect(self, name: str, value: str, make: Callable[[], Digest]) -> None:
         self._digests[name] = digest = make()
@@ -139,12 +107,14 @@ class Body:
                 raise S3Error("MalformedTrailerError", f"The trailer {self._trailer} is missing.")
             self._expected[self._trailer] = trailers[self._trailer]
         for name, value in self._expected.items():
-            found = base64.b64encode(self._digests[name].digest()).decode()
+            found = encoded(self._digests[name])
             if found != value:
                 code = "XAmzContentSHA256Mismatch" if name == "payload" else "BadDigest"
                 raise S3Error(code, f"The body is not the one that {name} says.")
             if name in CHECKSUMS:
                 self.checksums[name] = value
+        if self._also:
+            self.checksums[self._also] = encoded(self._digests[self._also])
         if self._metadata is not None:
             self._metadata |= self.checksums
 
@@ -156,18 +126,24 @@ def _decoded_length(headers: Headers) -> int:
     return int(text)
 
 
-def body_of(asked: S3Request, metadata: dict[str, str] | None = None) -> Body:
-    """Its checksums are in *metadata* when all has come. :raises LengthRequired: if nobody says how long it is."""
+def body_of(asked: S3Request, metadata: dict[str, str] | None = None, also: str = "") -> Body:
+    """Its checksums are in *metadata* when all has come; *also*: see :class:`Body`.
+
+    :raises LengthRequired: if nobody says how long it is.
+    """
     length = asked.body.length
     if length is None and "transfer-encoding" not in asked.headers:
         raise LengthRequired("A PUT needs a Content-Length.")
-    return Body(asked.headers, asked.signed, asked.body, length, metadata)
+    return Body(asked.headers, asked.signed, asked.body, length, metadata, also)
 
 
-async def document_of(asked: S3Request) -> bytes:
-    """The body of a request that is a document, checked as every body. :raises S3Error:"""
+async def document_of(asked: S3Request, *, has_others: bool = False) -> bytes:
+    """The body of a request that is a document, checked as every body. *has_others*: the checksums of the request are
+    not those of its body. :raises S3Error:
+    """
     found = b""
-    async for data in Body(asked.headers, asked.signed, asked.body, asked.body.length):
+    headers = others_than_checksums(asked.headers) if has_others else asked.headers
+    async for data in Body(headers, asked.signed, asked.body, asked.body.length):
         found += data
         if len(found) > _MOST_DOCUMENT:
             raise S3Error("MalformedXML", "The document is too long.")

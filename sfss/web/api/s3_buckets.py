@@ -15,10 +15,12 @@ from sfss.web.api.s3_acl import acl_in, owner_of, rights_of
 from sfss.web.api.s3_errors import S3Error
 from sfss.web.api.s3_listing import MOST_LISTED, listing_of
 from sfss.web.api.s3_request import S3Request, answer, xml_answer
-from sfss.web.api.s3_xml import Element, document, time_text
+from sfss.web.api.s3_xml import Element, document, read, time_text
 
 _NAME = re.compile(r"[a-z0-9](?:[a-z0-9.-]{1,61})[a-z0-9]")
 _MOST_DOCUMENT = 64 * 1024
+_MOST_BUCKETS = 10_000
+_ADDRESS = re.compile(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}")
 
 
 class BucketHandlers:
@@ -28,22 +30,40 @@ class BucketHandlers:
 
     async def list_buckets(self, asked: S3Request) -> Response:
         containers = partial(self._catalog.containers, asked.account)
+        query = Query(
+            MOST_LISTED,
+            asked.query.get("prefix", ""),
+            marker=_cursor_in(asked.query.get("continuation-token", "")),
+        )
+        most = asked.number("max-buckets", _MOST_BUCKETS, 0)
+        if not most and "max-buckets" in asked.query:
+            raise S3Error("InvalidArgument", f"max-buckets is 1 to {_MOST_BUCKETS}.")
+        if most:
+            page = await containers(query._replace(limit=most))
+            found, cursor = list(page.files), page.cursor
+        else:
+            found, cursor = [each async for each in every(containers, query)], None
         buckets: list[Element] = [
-            ("Bucket", (("Name", each.path), ("CreationDate", time_text(each.created))))
-            async for each in every(containers, Query(MOST_LISTED))
+            ("Bucket", (("Name", each.path), ("CreationDate", time_text(each.created)))) for each in found
         ]
         elements: list[Element] = [owner_of(asked.user), ("Buckets", buckets)]
+        if query.prefix:
+            elements.append(("Prefix", query.prefix))
+        if cursor is not None:
+            elements.append(("ContinuationToken", _token_of(cursor)))
         return xml_answer(document("ListAllMyBucketsResult", elements))
 
     async def make(self, asked: S3Request) -> Response:
         acl = acl_in(asked.headers)
         if asked.headers.get("x-amz-bucket-object-lock-enabled").lower() == "true":
             raise NotSupported("Object lock is not supported here.")
-        if not _NAME.fullmatch(asked.bucket) or ".." in asked.bucket:
+        if not _NAME.fullmatch(asked.bucket) or ".." in asked.bucket or _ADDRESS.fullmatch(asked.bucket):
             raise S3Error(
-                "InvalidBucketName", "A bucket has 3 to 63 lower-case letters, digits, dots and hyphens."
+                "InvalidBucketName",
+                "A bucket has 3 to 63 lower-case letters, digits, dots and hyphens, and is no IP address.",
             )
-        await asked.body.whole(most=_MOST_DOCUMENT)  # where it is to be: there is one place only
+        if body := await asked.body.whole(most=_MOST_DOCUMENT):
+            read(body, "CreateBucketConfiguration")  # where it is to be: there is one place only
         await self._catalog.make_container(asked.account, asked.bucket, rights_of(acl) if acl else {})
         return answer(200, {"Location": f"/{asked.bucket}"})
 

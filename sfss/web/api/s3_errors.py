@@ -28,6 +28,7 @@ _CODES: dict[type[Exception], tuple[str, int]] = {
     errors.PreconditionFailed: ("PreconditionFailed", 412),
     errors.RangeNotSatisfiable: ("InvalidRange", 416),
     errors.FileTooLarge: ("EntityTooLarge", 400),
+    errors.NameTooLong: ("KeyTooLongError", 400),
     errors.LengthRequired: ("MissingContentLength", 411),
     errors.UploadTimeout: ("RequestTimeout", 400),
     errors.NotSupported: ("NotImplemented", 501),
@@ -42,21 +43,22 @@ _CODES: dict[type[Exception], tuple[str, int]] = {
 }
 
 
+def code_of(error: errors.SfssError) -> tuple[str, int]:
+    """That of S3, and its HTTP status."""
+    if isinstance(error, S3Error):
+        return error.code, error.status
+    return next((_CODES[kind] for kind in type(error).__mro__ if kind in _CODES), ("InternalError", 500))
+
+
 def s3_response(error: errors.SfssError, resource: str, request_id: str) -> Response:
     """What a client of S3 gets to see of *error*."""
-    code, status = "InternalError", 500
-    if isinstance(error, S3Error):
-        code, status = error.code, error.status
-    else:
-        for kind in type(error).__mro__:
-            if kind in _CODES:
-                code, status = _CODES[kind]
-                break
+    code, status = code_of(error)
     body = (
         f'<?xml version="1.0" encoding="UTF-8"?>\n<Error><Code>{code}</Code><Message>{xml_text(str(error))}</Message>'
         f"<Resource>{xml_text(resource)}</Resource><RequestId>{xml_text(request_id)}</RequestId></Error>"
     )
-    response = Response(status, "Content-Type: application/xml\r\n", body.encode("utf-8", "replace"))
+    lines = f"Content-Type: application/xml\r\nx-amz-request-id: {request_id}\r\n"
+    response = Response(status, lines, body.encode("utf-8", "replace"))
     if isinstance(error, errors.RangeNotSatisfiable):
         response.add("Content-Range", f"bytes */{error.size}")
     if isinstance(error, errors.IsDeleteMarker | errors.WasDeleted):

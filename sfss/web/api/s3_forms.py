@@ -20,6 +20,9 @@ from sfss.http.messages import Headers, Request, Response
 from sfss.objects.limits import MAX_OBJECT_SIZE
 from sfss.objects.service import Objects
 from sfss.objects.users import Users
+from sfss.web.api.own_url import OwnUrl
+from sfss.web.api.s3_body import Body
+from sfss.web.api.s3_checksums import PREFIX
 from sfss.web.api.s3_errors import S3Error
 from sfss.web.api.s3_objects import check_supported, content_type_in, metadata_in, properties_in
 from sfss.web.api.s3_request import answer, xml_answer
@@ -45,7 +48,8 @@ def is_form(request: Request) -> bool:
 
 
 class Forms:
-    def __init__(self, objects: Objects, users: Users):
+    def __init__(self, objects: Objects, users: Users, url: OwnUrl):
+        self._url = url
         self._objects = objects
         self._users = users
 
@@ -68,17 +72,20 @@ class Forms:
         if "tagging" in fields:
             properties[TAGS] = tags_in(fields["tagging"].encode())
         check_supported(headers)
-        content = _limited(form.file(), least, most)
+        metadata = metadata_in(headers)
+        sums = Headers({name: fields[name].encode() for name in fields if name.startswith(PREFIX)})
+        content = Body(sums, None, _limited(form.file(), least, most), None, metadata)
         info = await self._objects.put(
             account,
             bucket,
             key,
             content,
             content_type=content_type_in(headers),
-            metadata=metadata_in(headers),
+            metadata=metadata,
             properties=properties,
         )
-        etag, location = f'"{info.etag}"', f"/{quote(bucket)}/{quote(key)}"
+        etag = f'"{info.etag}"'
+        location = f"{self._url.asked(exchange)}{exchange.path.rstrip('/')}/{quote(key)}"
         told = {"ETag": etag, "Location": location}
         target = fields.get("success_action_redirect", "") or fields.get("redirect", "")
         if target.startswith(("http://", "https://")):

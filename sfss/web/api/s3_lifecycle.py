@@ -7,7 +7,7 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/intro-lifecycle-ru
 import secrets
 import xml.etree.ElementTree as ET
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 
 from sfss.errors import NotSupported
 from sfss.objects.lifecycle import MOST_RULES, Rule
@@ -25,6 +25,8 @@ def rules_in(body: bytes) -> list[Rule]:
     rules = [_rule(element) for element in children(read(body, "LifecycleConfiguration"), "Rule")]
     if not 0 < len(rules) <= MOST_RULES:
         raise S3Error("MalformedXML", f"There are 1 to {MOST_RULES} rules.")
+    if len({rule.id for rule in rules}) != len(rules):
+        raise S3Error("InvalidArgument", "Two rules have the same ID.")
     return rules
 
 
@@ -76,11 +78,14 @@ def _days(element: ET.Element, name: str) -> int | None:
 def _date(text: str) -> str:
     try:
         when = datetime.fromisoformat(text)
-        day = (when.astimezone(UTC) if when.tzinfo else when).date()
+        when = when.astimezone(UTC) if when.tzinfo else when
+        day = when.date()
     except (ValueError, OverflowError):
         raise S3Error("MalformedXML", "Date is a day by ISO 8601.") from None
     if not 1970 <= day.year < 9000:
         raise S3Error("InvalidArgument", "Date is a day of our time.")
+    if when.time() != time():
+        raise S3Error("InvalidArgument", "'Date' must be at midnight GMT.")
     return day.isoformat()
 
 

@@ -23,7 +23,7 @@ class Listing(NamedTuple):
 
     def text(self, name: str) -> str:
         """As it stands in the document."""
-        return quote(name, safe="/-_.~*") if self.encoding else name
+        return _quoted(name) if self.encoding else name
 
     async def page(
         self,
@@ -44,10 +44,20 @@ class Listing(NamedTuple):
 def listing_of(asked: S3Request, *markers: str) -> Listing:
     """What the query asks for. *markers*: the names from behind which on. :raises S3Error:"""
     query = asked.query
-    encoding = query.get("encoding-type", "")
-    if encoding not in ("", "url"):
-        raise S3Error("InvalidArgument", "encoding-type is url, or is not there.")
+    encoding, _ = writing_of(asked)
     prefix, delimiter = query.get("prefix", ""), query.get("delimiter", "")
     if any("\0" in text for text in (prefix, delimiter, *markers)):
         raise S3Error("InvalidArgument", "There is a null character in an argument.")
     return Listing(prefix, delimiter, encoding, asked.number("max-keys", MOST_LISTED, MOST_LISTED))
+
+
+def writing_of(asked: S3Request) -> tuple[str, Callable[[str], str]]:
+    """The encoding that is asked for, and what writes names in it. :raises S3Error:"""
+    encoding = asked.query.get("encoding-type", "")
+    if encoding not in ("", "url"):
+        raise S3Error("InvalidArgument", "encoding-type is url, or is not there.")
+    return encoding, _quoted if encoding else str
+
+
+def _quoted(name: str) -> str:
+    return quote(name, safe="/-_.~*")

@@ -2,17 +2,30 @@
 
 import hashlib
 import secrets
+import xml.etree.ElementTree as ET
 from collections.abc import Sequence
 
-from sfss.errors import InvalidRequest, NotSupported
-from sfss.http.messages import Response
+from sfss.errors import InvalidRequest, NoSuchUpload, NotFound, NotSupported
+from sfss.http.messages import Headers, Response
 from sfss.objects.clock import now_us
 from sfss.objects.models import IN_PARTS, ObjectInfo, Query, Upload, UploadedPart
 from sfss.objects.service import Objects
 from sfss.web.api.object_headers import conditions_in
+from sfss.web.api.own_url import OwnUrl
 from sfss.web.api.s3_acl import owner_of
 from sfss.web.api.s3_body import body_of, document_of
+from sfss.web.api.s3_checksums import (
+    CHECKSUMS,
+    ELEMENTS,
+    TYPE,
+    OfUpload,
+    Summed,
+    check_known,
+    type_of,
+    without,
+)
 from sfss.web.api.s3_errors import S3Error
+from sfss.web.api.s3_listing import writing_of
 from sfss.web.api.s3_objects import (
     check_source,
     check_supported,
@@ -31,23 +44,25 @@ _MOST_LISTED = 1000
 
 
 class MultipartHandlers:
-    def __init__(self, objects: Objects):
+    def __init__(self, objects: Objects, url: OwnUrl):
+        self._url = url
         self._objects = objects
         self._catalog = objects.catalog
 
     async def begin(self, asked: S3Request) -> Response:
         check_supported(asked.headers)
+        checksum = OfUpload.asked(asked.headers)
         upload = Upload(
             secrets.token_hex(24),
             asked.key,
             content_type_in(asked.headers),
             metadata_in(asked.headers),
             now_us(),
-            properties_in(asked.headers),
+            {**properties_in(asked.headers), **checksum.properties},
         )
         await self._catalog.begin_upload(asked.account, asked.bucket, upload)
         elements: list[Element] = [("Bucket", asked.bucket), ("Key", asked.key), ("UploadId", upload.id)]
-        return xml_answer(document("InitiateMultipartUploadResult", elements))
+        return xml_answer(document("InitiateMultipartUploadResult", elements), checksum.headers)
 
     async def put_part(self, asked: S3Request) -> Response:
         number = asked.number("partNumber", MOST_PARTS + 1, 0)
@@ -56,8 +71,12 @@ class MultipartHandlers:
         upload = await self._upload(asked)
         if "x-amz-copy-source" in asked.headers:
             return await self._copy_part(asked, upload, number)
-        body = body_of(asked)
-        part = await self._objects.put_part(upload, number, body, length=body.length)
+        checksum = OfUpload.kept(upload.properties)
+        checksum.check_part(asked.headers)
+        body = body_of(asked, also=checksum.name)
+        part = await self._objects.put_part(
+            upload, number, body, length=body.length, checksum=lambda: body.checksums.get(checksum.name, "")
+        )
         return answer(200, {"ETag": f'"{part.etag}"', **body.checksums})
 
     async def _copy_part(self, asked: S3Request, upload: Upload, number: int) -> Response:
@@ -65,9 +84,15 @@ class MultipartHandlers:
         found = await self._objects.find(asked.account, *source_in(headers))
         check_source(headers, found)
         start, stop = _range_of(headers.get("x-amz-copy-source-range").strip(), found.size)
+        checksum = OfUpload.kept(upload.properties)
         async with self._objects.reading(found, start, stop) as pieces:
-            part = await self._objects.put_part(upload, number, pieces, length=stop - start)
+            sums: dict[str, str] = {}
+            summed = Summed(pieces, checksum.name, sums)
+            part = await self._objects.put_part(
+                upload, number, summed, length=stop - start, checksum=lambda: sums.get(checksum.name, "")
+            )
         elements: list[Element] = [("LastModified", time_text(part.modified)), ("ETag", f'"{part.etag}"')]
+        elements += _checksum(checksum, part)
         return xml_answer(document("CopyPartResult", elements))
 
     async def list_parts(self, asked: S3Request) -> Response:
@@ -88,6 +113,9 @@ class MultipartHandlers:
             ("MaxParts", limit),
             ("IsTruncated", len(parts) > limit),
         ]
+        checksum = OfUpload.kept(upload.properties)
+        if checksum.name:
+            elements += [("ChecksumAlgorithm", checksum.algorithm), ("ChecksumType", checksum.type)]
         elements += [
             (
                 "Part",
@@ -96,6 +124,7 @@ class MultipartHandlers:
                     ("LastModified", time_text(part.modified)),
                     ("ETag", f'"{part.etag}"'),
                     ("Size", part.size),
+                    *_checksum(checksum, part),
                 ),
             )
             for part in shown
@@ -107,6 +136,7 @@ class MultipartHandlers:
             raise S3Error("NotImplemented", "Uploads are not listed with a delimiter here.", 501)
         limit = asked.number("max-uploads", _MOST_LISTED, _MOST_LISTED)
         prefix, marker = asked.query.get("prefix", ""), asked.query.get("key-marker", "")
+        encoding, text = writing_of(asked)
         id = asked.query.get("upload-id-marker", "")
         place = f"{marker}\0{id}" if marker and id else marker
         page = await self._catalog.uploads(
@@ -114,19 +144,20 @@ class MultipartHandlers:
         )
         elements: list[Element] = [
             ("Bucket", asked.bucket),
-            ("KeyMarker", marker),
-            ("Prefix", prefix),
+            ("KeyMarker", text(marker)),
+            ("Prefix", text(prefix)),
             ("MaxUploads", limit),
             ("IsTruncated", page.cursor is not None),
+            *([("EncodingType", encoding)] if encoding else []),
         ]
         if page.cursor is not None:
             last = page.files[-1]
-            elements += [("NextKeyMarker", last.path), ("NextUploadIdMarker", last.id)]
+            elements += [("NextKeyMarker", text(last.path)), ("NextUploadIdMarker", last.id)]
         elements += [
             (
                 "Upload",
                 (
-                    ("Key", upload.path),
+                    ("Key", text(upload.path)),
                     ("UploadId", upload.id),
                     owner_of(asked.user, "Initiator"),
                     owner_of(asked.user),
@@ -139,24 +170,34 @@ class MultipartHandlers:
         return xml_answer(document("ListMultipartUploadsResult", elements))
 
     async def complete(self, asked: S3Request) -> Response:
-        upload = await self._upload(asked)
-        root = read(await document_of(asked), "CompleteMultipartUpload")
-        named = [(text_in(each, "PartNumber"), text_in(each, "ETag")) for each in children(root, "Part")]
-        parts = _chosen(named, {str(part.number): part for part in await self._catalog.parts(upload.id)})
-        digests = b"".join(bytes.fromhex(part.etag) for part in parts)
-        etag = f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
+        root = read(await document_of(asked, has_others=True), "CompleteMultipartUpload")
+        named = list(children(root, "Part"))
+        try:
+            upload = await self._upload(asked)
+        except NoSuchUpload:
+            return await self._completed(asked, named)
+        checksum = OfUpload.kept(upload.properties)
+        there = {str(part.number): part for part in await self._catalog.parts(upload.id)}
+        parts = _chosen(named, there, checksum)
+        size = sum(part.size for part in parts)
+        if asked.headers.get("x-amz-mp-object-size").strip() not in ("", str(size)):
+            raise S3Error(
+                "InvalidRequest", f"x-amz-mp-object-size is another one: the parts have {size} bytes."
+            )
+        sums = _checksum_of(asked.headers, checksum, parts)
+        etag = _etag_of(parts)
         conditions = conditions_in(asked.headers, NotSupported)
         info = ObjectInfo(
             asked.key,
-            sum(part.size for part in parts),
+            size,
             etag,
             upload.content_type,
             now_us(),
             upload.id,
             self._objects.piece_size,
-            upload.metadata,
+            {**upload.metadata, **sums},
             IN_PARTS,
-            upload.properties,
+            without(upload.properties),
         )
         version = await self._catalog.complete_upload(
             asked.account,
@@ -165,14 +206,33 @@ class MultipartHandlers:
             parts,
             **conditions,
         )
+        return self._told(asked, info._replace(version=version))
+
+    async def _completed(self, asked: S3Request, named: Sequence[ET.Element]) -> Response:
+        """The answer once more: it may not have arrived. :raises NoSuchUpload: if this is not what has become of it."""
+        id = asked.query["uploadId"]
+        try:
+            info = await self._catalog.object(asked.account, asked.bucket, asked.key)
+        except NotFound:
+            raise NoSuchUpload.of(id) from None
+        if info.content != id:
+            raise NoSuchUpload.of(id)
+        there = {str(part.number): part for part in await self._catalog.parts(id)}
+        if _etag_of(_chosen(named, there, OfUpload("", ""))) != info.etag:
+            raise NoSuchUpload.of(id)
+        return self._told(asked, info)
+
+    def _told(self, asked: S3Request, info: ObjectInfo) -> Response:
         elements: list[Element] = [
-            ("Location", f"/{asked.bucket}/{asked.key}"),
+            ("Location", self._url.asked(asked.exchange) + asked.exchange.path),
             ("Bucket", asked.bucket),
             ("Key", asked.key),
-            ("ETag", f'"{etag}"'),
+            ("ETag", f'"{info.etag}"'),
         ]
-        told = headers_of(info._replace(version=version), asked)
-        return xml_answer(document("CompleteMultipartUploadResult", elements), told)
+        for name, value in info.metadata.items():
+            if name in CHECKSUMS:
+                elements += [(ELEMENTS[name], value), ("ChecksumType", type_of(value))]
+        return xml_answer(document("CompleteMultipartUploadResult", elements), headers_of(info, asked))
 
     async def abort(self, asked: S3Request) -> Response:
         upload = await self._upload(asked)
@@ -183,15 +243,48 @@ class MultipartHandlers:
         return await self._catalog.upload(asked.account, asked.bucket, asked.key, asked.query["uploadId"])
 
 
-def _chosen(named: Sequence[tuple[str, str]], there: dict[str, UploadedPart]) -> list[UploadedPart]:
+def _etag_of(parts: Sequence[UploadedPart]) -> str:
+    digests = b"".join(bytes.fromhex(part.etag) for part in parts)
+    return f"{hashlib.md5(digests, usedforsecurity=False).hexdigest()}-{len(parts)}"
+
+
+def _checksum(checksum: OfUpload, part: UploadedPart) -> list[Element]:
+    return [(ELEMENTS[checksum.name], part.checksum)] if part.checksum else []
+
+
+def _checksum_of(headers: Headers, checksum: OfUpload, parts: Sequence[UploadedPart]) -> dict[str, str]:
+    """That of the object, if it is to have one, by the name of its header. :raises S3Error: if another is said."""
+    check_known(headers)
+    given = {name: headers.get(name).strip() for name in CHECKSUMS if name in headers}
+    if headers.get(TYPE).strip().upper() not in ("", checksum.type):
+        raise S3Error("InvalidRequest", f"The upload was begun with {checksum.type or 'no checksum'}.")
+    if given.keys() - {checksum.name}:
+        raise S3Error("InvalidRequest", f"The upload was begun with {checksum.algorithm or 'no checksum'}.")
+    if not checksum.name or not all(part.checksum for part in parts):
+        return {}
+    found = checksum.together([(part.checksum, part.size) for part in parts])
+    if given and given[checksum.name] not in (found, found.partition("-")[0]):
+        raise S3Error(
+            "BadDigest", f"The {checksum.algorithm} you specified did not match the calculated checksum."
+        )
+    return {checksum.name: found}
+
+
+def _chosen(
+    named: Sequence[ET.Element], there: dict[str, UploadedPart], checksum: OfUpload
+) -> list[UploadedPart]:
     """The parts that the object is to be made of. :raises S3Error:"""
     if not 0 < len(named) <= MOST_PARTS:
         raise S3Error("MalformedXML", f"There are 1 to {MOST_PARTS} parts.")
     chosen: list[UploadedPart] = []
-    for number, etag in named:
+    for each in named:
+        number = text_in(each, "PartNumber")
         part = there.get(number.strip())
-        if part is None or etag.strip().strip('"') != part.etag:
+        if part is None or text_in(each, "ETag").strip().strip('"') != part.etag:
             raise S3Error("InvalidPart", f"The part {number[:10]} is not there, or has another ETag.")
+        given = text_in(each, ELEMENTS[checksum.name]).strip() if checksum.name else ""
+        if given and part.checksum and given != part.checksum:
+            raise S3Error("InvalidPart", f"The part {number[:10]} has another checksum.")
         if chosen and part.number <= chosen[-1].number:
             raise S3Error("InvalidPartOrder", "The parts are not in their order.")
         chosen.append(part)

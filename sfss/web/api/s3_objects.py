@@ -1,5 +1,6 @@
 """Objects of S3: putting, getting, copying, deleting one or many."""
 
+import xml.etree.ElementTree as ET
 from urllib.parse import unquote
 
 from sfss.errors import NotFound, NotSupported, PreconditionFailed, SfssError
@@ -24,9 +25,10 @@ from sfss.web.api.object_headers import (
     titled,
 )
 from sfss.web.api.s3_acl import acl_document, acl_in, acl_in_body, object_acl, properties_of
-from sfss.web.api.s3_body import CHECKSUMS, body_of, document_of
+from sfss.web.api.s3_body import body_of, document_of
 from sfss.web.api.s3_buckets import etag_of
-from sfss.web.api.s3_errors import S3Error
+from sfss.web.api.s3_checksums import CHECKSUMS, ELEMENTS, FULL_OBJECT, TYPE, Summed, asked_in, type_of
+from sfss.web.api.s3_errors import S3Error, code_of
 from sfss.web.api.s3_request import MOST_PARTS, NULL, S3Request, answer, xml_answer
 from sfss.web.api.s3_tags import TAGS, count_of, tags_document, tags_in, tags_in_header
 from sfss.web.api.s3_versions import (
@@ -58,7 +60,6 @@ _OVERRIDES = {
 
 
 _ATTRIBUTES = frozenset(("ETag", "Checksum", "ObjectParts", "StorageClass", "ObjectSize"))
-_CHECKSUM_ELEMENTS = {name: "Checksum" + name.removeprefix("x-amz-checksum-").upper() for name in CHECKSUMS}
 
 
 class ObjectHandlers:
@@ -99,9 +100,11 @@ class ObjectHandlers:
             )
         found = await self._objects.find(asked.account, bucket, key, source_version)
         check_source(headers, found)
-        metadata, content_type = found.info.metadata, found.info.content_type
+        metadata, content_type = dict(found.info.metadata), found.info.content_type
         if directive == "REPLACE":
             metadata, content_type = metadata_in(headers), content_type_in(headers)
+        checksum = asked_in(headers)
+        metadata = _with_sums(metadata, NONE if checksum else found.info.metadata)
         tagging = headers.get("x-amz-tagging-directive").strip() or "COPY"
         if tagging not in ("COPY", "REPLACE"):
             raise S3Error("InvalidArgument", "x-amz-tagging-directive is COPY or REPLACE.")
@@ -114,7 +117,7 @@ class ObjectHandlers:
                 asked.account,
                 asked.bucket,
                 asked.key,
-                pieces,
+                Summed(pieces, checksum, metadata),
                 content_type=content_type,
                 metadata=metadata,
                 properties=properties,
@@ -122,6 +125,7 @@ class ObjectHandlers:
                 **conditions_in(headers, NotSupported),
             )
         elements: list[Element] = [("LastModified", time_text(info.modified)), ("ETag", f'"{info.etag}"')]
+        elements += [(ELEMENTS[name], value) for name, value in metadata.items() if name in CHECKSUMS]
         told = headers_of(info, asked)
         if source_version is not None or found.info.version:
             told["x-amz-copy-source-version-id"] = found.info.version or NULL
@@ -134,7 +138,7 @@ class ObjectHandlers:
             if type(error) is NotFound and asked.version is None:
                 await check_not_deleted(self._catalog, asked)
             raise
-        headers = asked.headers
+        headers = _quoted(asked.headers)
         one_part, more = None, headers_of(found.info, asked)
         if "partNumber" in asked.query:
             one_part = _part_in(asked, found)
@@ -160,18 +164,20 @@ class ObjectHandlers:
     async def delete_many(self, asked: S3Request) -> Response:
         await self._catalog.container(asked.account, asked.bucket)
         root = read(await document_of(asked), "Delete")
-        named = [(text_in(each, "Key"), text_in(each, "VersionId")) for each in children(root, "Object")]
-        if not 0 < len(named) <= _MOST_DELETED or not all(key for key, _ in named):
+        named = list(children(root, "Object"))
+        if not 0 < len(named) <= _MOST_DELETED or not all(text_in(each, "Key") for each in named):
             raise S3Error("MalformedXML", f"There are 1 to {_MOST_DELETED} objects, each with a key.")
         is_quiet = text_in(root, "Quiet").strip().lower() == "true"
         elements: list[Element] = []
-        for key, given in named:
+        for each in named:
+            key, given = text_in(each, "Key"), text_in(each, "VersionId")
             version = ("" if given == NULL else given) if given else None
             try:
                 check_object_name(key)
-                deleted = await delete(self._objects, asked, key, version, None)
+                deleted = await delete(self._objects, asked, key, version, _condition_in(each, version))
             except SfssError as error:
-                elements.append(("Error", (("Key", key), ("Code", "InternalError"), ("Message", str(error)))))
+                failed: list[Element] = [("Key", key), ("Code", code_of(error)[0]), ("Message", str(error))]
+                elements.append(("Error", [*failed, *([("VersionId", given)] if given else [])]))
                 continue
             if not is_quiet:
                 elements.append(("Deleted", _deleted(key, given, deleted)))
@@ -196,7 +202,7 @@ class ObjectHandlers:
         found = await self._objects.find(asked.account, asked.bucket, asked.key, asked.version)
         info = found.info
         checksums: list[Element] = [
-            (_CHECKSUM_ELEMENTS[name], value) for name, value in info.metadata.items() if name in CHECKSUMS
+            (ELEMENTS[name], value) for name, value in info.metadata.items() if name in CHECKSUMS
         ]
         elements: list[Element] = []
         if "ETag" in wanted:
@@ -249,6 +255,17 @@ def _part_in(asked: S3Request, found: Found) -> tuple[int, int] | None:
     return (start, start + sizes[number - 1]) if found.size else None
 
 
+def _condition_in(element: ET.Element, version: str | None) -> str | None:
+    """The ETag that an object of a list must have to be deleted. :raises NotSupported:"""
+    for name in ("Size", "LastModifiedTime"):
+        if text_in(element, name):
+            raise NotSupported(f"{name} as a condition for a delete is not supported here.")
+    etag = text_in(element, "ETag").strip().strip('"') or None
+    if etag is not None and version is not None:
+        raise NotSupported("A condition for the delete of a version is not supported here.")
+    return etag
+
+
 def _deleted(key: str, given: str, deleted: Deleted) -> list[Element]:
     elements: list[Element] = [("Key", key)]
     if given:
@@ -256,6 +273,12 @@ def _deleted(key: str, given: str, deleted: Deleted) -> list[Element]:
     if deleted.is_marker:
         elements += [("DeleteMarker", True), ("DeleteMarkerVersionId", deleted.version or NULL)]
     return elements
+
+
+def _with_sums(wanted: Metadata, source: Metadata) -> dict[str, str]:
+    """With the checksums of the source: the bytes are the same. (But they do not come in parts any more.)"""
+    sums = {name: source[name] for name in CHECKSUMS if type_of(source.get(name, "-")) == FULL_OBJECT}
+    return {name: value for name, value in wanted.items() if name not in CHECKSUMS} | sums
 
 
 def properties_in(headers: Headers) -> Metadata:
@@ -320,12 +343,18 @@ def check_source(headers: Headers, found: Found) -> None:
         for name, value in headers.raw.items()
         if name.startswith(prefix)
     }
-    for name in ("if-match", "if-none-match"):
-        value = conditions.get(name, b"").strip()
-        if value and not value.startswith((b'"', b"W/", b"*")):
-            conditions[name] = b'"%b"' % value
-    if conditions and is_unchanged(Headers(conditions), file_info(found)):
+    if conditions and is_unchanged(_quoted(Headers(conditions)), file_info(found)):
         raise PreconditionFailed("The source is not as x-amz-copy-source-if- wants it.")
+
+
+def _quoted(headers: Headers) -> Headers:
+    """The same with the quotes of ETags: S3 knows them without, and clients leave them out."""
+    bare = {
+        name: b'"%b"' % value
+        for name in ("if-match", "if-none-match", "if-range")
+        if (value := headers.raw.get(name, b"").strip()) and not value.startswith((b'"', b"W/", b"*"))
+    }
+    return Headers({**headers.raw, **bare}) if bare else headers
 
 
 def file_info(found: Found) -> FileInfo:
@@ -349,8 +378,10 @@ def _lines(info: ObjectInfo, etag: str, with_checksums: bool) -> dict[str, str]:
         "Accept-Ranges": "bytes",
     }
     for name, value in info.metadata.items():
-        if name in CHECKSUMS and not with_checksums:
-            continue
+        if name in CHECKSUMS:
+            if not with_checksums:
+                continue
+            lines[TYPE] = type_of(value)
         is_own = name.startswith(OF_OBJECTS)
         lines[_META + name[len(OF_OBJECTS) :].lower() if is_own else name] = value
     return lines

@@ -15,6 +15,20 @@ from sfss.web.streams import Incoming
 NULL = "null"
 #: Of an upload.
 MOST_PARTS = 10_000
+#: What a query may ask for beside the thing itself.
+OF_BUCKETS = frozenset(
+    ("accelerate", "acl", "analytics", "cors", "encryption", "intelligent-tiering", "inventory", "lifecycle")
+    + ("location", "logging", "metrics", "notification", "object-lock", "ownershipControls", "policy")
+    + ("policyStatus", "publicAccessBlock", "replication", "requestPayment", "tagging", "versioning")
+    + ("versions", "website", "session", "metadataTable", "metadataConfiguration")
+)
+OF_OBJECTS = frozenset(
+    ("acl", "attributes", "legal-hold", "object-lock", "restore", "retention", "select", "tagging", "torrent")
+    + ("renameObject", "encryption")
+)
+#: The same, and what a query may do: none of it is for everybody.
+PARTS_OF_BUCKETS = OF_BUCKETS | {"delete", "uploads"}
+PARTS_OF_OBJECTS = OF_OBJECTS | {"uploadId", "uploads"}
 
 
 class S3Request(NamedTuple):

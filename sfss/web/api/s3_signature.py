@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import NamedTuple, Protocol
 from urllib.parse import quote, unquote, unquote_plus
@@ -139,7 +140,7 @@ def _in_header(request: Request, authorization: str) -> Claim:
     if match is None:
         raise S3Error("AuthorizationHeaderMalformed", "The Authorization header is malformed.")
     headers = request.headers
-    when = headers.get("x-amz-date").strip()
+    when = headers.get("x-amz-date").strip() or _basic(headers.get("date").strip())
     payload = headers.get("x-amz-content-sha256").strip()
     if not payload:
         raise S3Error("InvalidRequest", "x-amz-content-sha256 is missing.")
@@ -256,16 +257,18 @@ def _of_version_2(request: Request, pairs: list[tuple[str, str]], bucket_in_host
     amz = sorted(name for name in headers if name.startswith("x-amz-"))
     parts = sorted((name, value) for name, value in pairs if name in _V2_PARTS)
     resource = (f"/{bucket_in_host}" if bucket_in_host else "") + request.path
-    if parts:
-        resource += "?" + "&".join(f"{name}={value}" if value else name for name, value in parts)
+    query = "?" + "&".join(f"{name}={value}" if value else name for name, value in parts) if parts else ""
+    resources = [resource + query]
+    if resource.count("/") == 1 and len(resource) > 1:
+        resources.append(f"{resource}/{query}")  # so boto signs a bucket, whatever its URL has
     lines = [request.method, headers.get("content-md5").strip(), headers.get("content-type").strip(), expires]
     lines += [f"{name}:{headers.get(name).strip()}" for name in amz]
-    text = "\n".join([*lines, resource]).encode("utf-8", "surrogateescape")
+    texts = ["\n".join([*lines, each]).encode("utf-8", "surrogateescape") for each in resources]
     signature = given.get("Signature", "").encode("utf-8", "surrogateescape")
 
     def check_with(user: User) -> Signed:
-        expected = base64.b64encode(hmac.digest(user.key.encode(), text, "sha1"))
-        if not hmac.compare_digest(expected, signature):
+        expected = [base64.b64encode(hmac.digest(user.key.encode(), text, "sha1")) for text in texts]
+        if not any(hmac.compare_digest(each, signature) for each in expected):
             raise S3Error("SignatureDoesNotMatch", "The signature does not match: is the secret right?", 403)
         return Signed(user, UNSIGNED)
 
@@ -288,6 +291,16 @@ def _decoded(text: str) -> str:
 
 def _quoted(text: str) -> str:
     return quote(text, safe="-_.~", errors="surrogateescape")
+
+
+def _basic(date: str) -> str:
+    """A ``Date`` as ``X-Amz-Date`` has it. :raises S3Error: if it is none."""
+    if _TIME.fullmatch(date):
+        return date
+    try:
+        return parsedate_to_datetime(date).astimezone(UTC).strftime("%Y%m%dT%H%M%SZ")
+    except (ValueError, TypeError, OverflowError):
+        raise S3Error("AccessDenied", "A signed request has X-Amz-Date, or a Date.", 403) from None
 
 
 @lru_cache(maxsize=64)

@@ -49,6 +49,8 @@ def _written(pairs: Sequence[tuple[str, str]], most: int) -> str:
         raise S3Error(
             "InvalidTag", f"A tag has a key of 1 to {_MOST_KEY} characters, a value of {_MOST_VALUE}."
         )
+    if any(key.lower().startswith("aws:") for key, _ in pairs):
+        raise S3Error("InvalidTag", "Keys of tags that begin with aws: are not for clients.")
     return urlencode(pairs)
 
 

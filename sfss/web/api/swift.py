@@ -6,7 +6,7 @@ Source: https://docs.openstack.org/api-ref/object-store/, and what its clients w
 import json
 from collections.abc import Awaitable, Callable
 
-from sfss.errors import Forbidden, MethodNotAllowed, NotFound, SwiftUnauthorized
+from sfss.errors import Forbidden, InvalidRequest, MethodNotAllowed, NotFound, SwiftUnauthorized
 from sfss.http.exchange import Exchange
 from sfss.http.messages import Headers, Request, Response
 from sfss.objects.limits import MAX_OBJECT_SIZE
@@ -230,6 +230,9 @@ class Swift:
 
     async def put_container(self, asked: Asked) -> Response:
         check_container_name(asked.container)
+        policy = asked.headers.get("x-storage-policy").strip()
+        if policy.lower() not in ("", "default", "policy-0"):
+            raise InvalidRequest(f"Invalid X-Storage-Policy {policy[:40]!r}: there is one, the default.")
         changes = container_changes(asked.headers)
         is_new = await self._catalog.make_container(asked.account, asked.container, changes)
         return answer(201 if is_new else 202)
@@ -263,8 +266,8 @@ class Swift:
         page = await self._catalog.objects(asked.account, asked.container, query)
         if argument(asked.query, "path") is None:
             return page
-        # Folders are not in it, and do not count.
-        files = list(page.files)
+        # Folders are not in it, and do not count; nor is the one whose content it is.
+        files = [file for file in page.files if file.path != query.prefix]
         while page.cursor is not None and len(files) < query.limit:
             rest = query._replace(marker=page.cursor, limit=query.limit - len(files))
             page = await self._catalog.objects(asked.account, asked.container, rest)

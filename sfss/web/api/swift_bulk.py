@@ -19,6 +19,9 @@ async def delete_many(objects: Objects, asked: Asked) -> Response:
     body = await asked.body.whole(most=_MOST_BYTES)
     named = [decoded(line.strip().decode("latin-1"), "A name").lstrip("/") for line in body.split(b"\n")]
     paths = [name.partition("/")[::2] for name in named if name]
+    if not paths:
+        nothing = {"Number Deleted": 0, "Number Not Found": 0}
+        return outcome(nothing, [], asked.headers, status="400 Bad Request", body="Invalid bulk delete.")
     if len(paths) > MOST_DELETED:
         raise InvalidRequest(f"There are at most {MOST_DELETED} names.")
     return await delete_paths(objects, asked.account, paths, asked.headers)
@@ -48,9 +51,14 @@ async def delete_paths(
     return outcome({"Number Deleted": deleted, "Number Not Found": missing}, errors, headers, status=status)
 
 
-def outcome(counts: dict[str, int], errors: list[list[str]], headers: Headers, *, status: str) -> Response:
-    """What many operations have come to: *status* as it stands in the body, since the answer has begun to be good."""
-    told: dict[str, Any] = {**counts, "Response Status": status, "Response Body": "", "Errors": errors}
+def outcome(
+    counts: dict[str, int], errors: list[list[str]], headers: Headers, *, status: str, body: str = ""
+) -> Response:
+    """What many operations have come to: *status* as it stands in the body, since the answer has begun to be good.
+
+    *body*: what there is to say of it.
+    """
+    told: dict[str, Any] = {**counts, "Response Status": status, "Response Body": body, "Errors": errors}
     if "json" in headers.get("accept"):
         return document(json.dumps(told), "application/json")
     lines = [f"{name}: {value}" for name, value in told.items() if name != "Errors"]

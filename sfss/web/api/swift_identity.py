@@ -17,6 +17,7 @@ from sfss.objects.models import User
 from sfss.objects.tokens import Token, make_token, read_token
 from sfss.objects.users import Users
 from sfss.web.api.object_headers import lines_of
+from sfss.web.api.own_url import OwnUrl
 from sfss.web.api.swift_request import answer
 from sfss.web.operations import Answer, Call, MakeOperation
 from sfss.web.streams import Incoming
@@ -33,17 +34,19 @@ _MOST_TOKENS = 10_000
 
 
 class Identity:
-    """Of *users*, in *catalog*. *url*: where clients reach this service; "" for where they ask."""
+    """Of *users*, in *catalog*. *lifetime*: of a token, in seconds."""
 
-    def __init__(self, catalog: Catalog, users: Users, *, url: str, lifetime: float, is_tls: bool):
+    def __init__(self, catalog: Catalog, users: Users, url: OwnUrl, *, lifetime: float):
         self._catalog = catalog
         self._users = users
         self._tokens: dict[str, Token] = {}  # whose signatures were seen to hold
-        self._url = url.rstrip("/")
+        self._url = url
         self._lifetime = lifetime
-        self._scheme = "https" if is_tls else "http"
         self._secret = b""
-        get: dict[str, Answer] = dict.fromkeys(("/auth", "/auth/v1.0", "/auth/v1", "/v1.0"), self.v1)
+        first = ("/auth", "/auth/v1", "/auth/v1.0", "/v1.0")
+        get: dict[str, Answer] = dict.fromkeys(
+            [path + slash for path in first for slash in ("", "/")], self.v1
+        )
         get |= {"/": self.versions, "/v2.0": self.v2_version, "/v2.0/": self.v2_version}
         get |= {"/v3": self.v3_version, "/v3/": self.v3_version}
         post: dict[str, Answer] = {"/v2.0/tokens": self.v2, "/v3/auth/tokens": self.v3}
@@ -156,16 +159,16 @@ class Identity:
     # What clients ask first, to find the others.
 
     async def versions(self, exchange: Exchange) -> Response:
-        base = self._base(exchange)
+        base = self._url.base(exchange)
         values = [_version("v3.14", f"{base}/v3/"), _version("v2.0", f"{base}/v2.0/")]
         return _as_json({"versions": {"values": values}}, 300)
 
     async def v2_version(self, exchange: Exchange) -> Response:
-        document = {"version": _version("v2.0", f"{self._base(exchange)}/v2.0/")}
+        document = {"version": _version("v2.0", f"{self._url.base(exchange)}/v2.0/")}
         return _as_json(document)
 
     async def v3_version(self, exchange: Exchange) -> Response:
-        document = {"version": _version("v3.14", f"{self._base(exchange)}/v3/")}
+        document = {"version": _version("v3.14", f"{self._url.base(exchange)}/v3/")}
         return _as_json(document)
 
     async def _checked(self, account: str, name: str, key: object) -> User:
@@ -185,11 +188,8 @@ class Identity:
     def _token(self, user: User) -> tuple[str, int]:
         return make_token(self._secret, user, self._lifetime)
 
-    def _base(self, exchange: Exchange) -> str:
-        return self._url or f"{self._scheme}://{exchange.headers.get('host')}"
-
     def _storage_url(self, exchange: Exchange, account: str) -> str:
-        return f"{self._base(exchange)}/v1/AUTH_{quote(account, safe='')}"
+        return f"{self._url.base(exchange)}/v1/AUTH_{quote(account, safe='')}"
 
 
 def _is_of(token: Token, user: User) -> bool:

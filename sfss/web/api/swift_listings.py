@@ -36,8 +36,8 @@ def query_of(text: str) -> Query:
         return value
 
     limit = given("limit")
-    if limit and not (limit.isascii() and limit.isdecimal() and len(limit) < 10):
-        raise InvalidRequest("The argument 'limit' is a number.")
+    if not (limit.isascii() and limit.isdecimal() and len(limit) < 10):
+        limit = ""  # as with Swift
     if limit and int(limit) > MOST:
         raise PreconditionFailed(f"The argument 'limit' is at most {MOST}.")
     prefix, delimiter = given("prefix"), given("delimiter")

@@ -11,6 +11,7 @@ from sfss.errors import (
     Forbidden,
     InvalidRequest,
     LengthRequired,
+    NotFound,
     NotSupported,
 )
 from sfss.http.messages import Headers, Response
@@ -152,6 +153,10 @@ class ObjectHandlers:
         return response
 
     async def post(self, asked: Asked) -> Response:
+        if manifest := manifest_in(asked.headers):
+            info = await self._catalog.object(asked.account, asked.container, asked.name)
+            if info.manifest != manifest:
+                raise NotSupported("X-Object-Manifest of an object is not changed here: put it anew.")
         given = "content-type" in asked.headers
         content_type = _content_type(asked.headers, asked.name) if given else None
         await self._catalog.change_object(
@@ -166,12 +171,16 @@ class ObjectHandlers:
 
     async def delete(self, asked: Asked) -> Response:
         if argument(asked.query, "multipart-manifest") == "delete":
-            info = await self._catalog.object(asked.account, asked.container, asked.name)
+            own = (asked.container, asked.name)
+            try:
+                info = await self._catalog.object(asked.account, *own)
+            except NotFound:
+                return await delete_paths(self._objects, asked.account, [own], asked.headers)
             if not manifests.is_static(info.manifest) and info.manifest != IN_PARTS:
                 raise InvalidRequest("This is not an object with a static manifest.")
             segments = manifests.segments_in(info.manifest) if manifests.is_static(info.manifest) else []
             paths = [(segment.container, segment.name) for segment in segments]
-            paths.append((asked.container, asked.name))
+            paths.append(own)
             return await delete_paths(self._objects, asked.account, dict.fromkeys(paths), asked.headers)
         if "if-match" in asked.headers or "if-none-match" in asked.headers:
             raise NotSupported("A DELETE with a condition is not supported here.")
@@ -189,7 +198,9 @@ class ObjectHandlers:
                 await self._check_public(asked, info, [])
             if manifests.is_static(info.manifest):
                 return _manifest(info, argument(asked.query, "format") == "raw")
-        found = await self._objects.find(asked.account, asked.container, asked.name)
+            found = Found(info, [Part(info, 0, info.size)], info.size, info.etag)
+        else:
+            found = await self._objects.find(asked.account, asked.container, asked.name)
         if not asked.is_owner:
             await self._check_public(asked, found.info, found.parts)
         headers = conditions_of(asked.headers)

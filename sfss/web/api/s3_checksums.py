@@ -1,0 +1,187 @@
+"""Checksums of S3: of a body, of a part, and of an object that has come in parts.
+
+Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-integrity-upload.html.
+"""
+
+import base64
+import hashlib
+import zlib
+from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from functools import reduce
+from typing import Any, NamedTuple, Protocol
+
+from sfss.errors import NotSupported
+from sfss.http.messages import Headers
+from sfss.web.api.s3_errors import S3Error
+
+PREFIX = "x-amz-checksum-"
+ALGORITHM, TYPE, MODE = (PREFIX + name for name in ("algorithm", "type", "mode"))
+#: The checksum of an object that has come in parts is that of their checksums, or of its bytes.
+COMPOSITE, FULL_OBJECT = "COMPOSITE", "FULL_OBJECT"
+
+
+class Digest(Protocol):
+    def update(self, data: bytes, /) -> Any: ...
+
+    def digest(self) -> bytes: ...
+
+
+class _Crc:
+    """*step* gives the next value from data and the one before. *size* of it in bytes."""
+
+    def __init__(self, step: Callable[[bytes, int], int], size: int):
+        self._step = step
+        self._size = size
+        self._value = 0
+
+    def update(self, data: bytes) -> None:
+        self._value = self._step(data, self._value)
+
+    def digest(self) -> bytes:
+        return self._value.to_bytes(self._size)
+
+
+def _of_awscrt(name: str) -> Any:
+    """Its function. :raises NotSupported: if the library is not installed."""
+    try:
+        from awscrt import checksums  # type: ignore[import-untyped]
+    except ImportError:
+        raise NotSupported(f"This server has no {name}: pip install sfss[objects].") from None
+    return getattr(checksums, name)
+
+
+#: By the name of the header that has it.
+CHECKSUMS: dict[str, Callable[[], Digest]] = {
+    PREFIX + "crc32": lambda: _Crc(zlib.crc32, 4),
+    PREFIX + "crc32c": lambda: _Crc(_of_awscrt("crc32c"), 4),
+    PREFIX + "crc64nvme": lambda: _Crc(_of_awscrt("crc64nvme"), 8),
+    PREFIX + "sha1": lambda: hashlib.sha1(usedforsecurity=False),
+    PREFIX + "sha256": hashlib.sha256,
+}
+#: The element of a document that has it.
+ELEMENTS = {name: "Checksum" + name.removeprefix(PREFIX).upper() for name in CHECKSUMS}
+#: What says something of checksums, and is none.
+_OTHERS = frozenset((ALGORITHM, TYPE, MODE))
+
+
+def check_known(headers: Headers) -> None:
+    """:raises NotSupported: if they have a checksum that nobody would look at."""
+    for name in headers.raw:
+        if name.startswith(PREFIX) and name not in CHECKSUMS and name not in _OTHERS:
+            raise NotSupported(f"{name} is not supported here.")
+
+
+def encoded(digest: Digest) -> str:
+    return base64.b64encode(digest.digest()).decode()
+
+
+def type_of(checksum: str) -> str:
+    return COMPOSITE if "-" in checksum else FULL_OBJECT
+
+
+def asked_in(headers: Headers) -> str:
+    """The name of the header that a copy, or an upload in parts, is to have. "": none. :raises S3Error:"""
+    algorithm = headers.get(ALGORITHM).strip()
+    if not algorithm:
+        return ""
+    name = PREFIX + algorithm.lower()
+    if name not in CHECKSUMS:
+        raise S3Error("InvalidRequest", f"Checksum algorithm provided is unsupported: {algorithm[:40]!r}.")
+    return name
+
+
+class OfUpload(NamedTuple):
+    """What an upload in parts has said of its checksum. *name*: of its header; "": nothing."""
+
+    name: str
+    type: str
+
+    @classmethod
+    def asked(cls, headers: Headers) -> "OfUpload":
+        """:raises S3Error:"""
+        name, type = asked_in(headers), headers.get(TYPE).strip().upper()
+        if type not in ("", COMPOSITE, FULL_OBJECT) or (type and not name):
+            raise S3Error("InvalidRequest", f"{TYPE} is COMPOSITE or FULL_OBJECT, of an algorithm.")
+        is_crc, is_whole_only = name.startswith(PREFIX + "crc"), name.endswith("crc64nvme")
+        type = type or (FULL_OBJECT if is_whole_only else COMPOSITE)
+        if name and (is_whole_only if type == COMPOSITE else not is_crc):
+            raise S3Error("InvalidRequest", f"The {type} checksum type cannot be used with this algorithm.")
+        return cls(name, type)
+
+    @classmethod
+    def kept(cls, properties: Mapping[str, str]) -> "OfUpload":
+        name, _, type = properties.get(_PROPERTY, "").partition(" ")
+        return cls(name, type)
+
+    @property
+    def properties(self) -> dict[str, str]:
+        """Of the upload; the object does not get them."""
+        return {_PROPERTY: f"{self.name} {self.type}"} if self.name else {}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        return {ALGORITHM: self.algorithm, TYPE: self.type} if self.name else {}
+
+    @property
+    def algorithm(self) -> str:
+        return self.name.removeprefix(PREFIX).upper()
+
+    def check_part(self, headers: Headers) -> None:
+        """:raises S3Error: if the part has the checksum of another algorithm."""
+        given = CHECKSUMS.keys() & {*headers.raw, headers.get("x-amz-trailer").strip().lower()}
+        if self.name and given - {self.name}:
+            raise S3Error(
+                "InvalidRequest",
+                f"Checksum Type mismatch occurred, expected checksum Type: {self.algorithm.lower()}, "
+                f"actual checksum Type: {min(given - {self.name}).removeprefix(PREFIX)}",
+            )
+
+    def together(self, parts: Sequence[tuple[str, int]]) -> str:
+        """That of an object of *parts*: the checksum of each, and how many bytes it has. :raises NotSupported:"""
+        sums = [base64.b64decode(checksum) for checksum, _ in parts]
+        if self.type == COMPOSITE:
+            digest = CHECKSUMS[self.name]()
+            digest.update(b"".join(sums))
+            return f"{encoded(digest)}-{len(parts)}"
+        combine = _of_awscrt("combine_" + self.name.removeprefix(PREFIX))
+        numbers = [(int.from_bytes(each), size) for each, (_, size) in zip(sums, parts)]
+        value, _ = reduce(lambda first, second: (combine(first[0], second[0], second[1]), 0), numbers)
+        return base64.b64encode(value.to_bytes(len(sums[0]))).decode()
+
+
+_PROPERTY = "checksum"
+
+
+def without(properties: Mapping[str, str]) -> dict[str, str]:
+    """Those that an object gets of its upload."""
+    return {name: value for name, value in properties.items() if name != _PROPERTY}
+
+
+def others_than_checksums(headers: Headers) -> Headers:
+    """*headers* of a request whose checksums are not those of its body."""
+    kept: Iterable[tuple[str, bytes]] = headers.raw.items()
+    return Headers({name: value for name, value in kept if not name.startswith(PREFIX)})
+
+
+class Summed:
+    """What comes of *pieces*. Then *sums* has their checksum, by *name*, that of its header; "" for none."""
+
+    def __init__(self, pieces: AsyncIterable[bytes | memoryview], name: str, sums: dict[str, str]):
+        self._pieces = aiter(pieces)
+        self._name = name
+        self._sums = sums
+        self._digest = CHECKSUMS[name]() if name else None
+
+    def __aiter__(self) -> "Summed":
+        return self
+
+    async def __anext__(self) -> bytes | memoryview:
+        try:
+            data = await anext(self._pieces)
+        except StopAsyncIteration:
+            if self._digest is not None:
+                self._sums[self._name] = encoded(self._digest)
+            raise
+        if self._digest is not None:
+            self._digest.update(bytes(data))
+        return data
