@@ -1,6 +1,7 @@
 """The files on the page: folders, a file, and what can be done with it, in a real Chromium."""
 
 import asyncio
+import json
 import struct
 import zlib
 from collections.abc import Iterator
@@ -213,9 +214,80 @@ def test_tokens_are_asked_for(browser, tmp_path):
     until(browser, lambda: "not valid for writing" in text(browser, "#token-error"))
     assert not details(browser)
     browser.find_element(By.ID, "token").send_keys("w-r-i-t-e" + Keys.ENTER)
+    until(browser, lambda: "Delete it for good?" in details(browser))  # it is asked again
+    press(browser, "Delete it")
     until(browser, lambda: "red.png" not in names(browser))
     browser.execute_script("sessionStorage.clear()")
     server.stop()
+
+
+def test_what_waits_for_a_token_is_given_up_when_one_goes_on(browser, tmp_path):
+    server = Sfss("--data", tmp_path / "data", "--write-token", "w-r-i-t-e")
+    write = {"Authorization": "Bearer w-r-i-t-e"}
+    for path in ("p/a.txt", "q/b.txt"):
+        assert ask(server.port, request("PUT", f"/file/{path}", b"x", headers=write)).status == 200
+    browser.get(server.url + "/#/p/")
+    until(browser, lambda: names(browser) == ["a.txt"])
+
+    def ask_to_delete() -> None:
+        press(browser, "a.txt")
+        until(browser, lambda: details(browser))
+        press(browser, "Delete…")
+        press(browser, "Delete it")
+        until(browser, lambda: "To delete a file takes a token." in text(browser, "#token-error"))
+
+    ask_to_delete()
+    press(browser, "Not now")
+    assert not browser.find_element(By.ID, "token-form").is_displayed()
+    ask_to_delete()
+    browser.execute_script("location.hash = '#/q/'")
+    until(browser, lambda: names(browser) == ["b.txt"])
+    later = tmp_path / "later.txt"
+    later.write_bytes(b"later")
+    browser.find_element(By.ID, "files").send_keys(str(later))
+    until(browser, lambda: "Uploads need a token." in text(browser, "#token-error"))
+    press(browser, "Not now")
+    until(browser, lambda: "it needs a token" in text(browser, "#uploads"))
+    press(browser, "Try again")
+    until(browser, lambda: "Uploads need a token." in text(browser, "#token-error"))
+    browser.find_element(By.ID, "token").send_keys("w-r-i-t-e" + Keys.ENTER)
+    until(browser, lambda: names(browser) == ["b.txt", "later.txt"])
+    assert ask(server.port, request("GET", "/file/p/a.txt")).status == 200
+    assert not details(browser)
+    browser.execute_script("sessionStorage.clear()")
+    server.stop()
+
+
+def test_a_search_is_no_folder(browser, server, tmp_path):
+    browser.get(server.url + "/#/photos/")
+    until(browser, lambda: "index.html" in names(browser))
+    find(browser, "photos/in")
+    until(browser, lambda: names(browser) == ["photos/index.html"])
+    new = tmp_path / "inner.txt"
+    new.write_bytes(b"new")
+    browser.find_element(By.ID, "files").send_keys(str(new))
+    until(browser, lambda: names(browser) == ["photos/index.html", "photos/inner.txt"])
+    assert ask(server.port, request("GET", "/file/photos/inner.txt")).body == b"new"
+    browser.find_element(By.LINK_TEXT, "photos").click()  # the URL is this one already
+    until(browser, lambda: "2026/" in names(browser))
+
+
+def test_a_node_that_names_files_itself(browser, tmp_path):
+    node = SfssNode(tmp_path)
+    answer = ask(node.port, request("PUT", "/photos/a.txt", b"content"))
+    name = json.loads(answer.body)["path"]
+    browser.get(node.url + "/")
+    until(browser, lambda: names(browser))
+    assert "a name of its own" in text(browser, "#no-uploads")
+    assert not browser.find_element(By.ID, "upload").is_displayed()
+    find(browser, name)
+    until(browser, lambda: details(browser))
+    press(browser, "Delete…")
+    press(browser, "Delete it")
+    until(browser, lambda: "is deleted" in text(browser, "#browse-state"))
+    assert ask(node.port, request("GET", f"/{name}")).status == 404
+    assert violations(browser) == []
+    node.stop()
 
 
 def test_a_signed_url(browser, tmp_path):

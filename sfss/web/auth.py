@@ -22,7 +22,7 @@ from sfss.http.messages import Headers, Request
 from sfss.node_proofs import Verifier
 from sfss.signing import check
 from sfss.web.cors import Cors
-from sfss.web.exposure import exposures
+from sfss.web.exposure import doors, exposures
 from sfss.web.query import argument, file_in, names_a_file
 
 #: What everybody may see: it tells nothing about the files.
@@ -67,6 +67,8 @@ class Auth:
         """Let in whom these allow, from now on."""
         #: A sentence for each door that stands open to a network.
         self.warnings = exposures(settings, credentials)
+        #: For people: what may be done, and by whom.
+        self.doors = doors(settings, credentials)
         if credentials.node_secret != self._secret:
             self._secret = credentials.node_secret
             self._nodes = Verifier(self._secret) if self._secret else None

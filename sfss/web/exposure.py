@@ -29,6 +29,19 @@ def exposures(settings: ServerSettings, credentials: Credentials) -> list[str]:
     return found
 
 
+def doors(settings: ServerSettings, credentials: Credentials) -> list[tuple[str, str]]:
+    """What may be done, and by whom, in words."""
+    everybody = "everybody on this machine" if _is_loopback(settings.host) else "everybody"
+    reads = "who has a token" if credentials.read_tokens else everybody
+    writes = "who has a write token" if credentials.write_tokens else everybody
+    if settings.allow_writes_from:
+        writes = f"{writes}, from {', '.join(settings.allow_writes_from)}"
+    found = [("Listens on", f"{settings.host} port {settings.port}"), ("Read", reads), ("Write", writes)]
+    if credentials.signing_keys:
+        found.append(("Signed URLs", "open what they name"))
+    return found
+
+
 def warn_of(sentences: Iterable[str]) -> None:
     """Have the operator know of them, in one line of the log each."""
     for sentence in sentences:

@@ -56,11 +56,12 @@ def make_server(
         page = Page(
             service,
             aggregate,
+            auth,
             uploads=settings.page_uploads,
+            deletes=settings.page_uploads,
             lists=settings.listing,
             signs=signing.is_open,
             of_files=_OF_FILES,
-            warnings=lambda: auth.warnings,
         )
         others += page.routes()
     api = Api(

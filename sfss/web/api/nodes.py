@@ -38,6 +38,9 @@ from sfss.web.query import argument, percent_decoded
 from sfss.web.server import WebServer
 from sfss.web.uploads import upload_of
 
+_NO_UPLOADS = (
+    "This node gives each file a name of its own (--names generated), so there are no uploads on this page."
+)
 _PAGE = "/_page"
 #: A generated name never changes its content: caches may keep it for a year, and need not ask again. (Not
 #: ``public``: that would let shared caches keep what needs a token. For the rest it is so without saying.)
@@ -246,15 +249,17 @@ def make_node_server(
         *Status(service, aggregate, "node").routes_of_a_node(),
     ]
     if settings.page:
-        # (Of a file that was uploaded here the page would not know the generated name.)
-        uploads = settings.page_uploads and not node.settings.immutable
+        # (The page asks for names, and this node gives its own.)
+        names = node.settings.immutable
         page = Page(
             service,
             aggregate,
-            uploads=uploads,
+            auth,
+            uploads=settings.page_uploads and not names,
+            deletes=settings.page_uploads,
+            no_uploads=_NO_UPLOADS if settings.page_uploads and names else "",
             lists=settings.listing,
             of_files=_OF_FILES,
-            warnings=lambda: auth.warnings,
         )
         others += page.routes(_PAGE)
         others.append(web.get("/", _to_the_page))

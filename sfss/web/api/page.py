@@ -7,7 +7,7 @@ Its files lie in ``static/``. They tell nothing by themselves; the figures come 
 import json
 import socket
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 from typing import Any
@@ -20,6 +20,7 @@ from sfss.metrics.families import Family, Histogram
 from sfss.service import FileService
 from sfss.web.api.page_history import History
 from sfss.web.api.status import fresh
+from sfss.web.auth import Auth
 from sfss.web.query import argument
 
 _POLICY = (
@@ -35,28 +36,32 @@ _FILES = {
 
 
 class Page:
-    """*uploads*: whether the page offers them, and to delete files. *lists*: whether it may name
-    files. *signs*: whether the server signs URLs. *of_files*: their routes, each with its method.
-    *warnings*: what the operator should know.
+    """*auth* knows who may do what, and what the operator should know of it. *uploads*, *deletes*: whether the page
+    offers them; *no_uploads*: why not, if people should know. *lists*: whether it may name files. *signs*: whether
+    the server signs URLs. *of_files*: their routes, each with its method.
     """
 
     def __init__(
         self,
         service: FileService,
         aggregate: Aggregate,
+        auth: Auth,
         *,
         uploads: bool,
+        deletes: bool,
+        no_uploads: str = "",
         lists: bool,
         signs: bool = False,
         of_files: Iterable[tuple[str, str]],
-        warnings: Callable[[], list[str]] = list,
     ):
         self._service = service
         self._aggregate = aggregate
         self._uploads = uploads
+        self._deletes = deletes
+        self._no_uploads = no_uploads
         self._lists = lists and service.lists
         self._signs = signs
-        self._warnings = warnings
+        self._auth = auth
         self._routes = sorted({route for route, _ in of_files})
         self.history = History(aggregate, self._routes)
 
@@ -88,10 +93,13 @@ class Page:
             "host": socket.gethostname(),
             "time": time.time(),
             "uploads": self._uploads,
+            "deletes": self._deletes,
+            "no_uploads": self._no_uploads,
             "lists": self._lists,
             "signs": self._signs,
             "file_routes": self._routes,
-            "warnings": self._warnings(),
+            "warnings": self._auth.warnings,
+            "doors": self._auth.doors,
             "max_file_size": self._service.max_file_size,
             "figures": {
                 family.name: [_sample(family, labels, value) for labels, value in family.samples.items()]

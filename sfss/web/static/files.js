@@ -64,7 +64,9 @@ async function browse(prefix, { whole = false, more = false } = {}) {
   if (turn !== place.asked) return;
   const rows = $("file-rows");
   if (!more) {
-    if (prefix !== place.prefix) $("folder").value = prefix.replace(/\/$/, "");
+    // Uploads go into the folder one is in; what was searched for is none.
+    const folder = folderOf({ prefix });
+    if (folder !== folderOf(place)) $("folder").value = folder.replace(/\/$/, "");
     Object.assign(place, { prefix, whole, folders: new Set() });
     rows.replaceChildren();
     showCrumbs();
@@ -82,6 +84,8 @@ async function browse(prefix, { whole = false, more = false } = {}) {
   tell(`${what}${number(rows.children.length)}${listing.next === null ? "" : ", and there are more"}.`);
 }
 
+const folderOf = ({ prefix }) => prefix.slice(0, prefix.lastIndexOf("/") + 1);
+
 function showCrumbs() {
   const parts = place.prefix.split("/").slice(0, -1);
   const links = [["All files", ""], ...parts.map((part, n) => [part || "(no name)", `${parts.slice(0, n + 1).join("/")}/`])];
@@ -92,6 +96,9 @@ function showCrumbs() {
       const link = element("a", name);
       link.href = `#/${encoded(prefix)}`;
       if (n === links.length - 1 && !place.whole) link.setAttribute("aria-current", "true");
+      link.addEventListener("click", () => {
+        if (location.hash === link.hash) browse(prefix); // from a search: the URL stays
+      });
       item.append(link);
       return item;
     }),
@@ -148,7 +155,7 @@ function goWhereTheUrlSays() {
 
 // Something was uploaded.
 function refresh() {
-  if (place.lists && !place.whole) browse(place.prefix);
+  if (place.lists) browse(place.prefix, { whole: place.whole });
 }
 
 $("more").addEventListener("click", () => browse(place.prefix, { whole: place.whole, more: true }));
@@ -267,7 +274,7 @@ async function sign(file) {
 }
 
 function askToDelete(asking) {
-  $("delete").hidden = asking || !changes;
+  $("delete").hidden = asking || !deletes;
   $("really").hidden = !asking;
   if (asking) $("keep").focus();
 }
@@ -283,8 +290,8 @@ async function remove({ path, url, etag }) {
   }
   if (answer.status === 401) {
     $("details").close(); // the form is behind it
-    const missing = "To delete a file takes a token.";
-    waitForToken(() => remove({ path, url, etag }), "The token is not valid for writing.", missing);
+    const again = async () => (await openFile(path)) && opened?.path === path && askToDelete(true);
+    waitForToken(again, "The token is not valid for writing.", "To delete a file takes a token.");
     return;
   }
   if (answer.status === 412) {
@@ -336,3 +343,16 @@ if (NODE)
     $(id).parentElement.hidden = !url;
     $(id).href = url;
   }
+
+// How to do the same by hand.
+const exampleUrl = new URL(urlOf("photos/photo.jpeg"), location.href).href;
+$("examples").textContent = [
+  ["put a file", `curl -T photo.jpeg ${exampleUrl}`],
+  ["get it", `curl -O ${exampleUrl}`],
+  ["delete it", `curl -X DELETE ${exampleUrl}`],
+  ["with a token", `curl -H "Authorization: Bearer TOKEN" ${exampleUrl}`],
+  ["what is in a folder", `curl "${new URL(LISTING, location.href).href}?prefix=photos/&delimiter=/"`],
+  ["all of it, as a tar archive", `curl "${new URL(NODE ? "../_archive" : "archive", location.href).href}?prefix=photos/" | tar -x`],
+]
+  .map(([what, command]) => `# ${what}\n${command}\n`)
+  .join("\n");

@@ -13,9 +13,11 @@ const $ = (id) => document.getElementById(id);
 let token = sessionStorage.getItem("sfss-token") || "";
 let before = null;
 let paused = false; // until there is a token to read with
-let waiting = []; // what needs a token
+let waiting = []; // uploads that need a token
+let wanted = null; // what else needs one: what was asked for last
 let maxFileSize = Infinity;
-let changes = false; // whether the page offers to change files
+let changes = false; // whether the page offers to upload files
+let deletes = false; // and to delete them
 let points = []; // [time, requests/s, p50 and p99 in s or null], the oldest first
 const pointed = new Map(); // by chart: where the pointer is, from 0 to 1
 
@@ -32,9 +34,9 @@ async function look() {
       signal: AbortSignal.timeout(5000), // a server that hangs is none
     });
     if (answer.status === 401) {
+      paused = true;
       askForToken(token ? "The token is not valid here." : "");
       state("Token needed", "bad");
-      paused = true;
     } else if (answer.ok) {
       now = await answer.json();
     } else {
@@ -103,6 +105,7 @@ function show(now, last) {
   const outage = trouble.some((text) => !text.startsWith("Serving, "));
   state(trouble.join("; ") || "Serving", outage ? "bad" : trouble.length ? "warn" : "good");
   showWarnings(now.warnings || []);
+  cards($("door-cards"), now.doors);
   showDisks(figures);
   showHistory(now);
   showStore(figures);
@@ -111,9 +114,11 @@ function show(now, last) {
 
   maxFileSize = now.max_file_size;
   changes = now.uploads;
+  deletes = now.deletes;
   $("sign").hidden = !now.signs;
   const browsing = beginToBrowse(now.lists);
   $("upload").hidden = !changes;
+  $("no-uploads").textContent = now.no_uploads;
   $("limit").textContent = `Each ${bytes(maxFileSize)} at the most.`;
   return browsing;
 }
@@ -475,9 +480,10 @@ function duration(seconds) {
 
 // The token.
 
-// *again* is called when there is one. *refused*: what to say of the one that there is; *missing*: if there is none.
+// *again* is called when there is one, unless another thing is asked for before that, or the user goes on to another
+// folder. *refused*: what to say of the one that there is; *missing*: if there is none.
 function waitForToken(again, refused, missing = "") {
-  waiting.push(again);
+  wanted = again;
   askForToken(token ? refused : missing);
 }
 
@@ -486,6 +492,7 @@ function askForToken(message) {
   const form = $("token-form");
   const was = form.hidden;
   form.hidden = false;
+  $("no-token").hidden = paused; // without one there is nothing to see
   $("token-error").textContent = message;
   if (was) $("token").focus();
 }
@@ -500,14 +507,31 @@ $("token-form").addEventListener("submit", (event) => {
   token = offered;
   sessionStorage.setItem("sfss-token", token);
   $("token").value = "";
-  $("token-form").hidden = true;
-  const again = waiting;
-  waiting = [];
-  again.forEach((begin) => begin());
+  const uploads = endTokenForm();
+  uploads.forEach(again);
+  wanted?.();
+  wanted = null;
   if (paused) {
     paused = false;
     look();
   }
+});
+
+// The uploads that have waited for it.
+function endTokenForm() {
+  $("token-form").hidden = true;
+  const uploads = waiting;
+  waiting = [];
+  return uploads;
+}
+
+$("no-token").addEventListener("click", () => {
+  endTokenForm().forEach((upload) => offer(upload, "it needs a token."));
+  wanted = null;
+  $("main").focus();
+});
+window.addEventListener("hashchange", () => {
+  wanted = null; // somebody has gone on
 });
 
 // Uploads: a few at once, the others wait.
@@ -583,7 +607,8 @@ function begin(upload) {
       setTimeout(begin, pause * 1000 * (0.5 + Math.random()), upload);
     } else if (request.status === 401) {
       fail(upload, "waits for a token.", "");
-      waitForToken(() => again(upload), "The token is not valid for writing.", "Uploads need a token.");
+      waiting.push(upload);
+      askForToken(token ? "The token is not valid for writing." : "Uploads need a token.");
     } else if (request.status === 412) {
       fail(upload, "there is such a file already.", "Replace it");
     } else {
@@ -603,6 +628,13 @@ function succeed({ file, path, item }, url) {
 }
 
 function fail(upload, message, label = "Try again") {
+  offer(upload, message, label);
+  tally.failed += 1;
+  finish();
+}
+
+// Say what has become of it, and what can be done.
+function offer(upload, message, label = "Try again") {
   const text = element("span", `${upload.path}: ${message} `);
   text.className = "error";
   upload.item.replaceChildren(text);
@@ -616,8 +648,6 @@ function fail(upload, message, label = "Try again") {
     });
     upload.item.append(button);
   }
-  tally.failed += 1;
-  finish();
 }
 
 function again(upload) {
