@@ -99,6 +99,10 @@ def test_out_and_in_again_with_curl_and_tar(server, tmp_path):
         assert found == {prefix + path: content for path, content in FILES.items()}
     answer = ask(server.port, request("HEAD", archive_at(server)))
     assert (answer.status, answer.headers["content-type"]) == (200, "application/x-tar")
+    assert "content-length" not in answer.headers  # nobody knows it (RFC 9110 8.6)
+    head = request("HEAD", archive_at(server))
+    with RawClient(server.port) as client:  # the connection goes on
+        assert client.ask(head).status == client.ask(head).status == 200
 
 
 def test_what_cannot_be_kept_is_named_and_the_rest_is_kept(server):

@@ -101,6 +101,16 @@ async def client(server, make):
         yield client
 
 
+async def test_a_client_that_is_not_open_says_so():
+    client = Client("http://127.0.0.1:1")
+    with pytest.raises(RuntimeError, match="async with"):
+        await client.get("a")
+    async with client:
+        pass
+    with pytest.raises(RuntimeError, match="async with"):
+        await client.get("a")
+
+
 async def test_put_get_stat_delete(client):
     info = await client.put("a/b c+d%20é.txt", b"content")
     assert info == (7, etag_of(b"content"), "a/b c+d%20é.txt")

@@ -40,6 +40,17 @@ def test_what_is_called_wrong_is_said_in_two_lines(arguments, complaint):
     assert "usage" not in done.stderr
 
 
+@pytest.mark.parametrize("command", ["completion zsh", "completion bash"])
+def test_who_reads_the_output_may_have_enough(command):
+    """And where it goes may be full: both without a traceback."""
+    sfss = f"{sys.executable} -m sfss {command}"
+    script = f"{sfss} | head -c 1 > /dev/null; echo ${{PIPESTATUS[0]}}; {sfss} > /dev/full; echo $?"
+    done = subprocess.run(["bash", "-c", script], cwd=ROOT, capture_output=True, text=True, timeout=60)
+    pipe, full = done.stdout.split()
+    assert pipe in ("0", "141") and full == "1" and "No space left" in done.stderr, done
+    assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
+
+
 @pytest.mark.parametrize("toml, complaint", [
     ("[server]\nport = 1\n", "remove the line [server]"),
     ('write-token = ["x"]\n', "there is no setting 'write-token'; did you mean write_token?"),

@@ -157,7 +157,8 @@ def test_no_server(tmp_path):
     files = [str(file) for file in tmp_path.iterdir()]
     done = run(sys.executable, "-m", "sfss", "put", "--url", url, "--parallel", 2, *files)
     assert done.returncode == 1
-    assert done.stderr.count(b"not tried") == 1  # and not a line for each
+    assert done.stderr.count(b"cannot connect") == 1  # and not a line for each
+    assert b"5 more were not tried" in done.stderr
     done = run(sys.executable, "-m", "sfss", "status", "--url", url)
     assert done.returncode == 1
     assert b"Traceback" not in done.stderr

@@ -18,6 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sfss.cli.main import main
+from sfss.cli.progress import printable
 from sfss.client import Client, Listed, Page, UnexpectedAnswer
 from sfss.client.retries import Retries
 from sfss.models import etag_of
@@ -510,8 +511,23 @@ def test_nothing_is_not_taken_for_an_order_to_delete_all(tmp_path):
     for source, target in ((tmp_path / "empty", url), (f"{server.url}/nosuch", here)):
         assert "nothing in the source" in sfss("sync", source, target, "--delete", status=1)[1]
     assert files_at(server, tmp_path, "x") == files_in(here) == TREE
-    for command in (("get", "-r", "nosuch", "-o", tmp_path / "out"), ("rm", "-r", "nosuch", "--yes")):
+    for command in (("get", "-r", "nosuch", "-o", tmp_path / "out"), ("sync", ":nosuch", tmp_path / "out")):
         assert "no files in nosuch/" in sfss(*command, "--url", server.url, status=1)[1]
+    hint = sfss("sync", f"{server.url}/file/x", tmp_path / "out", status=1)[1]
+    assert "no files in file/x/" in hint and "without /file" in hint
+    assert sfss("sync", f"{server.url}/", tmp_path / "all")[0].startswith(f"sent {len(TREE)},")
+    sfss("put", next(f for f in here.rglob("*") if f.is_file()), "--to", "y", "--url", server.url)
+    out, errors = sfss("rm", "-r", "y", "nosuch", "--yes", "--url", server.url, status=1)
+    assert out.startswith("deleted 1, failed 1;") and "nosuch/: there are no files" in errors
+    # A variable that is not set is no folder.
+    for command in (
+        ("sync", "", ":x"),
+        ("sync", ":x", "", "--delete"),
+        ("put", "-r", ""),
+        ("get", "-r", "x", "-o", ""),
+    ):
+        assert "Name " in sfss(*command, "--url", server.url, status=1)[1]
+    assert files_in(here) == TREE
     assert "/ is all of them" in sfss("rm", "-r", "", "--yes", "--url", server.url, status=1)[1]
     assert len(files_at(server, tmp_path, "x")) == len(TREE)
     server.stop()
@@ -589,7 +605,7 @@ def test_what_is_there(server, tmp_path):
     def said(*arguments: str, status: int = 0) -> str:
         return sfss(*arguments, "--url", server.url, status=status)[0 if status == 0 else 1]
 
-    assert said("ls") == "a/\na.txt\n"
+    assert said("ls") == said("ls", "/") == "a/\na.txt\n"
     assert said("ls", "a") == said("ls", "a/") == "a/c/\na/b.txt\n"
     assert said("ls", "-r") == "a.txt\na/b.txt\na/c/d\n"
     assert said("ls", "a.txt") == "a.txt\n"
@@ -600,9 +616,15 @@ def test_what_is_there(server, tmp_path):
         "stat", "--json", "a/b.txt"
     )
     assert "no file 'missing'" in said("stat", "a.txt", "missing", status=1)
+    assert said("du") == said("du", "/")
     lines = [line.split() for line in said("du").splitlines()]
     assert lines == [["4", "2", "a/"], ["5", "3", "."]]
     assert "no files" in said("du", "nothing", status=1)
+
+
+def test_names_are_no_commands_for_a_terminal():
+    assert printable("naïve/ü 日本.txt: gone") == "naïve/ü 日本.txt: gone"
+    assert printable("a\nsfss: b\x1b[2J\u202e") == "a\\nsfss: b\\x1b[2J\\u202e"
 
 
 def test_pauses():

@@ -40,6 +40,8 @@ async def sync(
     """Make *target* like *source*, each a folder, a URL with the folder there as its path, ``:FOLDER`` at *url*, or
     ``s3://BUCKET/FOLDER``.
     """
+    if "" in (source, target):  # perhaps of a variable that is not set
+        raise InvalidRequest("Name two places: . is the folder you are in, and : all of the server.")
     if servers_only and not (_is_server(source) and _is_server(target)):
         raise InvalidRequest("A mirror is of one server in another one: http://HOST:PORT/FOLDER, or :FOLDER.")
     with Course("mirror" if servers_only else "sync") as course:
@@ -67,11 +69,16 @@ async def sync(
             run = Sync(
                 from_place, to_place, delete=delete, parallel=parallel, complain=course.complain, say=say
             )
-            return await _run(run, course, is_dry=dry_run)
+            code = await _run(run, course, is_dry=dry_run)
+            if isinstance(from_place, Server) and not code and not (run.tally.sent or run.tally.same):
+                from_place.check_folder()
+            return code
 
 
 async def fetch(client: Client, paths: Sequence[str], output: str) -> int:
     """Download all files of the folders *paths* into the folder *output*, under their paths."""
+    if output == "":
+        raise InvalidRequest("Name a folder to put them into: . is the one you are in.")
     if output == "-":
         raise InvalidRequest("Many files go into a folder, and not to standard output: see GET /archive.")
     code = 0
@@ -81,7 +88,7 @@ async def fetch(client: Client, paths: Sequence[str], output: str) -> int:
                 source = Server(client, folder, course.complain)
                 target = Folder(Path(output, folder), course.complain)
                 run = Sync(source, target, delete=False, parallel=_FETCHED_AT_ONCE, complain=course.complain)
-                code = max(code, await _run(run, course, is_dry=False))
+                code = max(code, await _run(run, course, is_dry=False, sent="fetched"))
                 if not (run.tally.sent or run.tally.same or code):
                     raise NotFound(f"There are no files in {folder or 'it'}.")
     return code
@@ -102,17 +109,19 @@ async def remove(client: Client, paths: Sequence[str], ask: bool) -> int:
             try:
                 for folder in folders:
                     place = Server(client, folder, course.complain)
+                    found = False
                     async for page in place.pages():
+                        found = found or bool(page)
                         failures = await place.delete([item.path for item in page])
                         for path, reason in failures.items():
                             course.complain(folder + path, reason)
                         deleted += len(page) - len(failures)
                         course.show(deleted, f"{deleted} deleted")
+                    if not found:
+                        course.complain(folder or "/", "there are no files in this folder")
             except SfssError as error:
                 stopped = str(error).rstrip(".")
         print(f"deleted {deleted}, failed {course.failed}; {course.seconds:.1f} s")
-    if not (deleted or stopped or course.failed):
-        raise NotFound(f"There are no files in {named}.")
     return _code(course, stopped, "")
 
 
@@ -123,7 +132,8 @@ def _code(course: Course, stopped: str, more: str) -> int:
     return 1 if stopped or course.failed else 0
 
 
-async def _run(run: Sync, course: Course, *, is_dry: bool) -> int:
+async def _run(run: Sync, course: Course, *, is_dry: bool, sent: str = "sent") -> int:
+    """The exit code. *sent*: the word for what is done with a file."""
     showing = asyncio.create_task(_show(run.tally, course))
     stopped = ""
     try:
@@ -133,7 +143,7 @@ async def _run(run: Sync, course: Course, *, is_dry: bool) -> int:
     finally:
         showing.cancel()
         tally = run.tally
-        done = ("to send", "to delete") if is_dry else ("sent", "deleted")
+        done = ("to send", "to delete") if is_dry else (sent, "deleted")
         print(
             f"{done[0]} {tally.sent}, {done[1]} {tally.deleted}, the same {tally.same}, failed {course.failed}; "
             f"{tally.bytes / 1e6:.1f} MB in {course.seconds:.1f} s"

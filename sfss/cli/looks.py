@@ -5,12 +5,14 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from sfss.cli.progress import printable
 from sfss.client import Client, Listed
 from sfss.errors import NotFound, SfssError
 
 
 async def ls(client: Client, path: str, long: bool, recursive: bool, as_json: bool) -> int:
     """Print what is in the folder *path*, or the file of that path."""
+    path = "" if _is_all(path) else path
     async with client:
         is_empty = True
         seen: set[str] = set()  # where there is no order, a folder may come several times
@@ -33,15 +35,19 @@ async def ls(client: Client, path: str, long: bool, recursive: bool, as_json: bo
     return 0
 
 
+def _is_all(path: str) -> bool:
+    return not path.strip("/")
+
+
 def _as_folder(path: str) -> str:
-    return path if not path or path.endswith("/") else f"{path}/"
+    return "" if _is_all(path) else path if path.endswith("/") else f"{path}/"
 
 
 def _print_folder(name: str, long: bool, as_json: bool) -> None:
     if as_json:
         print(json.dumps({"folder": name}, ensure_ascii=False))
     else:
-        print(f"{'':>12}  {'':24}  {name}" if long else name)
+        print(f"{'':>12}  {'':24}  {_shown(name)}" if long else _shown(name))
 
 
 def _print_file(file: Listed, long: bool, as_json: bool) -> None:
@@ -50,9 +56,14 @@ def _print_file(file: Listed, long: bool, as_json: bool) -> None:
         print(json.dumps(known, ensure_ascii=False))
     elif long:
         size = "?" if file.size is None else str(file.size)
-        print(f"{size:>12}  {file.modified or '-':24}  {file.path}")
+        print(f"{size:>12}  {file.modified or '-':24}  {_shown(file.path)}")
     else:
-        print(file.path)
+        print(_shown(file.path))
+
+
+def _shown(name: str) -> str:
+    """A pipe gets it as it is; a terminal does not get what it would take for a command."""
+    return printable(name) if sys.stdout.isatty() else name
 
 
 async def stat(client: Client, paths: Sequence[str], as_json: bool) -> int:

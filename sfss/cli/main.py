@@ -52,7 +52,7 @@ def main(arguments: list[str] | None = None) -> int:
     if command == "objects":
         return _reported(lambda: _do_with_objects(options))
     if command == "completion":
-        return _complete(parser, options["shell"])
+        return _reported(lambda: _complete(parser, options["shell"]))
     is_of_copies = command in ("backup", "restore")
     others = {*FIELDS, "config"} - ({"data"} if is_of_copies else set())
     if command is not None and (server_options := options.keys() & others):
@@ -135,7 +135,12 @@ def _look_after_beansdb(options: dict[str, Any]) -> int:
 def _reported(function: Callable[[], int]) -> int:
     """The exit code of *function*; what goes wrong is told."""
     try:
-        return function()
+        code = function()
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:
+        _let_go_of_output()
+        return 128 + signal.SIGPIPE  # who reads it has enough
     except SettingsError as error:
         print(f"sfss: {error}", file=sys.stderr)
         return EXIT_USAGE
@@ -143,11 +148,20 @@ def _reported(function: Callable[[], int]) -> int:
         print(f"sfss: {error}", file=sys.stderr)
         return EXIT_FAILED
     except OSError as error:
+        _let_go_of_output()
         place = f"{error.filename}: " if error.filename else ""
         print(f"sfss: {place}{error.strerror or error}", file=sys.stderr)
         return EXIT_FAILED
     except KeyboardInterrupt:
         return 128 + signal.SIGINT
+
+
+def _let_go_of_output() -> None:
+    """What is left of it would be written at the end, and fail once more."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _run(coroutine: Coroutine[Any, Any, int]) -> int:

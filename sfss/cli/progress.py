@@ -21,6 +21,11 @@ class Bar(tqdm):  # type: ignore[type-arg]  # it is generic in its stubs only
         self.update(done - self.n)
 
 
+def printable(text: str) -> str:
+    """*text* in one line, and without what a terminal would take for a command: names come from anybody."""
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in text)
+
+
 def percent(what: str) -> Bar:
     return Bar(desc=what, total=100, unit="%", disable=None, file=sys.stderr, leave=False)
 
@@ -67,4 +72,4 @@ class Course:
             self._complained.add(path)
         self.failed += 1
         self._bar.clear()
-        print(f"sfss: {path}: {reason}", file=sys.stderr, flush=True)
+        print(f"sfss: {printable(f'{path}: {reason}')}", file=sys.stderr, flush=True)

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from tqdm import tqdm
 
+from sfss.cli.progress import printable
 from sfss.client import Client, ServerUnreachable
 from sfss.config.credentials import secrets_in
 from sfss.config.sources import KEY_VARIABLE, parse
@@ -26,6 +27,8 @@ Job = TypeVar("Job")
 
 async def put(client: Client, files: Sequence[str], to: str, recursive: bool, parallel: int) -> int:
     """Upload *files*, each under its name, those of a folder under the folder's name."""
+    if "" in files:  # perhaps of a variable that is not set
+        raise InvalidRequest("Name a file or a folder: . is the one you are in.")
     jobs: list[tuple[Path, str]] = []
     failed: list[str] = []
     for name in files:
@@ -114,18 +117,20 @@ async def _each(
     """
     waiting = list(reversed(list(jobs)))
     failed: list[str] = []
+    unreachable = ""
+    not_tried = 0
     # The bar shows itself on a terminal only, and not for a handful of files.
     bar = tqdm(total=len(waiting), desc=verb, unit="file", disable=None if len(waiting) > 4 else True)
 
     async def work() -> None:
+        nonlocal unreachable, not_tried
         while waiting:
             job = waiting.pop()
             try:
                 await action(job)
-            except ServerUnreachable as error:
-                failed.append(f"{label(job)}: {error}")
-                if waiting:
-                    failed.append(f"{len(waiting)} more were not tried")
+            except ServerUnreachable as error:  # once, whoever else was under way
+                not_tried += len(waiting) + bool(unreachable)
+                unreachable = unreachable or f"{label(job)}: {error}"
                 waiting.clear()
             except SfssError as error:
                 failed.append(f"{label(job)}: {error}")
@@ -135,6 +140,10 @@ async def _each(
 
     with bar:
         await asyncio.gather(*(work() for _ in range(min(parallel, len(waiting)))))
+    if unreachable:
+        failed.append(unreachable)
+    if not_tried:
+        failed.append(f"{not_tried} more were not tried")
     return failed
 
 
@@ -190,7 +199,7 @@ def _write_whole(file: Path, content: bytes) -> None:
 
 def _report(failed: list[str]) -> int:
     for line in failed:
-        print(f"sfss: {line}", file=sys.stderr)
+        print(f"sfss: {printable(line)}", file=sys.stderr)
     if failed:
         print(f"sfss: {len(failed)} failed", file=sys.stderr)
     return 1 if failed else 0

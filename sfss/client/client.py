@@ -41,6 +41,7 @@ class Client(BaseClient):
     """
 
     def _prepare(self) -> None:
+        self._session: aiohttp.ClientSession | None = None
         self._of_others = aiohttp.ClientTimeout(total=self._timeout)
         # How long a stream takes is its reader's affair.
         self._of_streams = aiohttp.ClientTimeout(total=None, connect=self._timeout, sock_read=self._timeout)
@@ -55,7 +56,9 @@ class Client(BaseClient):
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        await self._session.close()
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
 
     put = _awaited(Operations.put)
     get = _awaited(Operations.get)
@@ -139,6 +142,8 @@ class Client(BaseClient):
 
     async def _ask(self, request: Request) -> Answer:
         """:raises NoAnswer:"""
+        if self._session is None:
+            raise RuntimeError("The client is not open: it works between 'async with' and its end.")
         content = request.content
         data: Any = None if content is None else content.whole
         if data is None and content is not None:

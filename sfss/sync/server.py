@@ -5,7 +5,7 @@ from contextlib import aclosing
 from itertools import pairwise
 
 from sfss.client import Client, Listed, ServerUnreachable, UnexpectedAnswer
-from sfss.errors import InvalidRequest, NoStoreAvailable, Overloaded, SfssError
+from sfss.errors import InvalidRequest, NoStoreAvailable, NotFound, Overloaded, SfssError
 from sfss.models import etag_of
 from sfss.sync.places import ETAG, MD5, Complain, Item, digest_of
 from sfss.sync.remote import Remote
@@ -46,6 +46,14 @@ class Server(Remote):
             raise UnexpectedAnswer(f"The server was asked for {self._prefix!r}, and lists {file.path!r}.")
         path = self._path_of(file.path)
         return None if path is None else Item(path, file.size, file.etag)
+
+    def check_folder(self) -> None:
+        """Say that there is nothing in it, if somebody has named it. :raises NotFound:"""
+        if self._prefix:
+            hint = ""
+            if self._prefix.startswith("file/"):
+                hint = " (The URL of a folder is http://HOST:PORT/FOLDER here, without /file.)"
+            raise NotFound(f"There are no files in {self._prefix}.{hint}")
 
     async def find(self, paths: Sequence[str]) -> Mapping[str, Item | None]:
         async def look(path: str) -> Item:

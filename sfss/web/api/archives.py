@@ -129,7 +129,8 @@ class Archives:
             f"Content-Disposition: attachment; filename*=UTF-8''{quote(name, safe='')}.tar\r\n"
         )
         if exchange.method == "HEAD":
-            return Response(200, lines)
+            Outgoing(exchange, 200, lines, None).finish()  # nobody knows how long it would be
+            return None
         # While others wait for its room, a client that does not take what there is is cut off.
         room = exchange.room = self._service.room_to_read()
         answer = Outgoing(exchange, 200, lines, None)
