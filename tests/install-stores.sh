@@ -30,7 +30,7 @@ have() {
 wanted="memcached:memcached nutcracker:nutcracker nginx:nginx-light haproxy:haproxy curl:curl
     promtool:prometheus chromium:chromium chromedriver:chromium-driver openssl:openssl
     strace:strace systemd-analyze:systemd unshare:util-linux go:golang-go cc:gcc
-    rclone:rclone s3cmd:s3cmd restic:restic node:nodejs npm:npm"
+    rclone:rclone fusermount3:fuse3 s3cmd:s3cmd restic:restic node:nodejs npm:npm"
 case "${1:-}" in
     --bench | --seaweedfs) wanted="$wanted wrk:wrk taskset:util-linux" ;;
 esac

@@ -1,12 +1,16 @@
 """The clients that people have, unmodified, against a real service over real stores."""
 
 import os
+import re
+import shutil
 import subprocess
+import time
+from pathlib import Path
 
 import pytest
 
 from tests.conftest import cannot, need
-from tests.programs import INSTALL, ROOT, SfssObjects
+from tests.programs import INSTALL, ROOT, Program, SfssObjects
 from tests.test_auth import make_certificate
 
 CLIENTS = ROOT / ".venv-clients" / "bin"
@@ -117,6 +121,14 @@ def command(*parts: object, **environment: str) -> str:
     return done.stdout + done.stderr
 
 
+def _succeeds(*parts: object) -> bool:
+    try:
+        command(*parts)
+    except AssertionError:
+        return False
+    return True
+
+
 def are_same(one, other) -> bool:
     return not command("diff", "-r", one, other)
 
@@ -155,7 +167,43 @@ def test_rclone_by_both_apis(service, tree, tmp_path):
         command(
             "rclone", "--config", config, "copyto", f"{remote}:by-{remote}/t/large", f"{remote}:by-{remote}/x"
         )
+        mount(config, f"{remote}:by-{remote}", tmp_path / f"mounted-{remote}", tree)
         command("rclone", "--config", config, "purge", f"{remote}:by-{remote}")
+
+
+def mount(config: Path, remote: str, place: Path, tree: Path) -> None:
+    """Use what *remote* has as a folder, where this machine can do that at all."""
+    place.mkdir()
+    how = ["--vfs-cache-mode", "writes", "--vfs-write-back", "0s", "--cache-dir", place.with_suffix(".cache")]
+    mounted = Program(
+        ["env", "-u", "AWS_CA_BUNDLE", "rclone", "--config", config, "mount", remote, place, *how]
+    )
+    deadline = time.monotonic() + 30
+    while not place.is_mount():
+        if mounted.process.poll() is not None:  # there is no FUSE, or not for us
+            assert re.search("fuse.*(not permitted|no such|not found)", mounted.printed(), re.IGNORECASE)
+            return
+        assert time.monotonic() < deadline, mounted.printed()
+        time.sleep(0.05)
+    try:
+        assert are_same(tree, place / "t")
+        content = (tree / "large").read_bytes()
+        with open(place / "t/large", "rb") as file:
+            file.seek(len(content) // 2)
+            assert file.read(5000) == content[len(content) // 2 :][:5000]
+        (place / "new ü").mkdir()
+        shutil.copy(tree / "large", place / "new ü/large")
+        shutil.copytree(
+            tree, place / "new ü/tree", copy_function=shutil.copyfile
+        )  # (times would come while it uploads)
+        assert are_same(tree, place / "new ü/tree")
+        (place / "t/large").unlink()
+        check = ["rclone", "--config", config, "check", tree, f"{remote}/new ü/tree"]
+        while not _succeeds(*check):  # it uploads when it likes
+            assert time.monotonic() < deadline, mounted.printed()
+    finally:
+        command("fusermount3", "-u", place)
+        mounted.process.wait(30)
 
 
 def test_s3cmd(embedded, tree, tmp_path):
