@@ -67,6 +67,8 @@ class Program:
             stdin=subprocess.DEVNULL,
             stdout=self.output,
             stderr=subprocess.STDOUT,
+            # (aiohttp reads the certificates of all the world when it is imported, a tenth of a start. None is used.)
+            env={**os.environ, "SSL_CERT_FILE": os.devnull},
         )
         self._last_words: str | None = None  # all that it printed, when it has ended
         Program.running.add(self)
