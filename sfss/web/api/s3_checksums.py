@@ -18,6 +18,8 @@ PREFIX = "x-amz-checksum-"
 ALGORITHM, TYPE, MODE = (PREFIX + name for name in ("algorithm", "type", "mode"))
 #: The checksum of an object that has come in parts is that of their checksums, or of its bytes.
 COMPOSITE, FULL_OBJECT = "COMPOSITE", "FULL_OBJECT"
+#: The property of an upload that says which one.
+_PROPERTY = "checksum"
 
 
 class Digest(Protocol):
@@ -147,9 +149,6 @@ class OfUpload(NamedTuple):
         numbers = [(int.from_bytes(each), size) for each, (_, size) in zip(sums, parts)]
         value, _ = reduce(lambda first, second: (combine(first[0], second[0], second[1]), 0), numbers)
         return base64.b64encode(value.to_bytes(len(sums[0]))).decode()
-
-
-_PROPERTY = "checksum"
 
 
 def without(properties: Mapping[str, str]) -> dict[str, str]:
