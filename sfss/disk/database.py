@@ -5,7 +5,7 @@ import fcntl
 import os
 import sqlite3
 import struct
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,12 +23,18 @@ class Schema(NamedTuple):
     page_size: int  #: bytes
     script: str  #: the statements that make it
     what: str  #: it is, for messages
-    #: Of earlier versions: the statements that make the one of today of each.
-    upgrades: Mapping[int, str] = {}
+    #: What was added to this version later: the statements, and a table of theirs. Who does not know of it goes on
+    #: working beside those who do.
+    addition: str = ""
+    added: str = ""
 
     def is_in(self, database: sqlite3.Connection) -> bool:
         """Whether it is there, in this version. It waits for no writer."""
-        return _identity(database) == (self.application_id, self.version)
+        return _identity(database) == (self.application_id, self.version) and self.has_addition(database)
+
+    def has_addition(self, database: sqlite3.Connection) -> bool:
+        query = "SELECT count(*) FROM sqlite_master WHERE name = ?"
+        return not self.added or database.execute(query, (self.added,)).fetchone() == (1,)
 
 
 def claim(
@@ -39,9 +45,9 @@ def claim(
 ) -> None:
     """Make *schema* in the *database* that *file* is, and *fill* it, if it is empty.
 
-    An earlier version is made the one of today.
+    What was added to it later is added.
 
-    :raises StoreUnusable: if it is another program's, or of a version that is not known; it stays untouched.
+    :raises StoreUnusable: if it is another program's, or of another version; it stays untouched.
     """
     database.execute(f"PRAGMA page_size = {schema.page_size}")
     database.execute("BEGIN IMMEDIATE")
@@ -58,12 +64,11 @@ def claim(
             database.execute(f"PRAGMA user_version = {schema.version}")
         elif owner != schema.application_id:
             raise StoreUnusable(f"{file} is a database, but not {schema.what} of sfss; it stays untouched.")
-        elif version in schema.upgrades:
-            for statement in _statements(schema.upgrades[version]):
-                database.execute(statement)
-            database.execute(f"PRAGMA user_version = {schema.version}")
         elif version != schema.version:
             raise StoreUnusable(f"{file} has version {version}; this sfss reads version {schema.version}.")
+        if not schema.has_addition(database):
+            for statement in _statements(schema.addition):
+                database.execute(statement)
     except BaseException:
         database.execute("ROLLBACK")
         raise

@@ -34,9 +34,9 @@ log = logging.getLogger("sfss.objects")
 _MOST = 8
 _NAME = "sfss objects"
 #: Which tables these are.
-_VERSION = "2"
-#: Earlier ones, and what makes the next one of each.
-_UPGRADES = {"1": ("2", "postgres_upgrade_1.sql")}
+_VERSION = "1"
+#: A table that was added later, with what belongs to it.
+_ADDED = "SELECT to_regclass('sfss.part_checksums')"
 #: Of the lock under which the tables are made.
 _LOCK = 0x5346534F
 #: What it raises. (TimeoutError is an OSError; ValueError: of a URL that is none.)
@@ -99,10 +99,8 @@ class Postgres:
                 await connection.execute(_script("postgres_schema.sql"))
                 await connection.execute("INSERT INTO sfss.state VALUES ('version', $1)", _VERSION)
             version = await connection.fetchval("SELECT value FROM sfss.state WHERE name = 'version'")
-            while version in _UPGRADES:
-                version, script = _UPGRADES[version]
-                await connection.execute(_script(script))
-                await connection.execute("UPDATE sfss.state SET value = $1 WHERE name = 'version'", version)
+            if version == _VERSION and await connection.fetchval(_ADDED) is None:
+                await connection.execute(_script("postgres_addition.sql"))
         if version != _VERSION:
             raise StoreUnusable(
                 f"{self.description} has the tables of another release of sfss (version {version})."

@@ -56,7 +56,6 @@ CREATE INDEX uploads_by_name ON sfss.uploads (container, name, id);
 CREATE TABLE sfss.parts (
     upload text NOT NULL, number integer NOT NULL, size bigint NOT NULL, etag text NOT NULL,
     modified bigint NOT NULL, content text NOT NULL, piece_size integer NOT NULL,
-    checksum text NOT NULL DEFAULT '',
     PRIMARY KEY (upload, number)
 );
 CREATE UNIQUE INDEX part_contents ON sfss.parts (content) WHERE content <> '';
@@ -411,7 +410,7 @@ END $$;
 
 CREATE FUNCTION sfss.put_part(
     p_upload text, p_number integer, p_size bigint, p_etag text, p_modified bigint, p_content text,
-    p_piece_size integer, p_checksum text DEFAULT ''
+    p_piece_size integer
 ) RETURNS text LANGUAGE plpgsql AS $$
 BEGIN
     PERFORM 1 FROM sfss.uploads WHERE id = p_upload FOR KEY SHARE;  -- it is not completed meanwhile
@@ -421,10 +420,10 @@ BEGIN
     IF NOT sfss.may_be_named(p_content) THEN
         RETURN 'given up';
     END IF;
-    INSERT INTO sfss.parts VALUES (p_upload, p_number, p_size, p_etag, p_modified, p_content, p_piece_size, p_checksum)
+    INSERT INTO sfss.parts VALUES (p_upload, p_number, p_size, p_etag, p_modified, p_content, p_piece_size)
     ON CONFLICT (upload, number) DO UPDATE SET
         size = excluded.size, etag = excluded.etag, modified = excluded.modified, content = excluded.content,
-        piece_size = excluded.piece_size, checksum = excluded.checksum;
+        piece_size = excluded.piece_size;
     DELETE FROM sfss.writing WHERE content = p_content;
     RETURN '';
 END $$;

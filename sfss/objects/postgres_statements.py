@@ -15,7 +15,6 @@ from sfss.objects.catalog import Changes, given_up
 from sfss.objects.rows import (
     LISTED_COLUMNS,
     OBJECT_COLUMNS,
-    PART_COLUMNS,
     UPLOAD_COLUMNS,
     USER_COLUMNS,
     changed_properties,
@@ -23,6 +22,7 @@ from sfss.objects.rows import (
     kept_version,
     listed_versions,
     object_of,
+    parts_query,
 )
 
 USER = f"SELECT {USER_COLUMNS} FROM sfss.users JOIN sfss.accounts ON accounts.id = account"
@@ -55,7 +55,7 @@ OBJECT = (
 )
 UPLOADS = f"SELECT {UPLOAD_COLUMNS} FROM sfss.uploads"
 LISTED = f"SELECT {LISTED_COLUMNS} FROM sfss.objects"
-PARTS = f"SELECT {PART_COLUMNS} FROM sfss.parts"
+PARTS = parts_query("sfss.")
 _OF_VERSION = "WHERE container = $1 AND name = $2 AND version = $3"
 VERSION = (  # at one moment: it may be on its way from one to the other
     f"SELECT {OBJECT_COLUMNS}, false AS is_marker FROM sfss.objects {_OF_VERSION}"

@@ -18,7 +18,13 @@ OBJECT_COLUMNS = f"{_COMMON}, metadata, manifest, properties, expires, version"
 #: The same for listings, without what may be long: of the manifest only what kind it is.
 LISTED_COLUMNS = f"{_COMMON}, '{{}}', substr(manifest, 1, 8), properties, expires, version"
 UPLOAD_COLUMNS = "id, name, content_type, metadata, started, properties"
-PART_COLUMNS = "number, size, etag, modified, content, piece_size, checksum"
+PART_COLUMNS = "number, size, etag, modified, content, piece_size"
+
+
+def parts_query(schema: str) -> str:
+    """The beginning of a query of parts. *schema*: what the names of tables begin with."""
+    checksum = f"SELECT checksum FROM {schema}part_checksums AS sums WHERE sums.content = parts.content"
+    return f"SELECT {PART_COLUMNS}, coalesce(({checksum}), '') FROM {schema}parts AS parts"
 
 
 def user_of(row: Sequence[Any]) -> User:

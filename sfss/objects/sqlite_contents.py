@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator
 from sfss.objects.catalog import given_up
 from sfss.objects.clock import now_us
 from sfss.objects.models import IN_PARTS, ObjectInfo, UploadedPart, pieces_of
-from sfss.objects.rows import PART_COLUMNS
+from sfss.objects.rows import parts_query
 
 #: Of no object without bytes: else SQLite would not use the index.
 _IS = "content = ? AND content <> ''"
-PART = f"SELECT {PART_COLUMNS} FROM parts"
+PART = parts_query("")
 
 
 def discard_content(database: sqlite3.Connection, info: ObjectInfo) -> None:

@@ -47,7 +47,6 @@ CREATE INDEX uploads_by_name ON uploads (container, name, id);
 CREATE TABLE parts (
     upload TEXT NOT NULL, number INTEGER NOT NULL, size INTEGER NOT NULL, etag TEXT NOT NULL,
     modified INTEGER NOT NULL, content TEXT NOT NULL, piece_size INTEGER NOT NULL,
-    checksum TEXT NOT NULL DEFAULT '',
     PRIMARY KEY (upload, number)
 ) WITHOUT ROWID;
 CREATE UNIQUE INDEX part_contents ON parts (content) WHERE content <> '';

@@ -41,8 +41,8 @@ from sfss.objects.sqlite_versions import discard_null, keep, newest, version_wit
 from sfss.objects.versions import ENABLED, OFF, Deleted, new_version
 
 _SCRIPT = files("sfss.objects").joinpath("sqlite_schema.sql").read_text("utf-8")
-_UPGRADES = {2: "ALTER TABLE parts ADD COLUMN checksum TEXT NOT NULL DEFAULT '';"}
-SCHEMA = Schema(0x5346534F, 3, 4096, _SCRIPT, "a catalog of objects", _UPGRADES)  # "SFSO"
+_ADDITION = files("sfss.objects").joinpath("sqlite_addition.sql").read_text("utf-8")
+SCHEMA = Schema(0x5346534F, 2, 4096, _SCRIPT, "a catalog of objects", _ADDITION, "part_checksums")  # "SFSO"
 
 #: The key of a container, by its account and its name.
 CONTAINER_KEY = "SELECT id FROM containers WHERE account = ? AND name = ?"
@@ -316,8 +316,10 @@ def put_part(database: sqlite3.Connection, upload: str, part: UploadedPart) -> N
     old = database.execute(f"{PART} WHERE upload = ? AND number = ?", (upload, part.number)).fetchone()
     if old is not None and UploadedPart(*old).content != part.content:
         discard_parts(database, upload, [part.number])
-    row = (upload, *part)
-    database.execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?, ?, ?, ?)", row)
+    *row, checksum = part
+    database.execute("INSERT OR REPLACE INTO parts VALUES (?, ?, ?, ?, ?, ?, ?)", (upload, *row))
+    if checksum:
+        database.execute("INSERT OR REPLACE INTO part_checksums VALUES (?, ?)", (part.content, checksum))
     database.execute("DELETE FROM writing WHERE content = ?", (part.content,))
 
 

@@ -31,12 +31,15 @@ def exposures(settings: ServerSettings, credentials: Credentials) -> list[str]:
 
 def doors(settings: ServerSettings, credentials: Credentials) -> list[tuple[str, str]]:
     """What may be done, and by whom, in words."""
-    everybody = "everybody on this machine" if _is_loopback(settings.host) else "everybody"
+    everybody = "everybody"
+    if _is_loopback(settings.host):
+        everybody += " whom a proxy lets in" if settings.trust_forwarded_from else " on this machine"
     reads = "who has a token" if credentials.read_tokens else everybody
     writes = "who has a write token" if credentials.write_tokens else everybody
     if settings.allow_writes_from:
-        writes = f"{writes}, from {', '.join(settings.allow_writes_from)}"
-    found = [("Listens on", f"{settings.host} port {settings.port}"), ("Read", reads), ("Write", writes)]
+        writes = f"{writes.removesuffix(' on this machine')}, from some addresses"
+    where = f"{settings.host} port {settings.port}" if settings.port else settings.host
+    found = [("Listens on", where), ("Read", reads), ("Write", writes)]
     if credentials.signing_keys:
         found.append(("Signed URLs", "open what they name"))
     return found

@@ -5,6 +5,9 @@ import itertools
 import random
 import sqlite3
 import time
+from collections.abc import Sequence
+from contextlib import closing
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -235,7 +238,7 @@ async def test_uploads_in_parts(catalog, account):
 
 
 async def test_tables_of_an_earlier_release(make_catalog, tmp_path):
-    """Parts of uploads had no checksums."""
+    """Which had no checksums of parts. A service of that release goes on working until it is replaced."""
     catalog = make_catalog()
     await catalog.start()
     account = (await catalog.add_user("a", "u", "key", read_only=False)).account
@@ -244,40 +247,49 @@ async def test_tables_of_an_earlier_release(make_catalog, tmp_path):
     first = UploadedPart(1, 25, "e" * 32, now_us(), new_content(CATALOG), 10)
     await catalog.put_part("id", first)
     await catalog.close()
-    older = "ALTER TABLE {}parts DROP COLUMN checksum"
+    place = tmp_path / "catalog" / FILE_NAME
     if isinstance(catalog, SqliteCatalog):
-        database = sqlite3.connect(tmp_path / "catalog" / FILE_NAME)
-        database.execute(older.format(""))
-        database.execute("PRAGMA user_version = 2")
-        database.close()
+        with closing(sqlite3.connect(place)) as database:
+            database.execute("DROP TABLE part_checksums")
+            database.execute("DROP TRIGGER part_gone")
     else:
-        types = "text, integer, bigint, text, bigint, text, integer"
         await in_postgres(
             catalog,
-            older.format("sfss."),
-            f"DROP FUNCTION sfss.put_part({types}, text)",
-            f"CREATE FUNCTION sfss.put_part({types}) RETURNS text LANGUAGE sql AS $$ SELECT 'older' $$",
-            "UPDATE sfss.state SET value = '1' WHERE name = 'version'",
+            "DROP TABLE sfss.part_checksums",
+            "DROP FUNCTION sfss.part_gone CASCADE",
+            "DROP FUNCTION sfss.put_part(text, integer, bigint, text, bigint, text, integer, text)",
         )
     catalog = make_catalog()
     await catalog.start()
     second = first._replace(number=2, content=new_content(CATALOG), checksum="c")
     await catalog.put_part("id", second)
     assert await catalog.parts("id") == [first, second]
-    if not isinstance(catalog, SqliteCatalog):
-        # A gateway of the earlier release goes on working until it is replaced.
-        await in_postgres(catalog, f"SELECT sfss.put_part('id', 3, 5, 'e', 1, '{new_content(CATALOG)}', 10)")
-        assert [part.number for part in await catalog.parts("id")] == [1, 2, 3]
+    # One of the other release replaces that.
+    third = second._replace(content=new_content(CATALOG), checksum="")
+    if isinstance(catalog, SqliteCatalog):
+        with closing(sqlite3.connect(place, isolation_level=None)) as database:
+            database.execute("DELETE FROM parts WHERE number = 2")
+            database.execute("INSERT INTO parts VALUES ('id', ?, ?, ?, ?, ?, ?)", third[:6])
+            left = database.execute("SELECT count(*) FROM part_checksums").fetchone()
+    else:
+        values = ", ".join(map(repr, third[:6]))
+        await in_postgres(catalog, f"SELECT sfss.put_part('id', {values})")
+        left = await in_postgres(catalog, "SELECT count(*) FROM sfss.part_checksums")
+    assert await catalog.parts("id") == [first, third] and tuple(left) == (0,)
     await catalog.close()
 
 
-async def in_postgres(catalog: PostgresCatalog, *statements: str) -> None:
+async def in_postgres(catalog: PostgresCatalog, *statements: str) -> Sequence[Any]:
+    """The first row of the last one's answer."""
     import asyncpg  # which the environments of other releases of Django have not
 
     connection = await asyncpg.connect(catalog._database._url)
-    for statement in statements:
-        await connection.execute(statement)
-    await connection.close()
+    try:
+        for statement in statements:
+            row = await connection.fetchrow(statement)
+    finally:
+        await connection.close()
+    return row
 
 
 async def test_what_is_begun_and_not_finished(catalog):

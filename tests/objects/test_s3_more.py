@@ -4,16 +4,20 @@ import base64
 import hashlib
 import hmac
 import json
+import sys
 import time
 import xml.etree.ElementTree as ET
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from email.utils import format_datetime, parsedate_to_datetime
 from urllib.parse import quote
 
 import pytest
 
-from sfss.web.api.s3_checksums import CHECKSUMS, COMPOSITE, FULL_OBJECT, OfUpload
+from sfss.errors import NotSupported
+from sfss.http.messages import Headers
+from sfss.web.api.s3_checksums import ALGORITHM, CHECKSUMS, COMPOSITE, FULL_OBJECT, TYPE, OfUpload
 from tests.http import Answer, ask, request
 from tests.objects.signing import signed_request
 from tests.objects.swift import Swift
@@ -69,6 +73,7 @@ def test_a_list_of_deletes_with_conditions(service):
         f"<Delete><Object><Key>del/same</Key><ETag>&quot;{md5(b'same')}&quot;</ETag></Object>"
         f"<Object><Key>del/other</Key><ETag>{md5(b'x')}</ETag></Object>"
         "<Object><Key>del/sized</Key><Size>5</Size></Object>"
+        "<Object><Key>del/other</Key><ETag>&quot;&quot;</ETag></Object>"
         f"<Object><Key>del/none</Key><ETag>{md5(b'x')}</ETag></Object></Delete>"
     ).encode()
     answer = signed(service, "POST", "/bucket?delete", body)
@@ -77,6 +82,8 @@ def test_a_list_of_deletes_with_conditions(service):
     assert [each.findtext(f"{name}Key") for each in root.iter(f"{name}Deleted")] == ["del/same", "del/none"]
     failed = {each.findtext(f"{name}Key"): each.findtext(f"{name}Code") for each in root.iter(f"{name}Error")}
     assert failed == {"del/other": "PreconditionFailed", "del/sized": "NotImplemented"}
+    assert signed(service, "DELETE", "/bucket/del/other", if_match='""').status == 412
+    assert signed(service, "PUT", "/bucket/del/other", b"x", if_match='""').status == 412
     assert signed(service, "GET", "/bucket/del/other").body == b"other"
     assert signed(service, "GET", "/bucket/del/sized").body == b"sized"
 
@@ -141,7 +148,10 @@ def test_a_checksum_of_checksums(service, algorithm):
     assert name not in signed(service, "HEAD", target).headers
     attributes = signed(service, "GET", f"{target}?attributes", x_amz_object_attributes="Checksum")
     assert elements(attributes)[element] == whole
-    # A copy does not come in parts any more.
+    # A copy does not come in parts any more, whoever makes it.
+    assert Swift(service).ask("COPY", target[1:], Destination=f"{target[1:]}-swift").status == 201
+    head = signed(service, "HEAD", f"{target}-swift", x_amz_checksum_mode="ENABLED").headers
+    assert name not in head and head["etag"] == f'"{md5(b"".join(contents))}"'
     copied = signed(
         service, "PUT", f"{target}-copy", x_amz_copy_source=target, x_amz_checksum_algorithm="SHA256"
     )
@@ -152,6 +162,8 @@ def test_a_checksum_of_checksums(service, algorithm):
     # Once more: the answer may not have arrived.
     again = complete(service, target, id, right)
     assert again.status == 200 and elements(again)["ETag"] == elements(done)["ETag"]
+    assert code_of(complete(service, target, id, right, x_amz_mp_object_size="17")) == "InvalidRequest"
+    assert code_of(complete(service, target, id, right, **{name: sums[0]})) == "BadDigest"
     assert code_of(complete(service, target, id, right[:1])) == "NoSuchUpload"
     assert code_of(complete(service, f"{target}-copy", id, right)) == "NoSuchUpload"
 
@@ -235,6 +247,29 @@ def test_checksums_are_put_together_as_the_bytes_are():
             parts.append((base64.b64encode(digest.digest()).decode(), len(content)))
         together = OfUpload(name, FULL_OBJECT).together(parts)
         assert together == base64.b64encode(whole.digest()).decode(), name
+
+
+def test_an_upload_that_is_completed_several_times_at_once(service):
+    """As who has waited too long for an answer does it."""
+    for number in range(10):
+        target = f"/bucket/often-{number}"
+        id = begin(service, target)
+        part = signed(service, "PUT", f"{target}?partNumber=1&uploadId={id}", b"x")
+        named = [(part.headers["etag"], "")]
+        with ThreadPoolExecutor(4) as pool:
+            answers = list(pool.map(lambda _: complete(service, target, id, named), range(4)))
+        assert [answer.status for answer in answers] == [200] * 4
+        assert len({elements(answer)["ETag"] for answer in answers}) == 1
+        assert code_of(complete(service, target, "", named)) == "NoSuchUpload"
+
+
+def test_a_checksum_that_cannot_be_made_is_refused_at_the_beginning(monkeypatch):
+    monkeypatch.setitem(sys.modules, "awscrt", None)
+    for algorithm, type in (("CRC32", FULL_OBJECT), ("CRC64NVME", ""), ("CRC32C", COMPOSITE)):
+        asked = Headers({ALGORITHM: algorithm.encode(), TYPE: type.encode()})
+        with pytest.raises(NotSupported):
+            OfUpload.asked(asked)
+    assert OfUpload.asked(Headers({ALGORITHM: b"CRC32"})).type == COMPOSITE
 
 
 # Who may, and what nobody knows.

@@ -495,6 +495,13 @@ def test_dynamic_manifests(swift):
         assert swift.ask("PUT", name, X_Object_Manifest=quote("parts/big é/")).status == 201
         assert swift.ask("GET", name).body == whole + b"more"
         assert swift.ask("DELETE", name).status == 204
+    # With bytes of its own, which others see that join it.
+    swift.ask("PUT", "parts/own/", b"own", X_Object_Manifest=quote("parts/own/"))
+    swift.ask("PUT", "parts/own/1", b"AAA")
+    found = swift.ask("GET", "parts/own/")
+    assert (found.body, found.headers["content-length"]) == (b"ownAAA", "6")
+    assert swift.ask("GET", "parts/own/", Range="bytes=2-4").body == b"nAA"
+    assert swift.ask("GET", "parts/own/", query="multipart-manifest=get").body == b"own"
     # A static manifest among what it joins is not left out.
     static = json.dumps([{"path": "parts/big é/0"}]).encode()
     assert swift.ask("PUT", "parts/big é/9", static, query="multipart-manifest=put").status == 201

@@ -22,6 +22,8 @@ _KEPT = {
 OF_OBJECTS = "X-Object-Meta-"
 #: The property of an object that says who may read it, and what it says.
 ACL = "acl"
+#: What the names of S3's checksums begin with, which are kept beside the metadata.
+CHECKSUM = "x-amz-checksum-"
 PRIVATE, PUBLIC = "private", "public-read"
 #: So many are remembered.
 _MOST_DESCRIBED = 4096
@@ -55,6 +57,14 @@ def kept_in(headers: Headers) -> list[str]:
     return [name for name, key in _KEPT.items() if key in headers and headers.get(key).strip()]
 
 
+def with_sums(wanted: Metadata, source: Metadata) -> dict[str, str]:
+    """The metadata *wanted* of a copy, with the checksums (S3's) of its *source*: the bytes are the same. One of an
+    upload in parts is not the copy's, which has none.
+    """
+    sums = {name: value for name, value in source.items() if name.startswith(CHECKSUM) and "-" not in value}
+    return {name: value for name, value in wanted.items() if not name.startswith(CHECKSUM)} | sums
+
+
 def is_true(text: str) -> bool:
     return text.lower() in _TRUE
 
@@ -77,8 +87,8 @@ def conditions_in(headers: Headers, refusal: type[SfssError]) -> Conditions:
     if_none_match = headers.get("if-none-match").strip()
     if if_none_match not in ("", "*"):
         raise refusal("A write knows no If-None-Match but *.")
-    if_match = headers.get("if-match").strip().strip('"')
-    return {"must_be_new": if_none_match == "*", "must_have": if_match or None}
+    must_have = headers.get("if-match").strip().strip('"') if "if-match" in headers else None
+    return {"must_be_new": if_none_match == "*", "must_have": must_have}
 
 
 def info_for_conditions(info: ObjectInfo, size: int, etag: str) -> FileInfo:

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple, Protocol
 
 from sfss.errors import NotSupported
 from sfss.http.messages import Headers
+from sfss.web.api.object_headers import CHECKSUM
 from sfss.web.api.s3_errors import S3Error
 
-PREFIX = "x-amz-checksum-"
+PREFIX = CHECKSUM
 ALGORITHM, TYPE, MODE = (PREFIX + name for name in ("algorithm", "type", "mode"))
 #: The checksum of an object that has come in parts is that of their checksums, or of its bytes.
 COMPOSITE, FULL_OBJECT = "COMPOSITE", "FULL_OBJECT"
@@ -50,6 +51,10 @@ def _of_awscrt(name: str) -> Any:
     except ImportError:
         raise NotSupported(f"This server has no {name}: pip install sfss[objects].") from None
     return getattr(checksums, name)
+
+
+def _combiner(name: str) -> Any:
+    return _of_awscrt("combine_" + name.removeprefix(PREFIX))
 
 
 #: By the name of the header that has it.
@@ -108,6 +113,10 @@ class OfUpload(NamedTuple):
         type = type or (FULL_OBJECT if is_whole_only else COMPOSITE)
         if name and (is_whole_only if type == COMPOSITE else not is_crc):
             raise S3Error("InvalidRequest", f"The {type} checksum type cannot be used with this algorithm.")
+        if name:  # said now, if it cannot be made: each part, and what they are together
+            CHECKSUMS[name]()
+            if type == FULL_OBJECT:
+                _combiner(name)
         return cls(name, type)
 
     @classmethod
@@ -145,7 +154,7 @@ class OfUpload(NamedTuple):
             digest = CHECKSUMS[self.name]()
             digest.update(b"".join(sums))
             return f"{encoded(digest)}-{len(parts)}"
-        combine = _of_awscrt("combine_" + self.name.removeprefix(PREFIX))
+        combine = _combiner(self.name)
         numbers = [(int.from_bytes(each), size) for each, (_, size) in zip(sums, parts)]
         value, _ = reduce(lambda first, second: (combine(first[0], second[0], second[1]), 0), numbers)
         return base64.b64encode(value.to_bytes(len(sums[0]))).decode()
@@ -159,7 +168,8 @@ def without(properties: Mapping[str, str]) -> dict[str, str]:
 def others_than_checksums(headers: Headers) -> Headers:
     """*headers* of a request whose checksums are not those of its body."""
     kept: Iterable[tuple[str, bytes]] = headers.raw.items()
-    return Headers({name: value for name, value in kept if not name.startswith(PREFIX)})
+    others = (PREFIX, "x-amz-sdk-checksum-")
+    return Headers({name: value for name, value in kept if not name.startswith(others)})
 
 
 class Summed:

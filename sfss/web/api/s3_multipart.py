@@ -3,7 +3,7 @@
 import hashlib
 import secrets
 import xml.etree.ElementTree as ET
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from sfss.errors import InvalidRequest, NoSuchUpload, NotFound, NotSupported
 from sfss.http.messages import Headers, Response
@@ -173,18 +173,18 @@ class MultipartHandlers:
         root = read(await document_of(asked, has_others=True), "CompleteMultipartUpload")
         named = list(children(root, "Part"))
         try:
-            upload = await self._upload(asked)
+            return self._told(asked, await self._complete(asked, named))
         except NoSuchUpload:
-            return await self._completed(asked, named)
+            return self._told(asked, await self._completed(asked, named))
+
+    async def _complete(self, asked: S3Request, named: Sequence[ET.Element]) -> ObjectInfo:
+        upload = await self._upload(asked)
         checksum = OfUpload.kept(upload.properties)
         there = {str(part.number): part for part in await self._catalog.parts(upload.id)}
         parts = _chosen(named, there, checksum)
         size = sum(part.size for part in parts)
-        if asked.headers.get("x-amz-mp-object-size").strip() not in ("", str(size)):
-            raise S3Error(
-                "InvalidRequest", f"x-amz-mp-object-size is another one: the parts have {size} bytes."
-            )
-        sums = _checksum_of(asked.headers, checksum, parts)
+        sums = _sums_of(checksum, parts)
+        _check_said(asked.headers, size, sums)
         etag = _etag_of(parts)
         conditions = conditions_in(asked.headers, NotSupported)
         info = ObjectInfo(
@@ -206,21 +206,23 @@ class MultipartHandlers:
             parts,
             **conditions,
         )
-        return self._told(asked, info._replace(version=version))
+        return info._replace(version=version)
 
-    async def _completed(self, asked: S3Request, named: Sequence[ET.Element]) -> Response:
-        """The answer once more: it may not have arrived. :raises NoSuchUpload: if this is not what has become of it."""
+    async def _completed(self, asked: S3Request, named: Sequence[ET.Element]) -> ObjectInfo:
+        """What has become of it: the answer may not have arrived. :raises NoSuchUpload: if this is not that."""
         id = asked.query["uploadId"]
         try:
             info = await self._catalog.object(asked.account, asked.bucket, asked.key)
         except NotFound:
             raise NoSuchUpload.of(id) from None
-        if info.content != id:
+        if not id or info.content != id:
             raise NoSuchUpload.of(id)
         there = {str(part.number): part for part in await self._catalog.parts(id)}
         if _etag_of(_chosen(named, there, OfUpload("", ""))) != info.etag:
             raise NoSuchUpload.of(id)
-        return self._told(asked, info)
+        sums = {name: value for name, value in info.metadata.items() if name in CHECKSUMS}
+        _check_said(asked.headers, info.size, sums)
+        return info
 
     def _told(self, asked: S3Request, info: ObjectInfo) -> Response:
         elements: list[Element] = [
@@ -252,22 +254,27 @@ def _checksum(checksum: OfUpload, part: UploadedPart) -> list[Element]:
     return [(ELEMENTS[checksum.name], part.checksum)] if part.checksum else []
 
 
-def _checksum_of(headers: Headers, checksum: OfUpload, parts: Sequence[UploadedPart]) -> dict[str, str]:
-    """That of the object, if it is to have one, by the name of its header. :raises S3Error: if another is said."""
-    check_known(headers)
-    given = {name: headers.get(name).strip() for name in CHECKSUMS if name in headers}
-    if headers.get(TYPE).strip().upper() not in ("", checksum.type):
-        raise S3Error("InvalidRequest", f"The upload was begun with {checksum.type or 'no checksum'}.")
-    if given.keys() - {checksum.name}:
-        raise S3Error("InvalidRequest", f"The upload was begun with {checksum.algorithm or 'no checksum'}.")
+def _sums_of(checksum: OfUpload, parts: Sequence[UploadedPart]) -> dict[str, str]:
+    """That of the object, by the name of its header, if it has one."""
     if not checksum.name or not all(part.checksum for part in parts):
         return {}
-    found = checksum.together([(part.checksum, part.size) for part in parts])
-    if given and given[checksum.name] not in (found, found.partition("-")[0]):
-        raise S3Error(
-            "BadDigest", f"The {checksum.algorithm} you specified did not match the calculated checksum."
-        )
-    return {checksum.name: found}
+    return {checksum.name: checksum.together([(part.checksum, part.size) for part in parts])}
+
+
+def _check_said(headers: Headers, size: int, sums: Mapping[str, str]) -> None:
+    """*sums*: of the object of *size* bytes. :raises S3Error: if *headers* say something else of it."""
+    check_known(headers)
+    if headers.get("x-amz-mp-object-size").strip() not in ("", str(size)):
+        raise S3Error("InvalidRequest", f"x-amz-mp-object-size is another one: the parts have {size} bytes.")
+    types = {type_of(value) for value in sums.values()}
+    if (type := headers.get(TYPE).strip().upper()) and type not in types:
+        raise S3Error("InvalidRequest", f"{TYPE} is another one: {', '.join(types) or 'there is none'}.")
+    for name in CHECKSUMS:
+        given = headers.get(name).strip()
+        if given and name not in sums:
+            raise S3Error("InvalidRequest", f"The object has no {name}.")
+        if given and given not in (sums[name], sums[name].partition("-")[0]):
+            raise S3Error("BadDigest", f"The {name} you specified did not match the calculated checksum.")
 
 
 def _chosen(

@@ -23,11 +23,12 @@ from sfss.web.api.object_headers import (
     last_modified,
     text_of,
     titled,
+    with_sums,
 )
 from sfss.web.api.s3_acl import acl_document, acl_in, acl_in_body, object_acl, properties_of
 from sfss.web.api.s3_body import body_of, document_of
 from sfss.web.api.s3_buckets import etag_of
-from sfss.web.api.s3_checksums import CHECKSUMS, ELEMENTS, FULL_OBJECT, TYPE, Summed, asked_in, type_of
+from sfss.web.api.s3_checksums import CHECKSUMS, ELEMENTS, TYPE, Summed, asked_in, type_of
 from sfss.web.api.s3_errors import S3Error, code_of
 from sfss.web.api.s3_request import MOST_PARTS, NULL, S3Request, answer, xml_answer
 from sfss.web.api.s3_tags import TAGS, count_of, tags_document, tags_in, tags_in_header
@@ -104,7 +105,7 @@ class ObjectHandlers:
         if directive == "REPLACE":
             metadata, content_type = metadata_in(headers), content_type_in(headers)
         checksum = asked_in(headers)
-        metadata = _with_sums(metadata, NONE if checksum else found.info.metadata)
+        metadata = with_sums(metadata, NONE if checksum else found.info.metadata)
         tagging = headers.get("x-amz-tagging-directive").strip() or "COPY"
         if tagging not in ("COPY", "REPLACE"):
             raise S3Error("InvalidArgument", "x-amz-tagging-directive is COPY or REPLACE.")
@@ -155,7 +156,8 @@ class ObjectHandlers:
         return await answer_with(asked.exchange, headers, self._objects, found, said, more, one_part=one_part)
 
     async def delete(self, asked: S3Request) -> Response:
-        must_have = asked.headers.get("if-match").strip().strip('"') or None
+        headers = asked.headers
+        must_have = headers.get("if-match").strip().strip('"') if "if-match" in headers else None
         if must_have is not None and asked.version is not None:
             raise NotSupported("A condition for the delete of a version is not supported here.")
         deleted = await delete(self._objects, asked, asked.key, asked.version, must_have)
@@ -260,7 +262,8 @@ def _condition_in(element: ET.Element, version: str | None) -> str | None:
     for name in ("Size", "LastModifiedTime"):
         if text_in(element, name):
             raise NotSupported(f"{name} as a condition for a delete is not supported here.")
-    etag = text_in(element, "ETag").strip().strip('"') or None
+    named = list(children(element, "ETag"))
+    etag = text_in(element, "ETag").strip().strip('"') if named else None  # ("" has no object)
     if etag is not None and version is not None:
         raise NotSupported("A condition for the delete of a version is not supported here.")
     return etag
@@ -273,12 +276,6 @@ def _deleted(key: str, given: str, deleted: Deleted) -> list[Element]:
     if deleted.is_marker:
         elements += [("DeleteMarker", True), ("DeleteMarkerVersionId", deleted.version or NULL)]
     return elements
-
-
-def _with_sums(wanted: Metadata, source: Metadata) -> dict[str, str]:
-    """With the checksums of the source: the bytes are the same. (But they do not come in parts any more.)"""
-    sums = {name: source[name] for name in CHECKSUMS if type_of(source.get(name, "-")) == FULL_OBJECT}
-    return {name: value for name, value in wanted.items() if name not in CHECKSUMS} | sums
 
 
 def properties_in(headers: Headers) -> Metadata:

@@ -38,7 +38,7 @@ async def answer_with(
     if exchange.method == "HEAD":
         return Response(status, text, length=stop - start)
     room = exchange.room = objects.service.room_to_read()  # the engine gives it back when all is taken
-    if found.info.pieces == 1 and not part:
+    if found.info.pieces == 1 and not part and not found.info.manifest:
         return Response(status, text, await read_one(objects.service, found.info, room))
     pieces = await objects.read(found, start, stop, room)
     first = await pieces.next() or memoryview(b"")

@@ -30,6 +30,7 @@ from sfss.web.api.object_headers import (
     is_true,
     last_modified,
     text_of,
+    with_sums,
 )
 from sfss.web.api.streaming import answer_with
 from sfss.web.api.swift_bulk import delete_paths
@@ -134,6 +135,7 @@ class ObjectHandlers:
         if not is_fresh:
             metadata = {**found.info.metadata, **metadata}
             check_metadata(metadata)
+        metadata = with_sums(metadata, found.info.metadata)
         given = asked.exchange.method == "COPY" and text_of(headers, "Content-Type")
         async with self._objects.reading(found, 0, found.size) as pieces:
             info = await self._objects.put(
