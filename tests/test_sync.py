@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import io
+import json
 import os
 import pty
 import random
@@ -222,7 +223,8 @@ def test_a_bucket_of_s3(tmp_path):
     assert files_in(tmp_path / "back") == TREE == files_at(server, tmp_path, "y")
     assert swift.ask("HEAD", "bucket/w/b.txt").headers["content-type"] == "text/plain"
     # One that is put in parts has no MD5; a folder that a console has made is none; some keys are no paths.
-    swift.ask("PUT", "bucket/x/a", b"parts", X_Object_Manifest="bucket/w/b")
+    parts = json.dumps([{"path": "bucket/w/b.txt"}] * 2).encode()
+    assert swift.ask("PUT", "bucket/x/a", parts, query="multipart-manifest=put").status == 201
     swift.ask("PUT", "bucket/x/made/")
     swift.ask("PUT", "bucket/x/a//b", b"x")
     (here / "b/c").write_bytes(b"changed")
