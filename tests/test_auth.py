@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from sfss.client import Client
+from sfss.config.credentials import Credentials
 from sfss.config.gateway import Settings
 from sfss.errors import Forbidden, Unauthorized
 from sfss.http.messages import Headers, Request
@@ -20,6 +21,7 @@ from sfss.web.access_log import without_signature
 from sfss.web.auth import Auth
 from sfss.web.content_headers import is_active
 from sfss.web.cors import ApiHeaders, Cors
+from sfss.web.exposure import doors
 from tests.http import Answer, RawClient, ask, form, request
 from tests.programs import ROOT, Sfss, SfssNode
 
@@ -752,3 +754,17 @@ def test_cors_allows_and_exposes_what_is_documented(visited, tmp_path):
     exposed = answer.headers["access-control-expose-headers"].split(", ")
     assert {"X-Content-SHA1", "ETag", "Location", "Last-Modified", "Content-Disposition"} <= set(exposed)
     node.stop()
+
+
+@pytest.mark.parametrize("settings, credentials, read, write", [
+    ({}, {}, "everybody on this machine", "everybody on this machine"),
+    ({"host": "0.0.0.0"}, {}, "everybody", "everybody"),
+    ({"host": "0.0.0.0"}, {"write_tokens": ("w",)}, "everybody", "who has a write token"),
+    ({"host": "0.0.0.0"}, {"read_tokens": ("r",), "write_tokens": ("w",)}, "who has a token", "who has a write token"),
+    ({"host": "0.0.0.0", "allow_writes_from": ["10.0.0.0/8"]}, {}, "everybody", "everybody, from some addresses"),
+    ({"trust_forwarded_from": ["127.0.0.1/32"]}, {}, *["everybody whom a proxy lets in"] * 2),
+])  # fmt: skip
+def test_people_see_who_may_do_what(settings, credentials, read, write):
+    told = dict(doors(Settings(**{"host": "127.0.0.1", **settings}), Credentials(**credentials)))
+    assert (told["Read"], told["Write"]) == (read, write)
+    assert "10.0.0.0" not in str(told)  # whoever may read sees this

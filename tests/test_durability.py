@@ -12,6 +12,7 @@ import time
 import pytest
 
 from sfss.disk.folder import Folder
+from sfss.disk.group_commit import Changes
 from sfss.errors import PreconditionFailed
 from sfss.models import Precondition
 from sfss.replication.clock import Version
@@ -219,3 +220,21 @@ async def test_a_group_of_a_node_has_a_limit_of_bytes(place, monkeypatch):
     assert sum(groups) == 30 and max(groups) <= 6
     await engine.close()
     replica.close()
+
+
+class Sized:
+    size = 1
+
+
+async def test_changes_of_one_turn_are_one_group_and_none_is_left_at_the_end():
+    changes: Changes[Sized] = Changes(asyncio.get_running_loop())
+    all_of_them = [Sized() for _ in range(10)]
+    for each in all_of_them:
+        changes.add(each)
+    assert changes._waiting.empty()  # the other thread sleeps on
+    await asyncio.sleep(0)
+    assert changes.group(changes.wait()) == (all_of_them, True)
+    last = Sized()
+    changes.add(last)
+    changes.end()  # in the same turn
+    assert changes.group(changes.wait()) == ([last], False)

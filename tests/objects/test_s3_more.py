@@ -19,11 +19,11 @@ from sfss.errors import NotSupported
 from sfss.http.messages import Headers
 from sfss.web.api.s3_checksums import ALGORITHM, CHECKSUMS, COMPOSITE, FULL_OBJECT, TYPE, OfUpload
 from tests.http import Answer, ask, request
-from tests.objects.signing import signed_request
 from tests.objects.swift import Swift
+from tests.objects.test_s3 import MB, code_of, signed
+from tests.objects.test_swift import md5
 from tests.programs import SfssObjects
 
-MB = 1024 * 1024
 PART = 5 * MB
 
 
@@ -38,17 +38,9 @@ def service(tmp_path_factory):
     assert "Traceback" not in service.printed()
 
 
-def signed(service, method: str, target: str, body: bytes = b"", **more: str) -> Answer:
-    return ask(service.port, signed_request(service.key, method, target, body, **more))
-
-
 def elements(answer: Answer) -> dict[str, str]:
     """The text of each element that has some, by its name."""
     return {each.tag.rpartition("}")[2]: each.text for each in ET.fromstring(answer.body).iter() if each.text}
-
-
-def code_of(answer: Answer) -> str:
-    return elements(answer)["Code"]
 
 
 def crc32(content: bytes) -> str:
@@ -57,10 +49,6 @@ def crc32(content: bytes) -> str:
 
 def sha256(content: bytes) -> str:
     return base64.b64encode(hashlib.sha256(content).digest()).decode()
-
-
-def md5(content: bytes) -> str:
-    return hashlib.md5(content).hexdigest()
 
 
 # Deletes with a condition.

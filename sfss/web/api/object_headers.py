@@ -87,8 +87,12 @@ def conditions_in(headers: Headers, refusal: type[SfssError]) -> Conditions:
     if_none_match = headers.get("if-none-match").strip()
     if if_none_match not in ("", "*"):
         raise refusal("A write knows no If-None-Match but *.")
-    must_have = headers.get("if-match").strip().strip('"') if "if-match" in headers else None
-    return {"must_be_new": if_none_match == "*", "must_have": must_have}
+    return {"must_be_new": if_none_match == "*", "must_have": if_match_in(headers)}
+
+
+def if_match_in(headers: Headers) -> str | None:
+    """The ETag that an object must have before a write. ("" has none: it never does.)"""
+    return headers.get("if-match").strip().strip('"') if "if-match" in headers else None
 
 
 def info_for_conditions(info: ObjectInfo, size: int, etag: str) -> FileInfo:

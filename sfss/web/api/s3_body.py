@@ -7,7 +7,7 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterable, AsyncIterator, Callable
 
 from sfss.errors import LengthRequired
 from sfss.http.messages import Headers
@@ -35,7 +35,7 @@ class Body:
         self,
         headers: Headers,
         signed: Signed | None,
-        raw: AsyncIterator[bytes],
+        raw: AsyncIterator[bytes | memoryview],
         length: int | None,
         metadata: dict[str, str] | None = None,
         also: str = "",
@@ -89,7 +89,7 @@ class Body:
     def __aiter__(self) -> "Body":
         return self
 
-    async def __anext__(self) -> bytes:
+    async def __anext__(self) -> bytes | memoryview:
         """:raises S3Error: behind the last of them, if they are not what the client says they are."""
         try:
             data = await anext(self._raw)
@@ -148,3 +148,10 @@ async def document_of(asked: S3Request, *, has_others: bool = False) -> bytes:
         if len(found) > _MOST_DOCUMENT:
             raise S3Error("MalformedXML", "The document is too long.")
     return found
+
+
+def copied(
+    pieces: AsyncIterable[bytes | memoryview], checksum: str, metadata: dict[str, str] | None = None
+) -> Body:
+    """What is copied, with its *checksum* made: the name of the header, "" for none. *metadata* gets it."""
+    return Body(Headers({}), None, aiter(pieces), None, metadata, checksum)

@@ -6,7 +6,7 @@ Source: https://docs.aws.amazon.com/AmazonS3/latest/userguide/checking-object-in
 import base64
 import hashlib
 import zlib
-from collections.abc import AsyncIterable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import reduce
 from typing import Any, NamedTuple, Protocol
 
@@ -14,9 +14,9 @@ from sfss.errors import NotSupported
 from sfss.http.messages import Headers
 from sfss.web.api.object_headers import CHECKSUM
 from sfss.web.api.s3_errors import S3Error
+from sfss.web.api.s3_xml import Element
 
-PREFIX = CHECKSUM
-ALGORITHM, TYPE, MODE = (PREFIX + name for name in ("algorithm", "type", "mode"))
+ALGORITHM, TYPE, MODE = (CHECKSUM + name for name in ("algorithm", "type", "mode"))
 #: The checksum of an object that has come in parts is that of their checksums, or of its bytes.
 COMPOSITE, FULL_OBJECT = "COMPOSITE", "FULL_OBJECT"
 #: The property of an upload that says which one.
@@ -24,7 +24,7 @@ _PROPERTY = "checksum"
 
 
 class Digest(Protocol):
-    def update(self, data: bytes, /) -> Any: ...
+    def update(self, data: bytes | memoryview, /) -> Any: ...
 
     def digest(self) -> bytes: ...
 
@@ -32,12 +32,12 @@ class Digest(Protocol):
 class _Crc:
     """*step* gives the next value from data and the one before. *size* of it in bytes."""
 
-    def __init__(self, step: Callable[[bytes, int], int], size: int):
+    def __init__(self, step: Callable[[bytes | memoryview, int], int], size: int):
         self._step = step
         self._size = size
         self._value = 0
 
-    def update(self, data: bytes) -> None:
+    def update(self, data: bytes | memoryview) -> None:
         self._value = self._step(data, self._value)
 
     def digest(self) -> bytes:
@@ -54,19 +54,19 @@ def _of_awscrt(name: str) -> Any:
 
 
 def _combiner(name: str) -> Any:
-    return _of_awscrt("combine_" + name.removeprefix(PREFIX))
+    return _of_awscrt("combine_" + name.removeprefix(CHECKSUM))
 
 
 #: By the name of the header that has it.
 CHECKSUMS: dict[str, Callable[[], Digest]] = {
-    PREFIX + "crc32": lambda: _Crc(zlib.crc32, 4),
-    PREFIX + "crc32c": lambda: _Crc(_of_awscrt("crc32c"), 4),
-    PREFIX + "crc64nvme": lambda: _Crc(_of_awscrt("crc64nvme"), 8),
-    PREFIX + "sha1": lambda: hashlib.sha1(usedforsecurity=False),
-    PREFIX + "sha256": hashlib.sha256,
+    CHECKSUM + "crc32": lambda: _Crc(zlib.crc32, 4),
+    CHECKSUM + "crc32c": lambda: _Crc(_of_awscrt("crc32c"), 4),
+    CHECKSUM + "crc64nvme": lambda: _Crc(_of_awscrt("crc64nvme"), 8),
+    CHECKSUM + "sha1": lambda: hashlib.sha1(usedforsecurity=False),
+    CHECKSUM + "sha256": hashlib.sha256,
 }
 #: The element of a document that has it.
-ELEMENTS = {name: "Checksum" + name.removeprefix(PREFIX).upper() for name in CHECKSUMS}
+ELEMENTS = {name: "Checksum" + name.removeprefix(CHECKSUM).upper() for name in CHECKSUMS}
 #: What says something of checksums, and is none.
 _OTHERS = frozenset((ALGORITHM, TYPE, MODE))
 
@@ -74,7 +74,7 @@ _OTHERS = frozenset((ALGORITHM, TYPE, MODE))
 def check_known(headers: Headers) -> None:
     """:raises NotSupported: if they have a checksum that nobody would look at."""
     for name in headers.raw:
-        if name.startswith(PREFIX) and name not in CHECKSUMS and name not in _OTHERS:
+        if name.startswith(CHECKSUM) and name not in CHECKSUMS and name not in _OTHERS:
             raise NotSupported(f"{name} is not supported here.")
 
 
@@ -86,12 +86,22 @@ def type_of(checksum: str) -> str:
     return COMPOSITE if "-" in checksum else FULL_OBJECT
 
 
+def sums_in(metadata: Mapping[str, str]) -> dict[str, str]:
+    """The checksums in the *metadata* of an object, by the names of their headers."""
+    return {name: value for name, value in metadata.items() if name in CHECKSUMS}
+
+
+def elements_of(metadata: Mapping[str, str]) -> list[Element]:
+    """The same as a document has them."""
+    return [(ELEMENTS[name], value) for name, value in sums_in(metadata).items()]
+
+
 def asked_in(headers: Headers) -> str:
     """The name of the header that a copy, or an upload in parts, is to have. "": none. :raises S3Error:"""
     algorithm = headers.get(ALGORITHM).strip()
     if not algorithm:
         return ""
-    name = PREFIX + algorithm.lower()
+    name = CHECKSUM + algorithm.lower()
     if name not in CHECKSUMS:
         raise S3Error("InvalidRequest", f"Checksum algorithm provided is unsupported: {algorithm[:40]!r}.")
     return name
@@ -109,7 +119,7 @@ class OfUpload(NamedTuple):
         name, type = asked_in(headers), headers.get(TYPE).strip().upper()
         if type not in ("", COMPOSITE, FULL_OBJECT) or (type and not name):
             raise S3Error("InvalidRequest", f"{TYPE} is COMPOSITE or FULL_OBJECT, of an algorithm.")
-        is_crc, is_whole_only = name.startswith(PREFIX + "crc"), name.endswith("crc64nvme")
+        is_crc, is_whole_only = name.startswith(CHECKSUM + "crc"), name.endswith("crc64nvme")
         type = type or (FULL_OBJECT if is_whole_only else COMPOSITE)
         if name and (is_whole_only if type == COMPOSITE else not is_crc):
             raise S3Error("InvalidRequest", f"The {type} checksum type cannot be used with this algorithm.")
@@ -135,7 +145,7 @@ class OfUpload(NamedTuple):
 
     @property
     def algorithm(self) -> str:
-        return self.name.removeprefix(PREFIX).upper()
+        return self.name.removeprefix(CHECKSUM).upper()
 
     def check_part(self, headers: Headers) -> None:
         """:raises S3Error: if the part has the checksum of another algorithm."""
@@ -144,7 +154,7 @@ class OfUpload(NamedTuple):
             raise S3Error(
                 "InvalidRequest",
                 f"Checksum Type mismatch occurred, expected checksum Type: {self.algorithm.lower()}, "
-                f"actual checksum Type: {min(given - {self.name}).removeprefix(PREFIX)}",
+                f"actual checksum Type: {min(given - {self.name}).removeprefix(CHECKSUM)}",
             )
 
     def together(self, parts: Sequence[tuple[str, int]]) -> str:
@@ -168,29 +178,5 @@ def without(properties: Mapping[str, str]) -> dict[str, str]:
 def others_than_checksums(headers: Headers) -> Headers:
     """*headers* of a request whose checksums are not those of its body."""
     kept: Iterable[tuple[str, bytes]] = headers.raw.items()
-    others = (PREFIX, "x-amz-sdk-checksum-")
+    others = (CHECKSUM, "x-amz-sdk-checksum-")
     return Headers({name: value for name, value in kept if not name.startswith(others)})
-
-
-class Summed:
-    """What comes of *pieces*. Then *sums* has their checksum, by *name*, that of its header; "" for none."""
-
-    def __init__(self, pieces: AsyncIterable[bytes | memoryview], name: str, sums: dict[str, str]):
-        self._pieces = aiter(pieces)
-        self._name = name
-        self._sums = sums
-        self._digest = CHECKSUMS[name]() if name else None
-
-    def __aiter__(self) -> "Summed":
-        return self
-
-    async def __anext__(self) -> bytes | memoryview:
-        try:
-            data = await anext(self._pieces)
-        except StopAsyncIteration:
-            if self._digest is not None:
-                self._sums[self._name] = encoded(self._digest)
-            raise
-        if self._digest is not None:
-            self._digest.update(bytes(data))
-        return data

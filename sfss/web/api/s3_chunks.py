@@ -19,7 +19,7 @@ _MOST_SIGNED_CHUNK = 4 * 1024 * 1024
 class Chunks:
     """What is in the chunks of ``aws-chunked``. *signer* checks each, if they are signed."""
 
-    def __init__(self, raw: AsyncIterator[bytes], signer: Any):
+    def __init__(self, raw: AsyncIterator[bytes | memoryview], signer: Any):
         self._raw = raw
         self._signer = signer
         self._buffer = bytearray()

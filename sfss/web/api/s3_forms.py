@@ -20,9 +20,9 @@ from sfss.http.messages import Headers, Request, Response
 from sfss.objects.limits import MAX_OBJECT_SIZE
 from sfss.objects.service import Objects
 from sfss.objects.users import Users
+from sfss.web.api.object_headers import CHECKSUM
 from sfss.web.api.own_url import OwnUrl
 from sfss.web.api.s3_body import Body
-from sfss.web.api.s3_checksums import PREFIX
 from sfss.web.api.s3_errors import S3Error
 from sfss.web.api.s3_objects import check_supported, content_type_in, metadata_in, properties_in
 from sfss.web.api.s3_request import answer, xml_answer
@@ -73,7 +73,7 @@ class Forms:
             properties[TAGS] = tags_in(fields["tagging"].encode())
         check_supported(headers)
         metadata = metadata_in(headers)
-        sums = Headers({name: fields[name].encode() for name in fields if name.startswith(PREFIX)})
+        sums = Headers({name: fields[name].encode() for name in fields if name.startswith(CHECKSUM)})
         content = Body(sums, None, _limited(form.file(), least, most), None, metadata)
         info = await self._objects.put(
             account,

@@ -13,14 +13,15 @@ from sfss.objects.service import Objects
 from sfss.web.api.object_headers import conditions_in
 from sfss.web.api.own_url import OwnUrl
 from sfss.web.api.s3_acl import owner_of
-from sfss.web.api.s3_body import body_of, document_of
+from sfss.web.api.s3_body import Body, body_of, copied, document_of
 from sfss.web.api.s3_checksums import (
     CHECKSUMS,
     ELEMENTS,
     TYPE,
     OfUpload,
-    Summed,
     check_known,
+    elements_of,
+    sums_in,
     type_of,
     without,
 )
@@ -74,10 +75,16 @@ class MultipartHandlers:
         checksum = OfUpload.kept(upload.properties)
         checksum.check_part(asked.headers)
         body = body_of(asked, also=checksum.name)
-        part = await self._objects.put_part(
-            upload, number, body, length=body.length, checksum=lambda: body.checksums.get(checksum.name, "")
-        )
+        part = await self._put(upload, number, body, body.length, checksum)
         return answer(200, {"ETag": f'"{part.etag}"', **body.checksums})
+
+    async def _put(
+        self, upload: Upload, number: int, body: Body, length: int | None, checksum: OfUpload
+    ) -> UploadedPart:
+        def made() -> str:
+            return body.checksums.get(checksum.name, "")
+
+        return await self._objects.put_part(upload, number, body, length=length, checksum=made)
 
     async def _copy_part(self, asked: S3Request, upload: Upload, number: int) -> Response:
         headers = asked.headers
@@ -86,11 +93,8 @@ class MultipartHandlers:
         start, stop = _range_of(headers.get("x-amz-copy-source-range").strip(), found.size)
         checksum = OfUpload.kept(upload.properties)
         async with self._objects.reading(found, start, stop) as pieces:
-            sums: dict[str, str] = {}
-            summed = Summed(pieces, checksum.name, sums)
-            part = await self._objects.put_part(
-                upload, number, summed, length=stop - start, checksum=lambda: sums.get(checksum.name, "")
-            )
+            body = copied(pieces, checksum.name)
+            part = await self._put(upload, number, body, stop - start, checksum)
         elements: list[Element] = [("LastModified", time_text(part.modified)), ("ETag", f'"{part.etag}"')]
         elements += _checksum(checksum, part)
         return xml_answer(document("CopyPartResult", elements))
@@ -220,8 +224,7 @@ class MultipartHandlers:
         there = {str(part.number): part for part in await self._catalog.parts(id)}
         if _etag_of(_chosen(named, there, OfUpload("", ""))) != info.etag:
             raise NoSuchUpload.of(id)
-        sums = {name: value for name, value in info.metadata.items() if name in CHECKSUMS}
-        _check_said(asked.headers, info.size, sums)
+        _check_said(asked.headers, info.size, sums_in(info.metadata))
         return info
 
     def _told(self, asked: S3Request, info: ObjectInfo) -> Response:
@@ -231,9 +234,8 @@ class MultipartHandlers:
             ("Key", asked.key),
             ("ETag", f'"{info.etag}"'),
         ]
-        for name, value in info.metadata.items():
-            if name in CHECKSUMS:
-                elements += [(ELEMENTS[name], value), ("ChecksumType", type_of(value))]
+        elements += elements_of(info.metadata)
+        elements += [("ChecksumType", type_of(value)) for value in sums_in(info.metadata).values()]
         return xml_answer(document("CompleteMultipartUploadResult", elements), headers_of(info, asked))
 
     async def abort(self, asked: S3Request) -> Response:

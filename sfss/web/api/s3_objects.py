@@ -18,6 +18,7 @@ from sfss.web.api.object_headers import (
     Descriptions,
     conditions_in,
     described,
+    if_match_in,
     info_for_conditions,
     kept_in,
     last_modified,
@@ -26,9 +27,9 @@ from sfss.web.api.object_headers import (
     with_sums,
 )
 from sfss.web.api.s3_acl import acl_document, acl_in, acl_in_body, object_acl, properties_of
-from sfss.web.api.s3_body import body_of, document_of
+from sfss.web.api.s3_body import body_of, copied, document_of
 from sfss.web.api.s3_buckets import etag_of
-from sfss.web.api.s3_checksums import CHECKSUMS, ELEMENTS, TYPE, Summed, asked_in, type_of
+from sfss.web.api.s3_checksums import CHECKSUMS, TYPE, asked_in, elements_of, type_of
 from sfss.web.api.s3_errors import S3Error, code_of
 from sfss.web.api.s3_request import MOST_PARTS, NULL, S3Request, answer, xml_answer
 from sfss.web.api.s3_tags import TAGS, count_of, tags_document, tags_in, tags_in_header
@@ -101,11 +102,11 @@ class ObjectHandlers:
             )
         found = await self._objects.find(asked.account, bucket, key, source_version)
         check_source(headers, found)
-        metadata, content_type = dict(found.info.metadata), found.info.content_type
+        wanted, content_type = found.info.metadata, found.info.content_type
         if directive == "REPLACE":
-            metadata, content_type = metadata_in(headers), content_type_in(headers)
+            wanted, content_type = metadata_in(headers), content_type_in(headers)
         checksum = asked_in(headers)
-        metadata = with_sums(metadata, NONE if checksum else found.info.metadata)
+        metadata = with_sums(wanted, NONE if checksum else found.info.metadata)
         tagging = headers.get("x-amz-tagging-directive").strip() or "COPY"
         if tagging not in ("COPY", "REPLACE"):
             raise S3Error("InvalidArgument", "x-amz-tagging-directive is COPY or REPLACE.")
@@ -118,7 +119,7 @@ class ObjectHandlers:
                 asked.account,
                 asked.bucket,
                 asked.key,
-                Summed(pieces, checksum, metadata),
+                copied(pieces, checksum, metadata),
                 content_type=content_type,
                 metadata=metadata,
                 properties=properties,
@@ -126,7 +127,7 @@ class ObjectHandlers:
                 **conditions_in(headers, NotSupported),
             )
         elements: list[Element] = [("LastModified", time_text(info.modified)), ("ETag", f'"{info.etag}"')]
-        elements += [(ELEMENTS[name], value) for name, value in metadata.items() if name in CHECKSUMS]
+        elements += elements_of(metadata)
         told = headers_of(info, asked)
         if source_version is not None or found.info.version:
             told["x-amz-copy-source-version-id"] = found.info.version or NULL
@@ -156,8 +157,7 @@ class ObjectHandlers:
         return await answer_with(asked.exchange, headers, self._objects, found, said, more, one_part=one_part)
 
     async def delete(self, asked: S3Request) -> Response:
-        headers = asked.headers
-        must_have = headers.get("if-match").strip().strip('"') if "if-match" in headers else None
+        must_have = if_match_in(asked.headers)
         if must_have is not None and asked.version is not None:
             raise NotSupported("A condition for the delete of a version is not supported here.")
         deleted = await delete(self._objects, asked, asked.key, asked.version, must_have)
@@ -203,9 +203,7 @@ class ObjectHandlers:
             raise S3Error("InvalidArgument", "x-amz-object-attributes names what is wanted.")
         found = await self._objects.find(asked.account, asked.bucket, asked.key, asked.version)
         info = found.info
-        checksums: list[Element] = [
-            (ELEMENTS[name], value) for name, value in info.metadata.items() if name in CHECKSUMS
-        ]
+        checksums = elements_of(info.metadata)
         elements: list[Element] = []
         if "ETag" in wanted:
             elements.append(("ETag", etag_of(info, found.etag)))

@@ -65,8 +65,8 @@ async function browse(prefix, { whole = false, more = false } = {}) {
   const rows = $("file-rows");
   if (!more) {
     // Uploads go into the folder one is in; what was searched for is none.
-    const folder = folderOf({ prefix });
-    if (folder !== folderOf(place)) $("folder").value = folder.replace(/\/$/, "");
+    const folder = folderOf(prefix);
+    if (folder !== folderOf(place.prefix)) $("folder").value = folder.replace(/\/$/, "");
     Object.assign(place, { prefix, whole, folders: new Set() });
     rows.replaceChildren();
     showCrumbs();
@@ -84,7 +84,7 @@ async function browse(prefix, { whole = false, more = false } = {}) {
   tell(`${what}${number(rows.children.length)}${listing.next === null ? "" : ", and there are more"}.`);
 }
 
-const folderOf = ({ prefix }) => prefix.slice(0, prefix.lastIndexOf("/") + 1);
+const folderOf = (path) => path.slice(0, path.lastIndexOf("/") + 1);
 
 function showCrumbs() {
   const parts = place.prefix.split("/").slice(0, -1);
