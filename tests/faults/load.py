@@ -5,11 +5,21 @@ import random
 import time
 from collections.abc import Sequence
 from contextlib import suppress
+from typing import NamedTuple
 
 from tests.faults.history import File, History, content_of
 
 #: Nothing may take longer; the server's own limits are far below. Seconds.
 PATIENCE = 40.0
+
+
+class Failure(NamedTuple):
+    """A request that was no success."""
+
+    began: float  #: by time.monotonic()
+    ended: float
+    kind: str
+    reason: str  #: what the server said
 
 
 class Load:
@@ -28,8 +38,7 @@ class Load:
     ):
         self._pause = pause
         self.history = history
-        #: Requests that were no success: when they began and ended (time.monotonic()), what came.
-        self.failures: list[tuple[float, float, str]] = []
+        self.failures: list[Failure] = []
         self.longest_silence = 0.0  # seconds without any success
         self._last_success = time.monotonic()
         self._ports = ports
@@ -109,7 +118,7 @@ class Load:
             self.longest_silence = max(self.longest_silence, now - self._last_success)
             self._last_success = now
         else:
-            self.failures.append((began, now, kind))
+            self.failures.append(Failure(began, now, kind, body.decode("utf-8", "replace").strip()))
             await asyncio.sleep(0.005)
         return status, body
 

@@ -7,10 +7,25 @@ against that the memcache protocol knows no remedy.)
 
 import asyncio
 import random
+import threading
+from collections.abc import Coroutine
+from functools import cache
 
 _SLICE = 4096
 #: So much is read ahead: a reset is only seen by who reads.
 _LIMIT = 1 << 28
+
+
+@cache
+def _loop() -> asyncio.AbstractEventLoop:
+    """The loop of all wires, in a thread of its own: a test that works for a second must not hold up a server."""
+    loop = asyncio.new_event_loop()
+    threading.Thread(target=loop.run_forever, name="wires", daemon=True).start()
+    return loop
+
+
+def _run(coroutine: Coroutine) -> asyncio.Future:
+    return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, _loop()))
 
 
 class Relay:
@@ -25,11 +40,17 @@ class Relay:
         self.heal()
 
     async def __aenter__(self) -> "Relay":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=_LIMIT)
-        self.port = self._server.sockets[0].getsockname()[1]
+        await _run(self._open())
         return self
 
     async def __aexit__(self, *_) -> None:
+        await _run(self._close())
+
+    async def _open(self) -> None:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=_LIMIT)
+        self.port = self._server.sockets[0].getsockname()[1]
+
+    async def _close(self) -> None:
         self._server.close()
         self.heal()
         self._drop()
@@ -51,7 +72,7 @@ class Relay:
     def cut(self) -> None:
         """All connections are reset, and new ones at once."""
         self._is_cut = True
-        self._drop()
+        _loop().call_soon_threadsafe(self._drop)
 
     def delay(self, seconds: float) -> None:
         self._delay = seconds

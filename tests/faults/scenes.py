@@ -101,7 +101,7 @@ async def play(
             fault = _fault_at(periods, wrong.seen, wrong.seen)
             report.wrong.append(f"{wrong.what} (seen {fault})")
     report.longest_silence = load.longest_silence
-    for began, ended, kind in load.failures:
+    for began, ended, kind, reason in load.failures:
         fault = _fault_at(periods, began, ended)
         if fault.late > report.worst_recovery:
             report.worst_recovery, report.recovery_of = fault.late, fault.name
@@ -109,7 +109,7 @@ async def play(
             frozenset(("504",)) if fault.name in scene.all_down else frozenset()
         )
         if kind not in allowed or fault.late > GRACE:
-            report.wrong.append(f"{kind} {fault}")
+            report.wrong.append(f"{kind} {fault}, after {ended - began:.2f} s: {reason}")
     return report
 
 
@@ -213,7 +213,8 @@ async def over_nodes() -> AsyncIterator[Scene]:
                 await asyncio.to_thread(end, nodes[number])
                 await asyncio.sleep(random.uniform(0, 2))
                 if lose_disk:
-                    shutil.rmtree(programs.gobeansdb_home(Path(folder), ports[number]) / "data")
+                    data = programs.gobeansdb_home(Path(folder), ports[number]) / "data"
+                    await asyncio.to_thread(shutil.rmtree, data)
                 nodes[number] = await asyncio.to_thread(start_node, number)
                 await all_trusted()
 
