@@ -150,7 +150,16 @@ def test_the_aws_command(embedded, tree, tmp_path):
 
 
 def test_rclone_by_both_apis(service, tree, tmp_path):
+    try_rclone(CLIENTS / "rclone", service, tree, tmp_path)
+
+
+def test_the_rclone_of_debian(embedded, tree, tmp_path):
+    """Of 2022, and what many servers have."""
     need("rclone")
+    try_rclone("rclone", embedded, tree, tmp_path)
+
+
+def try_rclone(program: Path | str, service: SfssObjects, tree: Path, tmp_path: Path) -> None:
     config = tmp_path / "rclone.conf"
     config.write_text(
         f"[s3]\ntype = s3\nprovider = Other\nendpoint = {service.url}\naccess_key_id = main:admin\n"
@@ -158,26 +167,24 @@ def test_rclone_by_both_apis(service, tree, tmp_path):
         f"[swift]\ntype = swift\nauth = {service.url}/auth/v1.0\nuser = main:admin\nkey = {service.key}\n"
         f"chunk_size = 5M\n"
     )
+    rclone = [program, "--config", config]
     for remote, other in (("s3", "swift"), ("swift", "s3")):
-        command("rclone", "--config", config, "sync", tree, f"{remote}:by-{remote}/t")
-        command("rclone", "--config", config, "check", tree, f"{remote}:by-{remote}/t")
+        place = f"{remote}:by-{remote}"
+        command(*rclone, "sync", tree, f"{place}/t")
+        command(*rclone, "check", tree, f"{place}/t")
         # What one has put, the other has, too.
-        command("rclone", "--config", config, "copy", f"{other}:by-{remote}/t", tmp_path / remote)
+        command(*rclone, "copy", f"{other}:by-{remote}/t", tmp_path / remote)
         assert are_same(tree, tmp_path / remote)
-        command(
-            "rclone", "--config", config, "copyto", f"{remote}:by-{remote}/t/large", f"{remote}:by-{remote}/x"
-        )
-        mount(config, f"{remote}:by-{remote}", tmp_path / f"mounted-{remote}", tree)
-        command("rclone", "--config", config, "purge", f"{remote}:by-{remote}")
+        command(*rclone, "copyto", f"{place}/t/large", f"{place}/x")
+        mount(rclone, place, tmp_path / f"mounted-{remote}", tree)
+        command(*rclone, "purge", place)
 
 
-def mount(config: Path, remote: str, place: Path, tree: Path) -> None:
+def mount(rclone: list[object], remote: str, place: Path, tree: Path) -> None:
     """Use what *remote* has as a folder, where this machine can do that at all."""
     place.mkdir()
     how = ["--vfs-cache-mode", "writes", "--vfs-write-back", "0s", "--cache-dir", place.with_suffix(".cache")]
-    mounted = Program(
-        ["env", "-u", "AWS_CA_BUNDLE", "rclone", "--config", config, "mount", remote, place, *how]
-    )
+    mounted = Program(["env", "-u", "AWS_CA_BUNDLE", *rclone, "mount", remote, place, *how])
     deadline = time.monotonic() + 30
     while not place.is_mount():
         if mounted.process.poll() is not None:  # there is no FUSE, or not for us
@@ -198,12 +205,35 @@ def mount(config: Path, remote: str, place: Path, tree: Path) -> None:
         )  # (times would come while it uploads)
         assert are_same(tree, place / "new ü/tree")
         (place / "t/large").unlink()
-        check = ["rclone", "--config", config, "check", tree, f"{remote}/new ü/tree"]
-        while not _succeeds(*check):  # it uploads when it likes
+        while not _succeeds(*rclone, "check", tree, f"{remote}/new ü/tree"):  # it uploads when it likes
             assert time.monotonic() < deadline, mounted.printed()
     finally:
         command("fusermount3", "-u", place)
         mounted.process.wait(30)
+
+
+def test_s5cmd(embedded, tree, tmp_path):
+    environment = {
+        "S3_ENDPOINT_URL": embedded.url,
+        "AWS_ACCESS_KEY_ID": "main:admin",
+        "AWS_SECRET_ACCESS_KEY": embedded.key,
+        "AWS_REGION": "us-east-1",
+    }
+
+    def s5cmd(*arguments: object) -> str:
+        return command(CLIENTS / "s5cmd", *arguments, **environment)
+
+    s5cmd("mb", "s3://bucket")
+    s5cmd("cp", "--part-size", 5, f"{tree}/*", "s3://bucket/t/")
+    # It does not see what its clock takes for the future: what was put at this moment is there already.
+    s5cmd("cp", "--part-size", 5, "s3://bucket/t/*", tmp_path / "back")
+    assert are_same(tree, tmp_path / "back")
+    assert s5cmd("sync", f"{tree}/", "s3://bucket/t/") == ""
+    s5cmd("mv", "s3://bucket/t/large", "s3://bucket/moved")
+    assert "moved" in s5cmd("ls", "s3://bucket/") and "large" not in s5cmd("ls", "s3://bucket/t/*")
+    assert '"size":12000000' in s5cmd("head", "s3://bucket/moved")
+    s5cmd("rm", "s3://bucket/*")
+    s5cmd("rb", "s3://bucket")
 
 
 def test_s3cmd(embedded, tree, tmp_path):

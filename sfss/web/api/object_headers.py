@@ -97,7 +97,7 @@ def if_match_in(headers: Headers) -> str | None:
 
 def info_for_conditions(info: ObjectInfo, size: int, etag: str) -> FileInfo:
     """What the conditions of a GET are held against."""
-    return FileInfo(size, etag, float(second_of(info.modified)))
+    return FileInfo(size, etag, info.modified / 1_000_000)
 
 
 class Described(NamedTuple):
@@ -136,18 +136,13 @@ class Descriptions:
 
 
 def last_modified(us: int) -> str:
-    """The next whole second: nothing has changed since."""
-    return _date(second_of(us))
+    """The second in which it was: RFC 9110 8.8.2.1 wants no date that is to come."""
+    return _date(us // 1_000_000)
 
 
 @lru_cache(maxsize=4096)
 def _date(second: int) -> str:
     return http_date(second)
-
-
-def second_of(us: int) -> int:
-    """Since the epoch: the first whole one in which nothing has changed."""
-    return -(-us // 1_000_000)
 
 
 def is_private(info: ObjectInfo) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from sfss.web.api.object_headers import second_of, xml_text
+from sfss.web.api.object_headers import xml_text
 from sfss.web.api.s3_errors import S3Error
 
 NAMESPACE = "http://s3.amazonaws.com/doc/2006-03-01/"
@@ -62,5 +62,8 @@ def text_in(element: ET.Element, name: str) -> str:
 
 
 def time_text(us: int) -> str:
-    """A whole second, the one that ``Last-Modified`` has: clients make conditions of it."""
-    return f"{datetime.fromtimestamp(second_of(us), UTC):%Y-%m-%dT%H:%M:%S}.000Z"
+    """With milliseconds: ``aws s3 sync`` sends again what seems older than the local file, and s5cmd does not
+    see what seems to be of the future, so neither may be rounded to a second. (Cut to one, it is ``Last-Modified``.)
+    """
+    when = datetime.fromtimestamp(us // 1_000_000, UTC)
+    return f"{when:%Y-%m-%dT%H:%M:%S}.{us // 1000 % 1000:03}Z"
