@@ -1,10 +1,14 @@
 """``sfss beansdb`` over real nodes, and a gateway over them from start to end."""
 
+import asyncio
 import json
 import os
+from functools import partial
 
 import pytest
 
+from sfss.beansdb.repair import Busy, NotNow
+from sfss.cli import beansdb
 from tests.beansdb import run
 from tests.conftest import until
 from tests.http import ask, request
@@ -55,6 +59,31 @@ async def test_a_cluster_from_its_start_to_a_lost_disk(nodes, tmp_path):
         assert run("beansdb", "status", *nodes.flags()).returncode == 0
     finally:
         server.stop()
+
+
+async def test_repairs_wait_for_each_other(nodes):
+    """One process at a time repairs: what another one is at passes, and is no failure."""
+    await until(lambda: run("beansdb", "repair", *nodes.flags()).returncode == 0, 20)
+    repair = partial(asyncio.to_thread, run, "beansdb", "repair", *nodes.flags())
+    done = await asyncio.gather(*(repair() for _ in range(3)))
+    assert [each.returncode for each in done] == [0] * 3, [each.stderr for each in done]
+
+
+async def test_what_passes_is_waited_for(monkeypatch):
+    monkeypatch.setattr(beansdb, "PAUSE", 0.0)
+    monkeypatch.setattr(beansdb, "PATIENCE", 0.2)
+    tries = iter([Busy(), Busy(), None, NotNow("too few can be asked")])
+
+    async def step() -> str:
+        if (error := next(tries, Busy())) is not None:
+            raise error
+        return "done"
+
+    assert await beansdb.patiently(step) == "done"
+    with pytest.raises(NotNow, match="too few"):  # which is said at once
+        await beansdb.patiently(step)
+    with pytest.raises(Busy):  # and that after a while
+        await beansdb.patiently(step)
 
 
 @pytest.mark.parametrize(

@@ -44,6 +44,13 @@ class NotNow(Exception):
     """It cannot be repaired at the moment; the message says why."""
 
 
+class Busy(NotNow):
+    """Another process repairs it, or did so until a moment ago."""
+
+    def __init__(self) -> None:
+        super().__init__("another process repairs it")
+
+
 class Progress(NamedTuple):
     """Of a repair, as its lease tells everybody."""
 
@@ -260,7 +267,7 @@ class Repair:
             progress = progress_of(value.content)
             idle = int(figures["time"]) - int(found.split()[4])
             if progress is not None and progress.token != self._token and 0 <= idle < _LEASE:
-                raise NotNow("another process repairs it")
+                raise Busy
         await self._renew()
 
     async def _renew(self) -> None:
@@ -269,7 +276,7 @@ class Repair:
             return
         self._renewed = now
         if not await keep(self._leased(), self._part.reserved_key(LEASE), self.progress().encode()):
-            raise NotNow("another process repairs it")
+            raise Busy
 
     @property
     def _target(self) -> Mark:

@@ -2,15 +2,24 @@
 
 import asyncio
 import time
+from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import TypeVar
 
 from sfss.beansdb.checks import check
 from sfss.beansdb.cluster import Cluster
+from sfss.beansdb.repair import Busy
 from sfss.beansdb.route import Part, Route, RouteError, read_route, route_of
 from sfss.config.gateway import Settings, split_address
 from sfss.errors import SettingsError
 from sfss.memcache.endpoint import Limits
 from sfss.stores.beansdb import BeansdbStore
+
+T = TypeVar("T")
+
+#: Seconds between two tries, and for how long what passes is tried again. (The lease of a gateway that was killed
+#: is good for ten.)
+PAUSE, PATIENCE = 0.5, 60.0
 
 
 def route(settings: Settings) -> Route:
@@ -32,6 +41,18 @@ def route(settings: Settings) -> Route:
 def name_of(part: Part) -> str:
     """For people."""
     return f"bucket {part.prefix.decode()}" if part.prefix else "all keys"
+
+
+async def patiently(run: Callable[[], Awaitable[T]], passing: tuple[type[Exception], ...] = (Busy,)) -> T:
+    """What *run* returns, which is called again and again when it raises one of *passing*, for a minute."""
+    deadline = time.monotonic() + PATIENCE
+    while True:
+        try:
+            return await run()
+        except passing:
+            if time.monotonic() >= deadline:
+                raise
+            await asyncio.sleep(PAUSE)
 
 
 def limits(settings: Settings) -> Limits:

@@ -8,16 +8,19 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 from sfss.beansdb.checks import check
 from sfss.beansdb.cluster import Cluster
+from sfss.beansdb.copying import Copied
+from sfss.beansdb.node import Node
 from sfss.beansdb.part import Replicas
 from sfss.beansdb.purge import purge
 from sfss.beansdb.repair import NotNow, Repair
 from sfss.beansdb.report import Difference, NodeReport, compare, report
 from sfss.beansdb.versions import SECONDS_PER_UNIT
-from sfss.cli.beansdb import cluster_of, limits, make_store, name_of
+from sfss.cli.beansdb import cluster_of, limits, make_store, name_of, patiently
 from sfss.cli.beansdb_move import Destination, move
 from sfss.cli.progress import percent
 from sfss.config.gateway import Settings
@@ -84,19 +87,12 @@ async def _repair(parts: Iterable[Replicas]) -> int:
     """Give every node the newest version of each key, and fenced nodes their marks."""
     failed = False
     for replicas in parts:
-        repair = Repair(replicas, replicas.nodes)
-        with percent(f"repair {name_of(replicas.part)}") as bar:
-            task = asyncio.ensure_future(repair.run())
-            while not task.done():
-                await asyncio.wait({task}, timeout=0.2)
-                bar.show(repair.share)
         try:
-            marked = task.result()
+            copied, marked = await patiently(partial(_repair_part, replicas))
         except (NotNow, ProxyError) as error:
             print(f"sfss: {name_of(replicas.part)}: {error}", file=sys.stderr)
             failed = True
             continue
-        copied = repair.copied
         names = ", ".join(node.name for node in marked)
         print(
             f"{name_of(replicas.part)}: {copied.keys} keys, {copied.bytes} bytes copied, {copied.unreadable} "
@@ -107,13 +103,24 @@ async def _repair(parts: Iterable[Replicas]) -> int:
     return 1 if failed else 0
 
 
+async def _repair_part(replicas: Replicas) -> tuple[Copied, list[Node]]:
+    """What was copied, and which nodes are trusted now. :raises NotNow: :raises ProxyError:"""
+    repair = Repair(replicas, replicas.nodes)
+    with percent(f"repair {name_of(replicas.part)}") as bar:
+        task = asyncio.ensure_future(repair.run())
+        while not task.done():
+            await asyncio.wait({task}, timeout=0.2)
+            bar.show(repair.share)
+    return repair.copied, task.result()
+
+
 async def _purge(cluster: Cluster, days: int) -> int:
     """From now on, old tombstones may be missing."""
     failed = False
     for replicas in cluster.parts:
         horizon = replicas.units.clock() - days * 24 * 3600 // SECONDS_PER_UNIT
         try:
-            await purge(replicas, horizon).run()
+            await patiently(partial(_raise_horizon, replicas, horizon))
         except (NotNow, ProxyError) as error:
             print(f"sfss: {name_of(replicas.part)}: {error}", file=sys.stderr)
             failed = True
@@ -144,6 +151,10 @@ async def _list(settings: Settings, as_json: bool) -> int:
     if unnamed:
         print(f"sfss: {unnamed} files have paths that are too long to be in their keys", file=sys.stderr)
     return 0
+
+
+async def _raise_horizon(replicas: Replicas, horizon: int) -> None:
+    await purge(replicas, horizon).run()
 
 
 def _described(difference: Difference) -> str:

@@ -9,14 +9,11 @@ from typing import NamedTuple
 from sfss.beansdb.move import SETTLING, Move, changed
 from sfss.beansdb.repair import NotNow, Repair
 from sfss.beansdb.route import RouteError
-from sfss.cli.beansdb import cluster_of, name_of
+from sfss.cli.beansdb import PAUSE, cluster_of, name_of, patiently
 from sfss.cli.progress import percent
 from sfss.config.gateway import Settings
 from sfss.errors import SettingsError
 from sfss.memcache.errors import ProxyError
-
-#: Seconds between two tries, and for how long what may pass is tried again.
-_PAUSE, _PATIENCE = 0.5, 60.0
 
 
 class Destination(NamedTuple):
@@ -108,10 +105,10 @@ async def _wait_until_left(leaving: str, moves: list[Move], left: tuple[str, ...
             flush=True,
         )
     while await _are_there(moves, left):
-        await asyncio.sleep(_PAUSE)
+        await asyncio.sleep(PAUSE)
     until = asyncio.get_running_loop().time() + SETTLING
     while asyncio.get_running_loop().time() < until:
-        await asyncio.sleep(_PAUSE)
+        await asyncio.sleep(PAUSE)
         if await _are_there(moves, left):
             raise NotNow(f"{leaving} is there again: take it out once more, and call this again")
 
@@ -151,13 +148,5 @@ async def _cancel(moves: list[Move]) -> None:
 
 
 async def _try(step: Callable[[], Repair]) -> None:
-    """Again and again, for what passes: a node that has just been started, or is repaired by a gateway."""
-    deadline = asyncio.get_running_loop().time() + _PATIENCE
-    while True:
-        try:
-            await step().run()
-            return
-        except (NotNow, ProxyError):
-            if asyncio.get_running_loop().time() >= deadline:
-                raise
-            await asyncio.sleep(_PAUSE)
+    """Patiently: a node may just have been started, or be under repair."""
+    await patiently(lambda: step().run(), (NotNow, ProxyError))
