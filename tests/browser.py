@@ -1,6 +1,8 @@
 """A real Chromium, for tests that look at pages as people do."""
 
+import struct
 import tempfile
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,6 +10,7 @@ import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webdriver import WebDriver
 from selenium.webdriver.support.wait import WebDriverWait
 
@@ -86,3 +89,40 @@ def violations(browser: WebDriver) -> list[str]:
         "const done = arguments[0]; axe.run().then((result) => done(result.violations), (error) => done([{id: String(error), nodes: []}]));"
     )
     return [f"{each['id']}: {node['html']}" for each in found for node in each["nodes"] or [{"html": ""}]]
+
+
+# The page, and what is on it.
+
+
+def names(browser: WebDriver) -> list[str]:
+    return browser.execute_script(
+        "return [...document.querySelectorAll('#file-rows th')].map((cell) => cell.innerText)"
+    )
+
+
+def press(browser: WebDriver, words: str) -> None:
+    """The link or the button that says *words*."""
+    xpath = f'//*[self::a or self::button][normalize-space()="{words}"]'
+    (found,) = [each for each in browser.find_elements(By.XPATH, xpath) if each.is_displayed()]
+    found.click()
+
+
+def find_file(browser: WebDriver, path: str) -> None:
+    field = browser.find_element(By.ID, "find-path")
+    field.clear()
+    field.send_keys(path + Keys.ENTER)
+
+
+def details(browser: WebDriver) -> str:
+    return text(browser, "#details") if browser.find_elements(By.CSS_SELECTOR, "#details[open]") else ""
+
+
+def png() -> bytes:
+    """A picture of one red pixel."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    head = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
+    pixels = zlib.compress(b"\0\xff\0\0")
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")

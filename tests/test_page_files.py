@@ -2,33 +2,18 @@
 
 import asyncio
 import json
-import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
-from selenium.webdriver.remote.webdriver import WebDriver
 
 from sfss.stores.sqlite import SqliteStore
-from tests.browser import errors, look, text, until, violations
+from tests.browser import details, errors, find_file, look, names, png, press, text, until, violations
 from tests.conftest import need
 from tests.http import ask, request
 from tests.programs import Sfss, SfssNode, proxy_flags, start_memcached
-
-
-def png() -> bytes:
-    """A picture of one red pixel."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    head = struct.pack(">IIBBBBB", 1, 1, 8, 2, 0, 0, 0)
-    pixels = zlib.compress(b"\0\xff\0\0")
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", pixels) + chunk(b"IEND", b"")
-
 
 FILES = {
     "photos/2026/red.png": png(),
@@ -56,29 +41,6 @@ def server(tmp_path) -> Iterator[Sfss]:
         put(server, path, content)
     yield server
     server.stop()
-
-
-def names(browser: WebDriver) -> list[str]:
-    return browser.execute_script(
-        "return [...document.querySelectorAll('#file-rows th')].map((cell) => cell.innerText)"
-    )
-
-
-def press(browser: WebDriver, words: str) -> None:
-    """The link or the button that says *words*."""
-    xpath = f'//*[self::a or self::button][normalize-space()="{words}"]'
-    (found,) = [each for each in browser.find_elements(By.XPATH, xpath) if each.is_displayed()]
-    found.click()
-
-
-def find(browser: WebDriver, path: str) -> None:
-    field = browser.find_element(By.ID, "find-path")
-    field.clear()
-    field.send_keys(path + Keys.ENTER)
-
-
-def details(browser: WebDriver) -> str:
-    return text(browser, "#details") if browser.find_elements(By.CSS_SELECTOR, "#details[open]") else ""
 
 
 def test_folders_and_files_are_looked_through(browser, server):
@@ -124,13 +86,13 @@ def test_folders_and_files_are_looked_through(browser, server):
 def test_a_file_is_found_by_its_path_or_by_how_it_begins(browser, server):
     browser.get(server.url + "/")
     until(browser, lambda: names(browser))
-    find(browser, "/photos/2026/red.png")
+    find_file(browser, "/photos/2026/red.png")
     until(browser, lambda: "image/png" in details(browser))
     press(browser, "Close")
-    find(browser, "photos/2026/re")
+    find_file(browser, "photos/2026/re")
     until(browser, lambda: names(browser) == ["photos/2026/red.png"])
     assert text(browser, "#browse-state") == "There is no file photos/2026/re. Files that begin like that: 1."
-    find(browser, "photos/")
+    find_file(browser, "photos/")
     until(browser, lambda: names(browser) == ["2026/", "index.html"])
     assert [error for error in errors(browser) if "404" not in error] == []
 
@@ -187,7 +149,7 @@ def test_a_folder_of_a_hundred_thousand(browser, tmp_path):
     until(browser, lambda: len(names(browser)) == 400)
     assert names(browser)[-1] == "00-399"
     assert text(browser, "#browse-state") == "Files and folders: 400, and there are more."
-    find(browser, "many/99-99")
+    find_file(browser, "many/99-99")
     until(browser, lambda: names(browser) == [f"many/99-99{n}" for n in range(10)])
     server.stop()
 
@@ -245,11 +207,11 @@ def test_what_waits_for_a_token_is_given_up_when_one_goes_on(browser, tmp_path):
     later = tmp_path / "later.txt"
     later.write_bytes(b"later")
     browser.find_element(By.ID, "files").send_keys(str(later))
-    until(browser, lambda: "Uploads need a token." in text(browser, "#token-error"))
+    until(browser, lambda: "To upload files takes a token." in text(browser, "#token-error"))
     press(browser, "Not now")
     until(browser, lambda: "it needs a token" in text(browser, "#uploads"))
     press(browser, "Try again")
-    until(browser, lambda: "Uploads need a token." in text(browser, "#token-error"))
+    until(browser, lambda: "To upload files takes a token." in text(browser, "#token-error"))
     browser.find_element(By.ID, "token").send_keys("w-r-i-t-e" + Keys.ENTER)
     until(browser, lambda: names(browser) == ["b.txt", "later.txt"])
     assert ask(server.port, request("GET", "/file/p/a.txt")).status == 200
@@ -261,7 +223,7 @@ def test_what_waits_for_a_token_is_given_up_when_one_goes_on(browser, tmp_path):
 def test_a_search_is_no_folder(browser, server, tmp_path):
     browser.get(server.url + "/#/photos/")
     until(browser, lambda: "index.html" in names(browser))
-    find(browser, "photos/in")
+    find_file(browser, "photos/in")
     until(browser, lambda: names(browser) == ["photos/index.html"])
     new = tmp_path / "inner.txt"
     new.write_bytes(b"new")
@@ -280,7 +242,7 @@ def test_a_node_that_names_files_itself(browser, tmp_path):
     until(browser, lambda: names(browser))
     assert "a name of its own" in text(browser, "#no-uploads")
     assert not browser.find_element(By.ID, "upload").is_displayed()
-    find(browser, name)
+    find_file(browser, name)
     until(browser, lambda: details(browser))
     press(browser, "Delete…")
     press(browser, "Delete it")
@@ -322,7 +284,7 @@ def test_where_the_store_cannot_list(browser, tmp_path):
     put(server, "photos/a.txt", b"text")
     browser.get(server.url + "/")
     until(browser, lambda: "Find one by its path." in text(browser, "#browse-state"))
-    find(browser, "photos/a.txt")
+    find_file(browser, "photos/a.txt")
     until(browser, lambda: "text/plain" in details(browser))
     press(browser, "Delete…")
     press(browser, "Delete it")
@@ -334,7 +296,7 @@ def test_where_the_store_cannot_list(browser, tmp_path):
     put(server, "a.txt", b"text")
     browser.get(server.url + "/")
     until(browser, lambda: "Find one by its path." in text(browser, "#browse-state"))
-    find(browser, "a.txt")
+    find_file(browser, "a.txt")
     until(browser, lambda: "text/plain" in details(browser))
     assert "Delete" not in details(browser)
     server.stop()

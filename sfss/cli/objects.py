@@ -26,10 +26,11 @@ from sfss.objects.service import Objects
 from sfss.objects.sqlite_catalog import SqliteCatalog
 from sfss.objects.users import all_accounts
 from sfss.runtime import logs, master
-from sfss.runtime.logs import ANNOUNCEMENTS
 from sfss.runtime.malloc import keep_large_blocks
+from sfss.runtime.sockets import announce
 from sfss.service import FileService
 from sfss.web.api.objects import make_objects_server
+from sfss.web.api.page import ELSEWHERE
 from sfss.web.server import WebServer
 
 log = logging.getLogger("sfss.objects")
@@ -64,7 +65,7 @@ def serve(load_settings: Callable[[], ObjectSettings]) -> int:
         return f"{store.description}, {catalog.description}"
 
     def listens(settings: ObjectSettings, url: str, store: str) -> None:
-        logging.getLogger(ANNOUNCEMENTS).info("listening", extra={"url": url, "store": store})
+        announce(settings, url, store, f"{ELSEWHERE}/", "")
         near = settings.url or url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
         for user in first:
             print(_welcome(near, user), file=sys.stderr, flush=True)

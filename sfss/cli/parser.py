@@ -22,8 +22,8 @@ OF_BEANSDB = ("beansdb", "beansdb_route", "beansdb_quorum", "connect_timeout", "
 OF_OBJECTS = ("data", "catalog", "store", "proxy", "max_file_size", *OF_BEANSDB[:3])
 #: Those of the server that ``sfss objects`` does not have.
 NOT_OF_OBJECTS = frozenset(
-    ("page", "page_uploads", "listing", "inline_active", "gzip_texts", "cache_control", "signing_key")
-    + ("migrate_from", "signing_key_file", "write_token", "write_token_file", "read_token", "read_token_file")
+    ("listing", "inline_active", "gzip_texts", "cache_control", "migrate_from", "signing_key")
+    + ("signing_key_file", "write_token", "write_token_file", "read_token", "read_token_file")
 )
 #: Those that can complete the command.
 SHELLS = ("bash", "zsh", "tcsh")

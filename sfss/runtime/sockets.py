@@ -85,14 +85,14 @@ def url_of(address: tuple[Any, ...], *, tls: bool) -> str:
 def announce(settings: ServerSettings, url: str, store: str, page: str, example: str, **more: object) -> None:
     """Say where the server listens, what is to be seen there, and a first command.
 
-    *page*: where the page is below *url*; *example*: the same of the file ``photo.jpeg``.
+    *page*: where the page is below *url*; *example*: the same of the file ``photo.jpeg``, "" for no command.
     """
     near = url.replace("//0.0.0.0:", "//127.0.0.1:").replace("//[::]:", "//[::1]:")
     token = '-H "Authorization: Bearer $TOKEN" ' if settings.write_token or settings.write_token_file else ""
     extra = {"url": url, "store": store, **more, "version": __version__}
     if settings.page and not url.startswith("unix:"):
         extra["page"] = near + page
-    if not url.startswith("unix:"):
+    if example and not url.startswith("unix:"):
         extra["try"] = f"curl {token}-T photo.jpeg '{near}{example}'"
     logging.getLogger(ANNOUNCEMENTS).info("listening", extra=extra)
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 from sfss.config.credentials import Credentials
 from sfss.config.node import NodeSettings
+from sfss.config.objects import ObjectSettings
 from sfss.config.server import ServerSettings
 
 log = logging.getLogger("sfss")
@@ -16,6 +17,8 @@ def exposures(settings: ServerSettings, credentials: Credentials) -> list[str]:
     if _is_loopback(settings.host):
         return []
     where = f"who reaches {settings.host} port {settings.port}"
+    if isinstance(settings, ObjectSettings):
+        return []  # its users have keys
     found = []
     if not credentials.write_tokens and not settings.allow_writes_from:
         found.append(
@@ -39,6 +42,8 @@ def doors(settings: ServerSettings, credentials: Credentials) -> list[tuple[str,
     if settings.allow_writes_from:
         writes = f"{writes.removesuffix(' on this machine')}, from some addresses"
     where = f"{settings.host} port {settings.port}" if settings.port else settings.host
+    if isinstance(settings, ObjectSettings):
+        return [("Listens on", where), ("Read and write", "users"), ("Read what is public", everybody)]
     found = [("Listens on", where), ("Read", reads), ("Write", writes)]
     if credentials.signing_keys:
         found.append(("Signed URLs", "open what they name"))

@@ -10,7 +10,7 @@ from sfss.web.api.description import Api
 from sfss.web.api.files import Files
 from sfss.web.api.listings import Listings
 from sfss.web.api.openapi import documented_headers
-from sfss.web.api.page import Page
+from sfss.web.api.page import Page, open_paths
 from sfss.web.api.signing import Signing
 from sfss.web.api.status import Status
 from sfss.web.auth import OPEN, Auth
@@ -39,7 +39,7 @@ def make_server(
     def is_reading(request: Request) -> bool:
         return archives.is_reading(request) or signing.is_reading(request)
 
-    auth = Auth(settings, credentials, cors=cors, open_paths=OPEN, is_reading=is_reading)
+    auth = Auth(settings, credentials, cors=cors, open_paths=OPEN | open_paths(), is_reading=is_reading)
     headers = FileHeaders(
         inline_active=settings.inline_active,
         gzip_texts=settings.gzip_texts,
@@ -54,14 +54,14 @@ def make_server(
     ]
     if settings.page:
         page = Page(
-            service,
             aggregate,
             auth,
             uploads=settings.page_uploads,
             deletes=settings.page_uploads,
-            lists=settings.listing,
+            lists=settings.listing and service.lists,
             signs=signing.is_open,
-            of_files=_OF_FILES,
+            most=service.max_file_size,
+            of_files=(route for route, _ in _OF_FILES),
         )
         others += page.routes()
     api = Api(

@@ -26,7 +26,7 @@ from sfss.service import FileService
 from sfss.web.api.archives import Archives
 from sfss.web.api.description import Api
 from sfss.web.api.listings import Listings
-from sfss.web.api.page import Page
+from sfss.web.api.page import ELSEWHERE, Page, open_paths
 from sfss.web.api.status import Status, fresh, fresh_response
 from sfss.web.auth import Auth
 from sfss.web.conditional import write_precondition
@@ -41,7 +41,6 @@ from sfss.web.uploads import upload_of
 _NO_UPLOADS = (
     "This node gives each file a name of its own (--names generated), so there are no uploads on this page."
 )
-_PAGE = "/_page"
 #: A generated name never changes its content: caches may keep it for a year, and need not ask again. (Not
 #: ``public``: that would let shared caches keep what needs a token. For the rest it is so without saying.)
 IMMUTABLE = "max-age=31536000, immutable"
@@ -222,15 +221,15 @@ def make_node_server(
     """All that serves *node*, which stands behind *service*, over HTTP."""
     cors = Cors(settings.cors_origin, HEADERS)
     # (Not doors.OPEN: that has names which are files here.)
-    open_paths = frozenset(("/healthz", "/readyz"))
+    are_open = frozenset(("/healthz", "/readyz"))
     if settings.page:
-        open_paths |= {"/", f"{_PAGE}/", f"{_PAGE}/page.css", f"{_PAGE}/page.js", f"{_PAGE}/files.js"}
+        are_open |= {"/", *open_paths(ELSEWHERE)}
     archives = Archives(service, settings, "/_archive", check_name)
     auth = Auth(
         settings,
         credentials,
         cors=cors,
-        open_paths=open_paths,
+        open_paths=are_open,
         nodes_path=RESOURCE,
         is_reading=archives.is_reading,
     )
@@ -252,17 +251,16 @@ def make_node_server(
         # (The page asks for names, and this node gives its own.)
         names = node.settings.immutable
         page = Page(
-            service,
             aggregate,
             auth,
             uploads=settings.page_uploads and not names,
             deletes=settings.page_uploads,
             no_uploads=_NO_UPLOADS if settings.page_uploads and names else "",
-            lists=settings.listing,
-            of_files=_OF_FILES,
+            lists=settings.listing and service.lists,
+            most=service.max_file_size,
+            of_files=(route for route, _ in _OF_FILES),
         )
-        others += page.routes(_PAGE)
-        others.append(web.get("/", _to_the_page))
+        others += page.routes(ELSEWHERE)
     else:
         others.append(web.get("/", _nothing))
     api = Api(
@@ -281,10 +279,6 @@ def make_node_server(
 
 def _sha1_line(file: StoredFile | FileInfo) -> str:
     return f"X-Content-SHA1: {file.sha1}\r\n"
-
-
-async def _to_the_page(request: web.Request) -> web.Response:
-    return web.Response(status=302, headers={"Location": f"{_PAGE[1:]}/"})  # behind any prefix
 
 
 async def _nothing(request: web.Request) -> web.Response:

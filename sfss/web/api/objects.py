@@ -5,13 +5,17 @@ from aiohttp import web
 from sfss.config.objects import ObjectSettings
 from sfss.http.messages import Request
 from sfss.metrics.aggregate import Aggregate
+from sfss.objects.limits import MAX_OBJECT_SIZE
 from sfss.objects.service import Objects
 from sfss.objects.users import Users
 from sfss.web.api.description import Api
 from sfss.web.api.own_url import OwnUrl
+from sfss.web.api.page import ELSEWHERE, Page
+from sfss.web.api.s3 import ROUTE as S3_ROUTE
 from sfss.web.api.s3 import S3
+from sfss.web.api.s3_presigning import Presigning
 from sfss.web.api.status import Status
-from sfss.web.api.swift import Swift
+from sfss.web.api.swift import OBJECT, Swift
 from sfss.web.api.swift_identity import Identity
 from sfss.web.auth import Auth
 from sfss.web.cors import ApiHeaders, Cors
@@ -42,13 +46,33 @@ def make_objects_server(objects: Objects, settings: ObjectSettings, aggregate: A
     s3 = S3(objects, users, cors, url, domain=settings.s3_domain, body_timeout=settings.upload_timeout)
     status = Status(objects.service, aggregate, "objects")
 
+    presigning = Presigning(identity)
+
     def find(request: Request) -> tuple[MakeOperation, str] | None:
         if request.method == "OPTIONS" and cors.preflight(request) is not None:
             return None  # the application says so
-        found = s3.find(request) or swift.find(request) or identity.find(request)
+        found = s3.find(request) or swift.find(request)
+        if found is None and settings.page:
+            found = presigning.find(request)
+            if found is None and request.path == "/" and "text/html" in request.headers.get("accept"):
+                return None  # a person: the page is elsewhere
+        found = found or identity.find(request)
         return found or (None if request.path in own_paths else s3.find_unsigned(request))
 
     routes = list(status.routes_of_a_node())
+    if settings.page:
+        page = Page(
+            aggregate,
+            auth,
+            uploads=settings.page_uploads,
+            deletes=settings.page_uploads,
+            lists=True,
+            signs=True,
+            most=MAX_OBJECT_SIZE,
+            of_files=(OBJECT, S3_ROUTE),
+            are_objects=True,
+        )
+        routes += page.routes(ELSEWHERE)
     own_paths = frozenset(route.path for route in routes)
     api = Api(
         find=find,
@@ -63,4 +87,6 @@ def make_objects_server(objects: Objects, settings: ObjectSettings, aggregate: A
         await identity.start()
 
     server.app.on_startup.append(start)
+    if settings.page:
+        server.app.cleanup_ctx.append(page.history.running)
     return server

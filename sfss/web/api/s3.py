@@ -33,6 +33,9 @@ from sfss.web.streams import Incoming
 
 log = logging.getLogger("sfss.objects")
 
+#: What all its requests are called in the metrics.
+ROUTE = "s3"
+
 Handler = Callable[[S3Request], Awaitable[Response | None]]
 
 #: What of a version can be changed.
@@ -77,11 +80,11 @@ class S3:
     def find(self, request: Request) -> tuple[MakeOperation, str] | None:
         """See :class:`Api`."""
         is_ours = is_signed(request) or self._bucket_in_host(request.headers)
-        return (self._call, "s3") if is_ours else None
+        return (self._call, ROUTE) if is_ours else None
 
     def find_unsigned(self, request: Request) -> tuple[MakeOperation, str] | None:
         """The same of what is nobody else's."""
-        return self._call, "s3"
+        return self._call, ROUTE
 
     def _call(self, request: Request) -> Call:
         return Call(request, self.handle, at_once=self._reads_at_once and request.method in _READING)

@@ -16,11 +16,13 @@ from functools import lru_cache
 from typing import NamedTuple, Protocol
 from urllib.parse import quote, unquote, unquote_plus
 
-from sfss.http.messages import Request
+from sfss.http.messages import Headers, Request
 from sfss.objects.models import User
 from sfss.web.api.s3_errors import S3Error
 
 _ALGORITHM = "AWS4-HMAC-SHA256"
+#: What a URL that is made here says; any is good.
+_REGION = "us-east-1"
 #: Clocks may be so far apart (seconds), and a presigned URL is good for so long at the most.
 _SKEW, _MOST_EXPIRES = 15 * 60, 7 * 86400
 _AUTHORIZATION = re.compile(
@@ -192,6 +194,29 @@ def _in_query(request: Request, pairs: list[tuple[str, str]]) -> Claim:
     return access_key, check_with
 
 
+def presigned(user: User, method: str, host: str, path: str, lifetime: int) -> tuple[str, int]:
+    """A URL (without scheme and host) that lets do for *lifetime* seconds what *user* may, and until when that is.
+
+    *host*: as the Host header will have it. *path*: percent-encoded.
+    """
+    now = int(time.time())
+    when = f"{datetime.fromtimestamp(now, UTC):%Y%m%dT%H%M%SZ}"
+    scope = f"{when[:8]}/{_REGION}/s3/aws4_request"
+    pairs = [
+        ("X-Amz-Algorithm", _ALGORITHM),
+        ("X-Amz-Credential", f"{user.full_name}/{scope}"),
+        ("X-Amz-Date", when),
+        ("X-Amz-Expires", str(lifetime)),
+        ("X-Amz-SignedHeaders", "host"),
+    ]
+    asked = Request.of(method, path, Headers({"host": host.encode("utf-8", "surrogateescape")}))
+    signature = _signature(
+        signing_key_of(user.key, scope), when, scope, _canonical(asked, pairs, ["host"], UNSIGNED)
+    )
+    query = "&".join(f"{name}={_quoted(value)}" for name, value in [*pairs, ("X-Amz-Signature", signature)])
+    return f"{path}?{query}", now + lifetime
+
+
 def _changes_it(name: str) -> bool:
     """Whether a header says what is to be done. (The body's hash says nothing that the URL does not.)"""
     return name.startswith("x-amz-") and name != "x-amz-content-sha256"
@@ -238,10 +263,14 @@ def _canonical(request: Request, pairs: list[tuple[str, str]], names: list[str],
     return "\n".join([request.method, path, query, *lines, "", ";".join(names), payload])
 
 
-def _compare(key: bytes, when: str, scope: str, canonical: str, signature: str) -> None:
+def _signature(key: bytes, when: str, scope: str, canonical: str) -> str:
     digest = hashlib.sha256(canonical.encode("utf-8", "surrogateescape")).hexdigest()
     text = f"{_ALGORITHM}\n{when}\n{scope}\n{digest}"
-    expected = hmac.digest(key, text.encode(), "sha256").hex()
+    return hmac.digest(key, text.encode(), "sha256").hex()
+
+
+def _compare(key: bytes, when: str, scope: str, canonical: str, signature: str) -> None:
+    expected = _signature(key, when, scope, canonical)
     if not hmac.compare_digest(expected, signature.encode("ascii", "replace").decode()):
         raise S3Error("SignatureDoesNotMatch", "The signature does not match: is the secret right?", 403)
 

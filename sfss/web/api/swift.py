@@ -41,7 +41,8 @@ from sfss.web.operations import Call, MakeOperation
 from sfss.web.query import argument, percent_decoded
 from sfss.web.streams import Incoming
 
-_ACCOUNT, _CONTAINER, _OBJECT = "swift account", "swift container", "swift object"
+#: What requests are called in the metrics.
+_ACCOUNT, _CONTAINER, OBJECT = "swift account", "swift container", "swift object"
 _READING = frozenset(("GET", "HEAD"))
 
 Handler = Callable[[Asked], Awaitable[Response | None]]
@@ -89,7 +90,7 @@ class Swift:
         path = request.path
         if path.startswith("/v1/"):
             parts = path.split("/", 4)
-            route = _OBJECT if any(parts[4:]) else _CONTAINER if any(parts[3:]) else _ACCOUNT
+            route = OBJECT if any(parts[4:]) else _CONTAINER if any(parts[3:]) else _ACCOUNT
             return self._call, route
         return (lambda asked: Call(asked, self.info), path) if path == "/info" else None
 

@@ -25,6 +25,7 @@ from sfss.web.api.object_headers import (
     conditions_in,
     decoded,
     described,
+    if_match_in,
     is_private,
     is_public,
     is_true,
@@ -184,9 +185,10 @@ class ObjectHandlers:
             paths = [(segment.container, segment.name) for segment in segments]
             paths.append(own)
             return await delete_paths(self._objects, asked.account, dict.fromkeys(paths), asked.headers)
-        if "if-match" in asked.headers or "if-none-match" in asked.headers:
-            raise NotSupported("A DELETE with a condition is not supported here.")
-        await self._catalog.delete_object(asked.account, asked.container, asked.name)
+        if "if-none-match" in asked.headers:
+            raise NotSupported("A DELETE with If-None-Match is not supported here.")
+        must_have = if_match_in(asked.headers)
+        await self._catalog.delete_object(asked.account, asked.container, asked.name, must_have=must_have)
         return answer(204)
 
     # Reading.

@@ -2,12 +2,11 @@
 
 // Files: what is in a folder, and what can be done with one of them. page.js has the rest, uploads too.
 
-const NODE = location.pathname.endsWith("/_page/");
-const LISTING = NODE ? "../_files" : "files";
 const AGAIN = 5000; // ms until a listing that has failed is tried again
 const LISTED = 200; // files and folders that are fetched at once
 const SIGNED_SECONDS = 24 * 3600;
 const TEXT_BYTES = 64 * 1024; // of a text that is previewed
+const IMAGE_BYTES = 32 * 1024 * 1024; // of a picture that is, at the most
 const TEXTS = /^(text\/|application\/(json|xml|javascript|x-ndjson)|.*\+(json|xml)$)/;
 const DOTS = /(^|\/)\.{1,2}(\/|$)/; // what a browser takes for steps in a path
 
@@ -19,10 +18,7 @@ const say = (text) => ($("details").open ? $("details-state") : $("browse-state"
 const encoded = (path) => encodeURIComponent(path).replace(/%2F/g, "/");
 const nameOf = (path) => path.slice(path.lastIndexOf("/", path.length - 2) + 1);
 
-function urlOf(path) {
-  if (NODE) return `../${encoded(path)}`;
-  return DOTS.test(path) ? `file?path=${encoded(path)}` : `file/${encoded(path)}`;
-}
+const urlOf = (path) => source.urlOf(path);
 
 async function detailOf(answer) {
   try {
@@ -42,19 +38,18 @@ function tell(text) {
 async function browse(prefix, { whole = false, more = false } = {}) {
   place.asked += 1;
   const turn = place.asked;
-  let query = `prefix=${encodeURIComponent(prefix)}&limit=${LISTED}`;
-  if (!whole) query += "&delimiter=/";
-  if (more && place.cursor) query += `&after=${encodeURIComponent(place.cursor)}`;
+  const url = source.listingUrl(prefix, whole, more ? place.cursor : null);
   let listing;
   try {
-    const answer = await fetch(`${LISTING}?${query}`, { headers: headers(), cache: "no-store" });
+    const answer = await fetch(url, { headers: headers(), cache: "no-store" });
     if (turn !== place.asked) return; // somebody has gone on meanwhile
     if (answer.status === 401) {
-      waitForToken(() => browse(prefix, { whole, more }), "The token is not valid for reading.");
+      tell("");
+      waitForToken(() => browse(prefix, { whole, more }), source.refused("reading"), source.missing("To list files"));
       return;
     }
     if (!answer.ok) throw new Error(await detailOf(answer));
-    listing = await answer.json();
+    listing = source.listed(await answer.json(), prefix);
   } catch (error) {
     if (turn !== place.asked) return;
     tell(`The files cannot be listed at the moment: ${error.message}`);
@@ -73,8 +68,8 @@ async function browse(prefix, { whole = false, more = false } = {}) {
   }
   place.cursor = listing.next;
   // (A store without an order may name a folder in several listings.)
-  const folders = (listing.folders || []).filter((folder) => !place.folders.has(folder));
-  folders.forEach((folder) => place.folders.add(folder));
+  const folders = listing.folders.filter(({ path }) => !place.folders.has(path));
+  folders.forEach(({ path }) => place.folders.add(path));
   const added = [...folders.map(rowOfFolder), ...listing.files.map(rowOfFile)];
   rows.append(...labelled(rows, added));
   $("listing").hidden = !rows.children.length;
@@ -88,7 +83,7 @@ const folderOf = (path) => path.slice(0, path.lastIndexOf("/") + 1);
 
 function showCrumbs() {
   const parts = place.prefix.split("/").slice(0, -1);
-  const links = [["All files", ""], ...parts.map((part, n) => [part || "(no name)", `${parts.slice(0, n + 1).join("/")}/`])];
+  const links = [[source.top, ""], ...parts.map((part, n) => [part || "(no name)", `${parts.slice(0, n + 1).join("/")}/`])];
   $("crumbs").hidden = false;
   $("crumbs").firstElementChild.replaceChildren(
     ...links.map(([name, prefix], n) => {
@@ -116,10 +111,10 @@ function rowOfEntry(named, size, changed) {
   return row;
 }
 
-function rowOfFolder(prefix) {
-  const link = element("a", nameOf(prefix));
-  link.href = `#/${encoded(prefix)}`;
-  return rowOfEntry(link, "folder", "");
+function rowOfFolder({ path, note }) {
+  const link = element("a", nameOf(path));
+  link.href = `#/${encoded(path)}`;
+  return rowOfEntry(link, note, "");
 }
 
 function rowOfFile(file) {
@@ -175,15 +170,23 @@ $("find").addEventListener("submit", async (event) => {
 
 // Whether there is one.
 async function openFile(path) {
+  if (!source.isFile(path)) return false;
+  let url;
+  try {
+    url = urlOf(path);
+  } catch (error) {
+    tell(`${path} cannot be shown: ${error.message}`);
+    return true;
+  }
   let answer;
   try {
-    answer = await fetch(urlOf(path), { method: "HEAD", headers: headers(), cache: "no-store" });
+    answer = await fetch(url, { method: "HEAD", headers: headers(), cache: "no-store" });
   } catch {
     tell("The server gives no answer.");
     return true; // nobody knows
   }
   if (answer.status === 401) {
-    waitForToken(() => openFile(path), "The token is not valid for reading.");
+    waitForToken(() => openFile(path), source.refused("reading"), source.missing("To look at a file"));
     return true;
   }
   if (answer.status === 404) {
@@ -197,7 +200,7 @@ async function openFile(path) {
   const size = Number(answer.headers.get("Content-Length"));
   const type = answer.headers.get("Content-Type") || "unknown";
   const changed = answer.headers.get("Last-Modified");
-  opened = { path, url: urlOf(path), etag: answer.headers.get("ETag") };
+  opened = { path, url, etag: answer.headers.get("ETag") };
   $("details-title").textContent = path;
   cards($("details-cards"), [
     ["Size", bytes(size)],
@@ -219,7 +222,7 @@ async function preview(file, type, size) {
   $("preview").replaceChildren();
   let shown = null;
   try {
-    if (type.startsWith("image/")) {
+    if (type.startsWith("image/") && size <= IMAGE_BYTES) {
       shown = element("img");
       shown.alt = "";
       // A picture's URL cannot bring the token along.
@@ -248,19 +251,18 @@ async function blobUrl(url) {
   return made;
 }
 
-// A URL that opens the file without a token.
-async function sign(file) {
+// A URL that opens the file without a token, and until when; nothing, when it was said why there is none.
+async function signedUrlOf(file) {
   let answer;
   try {
-    const query = new URLSearchParams({ path: file.path, lifetime: SIGNED_SECONDS });
-    answer = await fetch(`sign?${query}`, { method: "POST", headers: headers() });
+    answer = await fetch(source.signUrl(file.path), { method: "POST", headers: headers() });
   } catch {
     say("The server gives no answer.");
     return;
   }
   if (answer.status === 401) {
     $("details").close(); // the form is behind it
-    waitForToken(() => openFile(file.path), "The token is not valid for reading.", "To sign a URL takes a token.");
+    waitForToken(() => openFile(file.path), source.refused("reading"), source.missing("To sign a URL"));
     return;
   }
   if (!answer.ok) {
@@ -268,8 +270,14 @@ async function sign(file) {
     return;
   }
   const { url, expires } = await answer.json();
-  if (file !== opened) return;
-  $("url").value = new URL(`.${url}`, location.href).href;
+  return { url: source.signed(url), expires };
+}
+
+async function sign(file) {
+  const signed = await signedUrlOf(file);
+  if (!signed || file !== opened) return;
+  const { url, expires } = signed;
+  $("url").value = url;
   say(`This URL opens the file without a token, until ${new Date(expires * 1000).toLocaleString()}.`);
 }
 
@@ -291,7 +299,7 @@ async function remove({ path, url, etag }) {
   if (answer.status === 401) {
     $("details").close(); // the form is behind it
     const again = async () => (await openFile(path)) && opened?.path === path && askToDelete(true);
-    waitForToken(again, "The token is not valid for writing.", "To delete a file takes a token.");
+    waitForToken(again, source.refused("writing"), source.missing("To delete a file"));
     return;
   }
   if (answer.status === 412) {
@@ -311,8 +319,16 @@ async function remove({ path, url, etag }) {
   tell(`${path} is deleted.`);
 }
 
-$("download").addEventListener("click", (event) => {
-  if (token) download(event, opened.url, nameOf(opened.path));
+$("download").addEventListener("click", async (event) => {
+  if (!token) return; // the link will do
+  if (!source.areLarge) {
+    download(event, opened.url, nameOf(opened.path));
+    return;
+  }
+  event.preventDefault();
+  const { path } = opened;
+  const signed = await signedUrlOf(opened);
+  if (signed) saveFrom(signed.url, nameOf(path));
 });
 $("copy").addEventListener("click", async () => {
   try {
@@ -338,21 +354,24 @@ $("details").addEventListener("close", () => {
 });
 
 window.addEventListener("hashchange", goWhereTheUrlSays);
-if (NODE)
-  for (const [id, url] of [["to-metrics", "../metrics"], ["to-status", "../_status"], ["to-openapi", ""]]) {
-    $(id).parentElement.hidden = !url;
-    $(id).href = url;
-  }
+for (const [id, url] of Object.entries(source.links)) {
+  $(id).parentElement.hidden = !url;
+  $(id).href = url;
+}
+$("browse-title").textContent = source.title;
+if (source.signIn) {
+  $("user").hidden = false;
+  $("user").required = true;
+  $("user").value = sessionStorage.getItem("sfss-user") || "";
+  $("token-label").textContent = "Sign in with a user of this service and its key";
+  $("token").setAttribute("aria-label", "Key");
+  $("token").placeholder = "key";
+  $("use-token").textContent = "Sign in";
+  $("token-kept").textContent = "The key is not kept; what it opens is, until this tab is closed.";
+}
 
 // How to do the same by hand.
-const exampleUrl = new URL(urlOf("photos/photo.jpeg"), location.href).href;
-$("examples").textContent = [
-  ["put a file", `curl -T photo.jpeg ${exampleUrl}`],
-  ["get it", `curl -O ${exampleUrl}`],
-  ["delete it", `curl -X DELETE ${exampleUrl}`],
-  ["with a token", `curl -H "Authorization: Bearer TOKEN" ${exampleUrl}`],
-  ["what is in a folder", `curl "${new URL(LISTING, location.href).href}?prefix=photos/&delimiter=/"`],
-  ["all of it, as a tar archive", `curl "${new URL(NODE ? "../_archive" : "archive", location.href).href}?prefix=photos/" | tar -x`],
-]
+$("examples").textContent = source
+  .examples()
   .map(([what, command]) => `# ${what}\n${command}\n`)
   .join("\n");

@@ -21,7 +21,7 @@ let deletes = false; // and to delete them
 let points = []; // [time, requests/s, p50 and p99 in s or null], the oldest first
 const pointed = new Map(); // by chart: where the pointer is, from 0 to 1
 
-const headers = () => (token ? { Authorization: `Bearer ${token}` } : {});
+const headers = () => source.headers(token);
 
 // Figures.
 
@@ -89,7 +89,7 @@ function show(now, last) {
     ["In flight", number(Math.max(total(figures.sfss_requests_in_flight) - 1, 0))], // but for ours
     ["Connections", number(total(figures.sfss_connections))],
     ["Received", `${bytes(rate("sfss_request_bytes_total"))}/s`],
-    ["Sent", `${bytes(rate("sfss_response_bytes_total"))}/s`],
+    ["Sent", `${bytes(rate("sfss_response_bytes_total", notOurs))}/s`],
     ["Server errors/s", number(rate("sfss_requests_total", (labels) => labels.status >= "500"))],
     ["Memory", bytes(total(figures.sfss_resident_memory_bytes))],
   ]);
@@ -494,17 +494,24 @@ function askForToken(message) {
   form.hidden = false;
   $("no-token").hidden = paused; // without one there is nothing to see
   $("token-error").textContent = message;
-  if (was) $("token").focus();
+  if (was) $(source.signIn && !$("user").value ? "user" : "token").focus();
 }
 
-$("token-form").addEventListener("submit", (event) => {
+$("token-form").addEventListener("submit", async (event) => {
   event.preventDefault();
   const offered = $("token").value.trim();
   if (!/^[\x21-\x7e]+$/.test(offered)) {
-    $("token-error").textContent = "A token has letters, digits and a few signs only.";
+    $("token-error").textContent = `A ${source.signIn ? "key" : "token"} has letters, digits and a few signs only.`;
     return;
   }
-  token = offered;
+  try {
+    token = source.signIn ? await source.signIn($("user").value.trim(), offered) : offered;
+  } catch (error) {
+    $("token-error").textContent = error.message;
+    $("token").value = "";
+    $("token").focus();
+    return;
+  }
   sessionStorage.setItem("sfss-token", token);
   $("token").value = "";
   const uploads = endTokenForm();
@@ -585,14 +592,14 @@ function begin(upload) {
   let url;
   try {
     url = urlOf(path);
-  } catch {
-    fail(upload, "the name cannot be written as a URL.", "");
+  } catch (error) {
+    fail(upload, error instanceof URIError ? "the name cannot be written as a URL." : error.message, "");
     return;
   }
   const request = new XMLHttpRequest();
   request.open("PUT", url);
   request.setRequestHeader("Content-Type", "application/octet-stream");
-  if (token) request.setRequestHeader("Authorization", `Bearer ${token}`);
+  for (const [name, value] of Object.entries(headers())) request.setRequestHeader(name, value);
   if (!upload.replace) request.setRequestHeader("If-None-Match", "*");
   request.upload.addEventListener("progress", (event) => {
     bar.value = event.loaded;
@@ -608,7 +615,9 @@ function begin(upload) {
     } else if (request.status === 401) {
       fail(upload, "waits for a token.", "");
       waiting.push(upload);
-      askForToken(token ? "The token is not valid for writing." : "Uploads need a token.");
+      askForToken(token ? source.refused("writing") : source.missing("To upload files"));
+    } else if (request.status === 404 && source.makeContainer) {
+      fail(upload, "there is no such container.", "Make it");
     } else if (request.status === 412) {
       fail(upload, "there is such a file already.", "Replace it");
     } else {
@@ -641,10 +650,15 @@ function offer(upload, message, label = "Try again") {
   if (label) {
     const button = element("button", label);
     button.type = "button";
-    button.addEventListener("click", () => {
+    button.addEventListener("click", async () => {
       upload.replace = upload.replace || label === "Replace it";
       upload.item.focus(); // the button is about to go
-      again(upload);
+      try {
+        if (label === "Make it") await source.makeContainer(upload.path, headers());
+        again(upload);
+      } catch (error) {
+        offer(upload, `the container could not be made: ${error.message}`, label);
+      }
     });
     upload.item.append(button);
   }
@@ -667,19 +681,24 @@ async function download(event, url, name) {
   event.preventDefault();
   const answer = await fetch(url, { headers: headers() });
   if (!answer.ok) {
-    askForToken("The token is not valid for reading.");
+    askForToken(source.refused("reading"));
     return;
   }
+  const made = URL.createObjectURL(await answer.blob());
+  saveFrom(made, name);
+  setTimeout(() => URL.revokeObjectURL(made), 60000);
+}
+
+function saveFrom(url, name) {
   const link = element("a");
-  link.href = URL.createObjectURL(await answer.blob());
+  link.href = url;
   link.download = name;
   link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 60000);
 }
 
 function detail(request) {
   try {
-    return JSON.parse(request.responseText).detail;
+    return JSON.parse(request.responseText).detail || `error ${request.status}`;
   } catch {
     return `error ${request.status}`;
   }
@@ -711,4 +730,4 @@ $("browse").addEventListener("drop", (event) => {
 for (const kind of ["dragover", "drop"]) window.addEventListener(kind, (event) => event.preventDefault());
 
 setTimeout(reveal, LONGEST);
-look();
+window.addEventListener("DOMContentLoaded", look); // when all scripts are here
