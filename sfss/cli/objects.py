@@ -257,7 +257,7 @@ async def _all_versions(catalog: Catalog, account: int) -> AsyncIterator[tuple[s
 
 async def _is_whole(service: FileService, catalog: Catalog, info: ObjectInfo) -> bool:
     if info.manifest == IN_PARTS:
-        parts, _ = await manifests.parts(catalog, 0, info)
+        parts = (await manifests.joined(catalog, 0, info)).parts
         if sum(part.info.size for part in parts) != info.size:
             return False
         return all([await _is_whole(service, catalog, part.info) for part in parts])

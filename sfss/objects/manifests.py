@@ -1,13 +1,15 @@
 """Objects that are made of others: a manifest names them, and a GET joins their contents.
 
 A *dynamic* one (DLO) names a prefix, CONTAINER/PREFIX: what has it at the time of a GET is joined. A *static* one (SLO)
-names each object, with the ETag that it had, and is valid for as long as they have it.
+names each object, with the ETag that it had, and is valid for as long as they have it. What either joins may have a
+static manifest itself.
 """
 
 import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from sfss.errors import InvalidRequest, NotFound, NotSupported, SegmentChanged
@@ -17,6 +19,8 @@ from sfss.objects.models import DYNAMIC, IN_PARTS, STATIC, ObjectInfo, Query, Up
 
 #: So many objects are joined at the most.
 MOST_SEGMENTS, MOST_STATIC = 10_000, 1000
+#: Of manifests that join manifests: so deep (as with Swift), and so many contents in the end.
+MOST_DEPTH, MOST_PARTS = 10, 100_000
 _PAGE = 1000
 _NUMBER = re.compile("[0-9]{1,15}")
 
@@ -30,6 +34,7 @@ class Segment(NamedTuple):
     size: int  #: of the whole object
     start: int
     stop: int
+    is_static: bool = False  #: it has a static manifest itself
 
     @property
     def path(self) -> str:
@@ -69,7 +74,8 @@ def is_of_others(info: ObjectInfo) -> bool:
 
 def written(segments: Iterable[Segment]) -> str:
     """What is kept of a static manifest."""
-    return STATIC + json.dumps([list(each) for each in segments], ensure_ascii=False, separators=(",", ":"))
+    fields = [list(each if each.is_static else each[:-1]) for each in segments]
+    return STATIC + json.dumps(fields, ensure_ascii=False, separators=(",", ":"))
 
 
 def segments_in(manifest: str) -> list[Segment]:
@@ -90,9 +96,10 @@ async def requested(catalog: Catalog, account: int, document: Any) -> list[Segme
         raise InvalidRequest(f"The manifest is a list of 1 to {MOST_STATIC} objects.")
     segments: list[Segment] = []
     errors: list[str] = []
+    joining = _Joining(catalog, account)
     for entry in document:
         try:
-            segments.append(await _requested(catalog, account, entry))
+            segments.append(await _requested(joining, entry))
         except InvalidRequest as error:
             errors.append(str(error))
     if errors:
@@ -100,7 +107,7 @@ async def requested(catalog: Catalog, account: int, document: Any) -> list[Segme
     return segments
 
 
-async def _requested(catalog: Catalog, account: int, entry: Any) -> Segment:
+async def _requested(joining: "_Joining", entry: Any) -> Segment:
     if isinstance(entry, dict) and "data" in entry:
         raise NotSupported("Data in a manifest are not supported here: put them as an object.")
     if not isinstance(entry, dict) or not isinstance(entry.get("path"), str):
@@ -110,20 +117,20 @@ async def _requested(catalog: Catalog, account: int, entry: Any) -> Segment:
         raise InvalidRequest("a path is not valid UTF-8")
     container, _, name = path.lstrip("/").partition("/")
     try:
-        info = await catalog.object(account, container, name)
+        info = await joining.object(container, name)
+        if info.manifest:
+            await joining.parts_of(info, 1)
     except NotFound:
         raise InvalidRequest(f"{path}, 404 Not Found") from None
-    if is_of_others(info):
-        raise NotSupported(
-            f"A manifest among the objects that a static one joins is not supported here: {path}."
-        )
+    except SegmentChanged as error:
+        raise InvalidRequest(f"{path}, {error}") from None
     etag, size = entry.get("etag"), entry.get("size_bytes")
     if etag not in (None, "") and str(etag).strip('"').lower() != info.etag:
         raise InvalidRequest(f"{path}, Etag Mismatch")
     if size is not None and size != info.size:
         raise InvalidRequest(f"{path}, Size Mismatch")
     start, stop = _range_of(entry.get("range"), info)
-    return Segment(container, name, info.etag, info.size, start, stop)
+    return Segment(container, name, info.etag, info.size, start, stop, is_static(info.manifest))
 
 
 def _range_of(text: Any, info: ObjectInfo) -> tuple[int, int]:
@@ -143,57 +150,125 @@ def _range_of(text: Any, info: ObjectInfo) -> tuple[int, int]:
     return start, stop
 
 
-async def parts(catalog: Catalog, account: int, info: ObjectInfo) -> tuple[list[Part], str]:
-    """The bytes that a GET joins, and their ETag. :raises SegmentChanged:"""
-    if not info.manifest:
-        return [Part(info, 0, info.size)], info.etag
-    if info.manifest == IN_PARTS:
-        return [_part_of(info, part) for part in await catalog.parts(info.content)], info.etag
-    if is_static(info.manifest):
-        segments = segments_in(info.manifest)
-        there = [await _still_there(catalog, account, each) for each in segments]
-        return [part for parts in there for part in parts], info.etag
-    found = await _with_prefix(catalog, account, target_of(info.manifest))
-    # (A dynamic manifest among them, which may be this one, has the bytes that it has itself: with Swift, too.)
-    own = [each._replace(manifest="") if each.manifest.startswith(DYNAMIC) else each for each in found]
-    joined = [part for each in own for part in (await parts(catalog, account, each))[0]]
-    return joined, _md5("".join(each.etag for each in found))
+async def paths(catalog: Catalog, account: int, info: ObjectInfo) -> Iterable[tuple[str, str]]:
+    """Container and name of each object that a static manifest joins, and of what those join, each once."""
+    found: dict[tuple[str, str], None] = {}
+    waiting = [info]
+    while waiting:
+        manifest = waiting.pop().manifest
+        for segment in segments_in(manifest) if is_static(manifest) else ():
+            path = (segment.container, segment.name)
+            if segment.is_static and path not in found:
+                with suppress(NotFound):
+                    waiting.append(await catalog.object(account, *path))
+            found[path] = None
+    return found
+
+
+class Joined(NamedTuple):
+    """What a manifest joins."""
+
+    parts: list[Part]
+    etag: str
+    containers: set[str]  #: whose objects it joins
+    through: Sequence[ObjectInfo]  #: those of them that are joined themselves
+
+
+async def joined(catalog: Catalog, account: int, info: ObjectInfo) -> Joined:
+    """The bytes that a GET joins. :raises SegmentChanged:"""
+    joining = _Joining(catalog, account)
+    parts = await joining.parts_of(info, 0)
+    etag = info.etag if joining.etag is None else joining.etag
+    return Joined(parts, etag, joining.containers, joining.through)
+
+
+class _Joining:
+    """What was found on the way down from one manifest. *etag*: of a dynamic one."""
+
+    def __init__(self, catalog: Catalog, account: int):
+        self._catalog = catalog
+        self._account = account
+        self._found = 0
+        self.containers: set[str] = set()
+        self.through: list[ObjectInfo] = []
+        self.etag: str | None = None
+
+    async def object(self, container: str, name: str) -> ObjectInfo:
+        """As it is joined. :raises NotFound:"""
+        return _as_joined(await self._catalog.object(self._account, container, name))
+
+    async def parts_of(self, info: ObjectInfo, depth: int) -> list[Part]:
+        """Its bytes. :raises SegmentChanged: if they cannot be had."""
+        if not info.manifest or info.manifest == IN_PARTS:
+            found = await self._own_parts_of(info)
+            self._found += len(found)
+            if self._found > MOST_PARTS:
+                raise SegmentChanged(f"It joins more than {MOST_PARTS} contents.")
+            return found
+        if depth == MOST_DEPTH:
+            raise SegmentChanged(f"It joins what is joined of others more than {MOST_DEPTH} times.")
+        if depth:
+            self.through.append(info)
+        parts: list[Part] = []
+        if is_static(info.manifest):
+            for segment in segments_in(info.manifest):
+                self.containers.add(segment.container)
+                own = await self.parts_of(await self._still_there(segment), depth + 1)
+                parts += cut(own, segment.start, segment.stop)
+            return parts
+        segments = await self._with_prefix(target_of(info.manifest))
+        for each in segments:
+            parts += await self.parts_of(_as_joined(each), depth + 1)
+        self.etag = _md5("".join(each.etag for each in segments))
+        return parts
+
+    async def _own_parts_of(self, info: ObjectInfo) -> list[Part]:
+        if info.manifest == IN_PARTS:
+            return [_part_of(info, part) for part in await self._catalog.parts(info.content)]
+        return [Part(info, 0, info.size)]
+
+    async def _still_there(self, segment: Segment) -> ObjectInfo:
+        info = await self._segment(segment.container, segment.name)
+        if (info.etag, info.size) != (segment.etag, segment.size):
+            raise SegmentChanged(f"The segment {segment.path} is another one now.")
+        return info
+
+    async def _with_prefix(self, target: str) -> Sequence[ObjectInfo]:
+        """In their order; none, if the container is not there."""
+        container, _, prefix = target.partition("/")
+        self.containers.add(container)
+        found: list[ObjectInfo] = []
+        marker: str | None = ""
+        while marker is not None:
+            query = Query(_PAGE, prefix=prefix, marker=marker)
+            try:
+                page = await self._catalog.objects(self._account, container, query)
+            except NotFound:
+                break
+            for each in page.files:
+                # (Of what is listed only the kind of its manifest is known.)
+                is_whole = not is_static(each.manifest)
+                found.append(each if is_whole else await self._segment(container, each.path))
+            if len(found) > MOST_SEGMENTS:
+                raise InvalidRequest(f"A manifest joins at most {MOST_SEGMENTS} objects.")
+            marker = page.cursor
+        return found
+
+    async def _segment(self, container: str, name: str) -> ObjectInfo:
+        try:
+            return await self.object(container, name)
+        except NotFound:
+            raise SegmentChanged(f"The segment /{container}/{name} is not there any more.") from None
+
+
+def _as_joined(info: ObjectInfo) -> ObjectInfo:
+    """A dynamic manifest, which may be the one that joins it, has the bytes that it has itself: with Swift, too."""
+    return info._replace(manifest="") if info.manifest.startswith(DYNAMIC) else info
 
 
 def _part_of(info: ObjectInfo, part: UploadedPart) -> Part:
     own = info._replace(size=part.size, content=part.content, piece_size=part.piece_size, manifest="")
     return Part(own, 0, part.size)
-
-
-async def _still_there(catalog: Catalog, account: int, segment: Segment) -> list[Part]:
-    try:
-        info = await catalog.object(account, segment.container, segment.name)
-    except NotFound:
-        raise SegmentChanged(f"The segment {segment.path} is not there any more.") from None
-    if (info.etag, info.size) != (segment.etag, segment.size) or is_of_others(info):
-        raise SegmentChanged(f"The segment {segment.path} is another one now.")
-    return cut((await parts(catalog, account, info))[0], segment.start, segment.stop)
-
-
-async def _with_prefix(catalog: Catalog, account: int, target: str) -> Sequence[ObjectInfo]:
-    """In their order; none, if the container is not there."""
-    container, _, prefix = target.partition("/")
-    found: list[ObjectInfo] = []
-    marker: str | None = ""
-    while marker is not None:
-        try:
-            page = await catalog.objects(account, container, Query(_PAGE, prefix=prefix, marker=marker))
-        except NotFound:
-            break
-        found += page.files
-        if any(is_static(each.manifest) for each in page.files):
-            raise NotSupported(
-                "A static manifest among the objects that a dynamic one joins is not supported here."
-            )
-        if len(found) > MOST_SEGMENTS:
-            raise InvalidRequest(f"A manifest joins at most {MOST_SEGMENTS} objects.")
-        marker = page.cursor
-    return found
 
 
 def is_utf8(text: str) -> bool:

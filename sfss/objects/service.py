@@ -1,6 +1,6 @@
 """The rules between HTTP and the catalog: how an object is put, read, joined and deleted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 from sfss.admission import Room
@@ -26,6 +26,8 @@ class Found(NamedTuple):
     parts: list[Part]
     size: int
     etag: str
+    containers: Collection[str] = ()  #: of others whose bytes these are
+    through: Sequence[ObjectInfo] = ()  #: what is joined of others on the way to them
 
 
 class Conditions(TypedDict):
@@ -115,8 +117,8 @@ class Objects:
             info = await self.catalog.object_version(account, container, name, version)
         if not info.manifest:
             return Found(info, [Part(info, 0, info.size)], info.size, info.etag)
-        parts, etag = await manifests.parts(self.catalog, account, info)
-        return Found(info, parts, sum(part.stop - part.start for part in parts), etag)
+        parts, etag, containers, through = await manifests.joined(self.catalog, account, info)
+        return Found(info, parts, sum(part.stop - part.start for part in parts), etag, containers, through)
 
     async def put_static(
         self,

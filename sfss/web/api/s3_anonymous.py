@@ -46,11 +46,11 @@ async def _is_readable(catalog: Catalog, account: int, bucket: ContainerInfo, ke
 
 async def _are_parts_public(catalog: Catalog, account: int, info: ObjectInfo) -> bool:
     """Whether what it is made of is for everybody to read, too: the containers, and each object in them."""
-    for container in manifests.containers_of(info.manifest):
+    if not manifests.is_of_others(info):
+        return True
+    joined = await manifests.joined(catalog, account, info)
+    for container in joined.containers:
         metadata = (await catalog.container(account, container)).metadata
         if not is_public(metadata, listing=False):
             return False
-    if not manifests.is_of_others(info):
-        return True
-    parts, _ = await manifests.parts(catalog, account, info)
-    return not any(is_private(part.info) for part in parts)
+    return not any(map(is_private, (*joined.through, *(part.info for part in joined.parts))))

@@ -2,7 +2,7 @@
 
 import json
 import mimetypes
-from collections.abc import Sequence
+from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any
 from urllib.parse import quote
@@ -181,10 +181,8 @@ class ObjectHandlers:
                 return await delete_paths(self._objects, asked.account, [own], asked.headers)
             if not manifests.is_static(info.manifest) and info.manifest != IN_PARTS:
                 raise InvalidRequest("This is not an object with a static manifest.")
-            segments = manifests.segments_in(info.manifest) if manifests.is_static(info.manifest) else []
-            paths = [(segment.container, segment.name) for segment in segments]
-            paths.append(own)
-            return await delete_paths(self._objects, asked.account, dict.fromkeys(paths), asked.headers)
+            paths = [*await manifests.paths(self._catalog, asked.account, info), own]
+            return await delete_paths(self._objects, asked.account, paths, asked.headers)
         if "if-none-match" in asked.headers:
             raise NotSupported("A DELETE with If-None-Match is not supported here.")
         must_have = if_match_in(asked.headers)
@@ -199,14 +197,15 @@ class ObjectHandlers:
             if info.manifest == IN_PARTS:
                 raise NotSupported("The parts of an upload by S3 are no objects.")
             if not asked.is_owner:
-                await self._check_public(asked, info, [])
+                await self._check_public(asked, [info], manifests.containers_of(info.manifest))
             if manifests.is_static(info.manifest):
                 return _manifest(info, argument(asked.query, "format") == "raw")
             found = Found(info, [Part(info, 0, info.size)], info.size, info.etag)
         else:
             found = await self._objects.find(asked.account, asked.container, asked.name)
         if not asked.is_owner:
-            await self._check_public(asked, found.info, found.parts)
+            infos = (found.info, *found.through, *(part.info for part in found.parts))
+            await self._check_public(asked, infos, found.containers)
         headers = conditions_of(asked.headers)
         if asked.opened is None:
             said = self._descriptions.of(found)
@@ -215,11 +214,13 @@ class ObjectHandlers:
             said = described(found.info, found.size, found.etag, lines)
         return await answer_with(asked.exchange, headers, self._objects, found, said)
 
-    async def _check_public(self, asked: Asked, info: ObjectInfo, parts: Sequence[Part]) -> None:
-        """What it is made of is for everybody, too, or for who has the temporary URL. :raises Forbidden:"""
-        if asked.opened is None and any(map(is_private, (info, *(part.info for part in parts)))):
+    async def _check_public(
+        self, asked: Asked, infos: Iterable[ObjectInfo], containers: Iterable[str]
+    ) -> None:
+        """It, and what it is made of, is for everybody, or for who has the temporary URL. :raises Forbidden:"""
+        if asked.opened is None and any(map(is_private, infos)):
             raise Forbidden("This object, or a part of it, is not for everybody.")
-        for container in manifests.containers_of(info.manifest):
+        for container in containers:
             if asked.opened is not None and asked.opened.container in ("", container):
                 continue
             found = await self._catalog.container(asked.account, container)
@@ -261,6 +262,8 @@ def _manifest(info: ObjectInfo, is_raw: bool) -> Response:
                 "content_type": _UNKNOWN_TYPE,
                 "last_modified": listed_time(info.modified),
             }
+            if segment.is_static:
+                entry["sub_slo"] = True
         entries.append(entry | of_range)
     headers = dict(object_lines(info, f'"{info.etag}"'))
     return document(json.dumps(entries), "application/json; charset=utf-8", headers)
