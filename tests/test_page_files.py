@@ -179,7 +179,8 @@ def test_tokens_are_asked_for(browser, tmp_path):
     until(browser, lambda: "Delete it for good?" in details(browser))  # it is asked again
     press(browser, "Delete it")
     until(browser, lambda: "red.png" not in names(browser))
-    browser.execute_script("sessionStorage.clear()")
+    press(browser, "Forget it")
+    until(browser, lambda: text(browser, "#state") == "Token needed")
     server.stop()
 
 

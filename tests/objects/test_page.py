@@ -168,6 +168,11 @@ def test_a_session_that_has_ended(browser, service):
     until(browser, lambda: "this session has ended" in text(browser, "#token-error"))
     sign_in(browser, "main:admin", service.key)
     until(browser, lambda: names(browser) == ["2026/", TEXT])
+    assert "Signed in as main:admin." in text(browser, "#who")
+    press(browser, "Sign out")
+    until(browser, lambda: browser.find_element(By.ID, "user").is_displayed())
+    assert names(browser) == [] and not browser.find_element(By.ID, "who").is_displayed()
+    assert browser.execute_script("return sessionStorage.length") == 0
 
 
 def test_many(browser, service):

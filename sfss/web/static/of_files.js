@@ -9,6 +9,8 @@ const source = {
   title: "Files",
   top: "All files",
   headers: (token) => (token ? { Authorization: `Bearer ${token}` } : {}),
+  // What to say of the token that there is, and of a button that forgets it.
+  who: () => ["There is a token.", "Forget it"],
   missing: (what) => `${what} takes a token.`,
   refused: (what) => `The token is not valid for ${what}.`,
 

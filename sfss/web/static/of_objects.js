@@ -9,6 +9,7 @@ const source = {
   title: "Objects",
   top: "Containers",
   headers: (token) => (token ? { "X-Auth-Token": token } : {}),
+  who: () => [`Signed in as ${sessionStorage.getItem("sfss-user") || "a user"}.`, "Sign out"],
   missing: () => "", // the form says it
   refused: () => "Sign in again: this session has ended.",
 

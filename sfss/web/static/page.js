@@ -514,6 +514,7 @@ $("token-form").addEventListener("submit", async (event) => {
   }
   sessionStorage.setItem("sfss-token", token);
   $("token").value = "";
+  showWho();
   const uploads = endTokenForm();
   uploads.forEach(again);
   wanted?.();
@@ -522,6 +523,16 @@ $("token-form").addEventListener("submit", async (event) => {
     paused = false;
     look();
   }
+});
+
+function showWho() {
+  $("who").hidden = !token;
+  [$("who-it-is").textContent, $("forget").textContent] = source.who();
+}
+
+$("forget").addEventListener("click", () => {
+  sessionStorage.clear();
+  location.reload();
 });
 
 // The uploads that have waited for it.
@@ -730,4 +741,8 @@ $("browse").addEventListener("drop", (event) => {
 for (const kind of ["dragover", "drop"]) window.addEventListener(kind, (event) => event.preventDefault());
 
 setTimeout(reveal, LONGEST);
-window.addEventListener("DOMContentLoaded", look); // when all scripts are here
+// When all scripts are here.
+window.addEventListener("DOMContentLoaded", () => {
+  showWho();
+  look();
+});
