@@ -45,10 +45,10 @@ class NotNow(Exception):
 
 
 class Busy(NotNow):
-    """Another process repairs it, or did so until a moment ago."""
+    """Another process is at it, or was until a moment ago, as far as one can see: that passes."""
 
-    def __init__(self) -> None:
-        super().__init__("another process repairs it")
+    def __init__(self, reason: str = "another process repairs it"):
+        super().__init__(reason)
 
 
 class Progress(NamedTuple):
@@ -108,7 +108,7 @@ class Repair:
             await self._lease()
             await self._compare()
             if not await self._is_model_true():
-                raise NotNow("what holds for all members was changed meanwhile")
+                raise Busy("what holds for all members was changed meanwhile")
             marked = []
             for node, connection in chosen:
                 await self._mark(node, connection)
@@ -152,7 +152,7 @@ class Repair:
             connection.look(hashed, soon), connection.fetch(key, soon), connection.look(hashed, soon)
         )
         if before != after:
-            raise NotNow("another process repairs it")
+            raise Busy
         return before.age, None if value is None else decode(value.content)
 
     def _take_model(self) -> None:
@@ -246,7 +246,7 @@ class Repair:
         # Only in place of the mark that was there at the beginning: whoever is late must not undo what others did.
         key, version = self._part.reserved_key(MARK), self._versions[node.name]
         if not await keep(connection, key, mark.encode(), version):
-            raise NotNow(f"{node.name} does not keep its mark, or another process has given it one")
+            raise Busy(f"{node.name} does not keep its mark, or another process has given it one")
 
     # The lease, in the first of those that are repaired (or, if there is none, in the first node).
 

@@ -44,13 +44,15 @@ def name_of(part: Part) -> str:
 
 
 async def patiently(run: Callable[[], Awaitable[T]], passing: tuple[type[Exception], ...] = (Busy,)) -> T:
-    """What *run* returns, which is called again and again when it raises one of *passing*, for a minute."""
-    deadline = time.monotonic() + PATIENCE
+    """What *run* returns, which is called again and again for a minute after it has raised one of *passing*."""
+    deadline = float("inf")
     while True:
         try:
             return await run()
         except passing:
-            if time.monotonic() >= deadline:
+            now = time.monotonic()
+            deadline = min(deadline, now + PATIENCE)
+            if now >= deadline:
                 raise
             await asyncio.sleep(PAUSE)
 

@@ -5,10 +5,11 @@ names each object, with the ETag that it had, and is valid for as long as they h
 static manifest itself.
 """
 
+import asyncio
 import hashlib
 import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -19,8 +20,14 @@ from sfss.objects.models import DYNAMIC, IN_PARTS, STATIC, ObjectInfo, Query, Up
 
 #: So many objects are joined at the most.
 MOST_SEGMENTS, MOST_STATIC = 10_000, 1000
-#: Of manifests that join manifests: so deep (as with Swift), and so many contents in the end.
-MOST_DEPTH, MOST_PARTS = 10, 100_000
+#: Of manifests that join manifests: so deep (as with Swift); so many objects are asked for; so many contents are there,
+#: those of each manifest on the way counted, too.
+MOST_DEPTH, MOST_ASKED, MOST_PARTS = 10, 10_000, 100_000
+#: After so many, others have their turn.
+_TURN = 50
+
+#: Called with each container before its objects are looked at; raises if they may not be.
+Enter = Callable[[str], Awaitable[None]]
 _PAGE = 1000
 _NUMBER = re.compile("[0-9]{1,15}")
 
@@ -87,8 +94,10 @@ def static_etag(segments: Iterable[Segment]) -> str:
     return _md5("".join(texts))
 
 
-async def requested(catalog: Catalog, account: int, document: Any) -> list[Segment]:
-    """The segments that the body of a PUT asks for. :raises InvalidRequest: with all that is wrong.
+async def requested(catalog: Catalog, account: int, own: tuple[str, str], document: Any) -> list[Segment]:
+    """The segments that the body of a PUT asks for. *own*: container and name of what is put.
+
+    :raises InvalidRequest: with all that is wrong.
 
     :raises NotSupported:
     """
@@ -99,7 +108,7 @@ async def requested(catalog: Catalog, account: int, document: Any) -> list[Segme
     joining = _Joining(catalog, account)
     for entry in document:
         try:
-            segments.append(await _requested(joining, entry))
+            segments.append(await _requested(joining, own, entry))
         except InvalidRequest as error:
             errors.append(str(error))
     if errors:
@@ -107,7 +116,7 @@ async def requested(catalog: Catalog, account: int, document: Any) -> list[Segme
     return segments
 
 
-async def _requested(joining: "_Joining", entry: Any) -> Segment:
+async def _requested(joining: "_Joining", own: tuple[str, str], entry: Any) -> Segment:
     if isinstance(entry, dict) and "data" in entry:
         raise NotSupported("Data in a manifest are not supported here: put them as an object.")
     if not isinstance(entry, dict) or not isinstance(entry.get("path"), str):
@@ -116,10 +125,12 @@ async def _requested(joining: "_Joining", entry: Any) -> Segment:
     if not is_utf8(path):
         raise InvalidRequest("a path is not valid UTF-8")
     container, _, name = path.lstrip("/").partition("/")
+    if (container, name) == own:
+        raise InvalidRequest(f"{path} is what is put, and cannot be a part of it")
     try:
         info = await joining.object(container, name)
         if info.manifest:
-            await joining.parts_of(info, 1)
+            await joining.parts_of_object(container, info, 1)
     except NotFound:
         raise InvalidRequest(f"{path}, 404 Not Found") from None
     except SegmentChanged as error:
@@ -166,66 +177,94 @@ async def paths(catalog: Catalog, account: int, info: ObjectInfo) -> Iterable[tu
 
 
 class Joined(NamedTuple):
-    """What a manifest joins."""
+    """What a manifest joins. *through*: those objects of it that are joined themselves."""
 
     parts: list[Part]
     etag: str
-    containers: set[str]  #: whose objects it joins
-    through: Sequence[ObjectInfo]  #: those of them that are joined themselves
+    through: Sequence[ObjectInfo]
 
 
-async def joined(catalog: Catalog, account: int, info: ObjectInfo) -> Joined:
-    """The bytes that a GET joins. :raises SegmentChanged:"""
-    joining = _Joining(catalog, account)
+async def joined(catalog: Catalog, account: int, info: ObjectInfo, enter: Enter | None = None) -> Joined:
+    """The bytes that a GET joins. :raises SegmentChanged: and what *enter* raises."""
+    joining = _Joining(catalog, account, enter)
     parts = await joining.parts_of(info, 0)
-    etag = info.etag if joining.etag is None else joining.etag
-    return Joined(parts, etag, joining.containers, joining.through)
+    return Joined(parts, info.etag if joining.etag is None else joining.etag, joining.through)
 
 
 class _Joining:
-    """What was found on the way down from one manifest. *etag*: of a dynamic one."""
+    """What is found on the way down from one manifest: each object is asked for once. *etag*: of a dynamic one."""
 
-    def __init__(self, catalog: Catalog, account: int):
+    def __init__(self, catalog: Catalog, account: int, enter: Enter | None = None):
         self._catalog = catalog
         self._account = account
-        self._found = 0
-        self.containers: set[str] = set()
+        self._enter = enter
+        self._entered: set[str] = set()
+        self._asked = self._joined = 0
+        self._objects: dict[tuple[str, str], ObjectInfo] = {}
+        self._parts: dict[tuple[str, str], list[Part]] = {}
         self.through: list[ObjectInfo] = []
         self.etag: str | None = None
 
     async def object(self, container: str, name: str) -> ObjectInfo:
         """As it is joined. :raises NotFound:"""
-        return _as_joined(await self._catalog.object(self._account, container, name))
+        known = self._objects.get((container, name))
+        if known is None:
+            await self._go_into(container)
+            await self._count()
+            known = _as_joined(await self._catalog.object(self._account, container, name))
+            self._objects[container, name] = known
+        return known
+
+    async def parts_of_object(self, container: str, info: ObjectInfo, depth: int) -> list[Part]:
+        """As :meth:`parts_of`, of an object that may be there several times."""
+        known = self._parts.get((container, info.path))
+        if known is None:
+            known = self._parts[container, info.path] = await self.parts_of(info, depth)
+        self._joined += len(known)
+        if self._joined > MOST_PARTS:
+            raise SegmentChanged(f"It joins more than {MOST_PARTS} contents.")
+        return known
 
     async def parts_of(self, info: ObjectInfo, depth: int) -> list[Part]:
         """Its bytes. :raises SegmentChanged: if they cannot be had."""
-        if not info.manifest or info.manifest == IN_PARTS:
-            found = await self._own_parts_of(info)
-            self._found += len(found)
-            if self._found > MOST_PARTS:
-                raise SegmentChanged(f"It joins more than {MOST_PARTS} contents.")
-            return found
+        if not info.manifest:
+            return [Part(info, 0, info.size)]
+        if info.manifest == IN_PARTS:
+            await self._count()
+            return [_part_of(info, part) for part in await self._catalog.parts(info.content)]
         if depth == MOST_DEPTH:
             raise SegmentChanged(f"It joins what is joined of others more than {MOST_DEPTH} times.")
         if depth:
-            self.through.append(info)
+            self.through.append(info._replace(manifest=""))
+        if not is_static(info.manifest):
+            return await self._parts_of_dynamic(info, depth)
         parts: list[Part] = []
-        if is_static(info.manifest):
-            for segment in segments_in(info.manifest):
-                self.containers.add(segment.container)
-                own = await self.parts_of(await self._still_there(segment), depth + 1)
-                parts += cut(own, segment.start, segment.stop)
-            return parts
-        segments = await self._with_prefix(target_of(info.manifest))
+        for segment in segments_in(info.manifest):
+            own = await self.parts_of_object(segment.container, await self._still_there(segment), depth + 1)
+            parts += cut(own, segment.start, segment.stop)
+        return parts
+
+    async def _parts_of_dynamic(self, info: ObjectInfo, depth: int) -> list[Part]:
+        container, _, prefix = target_of(info.manifest).partition("/")
+        await self._go_into(container)
+        parts: list[Part] = []
+        segments = await self._with_prefix(container, prefix)
         for each in segments:
-            parts += await self.parts_of(_as_joined(each), depth + 1)
+            parts += await self.parts_of_object(container, _as_joined(each), depth + 1)
         self.etag = _md5("".join(each.etag for each in segments))
         return parts
 
-    async def _own_parts_of(self, info: ObjectInfo) -> list[Part]:
-        if info.manifest == IN_PARTS:
-            return [_part_of(info, part) for part in await self._catalog.parts(info.content)]
-        return [Part(info, 0, info.size)]
+    async def _go_into(self, container: str) -> None:
+        if self._enter is not None and container not in self._entered:
+            await self._enter(container)
+            self._entered.add(container)
+
+    async def _count(self) -> None:
+        self._asked += 1
+        if self._asked > MOST_ASKED:
+            raise SegmentChanged(f"It joins more than {MOST_ASKED} objects.")
+        if self._asked % _TURN == 0:
+            await asyncio.sleep(0)
 
     async def _still_there(self, segment: Segment) -> ObjectInfo:
         info = await self._segment(segment.container, segment.name)
@@ -233,10 +272,14 @@ class _Joining:
             raise SegmentChanged(f"The segment {segment.path} is another one now.")
         return info
 
-    async def _with_prefix(self, target: str) -> Sequence[ObjectInfo]:
+    async def _segment(self, container: str, name: str) -> ObjectInfo:
+        try:
+            return await self.object(container, name)
+        except NotFound:
+            raise SegmentChanged(f"The segment /{container}/{name} is not there any more.") from None
+
+    async def _with_prefix(self, container: str, prefix: str) -> Sequence[ObjectInfo]:
         """In their order; none, if the container is not there."""
-        container, _, prefix = target.partition("/")
-        self.containers.add(container)
         found: list[ObjectInfo] = []
         marker: str | None = ""
         while marker is not None:
@@ -253,12 +296,6 @@ class _Joining:
                 raise InvalidRequest(f"A manifest joins at most {MOST_SEGMENTS} objects.")
             marker = page.cursor
         return found
-
-    async def _segment(self, container: str, name: str) -> ObjectInfo:
-        try:
-            return await self.object(container, name)
-        except NotFound:
-            raise SegmentChanged(f"The segment /{container}/{name} is not there any more.") from None
 
 
 def _as_joined(info: ObjectInfo) -> ObjectInfo:

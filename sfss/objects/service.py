@@ -1,10 +1,10 @@
 """The rules between HTTP and the catalog: how an object is put, read, joined and deleted."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, TypedDict
 
 from sfss.admission import Room
-from sfss.errors import ContentMismatch, FileTooLarge, InvalidRequest, NameTooLong
+from sfss.errors import ContentMismatch, FileTooLarge, InvalidRequest, NameTooLong, NotFound
 from sfss.objects import manifests
 from sfss.objects.catalog import Catalog
 from sfss.objects.clock import now_us
@@ -26,7 +26,6 @@ class Found(NamedTuple):
     parts: list[Part]
     size: int
     etag: str
-    containers: Collection[str] = ()  #: of others whose bytes these are
     through: Sequence[ObjectInfo] = ()  #: what is joined of others on the way to them
 
 
@@ -108,8 +107,18 @@ class Objects:
         await writing.or_given_up(self.catalog.put_part(upload.id, part))
         return part
 
-    async def find(self, account: int, container: str, name: str, version: str | None = None) -> Found:
-        """*version*: of the object; None: the one that is there now. :raises NoSuchContainer: :raises NotFound:"""
+    async def find(
+        self,
+        account: int,
+        container: str,
+        name: str,
+        version: str | None = None,
+        enter: manifests.Enter | None = None,
+    ) -> Found:
+        """*version*: of the object; None: the one that is there now. *enter*: as :func:`manifests.joined` has it.
+
+        :raises NoSuchContainer: :raises NotFound:
+        """
         check_names(container, name)
         if version is None:
             info = await self.catalog.object(account, container, name)
@@ -117,8 +126,25 @@ class Objects:
             info = await self.catalog.object_version(account, container, name, version)
         if not info.manifest:
             return Found(info, [Part(info, 0, info.size)], info.size, info.etag)
-        parts, etag, containers, through = await manifests.joined(self.catalog, account, info)
-        return Found(info, parts, sum(part.stop - part.start for part in parts), etag, containers, through)
+        parts, etag, through = await manifests.joined(self.catalog, account, info, enter)
+        return Found(info, parts, sum(part.stop - part.start for part in parts), etag, through)
+
+    async def etag_itself(
+        self, account: int, container: str, name: str, shown: str | None, etag_of: Callable[[Found], str]
+    ) -> str | None:
+        """The ETag that the catalog knows an object by, whose clients know it by *shown*, as *etag_of* gives it: of
+        what is joined of others these are two. *shown* itself, if it is not that one, or there is no such object.
+        """
+        if shown is None:
+            return None
+        try:
+            info = await self.catalog.object(account, container, name)
+            if not manifests.is_of_others(info):
+                return shown
+            found = await self.find(account, container, name)
+        except NotFound:
+            return shown
+        return found.info.etag if etag_of(found) == shown else shown
 
     async def put_static(
         self,
@@ -136,7 +162,7 @@ class Objects:
     ) -> ObjectInfo:
         """An object that is made of others. :raises InvalidRequest: if it cannot be."""
         check_names(container, name)
-        segments = await manifests.requested(self.catalog, account, document)
+        segments = await manifests.requested(self.catalog, account, (container, name), document)
         size, found = sum(each.stop - each.start for each in segments), manifests.static_etag(segments)
         if etag is not None and etag != found:
             raise ContentMismatch(f"The ETag of the segments is {found}, and not {etag}.")

@@ -25,7 +25,7 @@ from sfss.web.cors import Cors
 from sfss.web.exposure import doors, exposures
 from sfss.web.query import argument, file_in, names_a_file
 
-#: What everybody may see: it tells nothing about the files.
+#: What everybody may see, beside the page itself: it tells nothing about the files.
 OPEN = frozenset(("/healthz", "/readyz", "/openapi.json"))
 #: Balancers ask for these by an address, whatever the server's names are.
 _OF_ANY_NAME = frozenset(("/healthz", "/readyz"))

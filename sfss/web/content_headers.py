@@ -57,6 +57,14 @@ def is_active(content_type: str) -> bool:
     return content_type in _ACTIVE or content_type.endswith("+xml")
 
 
+def may_run(content_type: str) -> bool:
+    """The same of what somebody has given as a ``Content-Type``: browsers see a type in much that is none, such as in a
+    list of them (https://fetch.spec.whatwg.org/#concept-header-extract-mime-type).
+    """
+    text = content_type.lower()
+    return "+xml" in text or "multipart/" in text or any(each in text for each in _ACTIVE)
+
+
 class FileHeaders:
     """The headers of files, in their order.
 

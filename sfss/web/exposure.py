@@ -14,11 +14,9 @@ log = logging.getLogger("sfss")
 
 def exposures(settings: ServerSettings, credentials: Credentials) -> list[str]:
     """A sentence for each door that stands open to a network, with the flag that closes it."""
-    if _is_loopback(settings.host):
+    if _is_loopback(settings.host) or isinstance(settings, ObjectSettings):  # (the users of objects have keys)
         return []
     where = f"who reaches {settings.host} port {settings.port}"
-    if isinstance(settings, ObjectSettings):
-        return []  # its users have keys
     found = []
     if not credentials.write_tokens and not settings.allow_writes_from:
         found.append(
@@ -34,16 +32,16 @@ def exposures(settings: ServerSettings, credentials: Credentials) -> list[str]:
 
 def doors(settings: ServerSettings, credentials: Credentials) -> list[tuple[str, str]]:
     """What may be done, and by whom, in words."""
+    where = f"{settings.host} port {settings.port}" if settings.port else settings.host
     everybody = "everybody"
     if _is_loopback(settings.host):
         everybody += " whom a proxy lets in" if settings.trust_forwarded_from else " on this machine"
+    if isinstance(settings, ObjectSettings):
+        return [("Listens on", where), ("Read and write", "users"), ("Read what is public", everybody)]
     reads = "who has a token" if credentials.read_tokens else everybody
     writes = "who has a write token" if credentials.write_tokens else everybody
     if settings.allow_writes_from:
         writes = f"{writes.removesuffix(' on this machine')}, from some addresses"
-    where = f"{settings.host} port {settings.port}" if settings.port else settings.host
-    if isinstance(settings, ObjectSettings):
-        return [("Listens on", where), ("Read and write", "users"), ("Read what is public", everybody)]
     found = [("Listens on", where), ("Read", reads), ("Write", writes)]
     if credentials.signing_keys:
         found.append(("Signed URLs", "open what they name"))

@@ -1,6 +1,7 @@
 """The page of an object service, in a real Chromium: as a user who signs in sees it."""
 
 import json
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -114,6 +115,7 @@ def test_what_is_changed(browser, service, tmp_path):
     until(browser, lambda: "such a file already" in text(browser, "#uploads"))
     press(browser, "Replace it")
     until(browser, lambda: swift.ask("GET", "photos/new ü.txt").body == b"newer")
+    assert swift.ask("HEAD", "photos/new ü.txt").headers["content-type"] == "text/plain"  # by its name
     upload("")  # objects lie in containers
     until(browser, lambda: "CONTAINER/NAME" in text(browser, "#uploads"))
     assert swift.ask("HEAD", "new ü.txt").status == 404
@@ -157,6 +159,67 @@ def test_who_only_reads(browser, service, tmp_path):
         lambda: "photos/new.txt: " in text(browser, "#uploads") and "read" in text(browser, "#uploads"),
     )
     assert Swift(service).ask("GET", f"photos/{TEXT}").status == 200
+
+
+def test_odd_names_and_what_is_not_there(browser, service):
+    swift = Swift(service)
+    for container in (".", "odd"):
+        assert ask(
+            service.port, request("PUT", f"/v1/AUTH_main/{container}", headers={"X-Auth-Token": swift.token})
+        )
+    for name in ("odd/\nline", "odd/a//b", "odd/../up", "odd/100%", "odd/dir/"):
+        assert swift.ask("PUT", name, b"content").status == 201
+    browser.get(service.url + "/_page/#/odd/")
+    sign_in(browser, "main:admin", service.key)
+    until(browser, lambda: {"../", "100%", "a/", "dir/"} < set(names(browser)))
+    browser.execute_script("document.querySelector('[data-path=\"odd/\\\\a line\"] button').click()")
+    until(browser, lambda: "7 B" in details(browser))
+    press(browser, "Close")
+    find_file(browser, "odd/a//b")
+    until(browser, lambda: "7 B" in details(browser))
+    press(browser, "Close")
+    find_file(browser, "odd/../up")
+    until(browser, lambda: "takes the dots" in text(browser, "#browse-state"))
+    # A folder that is not there is where one is then, and is asked for once.
+    find_file(browser, "nosuch/")
+    until(browser, lambda: "There is no container 'nosuch'" in text(browser, "#browse-state"))
+    assert names(browser) == [] and text(browser, "#crumbs").split("\n")[-1] == "nosuch"
+    assert browser.find_element(By.ID, "folder").get_property("value") == "nosuch"
+    find_file(browser, "./")
+    until(browser, lambda: "takes the dots" in text(browser, "#browse-state"))
+    assert names(browser) == []
+    time.sleep(6)  # (longer than what passes is waited for)
+    assert service.printed().count("/v1/AUTH_main/nosuch?") == 1
+
+
+def test_somebodys_page_does_not_get_the_token(browser, service):
+    swift = Swift(service)
+    script = b"""<script>
+      try { document.title = 'STOLEN ' + sessionStorage.getItem('sfss-token'); } catch (e) { document.title = 'safe'; }
+      const page = window.open('/_page/');
+      setTimeout(() => { try { document.title += page.document.title; } catch (e) { document.title += ', too'; } }, 500);
+    </script>"""
+    swift.ask("PUT", "public", X_Container_Read=".r:*")
+    for name, content_type in (
+        ("evil.html", "text/html"),
+        ("evil.svg", "image/svg+xml"),
+        ("list", "a/b, text/html"),
+    ):
+        swift.ask("PUT", f"public/{name}", script, Content_Type=content_type)
+    browser.get(service.url + "/_page/")
+    sign_in(browser, "main:admin", service.key)
+    until(browser, lambda: "photos/" in names(browser))
+    browser.get(service.url + "/public/evil.html")
+    until(browser, lambda: browser.title == "safe, too")
+    for name in ("evil.svg", "list"):
+        browser.get(f"{service.url}/v1/AUTH_main/public/{name}")
+        assert "STOLEN" not in browser.title
+    browser.get(service.url + "/_page/")
+    own, *others = browser.window_handles
+    for other in others:
+        browser.switch_to.window(other)
+        browser.close()
+    browser.switch_to.window(own)
 
 
 def test_a_session_that_has_ended(browser, service):

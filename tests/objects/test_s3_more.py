@@ -311,6 +311,71 @@ def test_etags_without_quotes_and_ranges_to_no_end(service):
             assert answer.headers["content-range"] == "bytes 1-3/4"
 
 
+def test_etags_of_what_is_joined(service):
+    """A condition is held against the ETag that clients see, and not the one of a manifest's own bytes."""
+    swift = Swift(service)
+    swift.ask("PUT", "joined")
+    for number in range(2):
+        swift.ask("PUT", f"joined/part/{number}", b"%d" % number)
+    static = json.dumps([{"path": "joined/part/0"}, {"path": "joined/part/1"}]).encode()
+
+    def make() -> None:
+        assert swift.ask("PUT", "joined/dynamic", X_Object_Manifest="joined/part/").status == 201
+        assert swift.ask("PUT", "joined/static", static, query="multipart-manifest=put").status == 201
+
+    make()
+    for name in ("joined/dynamic", "joined/static"):
+        etag = swift.ask("HEAD", name).headers["etag"]
+        assert swift.ask("DELETE", name, If_Match='"another"').status == 412
+        assert swift.ask("DELETE", name, If_Match=f'"another", {etag}').status == 400
+        assert swift.ask("PUT", name, b"x", If_Match='"another"').status == 412
+        assert swift.ask("PUT", name, X_Object_Manifest="joined/part/", If_Match=etag).status == 201
+        etag = swift.ask("HEAD", name).headers["etag"]
+        assert swift.ask("DELETE", name, query="multipart-manifest=delete", If_Match=etag).status == 501
+        assert swift.ask("DELETE", name, If_Unmodified_Since="Mon, 01 Jan 2001 00:00:00 GMT").status == 501
+        assert swift.ask("DELETE", name, If_Match=etag).status == 204
+    make()
+    for name in ("joined/dynamic", "joined/static"):
+        etag = signed(service, "HEAD", f"/{name}").headers["etag"]
+        assert signed(service, "DELETE", f"/{name}", if_match='"another"').status == 412
+        assert signed(service, "DELETE", f"/{name}", if_match=etag).status == 204
+    assert swift.ask("DELETE", "joined/none", If_Match="x").status == 404
+
+
+@pytest.mark.parametrize(
+    "content_type, is_active",
+    [
+        ("text/html", True),
+        ("Text/HTML; charset=utf-8", True),
+        ("text/plain, text/html", True),
+        ("image/svg+xml", True),
+        ("application/xml", True),
+        ("multipart/x-mixed-replace; boundary=b", True),
+        ("text/plain", False),
+        ("image/png", False),
+        ("application/pdf", False),
+    ],
+)
+def test_nobodys_scripts_run_as_those_of_this_site(service, content_type, is_active):
+    """Where the page is, and the token in it."""
+    swift = Swift(service)
+    swift.ask("PUT", "bucket/page", b"<script>", Content_Type=content_type)
+    key = {"key": "main:admin"}
+    for answer in (
+        swift.ask("GET", "bucket/page"),
+        swift.ask("HEAD", "bucket/page"),
+        swift.ask("GET", "bucket/page", Range="bytes=0-1"),
+        signed(service, "GET", "/bucket/page", **key),
+        signed(service, "GET", "/bucket/page?partNumber=1", **key),
+    ):
+        assert ("sandbox" in answer.headers.get("content-security-policy", "")) == is_active
+    given = quote(content_type, safe="")
+    swift.ask("PUT", "bucket/plain", b"x", Content_Type="text/plain")
+    answer = signed(service, "GET", f"/bucket/plain?response-content-type={given}", **key)
+    assert answer.status == 200
+    assert ("sandbox" in answer.headers.get("content-security-policy", "")) == is_active
+
+
 def test_times(service):
     """Those of listings have parts of a second, and none is of the future; conditions can be made of either."""
     before = time.time() - 0.001

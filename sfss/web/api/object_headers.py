@@ -11,8 +11,12 @@ from sfss.http.messages import Headers
 from sfss.models import FileInfo
 from sfss.objects.models import Metadata, ObjectInfo
 from sfss.objects.service import Conditions, Found
-from sfss.web.content_headers import http_date
+from sfss.web.content_headers import http_date, may_run
 
+#: Somebody's scripts run, but as those of no site: at ours there is the page, and the token in it. (CSP 3, 6.2.1.)
+SANDBOX = (
+    "Content-Security-Policy: sandbox allow-downloads allow-forms allow-modals allow-popups allow-scripts\r\n"
+)
 #: What is kept of an object beside its metadata, and given back as it is; with the keys of these headers.
 _KEPT = {
     name: name.lower()
@@ -91,8 +95,13 @@ def conditions_in(headers: Headers, refusal: type[SfssError]) -> Conditions:
 
 
 def if_match_in(headers: Headers) -> str | None:
-    """The ETag that an object must have before a write. ("" has none: it never does.)"""
-    return headers.get("if-match").strip().strip('"') if "if-match" in headers else None
+    """The ETag that an object must have before a write. ("" has none: it never does.) :raises InvalidRequest:"""
+    if "if-match" not in headers:
+        return None
+    value = headers.get("if-match").strip()
+    if "," in value:
+        raise InvalidRequest("A write knows one ETag in If-Match, and no list.")
+    return value.strip('"')
 
 
 def info_for_conditions(info: ObjectInfo, size: int, etag: str) -> FileInfo:
@@ -109,9 +118,12 @@ class Described(NamedTuple):
 
 
 def described(info: ObjectInfo, size: int, etag: str, lines: Mapping[str, str]) -> Described:
-    """*lines*: the headers that an answer has."""
+    """*lines*: the headers that an answer has. The last one is :data:`SANDBOX`, if it may be a page with scripts."""
     unchanged = lines_of({name: lines[name] for name in ("ETag", "Last-Modified")})
-    return Described(info_for_conditions(info, size, etag), lines_of(lines), unchanged)
+    text = lines_of(lines)
+    if may_run(lines["Content-Type"]):
+        text += SANDBOX
+    return Described(info_for_conditions(info, size, etag), text, unchanged)
 
 
 class Descriptions:

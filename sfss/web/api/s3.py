@@ -116,7 +116,7 @@ class S3:
         else:
             signed = await anybody(self._catalog, method, bucket, key, frozenset(query))
         body = Incoming(exchange, self._body_timeout)
-        asked = S3Request(exchange, headers, query, signed, bucket, key, body)
+        asked = S3Request(exchange, headers, query, signed, bucket, key, body, bool(in_host))
         for name in _OWNERS:
             if name in headers and headers[name].strip() != signed.user.account_name:
                 raise S3Error("AccessDenied", f"The bucket is not of the account that {name} names.", 403)

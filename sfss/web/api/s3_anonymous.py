@@ -6,7 +6,7 @@ A URL names no account: it means the oldest bucket of that name, whoever makes a
 from sfss.errors import NoSuchContainer, NotFound
 from sfss.objects import manifests
 from sfss.objects.catalog import Catalog
-from sfss.objects.models import ContainerInfo, ObjectInfo, User
+from sfss.objects.models import NONE, ContainerInfo, ObjectInfo, User
 from sfss.web.api.object_headers import PUBLIC, is_private, is_public
 from sfss.web.api.s3_acl import bucket_acl, check_public, object_acl
 from sfss.web.api.s3_errors import S3Error
@@ -45,12 +45,19 @@ async def _is_readable(catalog: Catalog, account: int, bucket: ContainerInfo, ke
 
 
 async def _are_parts_public(catalog: Catalog, account: int, info: ObjectInfo) -> bool:
-    """Whether what it is made of is for everybody to read, too: the containers, and each object in them."""
+    """Whether what it is made of is for everybody to read, too: the containers, and each object in them.
+
+    :raises S3Error: if a container is not.
+    """
     if not manifests.is_of_others(info):
         return True
-    joined = await manifests.joined(catalog, account, info)
-    for container in joined.containers:
-        metadata = (await catalog.container(account, container)).metadata
-        if not is_public(metadata, listing=False):
-            return False
+
+    async def enter(container: str) -> None:
+        try:
+            metadata = (await catalog.container(account, container)).metadata
+        except NotFound:
+            metadata = NONE
+        check_public(is_public(metadata, listing=False))
+
+    joined = await manifests.joined(catalog, account, info, enter)
     return not any(map(is_private, (*joined.through, *(part.info for part in joined.parts))))

@@ -5,12 +5,11 @@ import secrets
 import xml.etree.ElementTree as ET
 from collections.abc import Mapping, Sequence
 
-from sfss.errors import InvalidRequest, NoSuchUpload, NotFound, NotSupported
+from sfss.errors import InvalidRequest, NoSuchUpload, NotFound
 from sfss.http.messages import Headers, Response
 from sfss.objects.clock import now_us
 from sfss.objects.models import IN_PARTS, ObjectInfo, Query, Upload, UploadedPart
 from sfss.objects.service import Objects
-from sfss.web.api.object_headers import conditions_in
 from sfss.web.api.own_url import OwnUrl
 from sfss.web.api.s3_acl import owner_of
 from sfss.web.api.s3_body import Body, body_of, copied, document_of
@@ -36,7 +35,7 @@ from sfss.web.api.s3_objects import (
     source_in,
 )
 from sfss.web.api.s3_request import MOST_PARTS, S3Request, answer, xml_answer
-from sfss.web.api.s3_versions import headers_of
+from sfss.web.api.s3_versions import headers_of, write_conditions
 from sfss.web.api.s3_xml import Element, children, document, read, text_in, time_text
 
 #: Of each part but the last, bytes.
@@ -190,7 +189,7 @@ class MultipartHandlers:
         sums = _sums_of(checksum, parts)
         _check_said(asked.headers, size, sums)
         etag = _etag_of(parts)
-        conditions = conditions_in(asked.headers, NotSupported)
+        conditions = await write_conditions(self._objects, asked)
         info = ObjectInfo(
             asked.key,
             size,

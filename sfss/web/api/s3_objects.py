@@ -14,9 +14,9 @@ from sfss.objects.versions import Deleted
 from sfss.web.api.object_headers import (
     ACL,
     OF_OBJECTS,
+    SANDBOX,
     Described,
     Descriptions,
-    conditions_in,
     described,
     if_match_in,
     info_for_conditions,
@@ -39,6 +39,7 @@ from sfss.web.api.s3_versions import (
     headers_of,
     headers_of_deleted,
     headers_of_version,
+    write_conditions,
 )
 from sfss.web.api.s3_xml import Element, children, document, read, text_in, time_text
 from sfss.web.api.streaming import answer_with
@@ -85,7 +86,7 @@ class ObjectHandlers:
             metadata=metadata,
             properties=properties_in(headers),
             length=body.length,
-            **conditions_in(headers, NotSupported),
+            **await write_conditions(self._objects, asked),
         )
         return answer(200, {"ETag": f'"{info.etag}"', **body.checksums, **headers_of(info, asked)})
 
@@ -124,7 +125,7 @@ class ObjectHandlers:
                 metadata=metadata,
                 properties=properties,
                 length=found.size,
-                **conditions_in(headers, NotSupported),
+                **await write_conditions(self._objects, asked),
             )
         elements: list[Element] = [("LastModified", time_text(info.modified)), ("ETag", f'"{info.etag}"')]
         elements += elements_of(metadata)
@@ -154,6 +155,8 @@ class ObjectHandlers:
             said = _described(found, with_checksums, overrides)
         else:
             said = (self._with_checksums if with_checksums else self._without).of(found)
+        if asked.is_in_host:
+            said = said._replace(lines=said.lines.removesuffix(SANDBOX))
         return await answer_with(asked.exchange, headers, self._objects, found, said, more, one_part=one_part)
 
     async def delete(self, asked: S3Request) -> Response:

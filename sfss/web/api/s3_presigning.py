@@ -6,6 +6,7 @@ from urllib.parse import quote
 from sfss.errors import InvalidRequest, MethodNotAllowed, SwiftUnauthorized
 from sfss.http.exchange import Exchange
 from sfss.http.messages import Request, Response
+from sfss.web.api.listings import number_argument
 from sfss.web.api.page import ELSEWHERE
 from sfss.web.api.s3_signature import presigned
 from sfss.web.api.status import fresh_response
@@ -14,8 +15,8 @@ from sfss.web.operations import Call, MakeOperation
 from sfss.web.query import argument
 
 PATH = f"{ELSEWHERE}/sign"
-#: Seconds that such a URL is good for. (A rotated key ends it sooner.)
-LIFETIME = 24 * 3600
+#: Seconds that such a URL is good for, if it is not said, and at the most. (A rotated key ends it sooner.)
+LIFETIME, LONGEST = 3600, 7 * 24 * 3600
 
 
 class Presigning:
@@ -33,7 +34,7 @@ class Presigning:
         return lambda asked: Call(asked, self.post), PATH
 
     async def post(self, exchange: Exchange) -> Response:
-        """``path``: CONTAINER/OBJECT. The URL lets do what the user of the token may: it need not be there.
+        """``path``: CONTAINER/OBJECT, which need not be there; ``lifetime``: seconds.
 
         :raises Unauthorized: :raises InvalidRequest:
         """
@@ -44,6 +45,7 @@ class Presigning:
         container, _, name = path.partition("/")
         if not container or not name:
             raise InvalidRequest("The argument 'path' is CONTAINER/OBJECT.")
+        lifetime = number_argument(exchange.query, "lifetime", least=1, most=LONGEST) or LIFETIME
         host = exchange.headers.get("host")
-        url, expires = presigned(user, "GET", host, f"/{quote(path, errors='surrogateescape')}", LIFETIME)
+        url, expires = presigned(user, "GET", host, f"/{quote(path)}", lifetime)
         return fresh_response(json.dumps({"url": url, "expires": expires}).encode(), "application/json")

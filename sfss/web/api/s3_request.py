@@ -41,6 +41,7 @@ class S3Request(NamedTuple):
     bucket: str
     key: str
     body: Incoming
+    is_in_host: bool = False  #: that host name is the bucket's, and a site of its own
 
     @property
     def user(self) -> User:

@@ -7,8 +7,9 @@ from sfss.errors import NotFound, NotSupported, WasDeleted
 from sfss.http.messages import Response
 from sfss.objects.catalog import Catalog
 from sfss.objects.models import ObjectInfo, Query
-from sfss.objects.service import Objects
+from sfss.objects.service import Conditions, Found, Objects
 from sfss.objects.versions import ENABLED, OFF, SUSPENDED, Deleted, Version, behind_all, place_of
+from sfss.web.api.object_headers import conditions_in
 from sfss.web.api.s3_acl import owner_of
 from sfss.web.api.s3_body import document_of
 from sfss.web.api.s3_buckets import etag_of
@@ -135,6 +136,19 @@ async def check_not_deleted(catalog: Catalog, asked: S3Request) -> None:
             raise WasDeleted(asked.key, each.info.version or NULL)
 
 
+async def write_conditions(objects: Objects, asked: S3Request) -> Conditions:
+    """What a write asks for of what is there. :raises NotSupported:"""
+    conditions = conditions_in(asked.headers, NotSupported)
+    if conditions["must_have"] is not None:
+        path = (asked.account, asked.bucket, asked.key)
+        conditions["must_have"] = await objects.etag_itself(*path, conditions["must_have"], _shown_etag)
+    return conditions
+
+
+def _shown_etag(found: Found) -> str:
+    return etag_of(found.info, found.etag)
+
+
 async def delete(
     objects: Objects, asked: S3Request, key: str, version: str | None, must_have: str | None
 ) -> Deleted:
@@ -146,7 +160,9 @@ async def delete(
     try:
         if version is not None:
             return await catalog.delete_version(asked.account, asked.bucket, key, version)
-        return await catalog.delete_object(asked.account, asked.bucket, key, must_have=must_have)
+        path = (asked.account, asked.bucket, key)
+        must_have = await objects.etag_itself(*path, must_have, _shown_etag)
+        return await catalog.delete_object(*path, must_have=must_have)
     except NotFound:
         await catalog.container(asked.account, asked.bucket)
         return Deleted(version or "", False)

@@ -3,7 +3,7 @@
 import json
 import mimetypes
 from collections.abc import Iterable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 from urllib.parse import quote
 
@@ -18,7 +18,7 @@ from sfss.http.messages import Headers, Response
 from sfss.objects import manifests
 from sfss.objects.contents import Part
 from sfss.objects.limits import MOST_KEPT, check_metadata
-from sfss.objects.models import IN_PARTS, ObjectInfo
+from sfss.objects.models import IN_PARTS, NONE, ObjectInfo
 from sfss.objects.service import Conditions, Found, Objects
 from sfss.web.api.object_headers import (
     Descriptions,
@@ -51,6 +51,7 @@ from sfss.web.query import argument
 _UNKNOWN_TYPE = "application/octet-stream"
 #: A manifest has no more. Bytes.
 _MOST_MANIFEST = 2 * 1024 * 1024
+_NOT_OF_DELETE = frozenset(("if-none-match", "if-unmodified-since", "if-modified-since"))
 
 
 class ObjectHandlers:
@@ -68,6 +69,11 @@ class ObjectHandlers:
     async def put(self, asked: Asked) -> Response:
         headers, length = asked.headers, asked.body.length
         conditions = conditions_in(headers, InvalidRequest)
+        if conditions["must_have"] is not None:
+            path = (asked.account, asked.container, asked.name)
+            conditions["must_have"] = await self._objects.etag_itself(
+                *path, conditions["must_have"], _etag_of
+            )
         wanted = argument(asked.query, "multipart-manifest")
         if wanted is not None:
             if wanted != "put":
@@ -173,7 +179,11 @@ class ObjectHandlers:
         return answer(202)
 
     async def delete(self, asked: Asked) -> Response:
+        if not _NOT_OF_DELETE.isdisjoint(asked.headers.raw):
+            raise NotSupported("Of conditions a DELETE knows If-Match only.")
         if argument(asked.query, "multipart-manifest") == "delete":
+            if "if-match" in asked.headers:
+                raise NotSupported("A DELETE of a manifest with all that it joins knows no conditions.")
             own = (asked.container, asked.name)
             try:
                 info = await self._catalog.object(asked.account, *own)
@@ -183,10 +193,9 @@ class ObjectHandlers:
                 raise InvalidRequest("This is not an object with a static manifest.")
             paths = [*await manifests.paths(self._catalog, asked.account, info), own]
             return await delete_paths(self._objects, asked.account, paths, asked.headers)
-        if "if-none-match" in asked.headers:
-            raise NotSupported("A DELETE with If-None-Match is not supported here.")
-        must_have = if_match_in(asked.headers)
-        await self._catalog.delete_object(asked.account, asked.container, asked.name, must_have=must_have)
+        path = (asked.account, asked.container, asked.name)
+        must_have = await self._objects.etag_itself(*path, if_match_in(asked.headers), _etag_of)
+        await self._catalog.delete_object(*path, must_have=must_have)
         return answer(204)
 
     # Reading.
@@ -197,15 +206,18 @@ class ObjectHandlers:
             if info.manifest == IN_PARTS:
                 raise NotSupported("The parts of an upload by S3 are no objects.")
             if not asked.is_owner:
-                await self._check_public(asked, [info], manifests.containers_of(info.manifest))
+                self._check_private(asked, [info])
+                for container in manifests.containers_of(info.manifest):
+                    await self._enter(asked, container)
             if manifests.is_static(info.manifest):
                 return _manifest(info, argument(asked.query, "format") == "raw")
             found = Found(info, [Part(info, 0, info.size)], info.size, info.etag)
         else:
-            found = await self._objects.find(asked.account, asked.container, asked.name)
+            enter = None if asked.is_owner else partial(self._enter, asked)
+            found = await self._objects.find(asked.account, asked.container, asked.name, enter=enter)
         if not asked.is_owner:
             infos = (found.info, *found.through, *(part.info for part in found.parts))
-            await self._check_public(asked, infos, found.containers)
+            self._check_private(asked, infos)
         headers = conditions_of(asked.headers)
         if asked.opened is None:
             said = self._descriptions.of(found)
@@ -214,18 +226,25 @@ class ObjectHandlers:
             said = described(found.info, found.size, found.etag, lines)
         return await answer_with(asked.exchange, headers, self._objects, found, said)
 
-    async def _check_public(
-        self, asked: Asked, infos: Iterable[ObjectInfo], containers: Iterable[str]
-    ) -> None:
+    def _check_private(self, asked: Asked, infos: Iterable[ObjectInfo]) -> None:
         """It, and what it is made of, is for everybody, or for who has the temporary URL. :raises Forbidden:"""
         if asked.opened is None and any(map(is_private, infos)):
             raise Forbidden("This object, or a part of it, is not for everybody.")
-        for container in containers:
-            if asked.opened is not None and asked.opened.container in ("", container):
-                continue
-            found = await self._catalog.container(asked.account, container)
-            if not is_public(found.metadata, listing=False):
-                raise Forbidden("A part of this object is not for everybody.")
+
+    async def _enter(self, asked: Asked, container: str) -> None:
+        """So is a container whose objects it joins. :raises Forbidden:"""
+        if asked.opened is not None and asked.opened.container in ("", container):
+            return
+        try:
+            metadata = (await self._catalog.container(asked.account, container)).metadata
+        except NotFound:
+            metadata = NONE
+        if not is_public(metadata, listing=False):
+            raise Forbidden("A part of this object is not for everybody.")
+
+
+def _etag_of(found: Found) -> str:
+    return found.etag
 
 
 def _lines(found: Found) -> dict[str, str]:

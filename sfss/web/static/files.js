@@ -5,6 +5,7 @@
 const AGAIN = 5000; // ms until a listing that has failed is tried again
 const LISTED = 200; // files and folders that are fetched at once
 const SIGNED_SECONDS = 24 * 3600;
+const SAVED_SECONDS = 60; // until a download that is asked for has to have begun
 const TEXT_BYTES = 64 * 1024; // of a text that is previewed
 const IMAGE_BYTES = 32 * 1024 * 1024; // of a picture that is, at the most
 const TEXTS = /^(text\/|application\/(json|xml|javascript|x-ndjson)|.*\+(json|xml)$)/;
@@ -38,9 +39,9 @@ function tell(text) {
 async function browse(prefix, { whole = false, more = false } = {}) {
   place.asked += 1;
   const turn = place.asked;
-  const url = source.listingUrl(prefix, whole, more ? place.cursor : null);
   let listing;
   try {
+    const url = source.listingUrl(prefix, whole, more ? place.cursor : null);
     const answer = await fetch(url, { headers: headers(), cache: "no-store" });
     if (turn !== place.asked) return; // somebody has gone on meanwhile
     if (answer.status === 401) {
@@ -48,24 +49,30 @@ async function browse(prefix, { whole = false, more = false } = {}) {
       waitForToken(() => browse(prefix, { whole, more }), source.refused("reading"), source.missing("To list files"));
       return;
     }
-    if (!answer.ok) throw new Error(await detailOf(answer));
+    if (!answer.ok) {
+      const refused = new Error(await detailOf(answer));
+      refused.passes = answer.status >= 500 || [408, 429].includes(answer.status);
+      throw refused;
+    }
     listing = source.listed(await answer.json(), prefix);
   } catch (error) {
     if (turn !== place.asked) return;
+    // (A TypeError: there was no answer.)
+    if (!(error.passes ?? error instanceof TypeError)) {
+      if (!more) moveTo(prefix, whole);
+      place.cursor = null;
+      $("listing").hidden = !$("file-rows").children.length;
+      $("more").hidden = true;
+      tell(`This cannot be listed: ${error.message}`);
+      return;
+    }
     tell(`The files cannot be listed at the moment: ${error.message}`);
     setTimeout(() => turn === place.asked && browse(prefix, { whole, more }), AGAIN);
     return;
   }
   if (turn !== place.asked) return;
   const rows = $("file-rows");
-  if (!more) {
-    // Uploads go into the folder one is in; what was searched for is none.
-    const folder = folderOf(prefix);
-    if (folder !== folderOf(place.prefix)) $("folder").value = folder.replace(/\/$/, "");
-    Object.assign(place, { prefix, whole, folders: new Set() });
-    rows.replaceChildren();
-    showCrumbs();
-  }
+  if (!more) moveTo(prefix, whole);
   place.cursor = listing.next;
   // (A store without an order may name a folder in several listings.)
   const folders = listing.folders.filter(({ path }) => !place.folders.has(path));
@@ -77,6 +84,15 @@ async function browse(prefix, { whole = false, more = false } = {}) {
   if (more && listing.next === null) added[0]?.querySelector("a, button").focus(); // the button has just gone
   const what = whole ? `There is no file ${prefix}. Files that begin like that: ` : "Files and folders: ";
   tell(`${what}${number(rows.children.length)}${listing.next === null ? "" : ", and there are more"}.`);
+}
+
+function moveTo(prefix, whole) {
+  // Uploads go into the folder one is in; what was searched for is none.
+  const folder = folderOf(prefix);
+  if (folder !== folderOf(place.prefix)) $("folder").value = folder.replace(/\/$/, "");
+  Object.assign(place, { prefix, whole, folders: new Set() });
+  $("file-rows").replaceChildren();
+  showCrumbs();
 }
 
 const folderOf = (path) => path.slice(0, path.lastIndexOf("/") + 1);
@@ -226,7 +242,7 @@ async function preview(file, type, size) {
       shown = element("img");
       shown.alt = "";
       // A picture's URL cannot bring the token along.
-      shown.src = token ? await blobUrl(file.url) : file.url;
+      shown.src = token ? await blobUntilClosed(file.url) : file.url;
     } else if (TEXTS.test(type) && size) {
       const range = { Range: `bytes=0-${TEXT_BYTES - 1}` };
       const answer = await fetch(file.url, { headers: { ...headers(), ...range } });
@@ -246,16 +262,21 @@ async function preview(file, type, size) {
 async function blobUrl(url) {
   const answer = await fetch(url, { headers: headers() });
   if (!answer.ok) throw new Error(await detailOf(answer));
-  const made = URL.createObjectURL(await answer.blob());
+  return URL.createObjectURL(await answer.blob());
+}
+
+async function blobUntilClosed(url) {
+  const made = await blobUrl(url);
   $("details").addEventListener("close", () => URL.revokeObjectURL(made), { once: true });
   return made;
 }
 
-// A URL that opens the file without a token, and until when; nothing, when it was said why there is none.
-async function signedUrlOf(file) {
+// A URL that opens the file without a token for so many seconds, and until when; nothing, when it was said why there
+// is none.
+async function signedUrlOf(file, lifetime) {
   let answer;
   try {
-    answer = await fetch(source.signUrl(file.path), { method: "POST", headers: headers() });
+    answer = await fetch(source.signUrl(file.path, lifetime), { method: "POST", headers: headers() });
   } catch {
     say("The server gives no answer.");
     return;
@@ -274,7 +295,7 @@ async function signedUrlOf(file) {
 }
 
 async function sign(file) {
-  const signed = await signedUrlOf(file);
+  const signed = await signedUrlOf(file, SIGNED_SECONDS);
   if (!signed || file !== opened) return;
   const { url, expires } = signed;
   $("url").value = url;
@@ -319,17 +340,32 @@ async function remove({ path, url, etag }) {
   tell(`${path} is deleted.`);
 }
 
-$("download").addEventListener("click", async (event) => {
+// A link cannot bring the token along. What comes is saved, never shown: it is somebody's file.
+async function save(event, file) {
   if (!token) return; // the link will do
-  if (!source.areLarge) {
-    download(event, opened.url, nameOf(opened.path));
+  event.preventDefault();
+  if (source.areLarge) {
+    const signed = await signedUrlOf(file, SAVED_SECONDS);
+    if (signed) saveFrom(signed.url, nameOf(file.path));
     return;
   }
-  event.preventDefault();
-  const { path } = opened;
-  const signed = await signedUrlOf(opened);
-  if (signed) saveFrom(signed.url, nameOf(path));
-});
+  try {
+    const made = await blobUrl(file.url);
+    saveFrom(made, nameOf(file.path));
+    setTimeout(() => URL.revokeObjectURL(made), 60000);
+  } catch (error) {
+    say(`${file.path} could not be saved: ${error.message}`);
+  }
+}
+
+function saveFrom(url, name) {
+  const link = element("a");
+  link.href = url;
+  link.download = name;
+  link.click();
+}
+
+$("download").addEventListener("click", (event) => save(event, opened));
 $("copy").addEventListener("click", async () => {
   try {
     await navigator.clipboard.writeText($("url").value);

@@ -35,9 +35,11 @@ const source = {
 
   // Too large to be kept in the browser before they are saved.
   areLarge: false,
+  // What a PUT says beside. (The server tells types from names, and heeds none.)
+  uploadHeaders: { "Content-Type": "application/octet-stream" },
 
-  // Where a POST gives a URL that opens the file by itself, and how that is to be read here.
-  signUrl: (path) => `sign?${new URLSearchParams({ path, lifetime: SIGNED_SECONDS })}`,
+  // Where a POST gives a URL that opens the file by itself for so many seconds, and how that is to be read here.
+  signUrl: (path, lifetime) => `sign?${new URLSearchParams({ path, lifetime })}`,
   signed: (url) => new URL(`.${url}`, location.href).href,
 
   links: NODE ? { "to-metrics": "../metrics", "to-status": "../_status", "to-openapi": "" } : {},

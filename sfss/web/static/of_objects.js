@@ -13,12 +13,17 @@ const source = {
   missing: () => "", // the form says it
   refused: () => "Sign in again: this session has ended.",
 
-  isFile: (path) => /^[^/]+\/./.test(path),
+  isFile: (path) => /^[^/]+\/[^]/.test(path),
 
   urlOf(path) {
     if (!this.isFile(path)) throw new Error("objects lie in containers: CONTAINER/NAME.");
+    return this.url(path);
+  },
+
+  // Of a container, or of an object. (Without a token there is no account: the answer is 401, as is wanted.)
+  url(path) {
     if (DOTS.test(path)) throw new Error("a browser takes the dots in this name for steps in a path.");
-    return `../v1/${account}/${encoded(path)}`;
+    return `../v1/${account || "AUTH_"}/${encoded(path)}`;
   },
 
   listingUrl(prefix, whole, cursor) {
@@ -30,8 +35,7 @@ const source = {
       query.set("prefix", rest.join("/"));
       if (!whole) query.set("delimiter", "/");
     }
-    // (Without a token it has no account: the answer is 401, as is wanted.)
-    return `../v1/${account || "AUTH_"}${rest.length ? `/${encodeURIComponent(container)}` : ""}?${query}`;
+    return `${this.url(rest.length ? container : "")}?${query}`;
   },
 
   listed(entries, prefix) {
@@ -47,11 +51,13 @@ const source = {
   },
 
   areLarge: true,
-  signUrl: (path) => `sign?${new URLSearchParams({ path })}`,
+  uploadHeaders: { "Content-Type": "application/octet-stream", "X-Detect-Content-Type": "true" },
+  signUrl: (path, lifetime) => `sign?${new URLSearchParams({ path, lifetime })}`,
   signed: (url) => new URL(`..${url}`, location.href).href,
 
   // The token of a user. :raises Error: with a sentence, if he gets none.
   async signIn(user, key) {
+    if (!/^[\x21-\x7e]+$/.test(user)) throw new Error("A user is called ACCOUNT:USER.");
     const answer = await fetch("../auth/v1.0", { headers: { "X-Auth-User": user, "X-Auth-Key": key }, cache: "no-store" });
     if (!answer.ok) throw new Error(answer.status === 401 ? "There is no such user, or the key is another." : await detailOf(answer));
     account = answer.headers.get("X-Storage-Url").replace(/^.*\//, "");
@@ -62,7 +68,7 @@ const source = {
 
   // Makes the container that *path* is in. :raises Error:
   async makeContainer(path, headers) {
-    const answer = await fetch(`../v1/${account}/${encodeURIComponent(path.split("/")[0])}`, { method: "PUT", headers });
+    const answer = await fetch(this.url(path.split("/")[0]), { method: "PUT", headers });
     if (!answer.ok) throw new Error(await detailOf(answer));
   },
 

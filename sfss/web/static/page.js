@@ -609,8 +609,7 @@ function begin(upload) {
   }
   const request = new XMLHttpRequest();
   request.open("PUT", url);
-  request.setRequestHeader("Content-Type", "application/octet-stream");
-  for (const [name, value] of Object.entries(headers())) request.setRequestHeader(name, value);
+  for (const [name, value] of Object.entries({ ...source.uploadHeaders, ...headers() })) request.setRequestHeader(name, value);
   if (!upload.replace) request.setRequestHeader("If-None-Match", "*");
   request.upload.addEventListener("progress", (event) => {
     bar.value = event.loaded;
@@ -641,7 +640,7 @@ function begin(upload) {
 function succeed({ file, path, item }, url) {
   const link = element("a", new URL(url, location.href).href);
   link.href = url;
-  if (token) link.addEventListener("click", (event) => download(event, url, file.name));
+  link.addEventListener("click", (event) => save(event, { path, url }));
   item.replaceChildren(`${path}, ${bytes(file.size)}: `, link);
   tally.done += 1;
   finish();
@@ -685,26 +684,6 @@ function again(upload) {
 function finish() {
   underWay -= 1;
   setTimeout(next); // not at once: it may call us again, and that a thousand times
-}
-
-// A link cannot bring the token along. What comes is saved, never shown: it is somebody's file.
-async function download(event, url, name) {
-  event.preventDefault();
-  const answer = await fetch(url, { headers: headers() });
-  if (!answer.ok) {
-    askForToken(source.refused("reading"));
-    return;
-  }
-  const made = URL.createObjectURL(await answer.blob());
-  saveFrom(made, name);
-  setTimeout(() => URL.revokeObjectURL(made), 60000);
-}
-
-function saveFrom(url, name) {
-  const link = element("a");
-  link.href = url;
-  link.download = name;
-  link.click();
 }
 
 function detail(request) {
