@@ -97,9 +97,7 @@ def static_etag(segments: Iterable[Segment]) -> str:
 async def requested(catalog: Catalog, account: int, own: tuple[str, str], document: Any) -> list[Segment]:
     """The segments that the body of a PUT asks for. *own*: container and name of what is put.
 
-    :raises InvalidRequest: with all that is wrong.
-
-    :raises NotSupported:
+    :raises InvalidRequest: with all that is wrong. :raises NotSupported:
     """
     if not isinstance(document, list) or not 0 < len(document) <= MOST_STATIC:
         raise InvalidRequest(f"The manifest is a list of 1 to {MOST_STATIC} objects.")
