@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections.abc import Callable
 
 import pytest
 
@@ -16,6 +15,7 @@ from sfss.memcache.errors import (
     ProxyRefused,
     ValueRefused,
 )
+from tests.conftest import until
 from tests.fakes import FakeProxy, healthy, value
 
 
@@ -41,12 +41,6 @@ def held_back(release: asyncio.Event):
         await healthy(command, writer)
 
     return answer
-
-
-async def until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(10):
-        while not condition():
-            await asyncio.sleep(0.01)
 
 
 async def test_a_late_reply_after_a_cancel_reaches_nobody_else():

@@ -133,6 +133,10 @@ async def _purge(cluster: Cluster, days: int) -> int:
     return 0
 
 
+async def _raise_horizon(replicas: Replicas, horizon: int) -> None:
+    await purge(replicas, horizon).run()
+
+
 async def _list(settings: Settings, as_json: bool) -> int:
     """The paths of all files, in no order."""
     store = make_store(settings)
@@ -151,10 +155,6 @@ async def _list(settings: Settings, as_json: bool) -> int:
     if unnamed:
         print(f"sfss: {unnamed} files have paths that are too long to be in their keys", file=sys.stderr)
     return 0
-
-
-async def _raise_horizon(replicas: Replicas, horizon: int) -> None:
-    await purge(replicas, horizon).run()
 
 
 def _described(difference: Difference) -> str:

@@ -29,6 +29,12 @@ class Found(NamedTuple):
     through: Sequence[ObjectInfo] = ()  #: what is joined of others on the way to them
 
 
+#: An account, a container, and the name of an object.
+Path = tuple[int, str, str]
+#: The ETag of an object as clients see it.
+EtagOf = Callable[[Found], str]
+
+
 class Conditions(TypedDict):
     """What :meth:`Objects.put` asks for before it puts."""
 
@@ -124,27 +130,25 @@ class Objects:
             info = await self.catalog.object(account, container, name)
         else:
             info = await self.catalog.object_version(account, container, name, version)
+        return await self._found(account, info, enter)
+
+    async def _found(self, account: int, info: ObjectInfo, enter: manifests.Enter | None = None) -> Found:
         if not info.manifest:
             return Found(info, [Part(info, 0, info.size)], info.size, info.etag)
         parts, etag, through = await manifests.joined(self.catalog, account, info, enter)
         return Found(info, parts, sum(part.stop - part.start for part in parts), etag, through)
 
-    async def etag_itself(
-        self, account: int, container: str, name: str, shown: str | None, etag_of: Callable[[Found], str]
-    ) -> str | None:
+    async def etag_itself(self, path: Path, shown: str, etag_of: EtagOf) -> str:
         """The ETag that the catalog knows an object by, whose clients know it by *shown*, as *etag_of* gives it: of
         what is joined of others these are two. *shown* itself, if it is not that one, or there is no such object.
         """
-        if shown is None:
-            return None
         try:
-            info = await self.catalog.object(account, container, name)
-            if not manifests.is_of_others(info):
-                return shown
-            found = await self.find(account, container, name)
+            info = await self.catalog.object(*path)
+            if manifests.is_of_others(info) and etag_of(await self._found(path[0], info)) == shown:
+                return info.etag
         except NotFound:
-            return shown
-        return found.info.etag if etag_of(found) == shown else shown
+            pass  # (which the write will say)
+        return shown
 
     async def put_static(
         self,

@@ -14,9 +14,9 @@ log = logging.getLogger("sfss")
 
 def exposures(settings: ServerSettings, credentials: Credentials) -> list[str]:
     """A sentence for each door that stands open to a network, with the flag that closes it."""
-    if _is_loopback(settings.host) or isinstance(
-        settings, ObjectSettings
-    ):  # (the users of objects have keys)
+    if _is_loopback(settings.host):
+        return []
+    if isinstance(settings, ObjectSettings):  # whose users have keys
         return []
     where = f"who reaches {settings.host} port {settings.port}"
     found = []

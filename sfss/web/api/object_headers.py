@@ -6,11 +6,12 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 from xml.sax.saxutils import escape, quoteattr
 
-from sfss.errors import InvalidRequest, SfssError
+from sfss.errors import InvalidRequest, NotFound, SfssError
 from sfss.http.messages import Headers
 from sfss.models import FileInfo
+from sfss.objects.catalog import Catalog
 from sfss.objects.models import Metadata, ObjectInfo
-from sfss.objects.service import Conditions, Found
+from sfss.objects.service import Conditions, EtagOf, Found, Objects, Path
 from sfss.web.content_headers import http_date, may_run
 
 #: Somebody's scripts run, but as those of no site: at ours there is the page, and the token in it. (CSP 3, 6.2.1.)
@@ -86,12 +87,20 @@ def decoded(text: str, what: str) -> str:
         raise InvalidRequest(f"{what} is not valid UTF-8.") from None
 
 
-def conditions_in(headers: Headers, refusal: type[SfssError]) -> Conditions:
-    """What ``If-None-Match`` and ``If-Match`` ask for before a write. :raises refusal: if that is not done here."""
+async def conditions_in(
+    headers: Headers, refusal: type[SfssError], objects: Objects, path: Path, etag_of: EtagOf
+) -> Conditions:
+    """What ``If-None-Match`` and ``If-Match`` ask for before a write to *path*. *etag_of*: as clients see it.
+
+    :raises refusal: if that is not done here. :raises InvalidRequest:
+    """
     if_none_match = headers.get("if-none-match").strip()
     if if_none_match not in ("", "*"):
         raise refusal("A write knows no If-None-Match but *.")
-    return {"must_be_new": if_none_match == "*", "must_have": if_match_in(headers)}
+    must_have = if_match_in(headers)
+    if must_have is not None:
+        must_have = await objects.etag_itself(path, must_have, etag_of)
+    return {"must_be_new": if_none_match == "*", "must_have": must_have}
 
 
 def if_match_in(headers: Headers) -> str | None:
@@ -160,6 +169,15 @@ def _date(second: int) -> str:
 def is_private(info: ObjectInfo) -> bool:
     """Whether an object is its account's alone, whatever its container says."""
     return info.properties.get(ACL) == PRIVATE
+
+
+async def is_open(catalog: Catalog, account: int, container: str) -> bool:
+    """Whether everybody may read what is in a container. (One that is not there is closed: nobody is told.)"""
+    try:
+        info = await catalog.container(account, container)
+    except NotFound:
+        return False
+    return is_public(info.metadata, listing=False)
 
 
 def is_public(metadata: Metadata, *, listing: bool) -> bool:

@@ -6,8 +6,8 @@ A URL names no account: it means the oldest bucket of that name, whoever makes a
 from sfss.errors import NoSuchContainer, NotFound
 from sfss.objects import manifests
 from sfss.objects.catalog import Catalog
-from sfss.objects.models import NONE, ContainerInfo, ObjectInfo, User
-from sfss.web.api.object_headers import PUBLIC, is_private, is_public
+from sfss.objects.models import ContainerInfo, ObjectInfo, User
+from sfss.web.api.object_headers import PUBLIC, is_open, is_private, is_public
 from sfss.web.api.s3_acl import bucket_acl, check_public, object_acl
 from sfss.web.api.s3_errors import S3Error
 from sfss.web.api.s3_request import PARTS_OF_BUCKETS, PARTS_OF_OBJECTS
@@ -53,11 +53,7 @@ async def _are_parts_public(catalog: Catalog, account: int, info: ObjectInfo) ->
         return True
 
     async def enter(container: str) -> None:
-        try:
-            metadata = (await catalog.container(account, container)).metadata
-        except NotFound:
-            metadata = NONE
-        check_public(is_public(metadata, listing=False))
+        check_public(await is_open(catalog, account, container))
 
     joined = await manifests.joined(catalog, account, info, enter)
     return not any(map(is_private, (*joined.through, *(part.info for part in joined.parts))))

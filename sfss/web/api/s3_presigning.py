@@ -8,15 +8,15 @@ from sfss.http.exchange import Exchange
 from sfss.http.messages import Request, Response
 from sfss.web.api.listings import number_argument
 from sfss.web.api.page import ELSEWHERE
-from sfss.web.api.s3_signature import presigned
+from sfss.web.api.s3_signature import MOST_EXPIRES, presigned
 from sfss.web.api.status import fresh_response
 from sfss.web.api.swift_identity import Identity
 from sfss.web.operations import Call, MakeOperation
 from sfss.web.query import argument
 
 PATH = f"{ELSEWHERE}/sign"
-#: Seconds that such a URL is good for, if it is not said, and at the most. (A rotated key ends it sooner.)
-LIFETIME, LONGEST = 3600, 7 * 24 * 3600
+#: Seconds that such a URL is good for, if it is not said. (A rotated key ends it sooner.)
+LIFETIME = 3600
 
 
 class Presigning:
@@ -45,7 +45,7 @@ class Presigning:
         container, _, name = path.partition("/")
         if not container or not name:
             raise InvalidRequest("The argument 'path' is CONTAINER/OBJECT.")
-        lifetime = number_argument(exchange.query, "lifetime", least=1, most=LONGEST) or LIFETIME
+        lifetime = number_argument(exchange.query, "lifetime", least=1, most=MOST_EXPIRES) or LIFETIME
         host = exchange.headers.get("host")
         url, expires = presigned(user, "GET", host, f"/{quote(path)}", lifetime)
         return fresh_response(json.dumps({"url": url, "expires": expires}).encode(), "application/json")

@@ -24,7 +24,7 @@ _ALGORITHM = "AWS4-HMAC-SHA256"
 #: What a URL that is made here says; any is good.
 _REGION = "us-east-1"
 #: Clocks may be so far apart (seconds), and a presigned URL is good for so long at the most.
-_SKEW, _MOST_EXPIRES = 15 * 60, 7 * 86400
+_SKEW, MOST_EXPIRES = 15 * 60, 7 * 86400
 _AUTHORIZATION = re.compile(
     r"AWS4-HMAC-SHA256\s+Credential=(?P<credential>[^,\s]+),\s*SignedHeaders=(?P<headers>[^,\s]+),"
     r"\s*Signature=(?P<signature>[0-9a-f]{64})"
@@ -169,7 +169,7 @@ def _in_query(request: Request, pairs: list[tuple[str, str]]) -> Claim:
     if given.get("X-Amz-Algorithm") != _ALGORITHM:
         raise S3Error("AuthorizationQueryParametersError", f"X-Amz-Algorithm is {_ALGORITHM}.")
     when, expires = given.get("X-Amz-Date", ""), given.get("X-Amz-Expires", "")
-    if not (_SECONDS.fullmatch(expires) and 0 < int(expires) <= _MOST_EXPIRES):
+    if not (_SECONDS.fullmatch(expires) and 0 < int(expires) <= MOST_EXPIRES):
         raise S3Error("AuthorizationQueryParametersError", "X-Amz-Expires is 1 to 604800 seconds.")
     begin = _seconds(when)
     now = time.time()

@@ -138,11 +138,8 @@ async def check_not_deleted(catalog: Catalog, asked: S3Request) -> None:
 
 async def write_conditions(objects: Objects, asked: S3Request) -> Conditions:
     """What a write asks for of what is there. :raises NotSupported:"""
-    conditions = conditions_in(asked.headers, NotSupported)
-    if conditions["must_have"] is not None:
-        path = (asked.account, asked.bucket, asked.key)
-        conditions["must_have"] = await objects.etag_itself(*path, conditions["must_have"], _shown_etag)
-    return conditions
+    path = (asked.account, asked.bucket, asked.key)
+    return await conditions_in(asked.headers, NotSupported, objects, path, _shown_etag)
 
 
 def _shown_etag(found: Found) -> str:
@@ -161,7 +158,8 @@ async def delete(
         if version is not None:
             return await catalog.delete_version(asked.account, asked.bucket, key, version)
         path = (asked.account, asked.bucket, key)
-        must_have = await objects.etag_itself(*path, must_have, _shown_etag)
+        if must_have is not None:
+            must_have = await objects.etag_itself(path, must_have, _shown_etag)
         return await catalog.delete_object(*path, must_have=must_have)
     except NotFound:
         await catalog.container(asked.account, asked.bucket)

@@ -18,7 +18,7 @@ from sfss.http.messages import Headers, Response
 from sfss.objects import manifests
 from sfss.objects.contents import Part
 from sfss.objects.limits import MOST_KEPT, check_metadata
-from sfss.objects.models import IN_PARTS, NONE, ObjectInfo
+from sfss.objects.models import IN_PARTS, ObjectInfo
 from sfss.objects.service import Conditions, Found, Objects
 from sfss.web.api.object_headers import (
     Descriptions,
@@ -26,8 +26,8 @@ from sfss.web.api.object_headers import (
     decoded,
     described,
     if_match_in,
+    is_open,
     is_private,
-    is_public,
     is_true,
     last_modified,
     text_of,
@@ -68,12 +68,7 @@ class ObjectHandlers:
 
     async def put(self, asked: Asked) -> Response:
         headers, length = asked.headers, asked.body.length
-        conditions = conditions_in(headers, InvalidRequest)
-        if conditions["must_have"] is not None:
-            path = (asked.account, asked.container, asked.name)
-            conditions["must_have"] = await self._objects.etag_itself(
-                *path, conditions["must_have"], _etag_of
-            )
+        conditions = await self._conditions(asked, asked.container, asked.name)
         wanted = argument(asked.query, "multipart-manifest")
         if wanted is not None:
             if wanted != "put":
@@ -102,6 +97,10 @@ class ObjectHandlers:
         )
         return _put_answer(info)
 
+    async def _conditions(self, asked: Asked, container: str, name: str) -> Conditions:
+        path = (asked.account, container, name)
+        return await conditions_in(asked.headers, InvalidRequest, self._objects, path, _etag_of)
+
     async def _put_static(self, asked: Asked, conditions: Conditions) -> Response:
         body = await asked.body.whole(most=_MOST_MANIFEST)
         try:
@@ -123,9 +122,8 @@ class ObjectHandlers:
 
     async def copy(self, asked: Asked) -> Response:
         target = _path_in(asked.headers, "Destination")
-        return await self._copy(
-            asked, (asked.container, asked.name), target, conditions_in(asked.headers, InvalidRequest)
-        )
+        conditions = await self._conditions(asked, *target)
+        return await self._copy(asked, (asked.container, asked.name), target, conditions)
 
     async def _copy(
         self, asked: Asked, source: tuple[str, str], target: tuple[str, str], conditions: Conditions
@@ -194,7 +192,9 @@ class ObjectHandlers:
             paths = [*await manifests.paths(self._catalog, asked.account, info), own]
             return await delete_paths(self._objects, asked.account, paths, asked.headers)
         path = (asked.account, asked.container, asked.name)
-        must_have = await self._objects.etag_itself(*path, if_match_in(asked.headers), _etag_of)
+        must_have = if_match_in(asked.headers)
+        if must_have is not None:
+            must_have = await self._objects.etag_itself(path, must_have, _etag_of)
         await self._catalog.delete_object(*path, must_have=must_have)
         return answer(204)
 
@@ -235,11 +235,7 @@ class ObjectHandlers:
         """So is a container whose objects it joins. :raises Forbidden:"""
         if asked.opened is not None and asked.opened.container in ("", container):
             return
-        try:
-            metadata = (await self._catalog.container(asked.account, container)).metadata
-        except NotFound:
-            metadata = NONE
-        if not is_public(metadata, listing=False):
+        if not await is_open(self._catalog, asked.account, container):
             raise Forbidden("A part of this object is not for everybody.")
 
 

@@ -35,11 +35,10 @@ const source = {
 
   // Too large to be kept in the browser before they are saved.
   areLarge: false,
-  // What a PUT says beside. (The server tells types from names, and heeds none.)
-  uploadHeaders: { "Content-Type": "application/octet-stream" },
+  // What a PUT says beside, so that the type is that of the name.
+  uploadHeaders: {},
 
-  // Where a POST gives a URL that opens the file by itself for so many seconds, and how that is to be read here.
-  signUrl: (path, lifetime) => `sign?${new URLSearchParams({ path, lifetime })}`,
+  // How a signed URL is to be read here.
   signed: (url) => new URL(`.${url}`, location.href).href,
 
   links: NODE ? { "to-metrics": "../metrics", "to-status": "../_status", "to-openapi": "" } : {},

@@ -51,8 +51,7 @@ const source = {
   },
 
   areLarge: true,
-  uploadHeaders: { "Content-Type": "application/octet-stream", "X-Detect-Content-Type": "true" },
-  signUrl: (path, lifetime) => `sign?${new URLSearchParams({ path, lifetime })}`,
+  uploadHeaders: { "X-Detect-Content-Type": "true" },
   signed: (url) => new URL(`..${url}`, location.href).href,
 
   // The token of a user. :raises Error: with a sentence, if he gets none.

@@ -609,7 +609,8 @@ function begin(upload) {
   }
   const request = new XMLHttpRequest();
   request.open("PUT", url);
-  for (const [name, value] of Object.entries({ ...source.uploadHeaders, ...headers() })) request.setRequestHeader(name, value);
+  const said = { "Content-Type": "application/octet-stream", ...source.uploadHeaders, ...headers() };
+  for (const [name, value] of Object.entries(said)) request.setRequestHeader(name, value);
   if (!upload.replace) request.setRequestHeader("If-None-Match", "*");
   request.upload.addEventListener("progress", (event) => {
     bar.value = event.loaded;
