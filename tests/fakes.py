@@ -1,9 +1,8 @@
 """A misbehaving memcache server, for what a real one cannot be made to do."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
-Reader, Writer = asyncio.StreamReader, asyncio.StreamWriter
+from tests.listening import Reader, Writer, listening
 
 
 class FakeProxy:
@@ -17,38 +16,28 @@ class FakeProxy:
         self.commands: list[bytes] = []
         self.connections = 0
         self._writers: list[Writer] = []
+        self._listening = listening(self._serve)
 
     async def __aenter__(self) -> "FakeProxy":
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
-        self.port = self._server.sockets[0].getsockname()[1]
+        self.port = await self._listening.__aenter__()
         return self
 
     async def __aexit__(self, *_) -> None:
-        # One that was accepted in the turn in which the server is closed would be left open (asyncio's
-        # Server._attach then fails): first no more are accepted, and the last ones get their turn.
-        for listener in self._server.sockets:
-            asyncio.get_running_loop().remove_reader(listener.fileno())
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
-        self._server.close()
+        await self._listening.__aexit__(None, None, None)
+
+    def reset_connections(self) -> None:
         for writer in self._writers:
             writer.transport.abort()
-        await asyncio.sleep(0)
 
     async def _serve(self, reader: Reader, writer: Writer) -> None:
         self.connections += 1
         self._writers.append(writer)
-        try:
-            while line := await reader.readline():
-                command = line.strip()
-                if command.startswith(b"set "):
-                    await reader.readexactly(int(command.split()[-1]) + 2)
-                self.commands.append(command)
-                await self.answer(command, writer)
-        except (ConnectionError, asyncio.IncompleteReadError):
-            return
-        finally:
-            writer.close()
+        while line := await reader.readline():
+            command = line.strip()
+            if command.startswith(b"set "):
+                await reader.readexactly(int(command.split()[-1]) + 2)
+            self.commands.append(command)
+            await self.answer(command, writer)
 
 
 def value(command: bytes, content: bytes) -> bytes:

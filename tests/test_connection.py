@@ -17,6 +17,7 @@ from sfss.memcache.errors import (
 )
 from tests.conftest import until
 from tests.fakes import FakeProxy, healthy, value
+from tests.listening import listening
 
 
 async def connect(
@@ -336,16 +337,13 @@ async def test_what_the_proxy_has_not_read_when_we_give_up_never_happens():
                 read.append(data)
         except ConnectionResetError:
             read.append("reset")
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    connection = await Connection.open("127.0.0.1", port, connect_timeout=1, operation_timeout=0.3)
-    with pytest.raises(ConnectionLost):
-        await connection.set(b"key", b"old", soon())
-    await asyncio.sleep(1)
-    assert read == ["reset"]
-    server.close()
+    async with listening(serve) as port:
+        connection = await Connection.open("127.0.0.1", port, connect_timeout=1, operation_timeout=0.3)
+        with pytest.raises(ConnectionLost):
+            await connection.set(b"key", b"old", soon())
+        await asyncio.sleep(1)
+        assert read == ["reset"]
 
 
 async def test_slow_but_moving_is_not_stalled():

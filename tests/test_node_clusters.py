@@ -8,6 +8,7 @@ import signal
 import pytest
 
 from tests.cluster import Cluster, until
+from tests.listening import listening
 from tests.programs import KilledNode
 from tests.simulation import STEPS
 
@@ -593,15 +594,17 @@ async def test_through_a_proxy(tmp_path):
                 sink.write(data)
             sink.close()
 
-        await asyncio.gather(pump(reader, onward), pump(onward_reader, writer), return_exceptions=True)
+        try:
+            await asyncio.gather(pump(reader, onward), pump(onward_reader, writer))
+        finally:
+            onward.transport.abort()
 
-    proxy = await asyncio.start_server(serve, "127.0.0.1", 0)
-    url = f"http://127.0.0.1:{proxy.sockets[0].getsockname()[1]}"
-    async with Cluster(tmp_path, *EXACT, "--proxy", url, links={"A": "B", "B": "A"}) as cluster:
-        await cluster.put("A", "x", b"1")
-        await cluster.until_equal()
-        assert any(line.startswith(b"POST http://127.0.0.1:") for line in seen)
-    proxy.close()
+    async with listening(serve) as proxy:
+        options = (*EXACT, "--proxy", f"http://127.0.0.1:{proxy}")
+        async with Cluster(tmp_path, *options, links={"A": "B", "B": "A"}) as cluster:
+            await cluster.put("A", "x", b"1")
+            await cluster.until_equal()
+            assert any(line.startswith(b"POST http://127.0.0.1:") for line in seen)
 
 
 async def test_a_node_that_is_its_own_neighbour(tmp_path):

@@ -11,6 +11,7 @@ from sfss.node_proofs import NONCE_HEADER, PROOF_HEADER, Prover, Verifier, _proo
 from sfss.replication.transport import HttpTransport, PeerFailed
 from tests.cluster import Cluster
 from tests.http import ask, request
+from tests.listening import listening
 from tests.programs import SfssNode, free_port
 
 SECRET = "a-secret-of-all-nodes"
@@ -166,17 +167,13 @@ async def test_who_answers_must_know_the_secret_too(tmp_path):
         while data := await reader.read(65536):
             heard.extend(data)
             writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    transport = HttpTransport(SECRET, "", 1000)
-    with pytest.raises(PeerFailed):
-        await transport.exchange(f"http://127.0.0.1:{port}", [b"private message"])
-    assert b"private message" not in heard and SECRET.encode() not in heard
-    await transport.close()
-    server.close()
-    await asyncio.sleep(0.05)
+    async with listening(serve) as port:
+        transport = HttpTransport(SECRET, "", 1000)
+        with pytest.raises(PeerFailed):
+            await transport.exchange(f"http://127.0.0.1:{port}", [b"private message"])
+        assert b"private message" not in heard and SECRET.encode() not in heard
+        await transport.close()
 
 
 async def test_who_knows_the_challenge_and_not_the_secret_is_not_believed():
@@ -187,16 +184,12 @@ async def test_who_knows_the_challenge_and_not_the_secret_is_not_believed():
         )
         await reader.read(65536)
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
-        writer.close()
 
-    server = await asyncio.start_server(serve, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    transport = HttpTransport(SECRET, "", 1000)
-    with pytest.raises(PeerFailed, match="has not proved"):
-        await transport.exchange(f"http://127.0.0.1:{port}", [b"message"])
-    await transport.close()
-    server.close()
-    await asyncio.sleep(0.05)
+    async with listening(serve) as port:
+        transport = HttpTransport(SECRET, "", 1000)
+        with pytest.raises(PeerFailed, match="has not proved"):
+            await transport.exchange(f"http://127.0.0.1:{port}", [b"message"])
+        await transport.close()
 
 
 def test_over_http(tmp_path):

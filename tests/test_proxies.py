@@ -156,8 +156,7 @@ async def test_a_proxy_that_restarts_is_used_again_at_once(make_pool):
     async with FakeProxy(healthy) as proxy:
         store = await make_pool(proxy.port)
         await store.get("some")
-        for writer in proxy._writers:
-            writer.transport.abort()
+        proxy.reset_connections()
         assert (await store.get("some")).content == b"c29tZQ=="
 
 

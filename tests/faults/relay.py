@@ -11,6 +11,8 @@ import threading
 from collections.abc import Coroutine
 from functools import cache
 
+from tests.listening import listening
+
 _SLICE = 4096
 #: So much is read ahead: a reset is only seen by who reads.
 _LIMIT = 1 << 28
@@ -34,28 +36,17 @@ class Relay:
     def __init__(self, target: int):
         self._target = target  # nobody need listen there yet
         self._writers: set[asyncio.StreamWriter] = set()
-        self._tasks: set[asyncio.Task] = set()
+        self._listening = listening(self._serve, limit=_LIMIT)
         self._generator = random.Random(1)
         self._seen: bytearray | None = None
         self.heal()
 
     async def __aenter__(self) -> "Relay":
-        await _run(self._open())
+        self.port = await _run(self._listening.__aenter__())
         return self
 
     async def __aexit__(self, *_) -> None:
-        await _run(self._close())
-
-    async def _open(self) -> None:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=_LIMIT)
-        self.port = self._server.sockets[0].getsockname()[1]
-
-    async def _close(self) -> None:
-        self._server.close()
-        self.heal()
-        self._drop()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=5)
+        await _run(self._listening.__aexit__(None, None, None))
 
     # What can be wrong with it.
 
@@ -116,8 +107,6 @@ class Relay:
             writer.transport.abort()
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._tasks.add(asyncio.current_task())
-        asyncio.current_task().add_done_callback(self._tasks.discard)
         if self._is_cut:
             writer.transport.abort()
             return
