@@ -140,6 +140,35 @@ def test_what_is_changed(browser, service, tmp_path):
     assert swift.ask("GET", "photos/new ü.txt").status == 404
 
 
+def test_a_container_is_deleted(browser, service):
+    swift = Swift(service)
+    assert swift.ask("PUT", "misspelt").status == 201
+    swift.ask("PUT", "misspelt/one.txt", b"x")
+    browser.get(service.url + "/_page/#/misspelt/")
+    sign_in(browser, "main:admin", service.key)
+    until(browser, lambda: names(browser) == ["one.txt"])
+    button = browser.find_element(By.ID, "delete-container")
+    assert not button.is_displayed()
+    press(browser, "one.txt")
+    until(browser, lambda: details(browser))
+    press(browser, "Delete…")
+    press(browser, "Delete it")
+    until(browser, button.is_displayed)
+    swift.ask("PUT", "misspelt/two.txt", b"x")  # meanwhile
+    button.click()
+    until(browser, lambda: "was not deleted: " in text(browser, "#browse-state"))
+    swift.ask("DELETE", "misspelt/two.txt")
+    button.click()
+    until(browser, lambda: names(browser) == ["other/", "photos/", "ü %/"])
+    assert swift.ask("HEAD", "misspelt").status == 404
+    assert not button.is_displayed()
+    press(browser, "other/")
+    until(browser, button.is_displayed)
+    press(browser, "Containers")
+    until(browser, lambda: len(names(browser)) == 3)
+    assert not button.is_displayed()
+
+
 def test_who_only_reads(browser, service, tmp_path):
     user(service, "add", "main:reader", "--key", "rk", "--read-only")
     browser.get(service.url + "/_page/#/photos/")

@@ -61,8 +61,8 @@ async function browse(prefix, { whole = false, more = false } = {}) {
     if (!(error.passes ?? error instanceof TypeError)) {
       if (!more) moveTo(prefix, whole);
       place.cursor = null;
-      $("listing").hidden = !$("file-rows").children.length;
-      $("more").hidden = true;
+      showListing(false);
+      $("delete-container").hidden = true; // nobody knows whether there is one
       tell(`This cannot be listed: ${error.message}`);
       return;
     }
@@ -79,8 +79,7 @@ async function browse(prefix, { whole = false, more = false } = {}) {
   folders.forEach(({ path }) => place.folders.add(path));
   const added = [...folders.map(rowOfFolder), ...listing.files.map(rowOfFile)];
   rows.append(...labelled(rows, added));
-  $("listing").hidden = !rows.children.length;
-  $("more").hidden = listing.next === null;
+  showListing(listing.next !== null);
   if (more && listing.next === null) added[0]?.querySelector("a, button").focus(); // the button has just gone
   const what = whole ? `There is no file ${prefix}. Files that begin like that: ` : "Files and folders: ";
   tell(`${what}${number(rows.children.length)}${listing.next === null ? "" : ", and there are more"}.`);
@@ -93,6 +92,19 @@ function moveTo(prefix, whole) {
   Object.assign(place, { prefix, whole, folders: new Set() });
   $("file-rows").replaceChildren();
   showCrumbs();
+}
+
+// Its rows are others now. *more*: whether there are any behind them.
+function showListing(more) {
+  $("listing").hidden = !$("file-rows").children.length;
+  $("more").hidden = !more;
+  $("delete-container").hidden = more || !emptyContainer();
+}
+
+// The name of the container that one is in, if it can go; else "".
+function emptyContainer() {
+  const is = source.deleteContainer && /^[^/]+\/$/.test(place.prefix) && !$("file-rows").children.length;
+  return is ? place.prefix.slice(0, -1) : "";
 }
 
 const folderOf = (path) => path.slice(0, path.lastIndexOf("/") + 1);
@@ -170,6 +182,18 @@ function refresh() {
 }
 
 $("more").addEventListener("click", () => browse(place.prefix, { whole: place.whole, more: true }));
+
+$("delete-container").addEventListener("click", async () => {
+  const name = emptyContainer();
+  try {
+    await source.deleteContainer(name, headers());
+  } catch (error) {
+    tell(`The container ${name} was not deleted: ${error.message}`);
+    return;
+  }
+  if (place.prefix === `${name}/`) location.hash = "#/";
+  $("find-path").focus();
+});
 
 $("find").addEventListener("submit", async (event) => {
   event.preventDefault();
@@ -337,7 +361,7 @@ async function remove({ path, url, etag }) {
   const neighbour = row && (row.nextElementSibling || row.previousElementSibling);
   row?.remove();
   (neighbour?.querySelector("a, button") || $("find-path")).focus();
-  $("listing").hidden = !$("file-rows").children.length;
+  showListing(!$("more").hidden);
   tell(`${path} is deleted.`);
 }
 

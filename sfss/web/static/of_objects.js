@@ -71,6 +71,12 @@ const source = {
     if (!answer.ok) throw new Error(await detailOf(answer));
   },
 
+  // :raises Error: if it stays, with what is in the way.
+  async deleteContainer(name, headers) {
+    const answer = await fetch(this.url(name), { method: "DELETE", headers });
+    if (!answer.ok && answer.status !== 404) throw new Error(await detailOf(answer));
+  },
+
   links: { "to-metrics": "../metrics", "to-status": "", "to-openapi": "" },
 
   examples() {
