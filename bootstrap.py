@@ -86,6 +86,9 @@ def set_up(buildout_version) -> None:
     if not (HERE / "bin" / "buildout").exists():
         run([buildout, "-q", "bootstrap"], "zc.buildout could not be set up.")
     run([buildout, "-q"], "zc.buildout could not make ./bin from buildout.cfg.")
+    # Who may not write here (the user of the server), or is told not to (PYTHONDONTWRITEBYTECODE), would compile all
+    # modules at each start.
+    run([PYTHON, "-m", "compileall", "-q", "sfss"], "The modules of sfss could not be compiled.")
 
 
 def pinned_versions() -> dict:
