@@ -1,6 +1,7 @@
 """The stores that tests run against, as fixtures."""
 
 import asyncio
+import gc
 import os
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -44,6 +45,18 @@ def _refusals() -> dict[str, str]:
     file = programs.ROOT / "stores-bin" / "refused"
     lines = file.read_text().splitlines() if file.exists() else []
     return {name: why.strip() for name, _, why in (line.partition(":") for line in lines)}
+
+
+def pytest_collection_finish() -> None:
+    gc.collect()
+    gc.freeze()  # what is there now stays, and need not be looked at after each test
+
+
+@pytest.hookimpl(wrapper=True, trylast=True)
+def pytest_runtest_teardown() -> Iterator[None]:
+    """What a test has not closed fails that test, and not the one during which it happens to be found."""
+    yield
+    gc.collect()
 
 
 def pytest_sessionfinish() -> None:
