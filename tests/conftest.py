@@ -3,6 +3,7 @@
 import asyncio
 import gc
 import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -52,11 +53,23 @@ def pytest_collection_finish() -> None:
     gc.freeze()  # what is there now stays, and need not be looked at after each test
 
 
-@pytest.hookimpl(wrapper=True, trylast=True)
-def pytest_runtest_teardown() -> Iterator[None]:
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Iterator[None]:
     """What a test has not closed fails that test, and not the one during which it happens to be found."""
     yield
-    gc.collect()
+    # pytest keeps what was logged, and so the frames of exceptions, until the next test begins.
+    logs = item.config.pluginmanager.get_plugin("logging-plugin")
+    logs.caplog_handler.reset()
+    logs.report_handler.reset()
+    found: list[str] = []
+    before = sys.unraisablehook
+    sys.unraisablehook = lambda it: found.append(f"{it.object!r}: {it.exc_value!r}")
+    try:
+        gc.collect()
+    finally:
+        sys.unraisablehook = before
+    if found:
+        pytest.fail("The test leaves open: " + "\n".join(found), pytrace=False)
 
 
 def pytest_sessionfinish() -> None:
