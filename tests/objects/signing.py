@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -39,8 +40,16 @@ def signed_request(
     return f"{method} {target} HTTP/1.1\r\n{sent}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
-def presigned(secret: str, method: str, path: str, *, host: str = "x", key: str = "main:admin") -> str:
-    """A target that is signed for 100 seconds, with the Host alone."""
+def presigned(
+    secret: str,
+    method: str,
+    path: str,
+    *,
+    host: str = "x",
+    key: str = "main:admin",
+    more: Mapping[str, str] | None = None,
+) -> str:
+    """A target that is signed for 100 seconds, with the Host alone, and with *more* in its query."""
     when = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
     scope = f"{when[:8]}/us-east-1/s3/aws4_request"
     pairs = {
@@ -49,6 +58,7 @@ def presigned(secret: str, method: str, path: str, *, host: str = "x", key: str 
         "X-Amz-Date": when,
         "X-Amz-Expires": "100",
         "X-Amz-SignedHeaders": "host",
+        **{name: quote(value, safe="") for name, value in (more or {}).items()},
     }
     query = "&".join(f"{name}={value}" for name, value in sorted(pairs.items()))
     canonical = "\n".join([method, path, query, f"host:{host}", "", "host", "UNSIGNED-PAYLOAD"])

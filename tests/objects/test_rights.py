@@ -1,5 +1,6 @@
 """Who may not: what a hostile reader of the code found, and what a reader of the answers must not see."""
 
+import base64
 import json
 import time
 
@@ -51,6 +52,37 @@ def test_a_signed_url_is_for_what_it_says(service):
     assert s3(service, "GET", "/drop/upload").body == b"mine"
 
 
+def test_what_a_signed_url_says_in_place_of_headers(service):
+    """As the SDK for JavaScript puts it there. (https://github.com/aws/aws-sdk-js-v3/issues/4694)"""
+
+    def put(name: str, body: bytes = b"secret", **more: str):
+        more = {key.replace("_", "-"): value for key, value in more.items()}
+        url = presigned(service.key, "PUT", f"/shown/{name}", more=more)
+        return ask(service.port, request("PUT", url, body, {"Host": "x"}))
+
+    s3(service, "PUT", "/shown", x_amz_acl="public-read")
+    said = {"x_amz_acl": "private", "x_amz_meta_colour": "red", "x_amz_tagging": "a=b", "x_id": "PutObject"}
+    usual = {"x_amz_checksum_crc32": "AAAAAA==", "x_amz_sdk_checksum_algorithm": "CRC32"}
+    assert put("k", **said, **usual).status == 200
+    assert anybody(service, "/shown/k").status == 403
+    answer = s3(service, "GET", "/shown/k")
+    assert answer.body == b"secret" and answer.headers["x-amz-meta-colour"] == "red"
+    assert answer.headers["x-amz-tagging-count"] == "1"
+    assert put("copy", b"", x_amz_copy_source="/shown/k").status == 200
+    assert s3(service, "GET", "/shown/copy").body == b"secret"
+    for status, more in (
+        (403, {"x_amz_expected_bucket_owner": "somebody"}),
+        (501, {"x_amz_object_lock_mode": "COMPLIANCE"}),
+        (400, {"x_amz_storage_class": "GLACIER"}),
+        (400, {"x_amz_checksum_sha256": base64.b64encode(bytes(32)).decode()}),
+        (400, {"x_amz_meta_a": "1\r\nX-Evil: y"}),
+        (400, {"X_Amz_Meta_A b": "1"}),
+        (501, {"annotation": ""}),
+    ):
+        assert put("refused", **more).status == status, more
+    assert s3(service, "GET", "/shown/refused").status == 404
+
+
 def test_who_may_only_read_does_not_see_what_one_writes_with(service, swift):
     swift.ask("PUT", "c")
     swift.ask("POST", "", X_Account_Meta_Temp_URL_Key="k", X_Account_Meta_Other="seen")
@@ -94,6 +126,15 @@ def test_private_stays_private(service, swift):
         == 200
     )
     assert anybody(service, "/pub/opened").body == b"secret"
+    # And what one object alone is for everybody does not make its copies so.
+    s3(service, "PUT", "/closed")
+    s3(service, "PUT", "/closed/one", b"one", x_amz_acl="public-read", x_amz_tagging="a=b")
+    assert anybody(service, "/closed/one").body == b"one"
+    assert s3(service, "PUT", "/closed/two", x_amz_copy_source="/closed/one").status == 200
+    assert swift.ask("COPY", "closed/one", Destination="closed/three").status == 201
+    for name in ("two", "three"):
+        assert anybody(service, f"/closed/{name}").status == 403
+        assert s3(service, "GET", f"/closed/{name}").headers["x-amz-tagging-count"] == "1"
 
 
 def test_rights_of_versions(service):

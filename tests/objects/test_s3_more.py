@@ -456,6 +456,31 @@ def test_what_is_refused_that_was_passed_over(service):
     assert answer.headers["x-amz-request-id"] == elements(answer)["RequestId"]
 
 
+@pytest.mark.parametrize("method", ["GET", "PUT", "POST", "DELETE"])
+@pytest.mark.parametrize("target", ["/unknown/k?annotation", "/unknown/k?foo=1", "/unknown?abac"])
+def test_what_nobody_knows_is_not_taken_for_something_else(service, method, target):
+    """Operations that S3 has since, or will have, would else be done to the object or the bucket itself."""
+    signed(service, "PUT", "/unknown")
+    signed(service, "PUT", "/unknown/k", b"precious")
+    answer = signed(service, method, target, b"x" if method in ("PUT", "POST") else b"")
+    assert (answer.status, code_of(answer)) == (501, "NotImplemented")
+    assert signed(service, "GET", "/unknown/k?x-whatever=for-logs").body == b"precious"
+
+
+def test_conditions_that_are_not_looked_at(service):
+    signed(service, "PUT", "/bucket/k", b"precious")
+    for header in ("x_amz_if_match_size", "x_amz_if_match_last_modified_time"):
+        assert signed(service, "DELETE", "/bucket/k", **{header: "1"}).status == 501
+    id = begin(service, "/bucket/m")
+    kept = {"x_amz_if_match_initiated_time": "x"}
+    assert signed(service, "DELETE", f"/bucket/m?uploadId={id}", **kept).status == 501
+    encrypted = {"x_amz_server_side_encryption_customer_algorithm": "AES256"}
+    assert signed(service, "PUT", f"/bucket/m?partNumber=1&uploadId={id}", b"x", **encrypted).status == 501
+    assert signed(service, "GET", "/bucket/k", **encrypted).status == 501
+    assert signed(service, "GET", "/bucket/k").body == b"precious"
+    assert signed(service, "DELETE", f"/bucket/m?uploadId={id}").status == 204
+
+
 def test_what_swift_refuses_and_what_it_does_not(service):
     swift = Swift(service)
     assert swift.ask("PUT", "gold", X_Storage_Policy="gold").status == 400

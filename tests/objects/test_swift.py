@@ -421,6 +421,12 @@ def test_copies(swift):
     )
     swift.ask("DELETE", "c/ö")
     assert swift.ask("GET", "d/y").body == content
+    typed = {"X_Copy_From": "d/y", "Content_Type": "text/x-typed"}
+    assert swift.ask("PUT", "d/typed", **typed).status == 201
+    assert swift.ask("HEAD", "d/typed").headers["content-type"] == "text/x-typed"
+    for method, path, query in (("DELETE", "d/typed", "version-id=1"), ("GET", "d", "versions")):
+        assert swift.ask(method, path, query=query).status == 501
+    assert swift.ask("DELETE", "d/typed").status == 204
     assert swift.ask("COPY", "c/none", Destination="d/x").status == 404
     assert swift.ask("COPY", "d/y", Destination="nothing").status == 400
     assert swift.ask("COPY", "d/y", Destination="c/%FF").status == 400

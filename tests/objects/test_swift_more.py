@@ -10,6 +10,8 @@ import os
 import subprocess
 import tarfile
 import time
+from email.utils import parsedate_to_datetime
+from functools import partial
 from urllib.parse import quote
 
 import pytest
@@ -108,6 +110,12 @@ def test_temporary_urls(service, swift):
     assert get(temporary("c/dir/a b.txt", inline="")).headers["content-disposition"] == "inline"
     named = get(temporary("c/dir/a b.txt", filename='ö"\r\nX: y')).headers["content-disposition"]
     assert named == "attachment; filename=\"?'X: y\"; filename*=UTF-8''%C3%B6%27X%3A%20y"
+    swift.ask("PUT", "c/own", b"x", Content_Disposition="attachment; filename=own.txt")
+    for method in ("GET", "HEAD"):
+        headers = get(temporary("c/own"), method).headers
+        assert headers["content-disposition"] == "attachment; filename=own.txt"
+        assert 0 < parsedate_to_datetime(headers["expires"]).timestamp() - time.time() < 4000
+        assert get(temporary("c/own", inline=""), method).headers["content-disposition"] == "inline"
     assert get(temporary("c/dir/a b.txt", temp_url_prefix="dir/")).status == 200
     assert get(temporary("c/dir/a b.txt", temp_url_ip_range="127.0.0.0/8")).status == 200
     for bad in (
@@ -205,8 +213,24 @@ def test_archives_are_unpacked(swift, kind, mode):
     answer = swift.ask(
         "PUT", "", archive({"made/o": b"x", "top": b"y"}, mode), query=f"extract-archive={kind}"
     )
-    assert b"Number Files Created: 1" in answer.body and b"top" in answer.body
+    assert b"Number Files Created: 1" in answer.body and b"201 Created" in answer.body
     assert swift.names("made") == ["o"]
+
+
+def test_files_of_archives_have_the_headers_of_the_request(swift):
+    files = archive({"page.html": b"<p>", "picture.png": b"x", "what": b"?"})
+    ask = partial(swift.ask, "PUT", "typed", files, query="extract-archive=tar")
+    types = lambda: [  # noqa: E731
+        swift.ask("HEAD", f"typed/{n}").headers["content-type"] for n in ("page.html", "picture.png", "what")
+    ]
+    assert ask(X_Object_Meta_Colour="red", X_Delete_After="1000").status == 200
+    assert types() == ["text/html", "image/png", "application/octet-stream"]
+    headers = swift.ask("HEAD", "typed/what").headers
+    assert headers["x-object-meta-colour"] == "red" and int(headers["x-delete-at"]) > time.time() + 900
+    assert ask(Content_Type="text/plain").status == 200
+    assert types() == ["text/plain"] * 3
+    assert ask(Content_Type="text/plain", X_Detect_Content_Type="true").status == 200
+    assert types() == ["text/html", "image/png", "application/octet-stream"]
 
 
 def test_archives_that_are_none(swift):

@@ -166,6 +166,13 @@ def _date(second: int) -> str:
     return http_date(second)
 
 
+def copied_properties(info: ObjectInfo) -> Metadata:
+    """Those that a copy of it has. That everybody may read it is not one of them, and that nobody else may is."""
+    if info.properties.get(ACL) != PUBLIC:
+        return info.properties
+    return {name: value for name, value in info.properties.items() if name != ACL}
+
+
 def is_private(info: ObjectInfo) -> bool:
     """Whether an object is its account's alone, whatever its container says."""
     return info.properties.get(ACL) == PRIVATE

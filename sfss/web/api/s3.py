@@ -23,7 +23,13 @@ from sfss.web.api.s3_errors import S3Error, s3_response
 from sfss.web.api.s3_forms import Forms, is_form
 from sfss.web.api.s3_multipart import MultipartHandlers
 from sfss.web.api.s3_objects import ObjectHandlers
-from sfss.web.api.s3_request import OF_BUCKETS, OF_OBJECTS, S3Request
+from sfss.web.api.s3_request import (
+    OF_BUCKETS,
+    OF_OBJECTS,
+    S3Request,
+    check_arguments,
+    with_signed_arguments,
+)
 from sfss.web.api.s3_signature import check, is_signed
 from sfss.web.api.s3_versions import VersionHandlers
 from sfss.web.cors import Cors
@@ -111,12 +117,15 @@ class S3:
         query = _arguments(exchange.query)
         if is_signed(exchange):
             signed = await check(exchange, self._users, in_host)
+            if "X-Amz-Algorithm" in query:
+                headers = with_signed_arguments(headers, query)
         elif is_form(exchange):
             return await self._forms.post(exchange, Incoming(exchange, self._body_timeout), bucket)
         else:
             signed = await anybody(self._catalog, method, bucket, key, frozenset(query))
         body = Incoming(exchange, self._body_timeout)
         asked = S3Request(exchange, headers, query, signed, bucket, key, body, bool(in_host))
+        check_arguments(method, headers, query)
         for name in _OWNERS:
             if name in headers and headers[name].strip() != signed.user.account_name:
                 raise S3Error("AccessDenied", f"The bucket is not of the account that {name} names.", 403)

@@ -8,7 +8,6 @@ import base64
 import binascii
 import hmac
 import json
-import re
 from collections.abc import AsyncIterator, Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -24,8 +23,8 @@ from sfss.web.api.object_headers import CHECKSUM
 from sfss.web.api.own_url import OwnUrl
 from sfss.web.api.s3_body import Body
 from sfss.web.api.s3_errors import S3Error
-from sfss.web.api.s3_objects import check_supported, content_type_in, metadata_in, properties_in
-from sfss.web.api.s3_request import answer, xml_answer
+from sfss.web.api.s3_objects import check_storage_class, content_type_in, metadata_in, properties_in
+from sfss.web.api.s3_request import answer, check_headers, headers_with, xml_answer
 from sfss.web.api.s3_signature import scope_in, signing_key_of
 from sfss.web.api.s3_tags import TAGS, tags_in
 from sfss.web.api.s3_xml import document
@@ -38,8 +37,6 @@ _MOST_FIELDS = 64 * 1024
 _FREE = frozenset(("policy", "file", "x-amz-signature", "awsaccesskeyid", "signature"))
 #: Fields that say what a header of another name would.
 _OTHERWISE = {"acl": "x-amz-acl"}
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
-_TEXT = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")
 
 
 def is_form(request: Request) -> bool:
@@ -65,13 +62,12 @@ class Forms:
         fields["key"], fields["bucket"] = key, bucket
         least, most = _check_policy(fields)
         named = {_OTHERWISE.get(name, name): value for name, value in fields.items()}
-        headers = Headers({name: value.encode() for name, value in named.items() if _is_header(name)})
-        if not all(_TOKEN.fullmatch(name) and _TEXT.fullmatch(named[name]) for name in headers):
-            raise InvalidRequest("A field of the form cannot stand in a header.")
+        check_headers(fields)
+        headers = headers_with({name: value for name, value in named.items() if _is_header(name)})
         properties = dict(properties_in(headers))
         if "tagging" in fields:
             properties[TAGS] = tags_in(fields["tagging"].encode())
-        check_supported(headers)
+        check_storage_class(headers)
         metadata = metadata_in(headers)
         sums = Headers({name: fields[name].encode() for name in fields if name.startswith(CHECKSUM)})
         content = Body(sums, None, _limited(form.file(), least, most), None, metadata)
@@ -134,7 +130,7 @@ def _is_header(name: str) -> bool:
     return (
         name in (*own, "expires", "x-amz-tagging", "x-amz-storage-class")
         or name.startswith("x-amz-meta-")
-        or (name.startswith("x-amz-server-side-") or name == "x-amz-acl")
+        or name == "x-amz-acl"
     )
 
 

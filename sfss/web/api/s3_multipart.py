@@ -28,7 +28,7 @@ from sfss.web.api.s3_errors import S3Error
 from sfss.web.api.s3_listing import writing_of
 from sfss.web.api.s3_objects import (
     check_source,
-    check_supported,
+    check_storage_class,
     content_type_in,
     metadata_in,
     properties_in,
@@ -50,7 +50,7 @@ class MultipartHandlers:
         self._catalog = objects.catalog
 
     async def begin(self, asked: S3Request) -> Response:
-        check_supported(asked.headers)
+        check_storage_class(asked.headers)
         checksum = OfUpload.asked(asked.headers)
         upload = Upload(
             secrets.token_hex(24),

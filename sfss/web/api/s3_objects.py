@@ -17,6 +17,7 @@ from sfss.web.api.object_headers import (
     SANDBOX,
     Described,
     Descriptions,
+    copied_properties,
     described,
     if_match_in,
     info_for_conditions,
@@ -48,12 +49,6 @@ from sfss.web.conditional import is_unchanged
 _META = "x-amz-meta-"
 _MOST_METADATA = 2048  # bytes, as with S3
 _MOST_DELETED = 1000
-#: What would make another object of it, and is not done: it must not look as if it were.
-_NOT_DONE = (
-    ("x-amz-server-side-encryption", "x-amz-website-redirect-location")
-    + ("x-amz-object-lock-mode", "x-amz-object-lock-retain-until-date", "x-amz-object-lock-legal-hold")
-    + ("x-amz-server-side-encryption-customer-algorithm", "x-amz-write-offset-bytes")
-)
 #: What a GET may be answered with, in place of what the object has.
 _OVERRIDES = {
     f"response-{name.lower()}": name
@@ -73,7 +68,7 @@ class ObjectHandlers:
         self._without = Descriptions(lambda found: _described(found, False, NONE))
 
     async def put(self, asked: S3Request) -> Response:
-        check_supported(asked.headers)
+        check_storage_class(asked.headers)
         headers = asked.headers
         metadata = metadata_in(headers)
         body = body_of(asked, metadata)
@@ -91,7 +86,7 @@ class ObjectHandlers:
         return answer(200, {"ETag": f'"{info.etag}"', **body.checksums, **headers_of(info, asked)})
 
     async def copy(self, asked: S3Request) -> Response:
-        check_supported(asked.headers)
+        check_storage_class(asked.headers)
         headers = asked.headers
         bucket, key, source_version = source_in(headers)
         directive = headers.get("x-amz-metadata-directive").strip() or "COPY"
@@ -111,8 +106,7 @@ class ObjectHandlers:
         tagging = headers.get("x-amz-tagging-directive").strip() or "COPY"
         if tagging not in ("COPY", "REPLACE"):
             raise S3Error("InvalidArgument", "x-amz-tagging-directive is COPY or REPLACE.")
-        # (What nobody but its account may read does not become readable by a copy.)
-        properties = {**found.info.properties, **properties_of(acl_in(headers))}
+        properties = {**copied_properties(found.info), **properties_of(acl_in(headers))}
         if tagging == "REPLACE":
             properties = {**properties, TAGS: "", **tags_in_header(headers)}
         async with self._objects.reading(found, 0, found.size) as pieces:
@@ -284,11 +278,8 @@ def properties_in(headers: Headers) -> Metadata:
     return {**properties_of(acl_in(headers)), **tags_in_header(headers)}
 
 
-def check_supported(headers: Headers) -> None:
-    """:raises NotSupported:"""
-    for name in _NOT_DONE:
-        if name in headers:
-            raise NotSupported(f"{name} is not supported here.")
+def check_storage_class(headers: Headers) -> None:
+    """:raises S3Error:"""
     if headers.get("x-amz-storage-class").strip() not in ("", "STANDARD"):
         raise S3Error("InvalidStorageClass", "There is one storage class: STANDARD.")
 

@@ -1,8 +1,10 @@
 """A request of S3's API, taken apart."""
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import NamedTuple
 
+from sfss.errors import InvalidRequest, NotSupported
 from sfss.http.exchange import Exchange
 from sfss.http.messages import Headers, Response
 from sfss.objects.models import User
@@ -29,6 +31,84 @@ OF_OBJECTS = frozenset(
 #: The same, and what a query may do: none of it is for everybody.
 PARTS_OF_BUCKETS = OF_BUCKETS | {"delete", "uploads"}
 PARTS_OF_OBJECTS = OF_OBJECTS | {"uploadId", "uploads"}
+#: Everything that a query may say and that is known here, but for what begins with x-: of signatures, and for logs.
+_ARGUMENTS = PARTS_OF_BUCKETS | PARTS_OF_OBJECTS
+_ARGUMENTS |= frozenset(
+    (
+        "AWSAccessKeyId",
+        "Signature",
+        "Expires",
+        "versionId",
+        "partNumber",
+        "prefix",
+        "delimiter",
+        "encoding-type",
+    )
+    + ("list-type", "marker", "max-keys", "continuation-token", "start-after", "fetch-owner", "max-buckets")
+    + ("bucket-region", "key-marker", "version-id-marker", "upload-id-marker", "max-uploads")
+    + ("part-number-marker", "max-parts", "response-content-type", "response-content-language")
+    + (
+        "response-content-encoding",
+        "response-content-disposition",
+        "response-cache-control",
+        "response-expires",
+    )
+)
+#: Headers that would make another thing of a request, and are not done: it must not look as if they were.
+_NOT_DONE = (
+    ("x-amz-server-side-encryption", "x-amz-copy-source-server-side-encryption", "x-amz-object-lock-")
+    + ("x-amz-website-redirect-location", "x-amz-write-offset-bytes", "x-amz-if-match-")
+    + ("x-amz-object-annotation-",)
+)
+#: What a signature in the query says there. (Names in lower case.)
+_OF_SIGNATURES = frozenset(
+    f"x-amz-{name}"
+    for name in ("algorithm", "credential", "date", "expires", "signedheaders", "signature", "security-token")
+    + ("content-sha256", "sdk-checksum-algorithm")
+)
+#: The checksum of no bytes: the SDK for JavaScript signs it into the URL of a PUT whose body it does not have yet.
+_OF_NOTHING = ("x-amz-checksum-crc32", "AAAAAA==")
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9a-z-]+")
+_TEXT = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")
+
+
+def check_arguments(method: str, headers: Headers, query: Mapping[str, str]) -> None:
+    """That nothing is asked for that is not known here. (In the URL of a page it may be anything: for caches, say.)
+
+    :raises NotSupported:
+    """
+    if query and (method not in ("GET", "HEAD") or "authorization" in headers):
+        for name in query:
+            if name not in _ARGUMENTS and not name[:2].lower() == "x-":
+                raise NotSupported(f"{name[:80]} is not supported here.")
+    check_headers(headers)
+
+
+def check_headers(names: Iterable[str]) -> None:
+    """:raises NotSupported:"""
+    for name in names:
+        if name.startswith(_NOT_DONE):
+            raise NotSupported(f"{name} is not supported here.")
+
+
+def with_signed_arguments(headers: Headers, query: Mapping[str, str]) -> Headers:
+    """And what a query that is signed by version 4 says in place of headers, as SDKs put it there."""
+    found = {
+        name.lower(): value
+        for name, value in query.items()
+        if name[:6].lower() == "x-amz-" and name.lower() not in _OF_SIGNATURES
+    }
+    if found.get(_OF_NOTHING[0]) == _OF_NOTHING[1]:
+        del found[_OF_NOTHING[0]]
+    return Headers(headers_with(found).raw | headers.raw) if found else headers
+
+
+def headers_with(values: Mapping[str, str]) -> Headers:
+    """Those that *values* stand for. :raises InvalidRequest: if one of them cannot stand in a header."""
+    for name, value in values.items():
+        if not (_TOKEN.fullmatch(name) and _TEXT.fullmatch(value)):
+            raise InvalidRequest(f"The value of {name[:80]!r} cannot stand in a header.")
+    return Headers({name: value.encode() for name, value in values.items()})
 
 
 class S3Request(NamedTuple):

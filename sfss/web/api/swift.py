@@ -6,7 +6,14 @@ Source: https://docs.openstack.org/api-ref/object-store/, and what its clients w
 import json
 from collections.abc import Awaitable, Callable
 
-from sfss.errors import Forbidden, InvalidRequest, MethodNotAllowed, NotFound, SwiftUnauthorized
+from sfss.errors import (
+    Forbidden,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    NotSupported,
+    SwiftUnauthorized,
+)
 from sfss.http.exchange import Exchange
 from sfss.http.messages import Headers, Request, Response
 from sfss.objects.limits import MAX_OBJECT_SIZE
@@ -44,6 +51,8 @@ from sfss.web.streams import Incoming
 #: What requests are called in the metrics.
 _ACCOUNT, _CONTAINER, OBJECT = "swift account", "swift container", "swift object"
 _READING = frozenset(("GET", "HEAD"))
+#: What a query says of versions by the API of Swift that has them.
+_OF_VERSIONS = ("version-id", "versions")
 
 Handler = Callable[[Asked], Awaitable[Response | None]]
 
@@ -129,6 +138,8 @@ class Swift:
             handler = self.extract_archive
         if handler is None:
             raise MethodNotAllowed(method, self._handlers[kind])
+        if query and any(argument(query, name) is not None for name in _OF_VERSIONS):
+            raise NotSupported("Swift's own versions are not supported here: S3's API has them.")
         if name:
             check_object_name(name)
         opened = None
@@ -222,7 +233,7 @@ class Swift:
 
     async def extract_archive(self, asked: Asked) -> Response:
         kind = argument(asked.query, "extract-archive") or ""
-        return await extract(self._objects, asked, kind, "application/octet-stream")
+        return await extract(self._objects, asked, kind)
 
     async def delete_in_bulk(self, asked: Asked) -> Response:
         return await delete_many(self._objects, asked)

@@ -8,6 +8,7 @@ from sfss.http.messages import Response
 from sfss.objects.manifests import is_utf8
 from sfss.objects.service import Objects, check_names
 from sfss.web.api.swift_bulk import outcome
+from sfss.web.api.swift_headers import content_type_in, expires_in, object_metadata
 from sfss.web.api.swift_request import Asked
 from sfss.web.archives import FILE, KINDS, SPARSE, Archive, NoArchive, plain
 
@@ -15,14 +16,17 @@ MOST_FILES = 10_000
 MOST_ERRORS = 1000
 
 
-async def extract(objects: Objects, asked: Asked, kind: str, content_type: str) -> Response:
-    """Its files below what the URL names. The answer says how many, and which could not be put."""
+async def extract(objects: Objects, asked: Asked, kind: str) -> Response:
+    """Its files below what the URL names, each as if it were put with the headers of the request. (Files that would be
+    in no container are passed over.) The answer says how many, and which could not be put.
+    """
     if kind not in KINDS:
         raise InvalidRequest("extract-archive is tar, tar.gz or tar.bz2.")
     below = f"{asked.container}/{asked.name}".strip("/")
     created = 0
     errors: list[list[str]] = []
     made: set[str] = set()  # containers
+    metadata, expires = object_metadata(asked.headers), expires_in(asked.headers)
     archive = Archive(plain(asked.body, kind))
     try:
         while (member := await archive.next()) is not None:
@@ -30,6 +34,8 @@ async def extract(objects: Objects, asked: Asked, kind: str, content_type: str) 
                 continue
             path = f"{below}/{member.path}".lstrip("/")
             container, _, name = path.partition("/")
+            if not name:
+                continue
             try:
                 if not is_utf8(path):
                     raise InvalidRequest("The name is not valid UTF-8.")
@@ -44,8 +50,9 @@ async def extract(objects: Objects, asked: Asked, kind: str, content_type: str) 
                     container,
                     name,
                     archive.content(member),
-                    content_type=content_type,
-                    metadata={},
+                    content_type=content_type_in(asked.headers, name),
+                    metadata=metadata,
+                    expires=expires,
                     length=member.size,
                 )
                 created += 1

@@ -3,18 +3,21 @@
 Source: OpenStack's Object Storage API reference (https://docs.openstack.org/api-ref/object-store/).
 """
 
+import mimetypes
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from urllib.parse import quote
 
 from sfss.errors import InvalidRequest, NotSupported
 from sfss.http.messages import Headers
-from sfss.objects.limits import OWN, check_metadata
+from sfss.objects.limits import MOST_KEPT, OWN, check_metadata
 from sfss.objects.manifests import dynamic, is_of_others, is_static, target_of
 from sfss.objects.models import IN_PARTS, Metadata, ObjectInfo
-from sfss.web.api.object_headers import decoded, kept_in, last_modified, text_of, titled
+from sfss.web.api.object_headers import decoded, is_true, kept_in, last_modified, text_of, titled
 
+UNKNOWN_TYPE = "application/octet-stream"
 #: What would change a thing, and is not done here: it must not look as if it were.
 _NOT_DONE = frozenset(
     ("x-symlink-target", "x-versions-location", "x-versions-enabled")
@@ -149,3 +152,19 @@ def timestamp(us: int) -> str:
 def listed_time(us: int) -> str:
     when = datetime.fromtimestamp(us // 1_000_000, UTC).replace(microsecond=us % 1_000_000)
     return when.isoformat(timespec="microseconds").removesuffix("+00:00")
+
+
+def content_type_in(headers: Headers, name: str) -> str:
+    """The one that is given, else what the *name* says."""
+    given = text_of(headers, "Content-Type")
+    if len(given) > MOST_KEPT:
+        raise InvalidRequest(f"The Content-Type has at most {MOST_KEPT} bytes.")
+    wants_guess = is_true(headers.get("x-detect-content-type").strip())
+    if given and not wants_guess:
+        return given
+    return _guessed(tuple(name.rpartition("/")[2].split(".")[1:][-2:]))
+
+
+@lru_cache(maxsize=1024)
+def _guessed(suffixes: tuple[str, ...]) -> str:
+    return mimetypes.guess_type(".".join(("x", *suffixes)))[0] or UNKNOWN_TYPE

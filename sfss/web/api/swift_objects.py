@@ -1,9 +1,8 @@
 """Objects of Swift's API: their contents, metadata, copies and manifests."""
 
 import json
-import mimetypes
 from collections.abc import Iterable
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any
 from urllib.parse import quote
 
@@ -17,12 +16,13 @@ from sfss.errors import (
 from sfss.http.messages import Headers, Response
 from sfss.objects import manifests
 from sfss.objects.contents import Part
-from sfss.objects.limits import MOST_KEPT, check_metadata
+from sfss.objects.limits import check_metadata
 from sfss.objects.models import IN_PARTS, ObjectInfo
 from sfss.objects.service import Conditions, Found, Objects
 from sfss.web.api.object_headers import (
     Descriptions,
     conditions_in,
+    copied_properties,
     decoded,
     described,
     if_match_in,
@@ -36,7 +36,9 @@ from sfss.web.api.object_headers import (
 from sfss.web.api.streaming import answer_with
 from sfss.web.api.swift_bulk import delete_paths
 from sfss.web.api.swift_headers import (
+    UNKNOWN_TYPE,
     conditions_of,
+    content_type_in,
     etag_in,
     expires_in,
     listed_time,
@@ -48,7 +50,6 @@ from sfss.web.api.swift_request import Asked, answer, document
 from sfss.web.api.swift_tempurl import shown
 from sfss.web.query import argument
 
-_UNKNOWN_TYPE = "application/octet-stream"
 #: A manifest has no more. Bytes.
 _MOST_MANIFEST = 2 * 1024 * 1024
 _NOT_OF_DELETE = frozenset(("if-none-match", "if-unmodified-since", "if-modified-since"))
@@ -87,7 +88,7 @@ class ObjectHandlers:
             asked.container,
             asked.name,
             asked.body,
-            content_type=_content_type(headers, asked.name),
+            content_type=content_type_in(headers, asked.name),
             metadata=object_metadata(headers),
             manifest=manifest,
             expires=expires_in(headers),
@@ -112,7 +113,7 @@ class ObjectHandlers:
             asked.container,
             asked.name,
             document,
-            content_type=_content_type(asked.headers, asked.name),
+            content_type=content_type_in(asked.headers, asked.name),
             metadata=object_metadata(asked.headers),
             expires=expires_in(asked.headers),
             etag=etag_in(asked.headers),
@@ -141,7 +142,7 @@ class ObjectHandlers:
             metadata = {**found.info.metadata, **metadata}
             check_metadata(metadata)
         metadata = with_sums(metadata, found.info.metadata)
-        given = asked.exchange.method == "COPY" and text_of(headers, "Content-Type")
+        given = text_of(headers, "Content-Type")
         async with self._objects.reading(found, 0, found.size) as pieces:
             info = await self._objects.put(
                 asked.account,
@@ -149,7 +150,7 @@ class ObjectHandlers:
                 pieces,
                 content_type=given or found.info.content_type,
                 metadata=metadata,
-                properties=found.info.properties,  # who may not read it may not read its copy
+                properties=copied_properties(found.info),
                 expires=expires_in(headers),
                 length=found.size,
                 **conditions,
@@ -165,7 +166,7 @@ class ObjectHandlers:
             if info.manifest != manifest:
                 raise NotSupported("X-Object-Manifest of an object is not changed here: put it anew.")
         given = "content-type" in asked.headers
-        content_type = _content_type(asked.headers, asked.name) if given else None
+        content_type = content_type_in(asked.headers, asked.name) if given else None
         await self._catalog.change_object(
             asked.account,
             asked.container,
@@ -222,7 +223,7 @@ class ObjectHandlers:
         if asked.opened is None:
             said = self._descriptions.of(found)
         else:
-            lines = shown(_lines(found), asked.opened.disposition)
+            lines = shown(_lines(found), asked.opened)
             said = described(found.info, found.size, found.etag, lines)
         return await answer_with(asked.exchange, headers, self._objects, found, said)
 
@@ -274,7 +275,7 @@ def _manifest(info: ObjectInfo, is_raw: bool) -> Response:
                 "name": segment.path,
                 "hash": segment.etag,
                 "bytes": segment.size,
-                "content_type": _UNKNOWN_TYPE,
+                "content_type": UNKNOWN_TYPE,
                 "last_modified": listed_time(info.modified),
             }
             if segment.is_static:
@@ -282,18 +283,3 @@ def _manifest(info: ObjectInfo, is_raw: bool) -> Response:
         entries.append(entry | of_range)
     headers = dict(object_lines(info, f'"{info.etag}"'))
     return document(json.dumps(entries), "application/json; charset=utf-8", headers)
-
-
-def _content_type(headers: Headers, name: str) -> str:
-    given = text_of(headers, "Content-Type")
-    if len(given) > MOST_KEPT:
-        raise InvalidRequest(f"The Content-Type has at most {MOST_KEPT} bytes.")
-    wants_guess = is_true(headers.get("x-detect-content-type").strip())
-    if given and not wants_guess:
-        return given
-    return _guessed(tuple(name.rpartition("/")[2].split(".")[1:][-2:]))
-
-
-@lru_cache(maxsize=1024)
-def _guessed(suffixes: tuple[str, ...]) -> str:
-    return mimetypes.guess_type(".".join(("x", *suffixes)))[0] or _UNKNOWN_TYPE

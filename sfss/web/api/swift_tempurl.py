@@ -11,6 +11,7 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from email.utils import formatdate
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -36,7 +37,9 @@ class Opened(NamedTuple):
 
     account: int
     container: str  #: whose objects may be read; "": all of the account
-    disposition: str  #: of the answer to a GET
+    disposition: str  #: of the answer, as the URL has it; "": it does not say
+    otherwise: str  #: that of an object that has none
+    expires: int  #: seconds since the epoch
 
 
 def is_temporary(query: str) -> bool:
@@ -75,7 +78,7 @@ async def opened(
         raise SwiftUnauthorized(_INVALID)
     if method in ("PUT", "POST") and "x-object-manifest" in request.headers:
         raise InvalidRequest("X-Object-Manifest cannot be put by a temporary URL.")
-    return Opened(account, scope, _disposition(query, name) if method == "GET" else "")
+    return Opened(account, scope, _asked_disposition(query), _disposition("attachment", name), expires)
 
 
 async def _scope(
@@ -131,24 +134,31 @@ def _is_in(address: str, network: str) -> bool:
         return False
 
 
-def _disposition(query: str, name: str) -> str:
-    """To be kept as a file of that name, unless it is asked for ``inline``."""
+def _asked_disposition(query: str) -> str:
+    kind = "attachment" if argument(query, "inline") is None else "inline"
     given = argument(query, "filename")
-    is_inline = argument(query, "inline") is not None
-    if is_inline and not given:
-        return "inline"
-    file = given or name.rstrip("/").rpartition("/")[2]
+    if given:
+        return _disposition(kind, given)
+    return kind if kind == "inline" else ""
+
+
+def _disposition(kind: str, name: str) -> str:
+    """*kind*, and the name of the file that it is to be kept as: the last part of *name*."""
+    file = name.rstrip("/").rpartition("/")[2]
     plain = file.replace("\\", "").replace('"', "'").replace("\r", "").replace("\n", "")
     ascii_name = plain.encode("ascii", "replace").decode()
-    kind = "inline" if is_inline else "attachment"
     return f"{kind}; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(plain, safe='')}"
 
 
-def shown(lines: Mapping[str, str], disposition: str) -> dict[str, str]:
-    """The headers of an answer to somebody who has only the URL: of the metadata, what is called public."""
+def shown(lines: Mapping[str, str], opened: Opened) -> dict[str, str]:
+    """The headers of an answer to somebody who has only the URL: of the metadata, what is called public; and what it
+    is to be kept as: as the URL says, else the object, else as a file of its name. No cache has it longer than he.
+    """
     kept = {
         name: value
         for name, value in lines.items()
         if not name.startswith("X-Object-Meta-") or name.startswith("X-Object-Meta-Public-")
     }
-    return kept | ({"Content-Disposition": disposition} if disposition else {})
+    own = kept.get("Content-Disposition", "")
+    kept["Content-Disposition"] = opened.disposition or own or opened.otherwise
+    return kept | {"Expires": formatdate(opened.expires, usegmt=True)}
