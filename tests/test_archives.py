@@ -5,6 +5,7 @@ import bz2
 import gzip
 import io
 import json
+import lzma
 import os
 import re
 import subprocess
@@ -117,17 +118,21 @@ def test_what_cannot_be_kept_is_named_and_the_rest_is_kept(server):
             info = tarfile.TarInfo(name)
             info.size = len(content)
             archive.addfile(info, io.BytesIO(content))
-        link = tarfile.TarInfo("link")
-        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        archive.addfile(link)
+        for name, kind in (("link", tarfile.SYMTYPE), ("hard", tarfile.LNKTYPE)):
+            link = tarfile.TarInfo(name)
+            link.type, link.linkname = kind, "/etc/passwd"
+            archive.addfile(link)
         archive.addfile(tarfile.TarInfo("/ok/2"))
     answer = ask(server.port, request("POST", archive_at(server), made.getvalue()))
     *lines, last = lines_of(answer)
-    assert answer.status == 400 and (last["files"], last["failed"]) == (2, 4)
+    assert answer.status == 400 and (last["files"], last["failed"]) == (2, 5)
+    assert [line["path"] for line in lines if "--hard-dereference" in line.get("error", "")] == ["hard"]
     assert {line["path"]: line.get("status") for line in lines} == {
-        "ok/1": None, "ok/2": None, "../out": 400, "a//b": 400, "big": 413, "link": 400,
+        "ok/1": None, "ok/2": None, "../out": 400, "a//b": 400, "big": 413, "link": 400, "hard": 400,
     }  # fmt: skip
     assert get_all(server, ["ok/1", "ok/2"]) == {"ok/1": b"1", "ok/2": b""}
+    compressed = request("POST", archive_at(server), lzma.compress(made.getvalue()))
+    assert b"compressed by xz" in ask(server.port, compressed).body
     if isinstance(server, SfssNode):
         *lines, _ = lines_of(ask(server.port, request("POST", archive_at(server), tar_of({"_status": b"x"}))))
         assert [line["status"] for line in lines] == [400]

@@ -712,6 +712,8 @@ def test_a_proxy_at_a_unix_socket():
 ])  # fmt: skip
 def test_what_is_open_to_the_network_is_said_once(tmp_path, flags, closed_by):
     server = Sfss("--data", tmp_path, "--host", "0.0.0.0", *flags)
+    if closed_by:
+        server.wait_for_line("open to the network")
     lines = [line for line in server.printed().splitlines() if "open to the network" in line]
     assert len(lines) == bool(closed_by)
     assert all(" WARNING " in line and closed_by in line for line in lines)
@@ -724,12 +726,13 @@ def test_what_is_open_to_the_network_is_said_once(tmp_path, flags, closed_by):
 def test_a_node_says_what_is_open(tmp_path):
     quiet = ("--log-level", "warning", "--host", "0.0.0.0", "--node", "http://127.0.0.1:9")
     node = SfssNode(tmp_path, *quiet)
+    node.wait_for_line("open to the network")
     assert node.printed().count("open to the network") == 1 and "--write-token-file" in node.printed()
     page = json.loads(ask(node.port, request("GET", "/_page/page.json")).body)
     assert len(page["warnings"]) == 1
     node.stop()
     node = SfssNode(tmp_path, *quiet, "--allow-writes-from", "127.0.0.0/8")
-    assert "--node-secret-file closes that" in node.printed()
+    node.wait_for_line("--node-secret-file closes that")
     node.stop()
 
 

@@ -51,6 +51,28 @@ def test_who_reads_the_output_may_have_enough(command):
     assert "Traceback" not in done.stderr and "Exception ignored" not in done.stderr
 
 
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_streams_that_are_closed(closed, tmp_path):
+    """libuv ends a program that has a connection where they should be."""
+    server = Sfss("--data", tmp_path)
+    command = f"{sys.executable} -m sfss ls --url {server.url} {closed}; echo $? > {tmp_path}/code"
+    subprocess.run(["bash", "-c", command], cwd=ROOT, timeout=60)
+    assert (tmp_path / "code").read_text() == "0\n"
+    server.stop()
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
+def test_names_that_the_terminal_cannot_show(encoding, tmp_path):
+    server = Sfss("--data", tmp_path)
+    assert ask(server.port, request("PUT", "/file?path=%C3%BC%E2%82%AC", b"x")).status == 200
+    command = [sys.executable, "-m", "sfss", "ls", "--url", server.url]
+    done = subprocess.run(
+        command, cwd=ROOT, capture_output=True, env={**os.environ, "PYTHONIOENCODING": encoding}
+    )
+    assert done.returncode == 0 and done.stdout.strip() == "ü€".encode(encoding, "backslashreplace")
+    server.stop()
+
+
 @pytest.mark.parametrize("toml, complaint", [
     ("[server]\nport = 1\n", "remove the line [server]"),
     ('write-token = ["x"]\n', "there is no setting 'write-token'; did you mean write_token?"),

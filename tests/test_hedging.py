@@ -3,6 +3,7 @@
 import asyncio
 import signal
 import time
+from contextlib import suppress
 
 import pytest
 
@@ -77,10 +78,14 @@ async def test_the_first_one_may_win_all_the_same():
 
 
 async def test_when_both_fail_the_others_are_tried_and_then_it_is_said():
+    both_are_asked = asyncio.Barrier(2)
+
     async def drops(command, writer):
         if command.startswith(b"get ") and len(command) < 12:
-            await asyncio.sleep(0.1)
+            with suppress(asyncio.BrokenBarrierError):  # those that are asked again are alone
+                await both_are_asked.wait()
             writer.transport.abort()
+            await both_are_asked.abort()
         else:
             await healthy(command, writer)
 

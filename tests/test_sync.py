@@ -32,6 +32,7 @@ from tests.objects.swift import Swift
 from tests.programs import (
     ROOT,
     WITHOUT_PRIVILEGES,
+    Program,
     Sfss,
     SfssNode,
     SfssObjects,
@@ -544,9 +545,53 @@ def test_names_that_look_odd_and_links_on_the_way(tmp_path):
     back.mkdir()
     (back / "t").symlink_to(outside)
     out, errors = sfss("sync", server.url, back, status=1)
-    assert out.startswith("sent 2, deleted 0, the same 0, failed 2;") and "is a link" in errors
+    assert out.startswith("sent 2, deleted 0, the same 0, failed 1;") and "t/x: " in errors
     assert files_in(outside) == {"y": b"theirs"}
     server.stop()
+
+
+def test_what_is_no_file_in_a_target_is_not_of_those_that_are_copied(tmp_path):
+    server = Sfss("--data", tmp_path / "data", "--no-access-log")
+    here, back = make(tmp_path / "here", {"a": b"1"}), make(tmp_path / "back", {"b": b"2"})
+    sfss("sync", here, server.url)
+    os.mkfifo(back / "pipe")
+    (back / "link").symlink_to(tmp_path)
+    for run in ("sent 1, deleted 0, the same 0, failed 0", "sent 0, deleted 0, the same 1, failed 0"):
+        assert sfss("sync", server.url, back)[0].startswith(run)
+    assert sfss("get", "-r", "/", "-o", back, "--url", server.url)[0].startswith("fetched 0,")
+    assert "pipe: " in sfss("sync", back, server.url, status=1)[1]  # there it is one that is not copied
+    server.stop()
+
+
+def test_a_folder_is_not_copied_into_itself(tmp_path):
+    server = Sfss("--data", tmp_path / "data", "--no-access-log")
+    here = make(tmp_path / "here", {"a": b"1", "in/b": b"2"})
+    sfss("sync", here, f"{server.url}/x")
+    for source, target in (
+        (":x", ":x/sub"),
+        (":x", f"{server.url}/x/sub/"),
+        (":", ":x"),
+        (here, here / "in"),
+        ("s3://b/x", "s3://b/x/y"),
+    ):
+        errors = sfss("sync", source, target, "--url", server.url, status=1)[1]
+        assert "each time there would be more" in errors and "begin again" not in errors
+    assert sfss("sync", ":x", ":xy", "--url", server.url)[0].startswith("sent 2,")
+    assert sfss("sync", ":x/in", ":x", "--url", server.url)[0].startswith("sent 1,")
+    assert sfss("sync", here, here.with_name("hereafter"))[0].startswith("sent 2,")
+    server.stop()
+
+
+def test_who_is_no_sfss_is_not_taken_for_one(tmp_path):
+    port = free_port()
+    other = Program([sys.executable, "-m", "http.server", "--bind", "127.0.0.1", "-d", tmp_path, port])
+    other.wait_for_port(port)
+    url = f"http://127.0.0.1:{port}"
+    (tmp_path / "file").write_bytes(b"x")
+    for words in (("ls",), ("put", tmp_path / "file"), ("rm", "x")):
+        errors = sfss(*words, "--url", url, status=1)[1]
+        assert url in errors and "is this its URL?" in errors
+    other.kill()
 
 
 def test_more_than_a_page_on_both_sides(tmp_path):
@@ -597,6 +642,20 @@ def test_many_are_deleted_when_somebody_says_so(server, tmp_path):
         os.close(controller)
         os.close(terminal)
         assert len(files_at(server, tmp_path, "x")) == left
+    # Ctrl-C, in place of an answer.
+    controller, terminal = pty.openpty()
+    with subprocess.Popen(
+        [sys.executable, "-m", "sfss", *command], stdin=terminal, stderr=subprocess.PIPE
+    ) as running:
+        assert b"[y/N]" in os.read(running.stderr.fileno(), 1000)
+        running.send_signal(signal.SIGINT)
+        try:
+            assert running.wait(timeout=30) == 130 and b"Traceback" not in running.stderr.read()
+        finally:
+            running.kill()
+    os.close(controller)
+    os.close(terminal)
+    assert len(files_at(server, tmp_path, "x")) == 7
     assert sfss("rm", "-r", "--url", server.url, "x", "--yes")[0].startswith("deleted 7, failed 0")
     assert files_at(server, tmp_path, "x") == {}
 

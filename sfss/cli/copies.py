@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AsyncExitStack
@@ -9,9 +10,9 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from sfss.cli.progress import Course
-from sfss.client import Client
+from sfss.client import Client, ServerUnreachable
 from sfss.config.sources import SOURCE_TOKEN_VARIABLE
-from sfss.errors import InvalidRequest, NotFound, SfssError
+from sfss.errors import InvalidRequest, NoStoreAvailable, NotFound, Overloaded, SfssError
 from sfss.paths import check_path
 from sfss.sync.engine import Sync, Tally
 from sfss.sync.folder import Folder
@@ -22,6 +23,8 @@ _S3 = "s3://"
 _LOOK = 0.5  # seconds
 #: Groups of files.
 _FETCHED_AT_ONCE = 4
+#: What may be otherwise the next time.
+_PASSING = (ServerUnreachable, NoStoreAvailable, Overloaded)
 
 MakeClient = Callable[..., Client]
 
@@ -47,11 +50,11 @@ async def sync(
     with Course("mirror" if servers_only else "sync") as course:
         async with AsyncExitStack() as stack:
 
-            async def place(text: str, token: str | None = None) -> Place:
+            async def place(text: str, complain: Complain, token: str | None = None) -> Place:
                 if text.startswith(_S3):
                     return _bucket(text, course.complain)
                 if not _is_server(text):
-                    return Folder(Path(text), course.complain)
+                    return Folder(Path(text), complain)
                 base, prefix = _server_in(text, url)
                 client = await stack.enter_async_context(make_client(base, token))
                 return Server(client, prefix, course.complain)
@@ -59,8 +62,10 @@ async def sync(
             is_folder = not _is_server(source) and not source.startswith(_S3)
             if is_folder and not Path(source).is_dir():
                 raise InvalidRequest(f"There is no folder {source}.")
-            from_place = await place(source, os.environ.get(SOURCE_TOKEN_VARIABLE))
-            to_place = await place(target)
+            if _is_within(target, source, url):
+                raise InvalidRequest(f"{target} is in {source}: each time there would be more to copy.")
+            from_place = await place(source, course.complain, os.environ.get(SOURCE_TOKEN_VARIABLE))
+            to_place = await place(target, course.complain if delete else _passed_over)
             if isinstance(to_place, Server):
                 await to_place.check_names()
             if delete and isinstance(from_place, Server):
@@ -86,7 +91,7 @@ async def fetch(client: Client, paths: Sequence[str], output: str) -> int:
         for folder in map(_folder, paths):
             with Course("get") as course:
                 source = Server(client, folder, course.complain)
-                target = Folder(Path(output, folder), course.complain)
+                target = Folder(Path(output, folder), _passed_over)
                 run = Sync(source, target, delete=False, parallel=_FETCHED_AT_ONCE, complain=course.complain)
                 code = max(code, await _run(run, course, is_dry=False, sent="fetched"))
                 if not (run.tally.sent or run.tally.same or code):
@@ -100,7 +105,7 @@ async def remove(client: Client, paths: Sequence[str], ask: bool) -> int:
         raise InvalidRequest("Name a folder; / is all of them.")
     folders = [_folder(path) for path in paths]
     named = ", ".join(folder or "all folders" for folder in folders)
-    if ask and not await asyncio.to_thread(_confirmed, f"Delete all files in {named}?"):
+    if ask and not _confirmed(f"Delete all files in {named}?"):
         return 1
     deleted = 0
     stopped = ""
@@ -120,15 +125,15 @@ async def remove(client: Client, paths: Sequence[str], ask: bool) -> int:
                     if not found:
                         course.complain(folder or "/", "there are no files in this folder")
             except SfssError as error:
-                stopped = str(error).rstrip(".")
+                stopped = f"{str(error).rstrip('.')}. The rest was not tried"
         print(f"deleted {deleted}, failed {course.failed}; {course.seconds:.1f} s")
-    return _code(course, stopped, "")
+    return _code(course, stopped)
 
 
-def _code(course: Course, stopped: str, more: str) -> int:
+def _code(course: Course, stopped: str) -> int:
     """The exit code. *stopped*: why not all was tried, which is said; "" if it was."""
     if stopped:
-        print(f"sfss: {stopped}. The rest was not tried{more}.", file=sys.stderr)
+        print(f"sfss: {stopped}.", file=sys.stderr)
     return 1 if stopped or course.failed else 0
 
 
@@ -139,7 +144,8 @@ async def _run(run: Sync, course: Course, *, is_dry: bool, sent: str = "sent") -
     try:
         await run.run()
     except SfssError as error:
-        stopped = str(error).rstrip(".")
+        again = ": begin again, and it goes on" if isinstance(error, _PASSING) else ""
+        stopped = f"{str(error).rstrip('.')}. The rest was not tried{again}"
     finally:
         showing.cancel()
         tally = run.tally
@@ -148,7 +154,7 @@ async def _run(run: Sync, course: Course, *, is_dry: bool, sent: str = "sent") -
             f"{done[0]} {tally.sent}, {done[1]} {tally.deleted}, the same {tally.same}, failed {course.failed}; "
             f"{tally.bytes / 1e6:.1f} MB in {course.seconds:.1f} s"
         )
-    return _code(course, stopped, ": begin again, and it goes on")
+    return _code(course, stopped)
 
 
 async def _show(tally: Tally, course: Course) -> None:
@@ -158,6 +164,23 @@ async def _show(tally: Tally, course: Course) -> None:
             f"{tally.sent} sent, {tally.same} the same, {course.failed} failed, {tally.bytes / 1e6:.1f} MB"
         )
         course.show(tally.sent + tally.same, words)
+
+
+def _passed_over(path: str, reason: str) -> None:
+    """What is no file in a target is none of those that are copied. (If it is in the way of one, that one fails.)"""
+
+
+def _is_within(target: str, source: str, url: str) -> bool:
+    """Whether *target* is a folder below *source*."""
+    if _is_server(target) and _is_server(source):
+        (base, folder), (source_base, source_folder) = _server_in(target, url), _server_in(source, url)
+        return base == source_base and folder != source_folder and folder.startswith(source_folder)
+    if target.startswith(_S3) or source.startswith(_S3):
+        return target.startswith(source.rstrip("/") + "/") and bool(target[len(source) :].strip("/"))
+    if _is_server(target) or _is_server(source):
+        return False
+    below, above = Path(target).resolve(), Path(source).resolve()
+    return below != above and below.is_relative_to(above)
 
 
 def _is_server(text: str) -> bool:
@@ -203,5 +226,10 @@ def _confirmed(question: str) -> bool:
     """Whether somebody at the terminal says yes. :raises InvalidRequest: if there is nobody."""
     if not sys.stdin.isatty():
         raise InvalidRequest(f"{question} There is no terminal to ask at: say --yes.")
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in ("y", "yes")
+    # The loop would see Ctrl-C when there is an answer.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        return sys.stdin.readline().strip().lower() in ("y", "yes")
+    finally:
+        signal.signal(signal.SIGINT, before)

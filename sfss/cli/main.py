@@ -6,6 +6,7 @@ together takes half a second.
 
 import argparse
 import asyncio
+import io
 import os
 import signal
 import sys
@@ -32,9 +33,17 @@ EXIT_FAILED = 1
 
 def main(arguments: list[str] | None = None) -> int:
     """Run the command; returns its exit code: 0, 1 if something failed, 2 if it was called wrong."""
-    if arguments is None:
-        _use_utf8()
-        arguments = sys.argv[1:]
+    try:
+        if arguments is None:
+            _prepare_streams()
+            _use_utf8()
+            arguments = sys.argv[1:]
+        return _run_command(arguments)
+    except KeyboardInterrupt:  # before the command has begun
+        return 128 + signal.SIGINT
+
+
+def _run_command(arguments: list[str]) -> int:
     parser = make_parser()
     if arguments[:1] == ["beansdb"]:
         return _reported(lambda: _look_after_beansdb(vars(parser.parse_args(arguments))))
@@ -70,6 +79,23 @@ def _complete(parser: argparse.ArgumentParser, shell: str) -> int:
 
     print(shtab.complete(parser, shell))
     return 0
+
+
+def _prepare_streams() -> None:
+    """Those that are closed lead nowhere (what is opened next would else be taken for one of them); and what the
+    encoding of the terminal does not have is written with backslashes.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest number that is free
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
+    for name, number in (("stdout", 1), ("stderr", 2)):
+        stream = getattr(sys, name) or open(number, "w", closefd=False)  # noqa: SIM115
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+        setattr(sys, name, stream)
 
 
 def _use_utf8() -> None:

@@ -3,14 +3,15 @@
 import asyncio
 import json
 import logging
-import re
 import secrets
 import sys
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+from sfss.cli import accounts
 from sfss.cli.gateway import make_store
 from sfss.config.objects import POSTGRES, ObjectSettings
 from sfss.errors import AlreadyThere, NotFound, SettingsError
@@ -23,7 +24,7 @@ from sfss.objects.lifecycle import Lifecycle
 from sfss.objects.listings import every
 from sfss.objects.models import IN_PARTS, ObjectInfo, Query, User
 from sfss.objects.service import Objects
-from sfss.objects.sqlite_catalog import SqliteCatalog
+from sfss.objects.sqlite_catalog import FILE_NAME, SqliteCatalog
 from sfss.objects.users import all_accounts
 from sfss.runtime import logs, master
 from sfss.runtime.malloc import keep_large_blocks
@@ -35,7 +36,6 @@ from sfss.web.server import WebServer
 
 log = logging.getLogger("sfss.objects")
 
-_NAME = re.compile(r"[A-Za-z0-9._@-]{1,64}")
 #: What is made at the first start.
 _FIRST = ("main", "admin")
 _PAGE = 1000
@@ -61,7 +61,8 @@ def serve(load_settings: Callable[[], ObjectSettings]) -> int:
         store, catalog = make_store(settings), make_catalog(settings)
         store.prepare()
         catalog.prepare()
-        first.extend(asyncio.run(_first_user(catalog)))
+        entries = accounts.read(Path(settings.accounts)) if settings.accounts else {}
+        first.extend(asyncio.run(_first_user(catalog, entries)))
         return f"{store.description}, {catalog.description}"
 
     def listens(settings: ObjectSettings, url: str, store: str) -> None:
@@ -95,10 +96,11 @@ async def _make_server(settings: ObjectSettings, aggregate: Aggregate) -> WebSer
     return server
 
 
-async def _first_user(catalog: Catalog) -> list[User]:
-    """Somebody has to be able to come in: who is made, if there is nobody."""
+async def _first_user(catalog: Catalog, entries: Mapping[accounts.Name, accounts.Entry]) -> list[User]:
+    """Somebody has to be able to come in: who is made, if there is nobody, and none of *entries*."""
     await catalog.start()
     try:
+        await accounts.admit(catalog, entries)
         if await catalog.users():
             return []
         return [await catalog.add_user(*_FIRST, secrets.token_hex(16), read_only=False)]
@@ -126,6 +128,8 @@ async def look_after(load_settings: Callable[[], ObjectSettings], options: dict[
     """*options*: the command (``what``, ``how``) and its own. :raises SettingsError:"""
     settings = load_settings()
     what = options["what"]
+    if (what, options.get("how")) != ("user", "add"):
+        _check_there(settings)
     if what == "fsck":
         return await _check_all(settings, repair=options["repair"], idle=options["idle"])
     async with _opened(settings) as catalog:
@@ -134,7 +138,7 @@ async def look_after(load_settings: Callable[[], ObjectSettings], options: dict[
         how = options["how"]
         if how == "list":
             return _list(await catalog.users(), options["json"])
-        account, name = _user_name(options["user"])
+        account, name = accounts.user_name(options["user"])
         if how == "add":
             key = options["key"] or secrets.token_hex(16)
             user = await catalog.add_user(account, name, key, read_only=options["read_only"])
@@ -149,6 +153,13 @@ async def look_after(load_settings: Callable[[], ObjectSettings], options: dict[
         return 0
 
 
+def _check_there(settings: ObjectSettings) -> None:
+    """That nobody is told of an empty service in a folder that is another one. :raises SettingsError:"""
+    file = settings.catalog_folder / FILE_NAME
+    if not settings.catalog.startswith(POSTGRES) and not file.exists():
+        raise SettingsError(f"there is no catalog {file}: name the --data, or --catalog, that it serves from")
+
+
 @asynccontextmanager
 async def _opened(settings: ObjectSettings) -> AsyncIterator[Catalog]:
     catalog = make_catalog(settings)
@@ -157,14 +168,6 @@ async def _opened(settings: ObjectSettings) -> AsyncIterator[Catalog]:
         yield catalog
     finally:
         await catalog.close()
-
-
-def _user_name(text: str) -> tuple[str, str]:
-    """The account and the user. :raises SettingsError:"""
-    account, colon, name = text.partition(":")
-    if not colon or not _NAME.fullmatch(account) or not _NAME.fullmatch(name):
-        raise SettingsError(f"{text!r} is not ACCOUNT:USER, of letters, digits and . _ @ - each")
-    return account, name
 
 
 def _show(user: User, as_json: bool) -> int:

@@ -223,7 +223,7 @@ def _add_objects(commands: Any) -> None:
     add_settings(place, fields, {"where they are": OF_OBJECTS})
     add_config(objects)
     own: dict[str, Sequence[str]] = {
-        "the objects": ("catalog", "url", "s3_domain", "keep_deleted", "token_lifetime")
+        "the objects": ("catalog", "accounts", "url", "s3_domain", "keep_deleted", "token_lifetime")
     }
     others = {
         title: [name for name in names if name not in NOT_OF_OBJECTS] for title, names in GROUPS.items()

@@ -267,8 +267,17 @@ class Operations:
                     continue
             again = self._next_pause(retries, content, answer.headers) if status in WORTH_A_RETRY else None
             if again is None:
-                raise error_of(status, _detail(answer.body) or f"{method} was answered with status {status}.")
+                raise self._error_of(method, answer)
             pause = again
+
+    def _error_of(self, method: str, answer: Answer) -> SfssError:
+        """What an answer without success says."""
+        said = _detail(answer.body)
+        if said or method == "HEAD":
+            return error_of(answer.status, said or f"HEAD was answered with status {answer.status}.")
+        said = f"{self._url}: {method} was answered with status {answer.status}, and not as sfss does; is this its URL?"
+        # (What sfss cannot do it says.)
+        return UnexpectedAnswer(said) if answer.status == 501 else error_of(answer.status, said)
 
     @staticmethod
     def _next_pause(

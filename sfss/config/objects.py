@@ -32,6 +32,12 @@ class ObjectSettings(Settings):
         " postgresql://USER:PASSWORD@HOST/DATABASE, which several services share",
         unit="CATALOG",
     )
+    accounts: str = setting(
+        "",
+        "file of users (ACCOUNT:USER KEY [read-only], one in a line) that are made, or get these keys and rights, at"
+        " each start and reload",
+        unit="FILE",
+    )
     url: str = setting("", "where clients reach this service, if not where they ask for it", unit="URL")
     s3_domain: str = setting(
         "", "domain whose names are buckets (BUCKET.DOMAIN in the Host header)", unit="DOMAIN"

@@ -86,7 +86,13 @@ class Catalog(ABC):
 
     @abstractmethod
     async def change_user(
-        self, account: str, name: str, *, key: str | None = None, disabled: bool | None = None
+        self,
+        account: str,
+        name: str,
+        *,
+        key: str | None = None,
+        read_only: bool | None = None,
+        disabled: bool | None = None,
     ) -> None:
         """:raises NoSuchUser:"""
 

@@ -90,13 +90,19 @@ class PostgresUsers(Catalog):
         return User(number, account, name, key, access_key, 0, read_only)
 
     async def change_user(
-        self, account: str, name: str, *, key: str | None = None, disabled: bool | None = None
+        self,
+        account: str,
+        name: str,
+        *,
+        key: str | None = None,
+        read_only: bool | None = None,
+        disabled: bool | None = None,
     ) -> None:
         changed = await self._database.change(
             "UPDATE sfss.users SET key = coalesce($1, key), disabled = coalesce($2, disabled),"
-            " generation = generation + 1"
-            " WHERE name = $3 AND account = (SELECT id FROM sfss.accounts WHERE name = $4) RETURNING 1",
-            *(key, disabled, name, account),
+            " read_only = coalesce($3, read_only), generation = generation + 1"
+            " WHERE name = $4 AND account = (SELECT id FROM sfss.accounts WHERE name = $5) RETURNING 1",
+            *(key, disabled, read_only, name, account),
         )
         if not changed:
             raise NoSuchUser(f"There is no user {account}:{name}.")

@@ -110,10 +110,18 @@ class SqliteCatalog(Catalog):
         return user
 
     async def change_user(
-        self, account: str, name: str, *, key: str | None = None, disabled: bool | None = None
+        self,
+        account: str,
+        name: str,
+        *,
+        key: str | None = None,
+        read_only: bool | None = None,
+        disabled: bool | None = None,
     ) -> None:
         await self._change(
-            lambda database: sqlite_users.change_user(database, account, name, key=key, disabled=disabled)
+            lambda database: sqlite_users.change_user(
+                database, account, name, key=key, read_only=read_only, disabled=disabled
+            )
         )
 
     async def account_named(self, name: str) -> int | None:

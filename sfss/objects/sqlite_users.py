@@ -50,13 +50,15 @@ def change_user(
     name: str,
     *,
     key: str | None = None,
+    read_only: bool | None = None,
     disabled: bool | None = None,
 ) -> None:
     """:raises NoSuchUser:"""
     changed = database.execute(
-        "UPDATE users SET key = coalesce(?, key), disabled = coalesce(?, disabled), generation = generation + 1"
+        "UPDATE users SET key = coalesce(?, key), disabled = coalesce(?, disabled),"
+        " read_only = coalesce(?, read_only), generation = generation + 1"
         " WHERE name = ? AND account = (SELECT id FROM accounts WHERE name = ?)",
-        (key, disabled, name, account),
+        (key, disabled, read_only, name, account),
     ).rowcount
     if not changed:
         raise NoSuchUser(f"There is no user {account}:{name}.")

@@ -28,10 +28,12 @@ _OCTAL = re.compile(rb"[\x00 ]*([0-7]*)[\x00 ]*")
 _FILES, _FOLDER = (b"0", b"\0", b"7"), b"5"
 #: Those of entries that have no bytes: links and devices.
 _WITHOUT_BYTES = (b"1", b"2", b"3", b"4", b"6")
-_SPARSE = b"S"
+_SPARSE, _HARD_LINK = b"S", b"1"
+#: What the archives of other programs begin with.
+_COMPRESSED = {b"\xfd7zXZ\0": "xz", b"\x28\xb5\x2f\xfd": "zstd", b"PK\3\4": "zip", b"LZIP": "lzip"}
 _LONG_NAME, _LONG_LINK, _PAX, _PAX_OF_ALL, _PAX_OF_SOLARIS = b"L", b"K", b"x", b"g", b"X"
 #: What an entry is: a file, or one whose bytes are not all in the archive, a folder, or a link or device.
-FILE, SPARSE, FOLDER, OTHER = "file", "sparse", "folder", "other"
+FILE, SPARSE, LINK, FOLDER, OTHER = "file", "sparse", "link", "folder", "other"
 
 
 class NoArchive(InvalidRequest):
@@ -100,7 +102,8 @@ class Archive:
                 return Entry(name, size, SPARSE)
             if header.type == _FOLDER or (header.type == b"\0" and name.endswith("/")):
                 return Entry(name, size, FOLDER)
-            return Entry(name, size, FILE if header.type in _FILES else OTHER)
+            kind = LINK if header.type == _HARD_LINK else FILE if header.type in _FILES else OTHER
+            return Entry(name, size, kind)
 
     async def content(self, entry: Entry) -> AsyncIterator[bytes]:
         """The bytes of *entry*, which is the last one that came."""
@@ -160,7 +163,11 @@ def _header_in(block: bytes) -> _Header:
     given = _octal(block[148:156])
     checksum = sum(block) - sum(block[148:156]) + 8 * ord(" ")
     if given != checksum and given != checksum - 256 * sum(byte > 127 for byte in block[:148] + block[156:]):
-        raise NoArchive("a header is damaged, or this is no tar")  # (some programs added signed bytes)
+        # (Some programs added signed bytes.)
+        for begin, program in _COMPRESSED.items():
+            if block.startswith(begin):
+                raise NoArchive(f"it is compressed by {program}, and not by gzip or bzip2")
+        raise NoArchive("a header is damaged, or this is no tar")
     if block[124] & 0x80:  # GNU: the number itself
         size = int.from_bytes(block[125:136], "big") | (block[124] & 0x7F) << 88
     else:

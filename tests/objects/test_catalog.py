@@ -49,7 +49,8 @@ async def test_users(catalog):
     found = await catalog.user("a", "u")
     assert (found.key, found.disabled, found.read_only) == ("other", True, True)
     assert found.generation == 1 and await catalog.user_with(found.access_key) == found
-    await catalog.change_user("a", "u", disabled=False)
+    await catalog.change_user("a", "u", read_only=False, disabled=False)
+    assert not (await catalog.user("a", "u")).read_only
     assert not (await catalog.user("a", "u")).disabled and (await catalog.user("a", "u")).key == "other"
     for name in (("a", "x"), ("x", "u")):
         assert await catalog.user(*name) is None

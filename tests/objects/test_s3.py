@@ -519,6 +519,7 @@ def test_forms_that_are_none_or_want_too_much(service):
         (form(signed_form(service, policy([bucket, {"key": "k"}, ["content-length-range", "a", 5]]))), "InvalidPolicyDocument"),
         (form(signed_form(service, base64.b64encode(b"[]").decode())), "InvalidPolicyDocument"),
         (form(signed_form(service, policy([bucket, {"key": "k"}, ["starts-with", "$x-amz-meta-a", ""]]), **{"x-amz-meta-a": "1\r\nX: y"})), "InvalidArgument"),
+        (form(signed_form(service, policy([bucket, {"key": "k"}, {"x-amz-website-redirect-location": "/"}]), **{"x-amz-website-redirect-location": "/"})), "NotImplemented"),
         (form(signed_form(service, policy([bucket, {"key": "k"}, {"acl": "public-read-write"}, {"x-amz-acl": "public-read-write"}]), acl="public-read-write", **{"x-amz-acl": "public-read-write"})), "NotImplemented"),
     ):  # fmt: skip
         answer = post(body)

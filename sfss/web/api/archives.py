@@ -33,7 +33,7 @@ from sfss.paths import check_path
 from sfss.service import FileService, Listed
 from sfss.tar import END, entry, padding
 from sfss.web.api.listings import text_argument
-from sfss.web.archives import FILE, FOLDER, Archive, plain
+from sfss.web.archives import FILE, FOLDER, LINK, SPARSE, Archive, plain
 from sfss.web.errors import error_response, status_of
 from sfss.web.forms import parameters_of
 from sfss.web.operations import Call, MakeOperation
@@ -51,6 +51,12 @@ _SENT = 128 * 1024
 _REPORT_IN_MEMORY = 256 * 1024
 #: So long a download that has begun waits for room for its next file. Seconds.
 _LONGEST_WAIT = 60.0
+
+#: Why an entry is no file here, though it is one to who has made the archive.
+_WHY_NOT = {
+    LINK: "This is a second name of a file before it: tar --hard-dereference puts it there twice.",
+    SPARSE: "This is a sparse file: make the archive without -S.",
+}
 
 
 class Archives:
@@ -262,7 +268,7 @@ class Archives:
                 path = prefix + member.path
                 try:
                     if member.kind != FILE:
-                        raise InvalidRequest("This is not a regular file.")
+                        raise InvalidRequest(_WHY_NOT.get(member.kind, "This is not a regular file."))
                     self._service.check_size(member.size)
                     self._check(path)
                 except (InvalidRequest, FileTooLarge) as error:

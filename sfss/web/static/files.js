@@ -29,6 +29,17 @@ async function detailOf(answer) {
   }
 }
 
+// Why a HEAD was answered with this error: its answer had no room for a sentence.
+async function reasonOf(url, status) {
+  try {
+    const answer = await fetch(url, { headers: headers(), cache: "no-store" });
+    if (answer.status === status) return await detailOf(answer);
+  } catch {
+    // what is known already will do
+  }
+  return `error ${status}.`;
+}
+
 function tell(text) {
   $("browse-state").textContent = text;
 }
@@ -234,7 +245,7 @@ async function openFile(path) {
     return false;
   }
   if (!answer.ok) {
-    tell(`${path}: error ${answer.status}.`);
+    tell(`${path}: ${await reasonOf(url, answer.status)}`);
     return true;
   }
   const size = Number(answer.headers.get("Content-Length"));

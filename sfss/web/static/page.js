@@ -36,7 +36,8 @@ async function look() {
     if (answer.status === 401) {
       paused = true;
       askForToken(token ? "The token is not valid here." : "");
-      state("Token needed", "bad");
+      state("Token needed", "warn");
+      if (!before) $("about").textContent = "";
     } else if (answer.ok) {
       now = await answer.json();
     } else {
