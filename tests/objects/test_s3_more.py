@@ -463,7 +463,10 @@ def test_what_nobody_knows_is_not_taken_for_something_else(service, method, targ
     signed(service, "PUT", "/unknown")
     signed(service, "PUT", "/unknown/k", b"precious")
     answer = signed(service, method, target, b"x" if method in ("PUT", "POST") else b"")
-    assert (answer.status, code_of(answer)) == (501, "NotImplemented")
+    if method == "GET" and target.endswith("=1"):  # clients say such things (libcloud a Version)
+        assert answer.body == b"precious"
+    else:
+        assert (answer.status, code_of(answer)) == (501, "NotImplemented")
     assert signed(service, "GET", "/unknown/k?x-whatever=for-logs").body == b"precious"
 
 

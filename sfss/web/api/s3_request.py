@@ -32,27 +32,12 @@ OF_OBJECTS = frozenset(
 PARTS_OF_BUCKETS = OF_BUCKETS | {"delete", "uploads"}
 PARTS_OF_OBJECTS = OF_OBJECTS | {"uploadId", "uploads"}
 #: Everything that a query may say and that is known here, but for what begins with x-: of signatures, and for logs.
-_ARGUMENTS = PARTS_OF_BUCKETS | PARTS_OF_OBJECTS
-_ARGUMENTS |= frozenset(
-    (
-        "AWSAccessKeyId",
-        "Signature",
-        "Expires",
-        "versionId",
-        "partNumber",
-        "prefix",
-        "delimiter",
-        "encoding-type",
-    )
-    + ("list-type", "marker", "max-keys", "continuation-token", "start-after", "fetch-owner", "max-buckets")
-    + ("bucket-region", "key-marker", "version-id-marker", "upload-id-marker", "max-uploads")
-    + ("part-number-marker", "max-parts", "response-content-type", "response-content-language")
-    + (
-        "response-content-encoding",
-        "response-content-disposition",
-        "response-cache-control",
-        "response-expires",
-    )
+_ARGUMENTS = (PARTS_OF_BUCKETS | PARTS_OF_OBJECTS).union(
+    "AWSAccessKeyId Signature Expires versionId partNumber list-type prefix delimiter marker max-keys".split(),
+    "encoding-type continuation-token start-after fetch-owner max-buckets bucket-region key-marker".split(),
+    "version-id-marker upload-id-marker max-uploads part-number-marker max-parts response-expires".split(),
+    "response-content-type response-content-language response-content-encoding".split(),
+    "response-content-disposition response-cache-control".split(),
 )
 #: Headers that would make another thing of a request, and are not done: it must not look as if they were.
 _NOT_DONE = (
@@ -73,13 +58,15 @@ _TEXT = re.compile(r"[\t\x20-\x7e\x80-\U0010ffff]*")
 
 
 def check_arguments(method: str, headers: Headers, query: Mapping[str, str]) -> None:
-    """That nothing is asked for that is not known here. (In the URL of a page it may be anything: for caches, say.)
+    """That nothing is asked for that is not known here. (A read may say more than its name: libcloud does, and in the
+    URL of a page it may be anything, for caches.)
 
     :raises NotSupported:
     """
-    if query and (method not in ("GET", "HEAD") or "authorization" in headers):
-        for name in query:
-            if name not in _ARGUMENTS and not name[:2].lower() == "x-":
+    is_read = method in ("GET", "HEAD")
+    if query and not (is_read and "authorization" not in headers):
+        for name, value in query.items():
+            if name not in _ARGUMENTS and name[:2].lower() != "x-" and not (is_read and value):
                 raise NotSupported(f"{name[:80]} is not supported here.")
     check_headers(headers)
 
