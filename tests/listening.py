@@ -14,7 +14,7 @@ async def listening(
     """Have *serve* answer who connects to a port; gives the port.
 
     At the end all connections are reset and all that is left of *serve* is cancelled. (What outlives the
-    loop is found by the garbage collector, and fails whichever test runs by then.)
+    loop is found by the garbage collector, and fails the test: conftest.py.)
     """
     writers: set[Writer] = set()
     tasks: set[asyncio.Task] = set()

@@ -647,9 +647,9 @@ def test_many_are_deleted_when_somebody_says_so(server, tmp_path):
     with subprocess.Popen(
         [sys.executable, "-m", "sfss", *command], stdin=terminal, stderr=subprocess.PIPE
     ) as running:
-        assert b"[y/N]" in os.read(running.stderr.fileno(), 1000)
-        running.send_signal(signal.SIGINT)
         try:
+            assert b"[y/N]" in os.read(running.stderr.fileno(), 1000)
+            running.send_signal(signal.SIGINT)
             assert running.wait(timeout=30) == 130 and b"Traceback" not in running.stderr.read()
         finally:
             running.kill()

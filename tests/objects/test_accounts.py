@@ -3,7 +3,6 @@
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
@@ -12,6 +11,7 @@ from sfss.errors import SettingsError
 from tests.http import ask, request
 from tests.objects.test_swift import user
 from tests.programs import ROOT, SfssObjects
+from tests.test_workers import until
 
 
 def status(service: SfssObjects, name: str, key: str) -> int:
@@ -22,10 +22,7 @@ def status(service: SfssObjects, name: str, key: str) -> int:
 
 
 def until_status(service: SfssObjects, name: str, key: str, wanted: int) -> None:
-    deadline = time.monotonic() + 30
-    while status(service, name, key) != wanted:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    until(lambda: status(service, name, key) == wanted, 30.0)
 
 
 def test_users_of_a_file(tmp_path):

@@ -78,7 +78,8 @@ async def opened(
         raise SwiftUnauthorized(_INVALID)
     if method in ("PUT", "POST") and "x-object-manifest" in request.headers:
         raise InvalidRequest("X-Object-Manifest cannot be put by a temporary URL.")
-    return Opened(account, scope, _asked_disposition(query), _disposition("attachment", name), expires)
+    otherwise = _disposition("attachment", name.rstrip("/").rpartition("/")[2])
+    return Opened(account, scope, _asked_disposition(query), otherwise, expires)
 
 
 async def _scope(
@@ -135,16 +136,15 @@ def _is_in(address: str, network: str) -> bool:
 
 
 def _asked_disposition(query: str) -> str:
-    kind = "attachment" if argument(query, "inline") is None else "inline"
-    given = argument(query, "filename")
-    if given:
-        return _disposition(kind, given)
-    return kind if kind == "inline" else ""
+    """What the URL says of it; "": nothing."""
+    is_inline = argument(query, "inline") is not None
+    if file := argument(query, "filename"):
+        return _disposition("inline" if is_inline else "attachment", file)
+    return "inline" if is_inline else ""
 
 
-def _disposition(kind: str, name: str) -> str:
-    """*kind*, and the name of the file that it is to be kept as: the last part of *name*."""
-    file = name.rstrip("/").rpartition("/")[2]
+def _disposition(kind: str, file: str) -> str:
+    """*kind*, and the name of the *file* that it is to be kept as."""
     plain = file.replace("\\", "").replace('"', "'").replace("\r", "").replace("\n", "")
     ascii_name = plain.encode("ascii", "replace").decode()
     return f"{kind}; filename=\"{ascii_name}\"; filename*=UTF-8''{quote(plain, safe='')}"
